@@ -1,0 +1,3 @@
+"""TuneMV3D: data."""
+
+__version__ = "0.1.0"

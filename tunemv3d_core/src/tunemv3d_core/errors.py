@@ -1,0 +1,41 @@
+"""Errors that a person can act on, and the exit codes of every command."""
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class TuneMV3DError(Exception):
+    """Base of all errors with a message for people: what was wrong, where, and what to do.
+
+    Commands print the message without a traceback and exit with ``EXIT_BAD_INPUT``.
+    """
+
+
+class SpecError(TuneMV3DError):
+    """A spec that cannot be read, resolved or validated. The message names the field's path."""
+
+
+class ComponentError(TuneMV3DError):
+    """A component that is not installed, is broken, or is claimed by two distributions."""
+
+
+class PortsError(TuneMV3DError):
+    """Two components that do not fit together. The message names both and what each offers or needs."""
+
+
+class ShapeError(TuneMV3DError):
+    """A component returned or received a tensor of another shape than its slot promises."""
+
+
+class CameraError(TuneMV3DError):
+    """Cameras that are not rigid, not finite, or stand where they cannot see the object."""
+
+
+class DatasetError(TuneMV3DError):
+    """A dataset folder that is missing, half-written or inconsistent. The message names the file."""
+
+
+class CheckpointError(TuneMV3DError):
+    """A checkpoint that is incomplete, of another format, or needs components that are not installed."""

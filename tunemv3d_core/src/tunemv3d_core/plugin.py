@@ -1,0 +1,67 @@
+"""The descriptor that an entry point names. Light: importing a module of descriptors must import no torch.
+
+A distribution publishes a component by an entry point in the group ``tunemv3d.<slot>`` whose name is the component's
+name and whose value points at a ``ComponentPlugin``::
+
+    [project.entry-points."tunemv3d.field"]
+    neus = "tunemv3d_neus.plugin:NEUS"
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunemv3d_core.spec import ComponentSpec
+
+MODEL_SLOTS = ("backbone", "view_encoder", "field", "lifter", "injector")
+"""The slots of a model in the order in which they are built."""
+
+COMPONENT_SLOTS = (*MODEL_SLOTS, "aggregator", "dataset", "mesh_renderer", "metric")
+"""Slots whose entry points name a ``ComponentPlugin``."""
+
+FILE_SLOTS = ("spec", "asset")
+"""Slots whose entry points name a ``pathlib.Path``: a packaged spec, or a packaged folder."""
+
+SLOTS = (*COMPONENT_SLOTS, *FILE_SLOTS, "command")
+
+API = {slot: "1.0" for slot in COMPONENT_SLOTS}
+"""The interface version of each slot that this core offers, ``major.minor``."""
+
+
+@dataclass(frozen=True)
+class ComponentPlugin:
+    """One component.
+
+    Attributes:
+        slot: one of ``COMPONENT_SLOTS``.
+        name: its name in specs.
+        api: the slot's interface version that it was written for.
+        spec: its options, a frozen pydantic model.
+        build: "module:function"; imported only when a system is assembled. For model slots the function is
+            ``build(spec, neighbours, context)``; for the others the slot says.
+        summary: one line.
+        reference: the work it comes from.
+    """
+
+    slot: str
+    name: str
+    api: str
+    spec: "type[ComponentSpec]"
+    build: str
+    summary: str
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class CommandPlugin:
+    """A command of ``tunemv3d``.
+
+    Attributes:
+        name: what a person types.
+        app: "module:attribute" of a function or a ``typer.Typer``; imported only when the command runs.
+        summary: one line for ``tunemv3d --help``.
+    """
+
+    name: str
+    app: str
+    summary: str

@@ -1,0 +1,157 @@
+"""Multi-view pictures on disk: ``transforms.json`` beside RGBA images, and the dataset's manifest.
+
+``transforms.json`` follows the Blender / instant-ngp / nerfstudio convention: intrinsics in pixels and camera-to-world
+matrices with OpenGL axes (x right, y up, z backward). The conversion to and from our OpenCV axes happens here alone.
+
+A dataset is a folder::
+
+    dataset.json                     {"format": "tunemv3d-multiview/1", "name", "objects": [{"id", "split"}, ...]}
+    ATTRIBUTION.md                   creator, licence and source of every object
+    objects/<id>/transforms.json     cameras, captions, licence, creator, source
+    objects/<id>/000.webp ...        RGBA, straight alpha, sRGB (000.depth.*, 000.normal.* beside them where rendered)
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import CameraError, DatasetError
+
+DATASET_FORMAT = "tunemv3d-multiview/1"
+_OPENGL_TO_OPENCV = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class PosedImages:
+    """One object's pictures and what is known of it.
+
+    Attributes:
+        id: the object's folder name.
+        files: image paths relative to the object's folder, one a camera.
+        cameras: shape ``(n,)``.
+        size: (h, w) of every image in pixels.
+        captions: at least one.
+        licence: SPDX-like name, such as "CC0-1.0".
+        creator: who made the object.
+        source: where it comes from.
+        extra: further top-level keys of ``transforms.json``.
+    """
+
+    id: str
+    files: tuple[str, ...]
+    cameras: Cameras
+    size: tuple[int, int]
+    captions: tuple[str, ...]
+    licence: str = ""
+    creator: str = ""
+    source: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def write_object(folder: Path, record: PosedImages) -> None:
+    """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file."""
+    h, w = record.size
+    fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
+    poses = record.cameras.camera_to_world.double() * _OPENGL_TO_OPENCV
+    content: dict[str, Any] = {
+        "camera_model": "OPENCV",
+        **{"w": w, "h": h, "fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h},
+        **{"id": record.id, "captions": list(record.captions)},
+        **{"licence": record.licence, "creator": record.creator, "source": record.source},
+        **record.extra,
+        "frames": [
+            {"file_path": file, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
+            for file, pose in zip(record.files, poses, strict=True)
+        ],
+    }
+    write_json(folder / "transforms.json", content)
+
+
+def read_object(folder: Path) -> PosedImages:
+    """Read an object's ``transforms.json``.
+
+    Raises:
+        DatasetError: the file is missing or not what it should be; names the file and the field.
+        CameraError: a camera is not rigid or not finite; names the file and the camera.
+    """
+    path = folder / "transforms.json"
+    content = read_json(path)
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise DatasetError(f"{path}: 'frames' must list at least one image")
+    known = {"camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy", "id", "captions", "licence", "creator", "source"}
+    try:
+        w, h = int(content["w"]), int(content["h"])
+        focal_x = float(content["fl_x"])
+        centre = (float(content.get("cx", w / 2)) / w, float(content.get("cy", h / 2)) / h)
+        intrinsics = torch.tensor([focal_x / w, float(content.get("fl_y", focal_x)) / h, *centre])
+        matrices = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
+        files = tuple(str(frame["file_path"]) for frame in frames)
+        cameras = Cameras((matrices * _OPENGL_TO_OPENCV).float(), intrinsics.expand(len(frames), 4)).check()
+    except KeyError as error:
+        raise DatasetError(f"{path}: the key {error} is missing") from None
+    except CameraError as error:
+        raise CameraError(f"{path}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: {error}") from None
+    return PosedImages(
+        id=str(content.get("id", folder.name)),
+        files=files,
+        cameras=cameras,
+        size=(h, w),
+        captions=tuple(content.get("captions", ())),
+        licence=str(content.get("licence", "")),
+        creator=str(content.get("creator", "")),
+        source=str(content.get("source", "")),
+        extra={k: v for k, v in content.items() if k not in known and k != "frames"},
+    )
+
+
+def write_manifest(folder: Path, name: str, splits: dict[str, str], **extra: Any) -> None:
+    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"."""
+    objects = [{"id": id_, "split": split} for id_, split in splits.items()]
+    write_json(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra, "objects": objects})
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Object ids and their splits, in the manifest's order.
+
+    Raises:
+        DatasetError: no manifest, another format, or no objects.
+    """
+    path = folder / "dataset.json"
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such dataset folder")
+    content = read_json(path)
+    if content.get("format") != DATASET_FORMAT:
+        raise DatasetError(f"{path}: format is {content.get('format')!r}; this version reads {DATASET_FORMAT!r}")
+    objects = content.get("objects")
+    if not isinstance(objects, list) or not objects:
+        raise DatasetError(f"{path}: lists no objects")
+    return {str(entry["id"]): str(entry.get("split", "train")) for entry in objects}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a ``DatasetError`` names the file and the line of any fault."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: a JSON object is expected, not a {type(content).__name__}")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON beside the target and rename, so that an interrupted write is never read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)

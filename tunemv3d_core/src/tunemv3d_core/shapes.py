@@ -1,0 +1,34 @@
+"""One check of named axes at every slot boundary."""
+
+import torch
+from einops import parse_shape
+from torch import Tensor
+
+from tunemv3d_core.errors import ShapeError
+
+
+def check_shape(what: str, tensor: Tensor, pattern: str, **expected: int) -> dict[str, int]:
+    """Check a tensor against named axes and return every axis's size.
+
+    Nothing is checked while torch compiles, because the check is done once outside.
+
+    Args:
+        what: who made the tensor, for the message: ``"features of view_encoder 'resattn'"``.
+        tensor: the tensor.
+        pattern: axis names, ``"b n f h w"``.
+        expected: sizes that are already known.
+
+    Raises:
+        ShapeError: wrong number of axes, or an axis of another size.
+    """
+    if torch.compiler.is_compiling():
+        return dict(zip(pattern.split(), tensor.shape, strict=True))
+    names = pattern.split()
+    if tensor.ndim != len(names):
+        raise ShapeError(f"{what}: expected axes '{pattern}', got a tensor of shape {tuple(tensor.shape)}")
+    sizes = parse_shape(tensor, pattern)
+    wrong = {axis: size for axis, size in expected.items() if axis in sizes and sizes[axis] != size}
+    if wrong:
+        told = ", ".join(f"{axis} = {size} (got {sizes[axis]})" for axis, size in wrong.items())
+        raise ShapeError(f"{what}: expected {told} in '{pattern}', got a tensor of shape {tuple(tensor.shape)}")
+    return sizes

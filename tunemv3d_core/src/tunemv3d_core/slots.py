@@ -1,0 +1,152 @@
+"""The interfaces that components implement. Every component of a model is a ``torch.nn.Module`` with a ``ports``
+attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
+from tunemv3d_core.types import Rendering, Skips, Text, Views
+
+
+class Backbone(Protocol):
+    """The frozen 2D latent diffusion model, split into its encoder and its decoder.
+
+    ``decode(encode(x_t, t, text), None, t, text)`` equals the model's own forward bit for bit.
+    """
+
+    ports: BackbonePorts
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        """Encode prompts; an empty string is the unconditional prompt."""
+        ...
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, scaled and shifted."""
+        ...
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """``b n c h w`` to images ``b n 3 H W`` in [-1, 1]."""
+        ...
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The forward process: ``b n c h w`` with t ``b n``. t = 0 for a view given clean returns it unchanged only
+        where the caller keeps it; this function always adds the schedule's noise."""
+        ...
+
+    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the model is trained to predict (epsilon, v, sample or flow), ``b n c h w``."""
+        ...
+
+    def alphas_cumprod(self, t: Tensor) -> Tensor:
+        """The schedule's cumulative product of alphas at t, of t's shape."""
+        ...
+
+    def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
+        """The frozen encoder: ``b n c h w``, t ``b n``."""
+        ...
+
+    def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
+        """The frozen decoder with L residuals added to the skips; None equals zeros bit for bit."""
+        ...
+
+    def copy_encoder(self) -> nn.Module:
+        """A trainable copy of the encoder for a lifter: ``copy(x, t, text, hint) -> tuple of L maps (b n) c_k h_k w_k``
+        where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer."""
+        ...
+
+
+class ViewEncoder(Protocol):
+    """E: looks at each noisy view by itself, with weights shared across views (paper B.1)."""
+
+    ports: ViewEncoderPorts
+
+    def __call__(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
+        """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``."""
+        ...
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """What a field made of one batch of views: can be rendered from any camera."""
+
+    def render(
+        self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
+    ) -> Rendering:
+        """Render cameras ``b m`` as maps of ``size`` (h, w), or at ``pixels`` (``b m r 2``, (x, y) as fractions)."""
+        ...
+
+    def losses(self) -> dict[str, Tensor]:
+        """The field's own regularisers for this step (scalars by name, such as eikonal and sparsity)."""
+        ...
+
+
+@runtime_checkable
+class HasSurface(Protocol):
+    """A scene with a surface."""
+
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """``b p 3`` in world units to ``b p``: negative inside."""
+        ...
+
+
+class Field(Protocol):
+    """The interaction field: merges all views' features into one scene (paper B.1)."""
+
+    ports: FieldPorts
+
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> Scene:
+        """features ``b n f h' w'``, cameras ``b n``, t ``b`` (the noise level that the object's noisy views share)."""
+        ...
+
+
+class Aggregator(Protocol):
+    """Merges what n views say of a point; used inside fields."""
+
+    channels: int
+
+    def __call__(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
+        """features ``b n f h' w'`` and points ``b p 3`` to ``b p channels``."""
+        ...
+
+
+class Lifter(Protocol):
+    """O: turns rendered values into L feature maps."""
+
+    ports: LifterPorts
+
+    def __call__(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
+        """values ``b n v h w``, x_t ``b n c h w`` to L maps ``(b n) c_k h_k w_k``."""
+        ...
+
+
+class Injector(Protocol):
+    """Turns lifted maps into residuals for the frozen decoder; all exactly zero at initialisation (paper Eq. 2)."""
+
+    ports: InjectorPorts
+
+    def __call__(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
+        """L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
+        ...
+
+
+class Dataset(Protocol):
+    """Multi-view pictures: indexable by object, deterministic given the index and the random generator."""
+
+    def __len__(self) -> int: ...
+
+    def splits(self) -> dict[str, list[int]]:
+        """Object indices by split: "train" and "held_out"."""
+        ...
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        """Named cameras of one object, batch of one."""
+        ...
+
+
+class MeshRenderer(Protocol):
+    """Renders a mesh from cameras; used to make datasets."""
+
+    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]: ...

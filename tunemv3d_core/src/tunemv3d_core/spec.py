@@ -1,0 +1,12 @@
+"""Specs. (Being written: ComponentSpec and the slot annotations are final.)"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ComponentSpec(BaseModel):
+    """Base of every component's options: frozen, closed, every field described by the string below it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    type: str
+    """Name of the component, as ``tunemv3d plugins list`` shows it."""

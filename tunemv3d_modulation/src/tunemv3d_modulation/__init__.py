@@ -1,0 +1,3 @@
+"""TuneMV3D: modulation."""
+
+__version__ = "0.1.0"
