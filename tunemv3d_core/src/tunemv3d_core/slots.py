@@ -52,6 +52,10 @@ class Backbone(Protocol):
         """The frozen decoder with L residuals added to the skips; None equals zeros bit for bit."""
         ...
 
+    def fingerprint(self) -> dict[str, str]:
+        """The frozen model's weight files and their sha256, so that a checkpoint can tell if the base was swapped."""
+        ...
+
     def copy_encoder(self) -> nn.Module:
         """A trainable copy of the encoder for a lifter: ``copy(x, t, text, hint) -> tuple of L maps (b n) c_k h_k w_k``
         where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer."""

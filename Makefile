@@ -1,0 +1,27 @@
+# make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
+# make test:  install everything, then run all tests
+# make check: formatting, lint and types
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install train test check
+install: $(VENV)/installed
+
+# torch first and pinned: the packages after it would otherwise pull another build.
+$(VENV)/installed: requirements-dev.txt constraints.txt pyproject.toml $(wildcard tunemv3d_*/pyproject.toml plugins/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -r requirements-dev.txt
+	touch $@
+
+train: install
+	$(BIN)/tunemv3d-train chairs-mini
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(wildcard tunemv3d_*/src plugins/*/src)

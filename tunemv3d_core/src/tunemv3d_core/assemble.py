@@ -1,0 +1,81 @@
+"""From a typed spec to a model: build each component, and refuse neighbours that do not fit before anything runs."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import PortsError
+from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.ports import BuildContext, Neighbours
+from tunemv3d_core.registry import registry
+from tunemv3d_core.spec import ComponentSpec, ModelSpec
+
+
+def build_component(slot: str, spec: ComponentSpec, *arguments: Any) -> Any:
+    """Build one component: import its module, call its build function with the spec and what the slot passes on."""
+    return registry().get(slot, spec.type).load_build()(spec, *arguments)
+
+
+def assemble(
+    spec: ModelSpec, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> MultiviewDiffusion:
+    """Build every component of a model in order and check that neighbours fit.
+
+    Raises:
+        ComponentError: a component is not installed or is broken.
+        PortsError: two components do not fit; names both and what each offers or needs.
+    """
+    context = BuildContext(torch.device(device), dtype)
+    modules: dict[str, nn.Module] = {}
+    names: dict[str, str] = {}
+    neighbours: Any = None
+    for slot in MODEL_SLOTS:
+        part: ComponentSpec | None = getattr(spec, slot)
+        if part is None:
+            continue
+        module = build_component(slot, part, neighbours, context).to(device)
+        modules[slot], names[slot] = module, part.type
+        if slot == "backbone":
+            neighbours = Neighbours(backbone=module.ports)
+            context = replace(context, backbone=module)
+        else:
+            check_ports(slot, module.ports, neighbours, names)
+        if slot in ("view_encoder", "field", "lifter"):
+            neighbours = replace(neighbours, **{slot: module.ports})
+    return MultiviewDiffusion(**modules, names=names)
+
+
+def check_ports(slot: str, ports: Any, neighbours: Neighbours, names: dict[str, str]) -> None:
+    """Compare what a component needs with what those before it offer.
+
+    Raises:
+        PortsError: they differ.
+    """
+
+    def compare(needs: Any, other: str, offers: Any, what: str) -> None:
+        if needs != offers:
+            raise PortsError(
+                f"{slot} '{names[slot]}' takes {what} {_told(needs)}, "
+                f"but {other} '{names[other]}' gives {_told(offers)}: choose components or sizes that agree"
+            )
+
+    if slot == "field" and neighbours.view_encoder is not None:
+        compare(ports.features, "view_encoder", neighbours.view_encoder.features, "feature channels")
+        if ports.gives == "latents":
+            compare(ports.values, "backbone", neighbours.backbone.latent_channels, "latent channels")
+    if slot == "lifter" and neighbours.field is not None:
+        compare(ports.takes, "field", neighbours.field.gives, "values of kind")
+        compare(ports.values, "field", neighbours.field.values, "value channels")
+    if slot == "injector" and neighbours.lifter is not None:
+        compare(ports.maps, "lifter", neighbours.lifter.maps, "maps")
+        compare(ports.residuals, "backbone", neighbours.backbone.residuals, "residuals of shapes")
+
+
+def _told(value: Any) -> str:
+    """Ports in words: maps as ``13 maps: 64/1 64/1 96/2`` (channels / stride)."""
+    if isinstance(value, tuple):
+        return f"{len(value)} maps: " + " ".join(f"{m.channels}/{m.stride}" for m in value)
+    return repr(value)

@@ -1,0 +1,214 @@
+"""The checkpoint folder: safetensors and JSON only, never a pickle.
+
+::
+
+    spec.json            the resolved spec
+    model.safetensors    trainable parameters (their average where one was kept)
+    provenance.json      components, versions, frozen model, data, checksums of the files above; written last
+    state/               what resuming needs: tensors.safetensors and values.json
+
+A folder is written beside its place and renamed, so an interrupted write is never mistaken for a checkpoint.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tunemv3d_core.assemble import assemble
+from tunemv3d_core.assets import find_asset
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import CheckpointError, TuneMV3DError
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.provenance import check_components, check_frozen, provenance, sha256
+from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
+
+CHECKPOINT_FORMAT = "tunemv3d-checkpoint/1"
+_CHECKED = ("spec.json", "model.safetensors")
+
+
+def trainable_tensors(model: MultiviewDiffusion) -> dict[str, Tensor]:
+    """Everything that tuning changes, by name: the slots' whole state, and of the backbone what is trainable."""
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name in trainable or not name.startswith("backbone.")
+    }
+
+
+def save_checkpoint(
+    folder: Path,
+    model: MultiviewDiffusion,
+    spec: RunSpec,
+    *,
+    weights: dict[str, Tensor] | None = None,
+    state: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a checkpoint.
+
+    Args:
+        folder: its place; replaced if it is there.
+        model: the model.
+        spec: the resolved spec that made it.
+        weights: values to store instead of the model's own, by name (a moving average).
+        state: what resuming needs, tensors and JSON values by name.
+        data: the dataset's manifest for the provenance: its name, licences and attributions.
+        dtype: stored type of floating-point weights; None keeps theirs.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; what was there before stays.
+    """
+    beside = folder.with_name(folder.name + ".part")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8")
+        tensors = {**trainable_tensors(model), **(weights or {})}
+        save_file({k: _stored(v, dtype) for k, v in tensors.items()}, beside / "model.safetensors")
+        if state is not None:
+            _write_state(beside / "state", state)
+        frozen = model.backbone.fingerprint()
+        record = {
+            "format": CHECKPOINT_FORMAT,
+            "spec_id": spec_id(spec),
+            **provenance(spec.model, frozen, data),
+            "files": {name: sha256(beside / name) for name in _CHECKED},
+        }
+        (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        _replace(beside, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise CheckpointError(f"{folder}: the checkpoint could not be written: {error}") from error
+    return folder
+
+
+def load_checkpoint(
+    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[RunSpec, MultiviewDiffusion]:
+    """Load a checkpoint: the name of a packaged one, its folder, or a run's folder (its last checkpoint).
+
+    A component of another version, or another frozen model, is a warning.
+
+    Raises:
+        CheckpointError: no checkpoint there, incomplete, damaged, of another format, or a component is missing.
+    """
+    folder = find_checkpoint(name)
+    record = _checked_record(folder)
+    notes = check_components(record["components"], folder)
+    try:
+        spec = load_spec(str(folder / "spec.json"))
+    except TuneMV3DError as error:
+        raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
+    model = assemble(spec.model, device, dtype)
+    load_weights(model, folder / "model.safetensors")
+    for note in notes + check_frozen(record["frozen"], model.backbone.fingerprint()):
+        warnings.warn(f"{folder.name}: {note}", stacklevel=2)
+    return spec, cast(MultiviewDiffusion, model.eval())
+
+
+def load_weights(model: MultiviewDiffusion, path: Path) -> None:
+    """Copy stored trainable weights into a model, casting to its types.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    stored, own = load_file(path), trainable_tensors(model)
+    missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
+    wrong = [k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape]
+    if missing or surplus or wrong:
+        told = [f"{len(n)} {what} ({n[0]} ...)" for n, what in
+                ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape")) if n]
+        raise CheckpointError(f"{path}: the weights are not this model's: {', '.join(told)}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """What resuming needs, as given to ``save_checkpoint``; tensors on the CPU.
+
+    Raises:
+        CheckpointError: the checkpoint was saved without it (such as a published one).
+    """
+    if not (folder / "state" / "values.json").is_file():
+        raise CheckpointError(f"{folder}: holds no state to resume from")
+    tensors = load_file(folder / "state" / "tensors.safetensors")
+    return {**tensors, **json.loads((folder / "state" / "values.json").read_text("utf-8"))}
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a packaged checkpoint, a checkpoint, or a run's last whole checkpoint.
+
+    Raises:
+        CheckpointError: nothing of the kind.
+    """
+    try:
+        folder = find_asset(str(name))
+    except TuneMV3DError as error:
+        raise CheckpointError(f"no checkpoint '{name}': {error}") from None
+    if (folder / "checkpoints").is_dir():
+        steps = run_checkpoints(folder)
+        if not steps:
+            raise CheckpointError(f"{folder}: this run has no whole checkpoint yet")
+        return steps[-1]
+    if not (folder / "provenance.json").is_file():
+        raise CheckpointError(f"{folder}: not a checkpoint (no provenance.json) and not a run (no checkpoints/)")
+    return folder
+
+
+def run_checkpoints(run: Path) -> list[Path]:
+    """A run's whole checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted(f for f in found if f.suffix != ".part" and (f / "provenance.json").is_file())
+
+
+def _checked_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = read_json(folder / "provenance.json")
+    except TuneMV3DError as error:
+        raise CheckpointError(str(error)) from None
+    if record.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}"
+        )
+    for name, digest in record["files"].items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: incomplete, {name} is missing")
+        if sha256(folder / name) != digest:
+            raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); restore it from a copy")
+    return record
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor).contiguous().clone()
+
+
+def _write_state(folder: Path, state: dict[str, Any]) -> None:
+    folder.mkdir()
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    save_file({k: _stored(v, None) for k, v in tensors.items()}, folder / "tensors.safetensors")
+    values = {k: v for k, v in state.items() if k not in tensors}
+    (folder / "values.json").write_text(json.dumps(values), "utf-8")
+
+
+def _replace(beside: Path, folder: Path) -> None:
+    """Put ``beside`` in the place of ``folder``; the old one is removed only when the new one stands."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(beside, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+

@@ -1,0 +1,202 @@
+"""The whole model: a frozen 2D diffusion model whose views talk to each other through a 3D field."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.shapes import check_shape
+from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Scene, ViewEncoder
+from tunemv3d_core.types import Rendering, Skips, Text
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One denoising step's outcome. Without a field only ``modulated`` is there.
+
+    Attributes:
+        modulated: ``b n c h w``, in the backbone's prediction type.
+        x0: ``b n v h w``: the field's guess of the clean views, blended over the background.
+        rendering: the input views as rendered.
+        scene: what the field made of the views.
+        novel_x0: ``b m v h w`` or ``b m v r``: the guess for the novel cameras, blended over the background.
+        novel: the novel cameras as rendered.
+    """
+
+    modulated: Tensor
+    x0: Tensor | None = None
+    rendering: Rendering | None = None
+    scene: Scene | None = None
+    novel_x0: Tensor | None = None
+    novel: Rendering | None = None
+
+
+class MultiviewDiffusion(nn.Module):
+    """Encode, fuse, render, lift, inject, decode (paper B.1, B.2).
+
+    The view encoder, field, lifter and injector are there together or not at all; without them this is the plain
+    2D model. ``names`` says which component fills each slot, for error messages.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        view_encoder: nn.Module | None = None,
+        field: nn.Module | None = None,
+        lifter: nn.Module | None = None,
+        injector: nn.Module | None = None,
+        names: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = cast(Backbone, backbone)
+        self.view_encoder = cast(ViewEncoder | None, view_encoder)
+        self.field = cast(Field | None, field)
+        self.lifter = cast(Lifter | None, lifter)
+        self.injector = cast(Injector | None, injector)
+        self._names = names or {}
+        self._backgrounds: dict[tuple[Any, ...], Tensor] = {}
+
+    def slots(self) -> dict[str, nn.Module]:
+        """The components that are there, by slot, in the order in which they were built."""
+        return {slot: module for slot in MODEL_SLOTS if (module := getattr(self, slot)) is not None}
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Text,
+        cameras: Cameras,
+        novel_cameras: Cameras | None = None,
+        novel_pixels: Tensor | None = None,
+    ) -> Prediction:
+        """The modulated model, with gradients for everything trainable.
+
+        Args:
+            x_t: ``b n c h w``, noisy latents, scaled as the schedule asks.
+            t: ``b n``; 0 for a view given clean; the noisy views of one object share one t.
+            text: b prompts.
+            cameras: ``b n``.
+            novel_cameras: ``b m``, further cameras to render.
+            novel_pixels: ``b m r 2``, (x, y) as fractions: render only these pixels of the novel cameras.
+        """
+        self._check_inputs(x_t, t, cameras)
+        skips = self.backbone.encode(x_t, t, text)
+        if self.field is None:
+            return Prediction(self.backbone.decode(skips, None, t, text))
+        return self._modulate(skips, x_t, t, text, cameras, novel_cameras, novel_pixels)
+
+    def frozen(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
+        return self.backbone.decode(self.backbone.encode(x_t, t, text), None, t, text)
+
+    def predict(
+        self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0
+    ) -> Prediction:
+        """The prediction at consistency strength K: ``frozen + K (modulated - frozen)``.
+
+        K = 1 gives the modulated prediction itself; K = 0 the frozen one, bit for bit, without running the field;
+        K > 1 extrapolates. The frozen encoder runs once.
+
+        Raises:
+            ValueError: K is negative.
+        """
+        if consistency < 0:
+            raise ValueError(f"consistency must be at least 0, not {consistency}")
+        if self.field is None or consistency == 0:
+            return Prediction(self.frozen(x_t, t, text))
+        self._check_inputs(x_t, t, cameras)
+        skips = self.backbone.encode(x_t, t, text)
+        prediction = self._modulate(skips, x_t, t, text, cameras)
+        if consistency == 1:
+            return prediction
+        frozen = self.backbone.decode(skips, None, t, text)
+        blended = frozen + consistency * (prediction.modulated - frozen)
+        return Prediction(blended, prediction.x0, prediction.rendering, prediction.scene)
+
+    def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
+        """The field's scene of noisy views alone: what its renders and its surface come from."""
+        if self.view_encoder is None or self.field is None:
+            raise ValueError("this model has no field")
+        features = self.view_encoder(x_t, t, text, cameras)
+        offered = self.view_encoder.ports.features
+        check_shape(self._who("view_encoder", "features"), features, "b n f h w", **_sizes(x_t), f=offered)
+        return self.field.fuse(features, cameras, t.amax(dim=1))
+
+    def background(self, size: tuple[int, int]) -> Tensor:
+        """What lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
+        assert self.field is not None
+        weight = next(iter(cast(nn.Module, self.backbone).parameters()))
+        key = (size, weight.device, weight.dtype)
+        if key not in self._backgrounds:
+            if self.field.ports.gives == "features":
+                self._backgrounds[key] = torch.zeros(self.field.ports.values, *size, device=weight.device)
+            else:
+                stride = self.backbone.ports.image_stride
+                white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=weight.device)
+                with torch.no_grad():
+                    self._backgrounds[key] = self.backbone.encode_images(white)[0, 0].clone()
+        return self._backgrounds[key]
+
+    def blend(self, rendering: Rendering, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
+        """Put the background behind a rendering: ``values + (1 - opacity) * background``, ``b m v ...``."""
+        background = self.background(size)
+        if pixels is not None:
+            background = _at_pixels(background, pixels)
+        return rendering.values + (1 - rendering.opacity).unsqueeze(2) * background
+
+    def _modulate(
+        self,
+        skips: Skips,
+        x_t: Tensor,
+        t: Tensor,
+        text: Text,
+        cameras: Cameras,
+        novel_cameras: Cameras | None = None,
+        novel_pixels: Tensor | None = None,
+    ) -> Prediction:
+        assert self.field is not None and self.lifter is not None and self.injector is not None
+        h, w = x_t.shape[-2:]
+        scene = self.fuse(x_t, t, text, cameras)
+        rendering = scene.render(cameras, (h, w))
+        values = self.field.ports.values
+        check_shape(self._who("field", "values"), rendering.values, "b n v h w", **_sizes(x_t), v=values, h=h, w=w)
+        check_shape(self._who("field", "opacity"), rendering.opacity, "b n h w", **_sizes(x_t), h=h, w=w)
+        x0 = self.blend(rendering, (h, w))
+        maps = self.lifter(x0, x_t, t, text)
+        self._check_maps("lifter", maps, skips)
+        residuals = self.injector(maps, skips)
+        self._check_maps("injector", residuals, skips)
+        modulated = self.backbone.decode(skips, residuals, t, text)
+        novel = novel_x0 = None
+        if novel_cameras is not None:
+            novel = scene.render(novel_cameras, (h, w), novel_pixels)
+            novel_x0 = self.blend(novel, (h, w), novel_pixels)
+        return Prediction(modulated, x0, rendering, scene, novel_x0, novel)
+
+    def _check_inputs(self, x_t: Tensor, t: Tensor, cameras: Cameras) -> None:
+        sizes = check_shape("x_t", x_t, "b n c h w", c=self.backbone.ports.latent_channels)
+        check_shape("t", t, "b n", b=sizes["b"], n=sizes["n"])
+        check_shape("cameras", cameras.intrinsics, "b n four", b=sizes["b"], n=sizes["n"])
+
+    def _check_maps(self, slot: str, maps: tuple[Tensor, ...], skips: Skips) -> None:
+        for k, (given, skip) in enumerate(zip(maps, skips.maps, strict=True)):
+            views, _, h, w = skip.shape
+            check_shape(self._who(slot, f"map {k}"), given, "bn c h w", bn=views, h=h, w=w)
+
+    def _who(self, slot: str, what: str) -> str:
+        return f"{what} of {slot} '{self._names.get(slot, '?')}'"
+
+
+def _sizes(x_t: Tensor) -> dict[str, int]:
+    return {"b": x_t.shape[0], "n": x_t.shape[1]}
+
+
+def _at_pixels(background: Tensor, pixels: Tensor) -> Tensor:
+    """The background (``v h w``) at pixels (``b m r 2``, fractions), nearest cell: ``b m v r``."""
+    _, h, w = background.shape
+    column = (pixels[..., 0] * w).long().clamp(0, w - 1)
+    row = (pixels[..., 1] * h).long().clamp(0, h - 1)
+    return background.flatten(1)[:, row * w + column].permute(1, 2, 0, 3)
