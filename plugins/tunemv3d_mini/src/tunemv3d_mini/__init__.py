@@ -1,3 +1,3 @@
-"""TuneMV3D: mini."""
+"""The small world: a 2D prior, pictures of real chairs, and an adapter tuned on them, all in the ecosystem's formats."""
 
 __version__ = "0.1.0"

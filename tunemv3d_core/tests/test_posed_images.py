@@ -1,0 +1,72 @@
+"""Pictures with cameras on disk: the round trip, the convention that others read, and messages."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object, write_manifest, write_object
+
+
+def write(folder: Path) -> PosedImages:
+    record = PosedImages(
+        id="chair-1",
+        files=("000.webp", "001.webp"),
+        cameras=Cameras.orbit(2, elevation=25),
+        size=(96, 128),
+        captions=("a red chair",),
+        licence="CC0-1.0",
+        creator="Somebody",
+        source="A library",
+        extra={"ring": 2},
+    )
+    write_object(folder, record)
+    return record
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    record = write(tmp_path)
+    back = read_object(tmp_path)
+    assert torch.allclose(back.cameras.camera_to_world, record.cameras.camera_to_world, atol=1e-6)
+    assert torch.allclose(back.cameras.intrinsics, record.cameras.intrinsics)
+    assert (back.files, back.size, back.captions, back.extra) == (record.files, record.size, record.captions, {"ring": 2})
+
+
+def test_matrices_on_disk_look_along_minus_z_as_in_blender(tmp_path: Path) -> None:
+    """In OpenGL axes the third column points from the object to the camera: away from the viewing direction."""
+    write(tmp_path)
+    matrix = torch.tensor(json.loads((tmp_path / "transforms.json").read_text())["frames"][0]["transform_matrix"])
+    eye = matrix[:3, 3]
+    assert torch.allclose(matrix[:3, 2], eye / eye.norm(), atol=1e-5)
+    assert matrix[2, 1] > 0, "the second column is up"
+
+
+def test_a_missing_key_and_a_sheared_camera_are_located(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "transforms.json"
+    content = json.loads(path.read_text())
+    sheared = json.loads(path.read_text())
+    sheared["frames"][1]["transform_matrix"][0][0] += 0.3
+    path.write_text(json.dumps(sheared))
+    with pytest.raises(CameraError, match=r"transforms.json: camera 1 is not rigid"):
+        read_object(tmp_path)
+    del content["fl_x"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"transforms.json: the key 'fl_x' is missing"):
+        read_object(tmp_path)
+    path.write_text("{")
+    with pytest.raises(DatasetError, match="not JSON"):
+        read_object(tmp_path)
+
+
+def test_manifest(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "chairs", {"a": "train", "b": "held_out"})
+    assert read_manifest(tmp_path) == {"a": "train", "b": "held_out"}
+    with pytest.raises(DatasetError, match="no such dataset folder"):
+        read_manifest(tmp_path / "nothing")
+    (tmp_path / "dataset.json").write_text('{"format": "other/2"}')
+    with pytest.raises(DatasetError, match="other/2"):
+        read_manifest(tmp_path)
