@@ -2,7 +2,7 @@
 attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -50,6 +50,15 @@ class Backbone(Protocol):
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
         """The frozen decoder with L residuals added to the skips; None equals zeros bit for bit."""
+        ...
+
+    def scheduler(self, name: str = "") -> Any:
+        """A fresh scheduler with diffusers' interface (``set_timesteps``, ``timesteps``, ``init_noise_sigma``,
+        ``scale_model_input``, ``step(...).prev_sample``) on the model's schedule; "" gives the model's own kind.
+
+        Raises:
+            ComponentError: an unknown name; the message lists the known ones.
+        """
         ...
 
     def fingerprint(self) -> dict[str, str]:
