@@ -1,0 +1,172 @@
+"""The backbone ``diffusers``: a frozen Stable Diffusion 1.x / 2.x model, split into its encoder and its decoder."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
+from tunemv3d_core.types import Skips, Text
+
+from tunemv3d_modulation import unet as halves
+from tunemv3d_modulation.loading import Parts, fingerprint, load_parts
+from tunemv3d_modulation.schedule import Schedule
+from tunemv3d_modulation.spec import DiffusersSpec
+
+IMAGES_AT_ONCE = 8
+"""Images that pass the VAE together; bounds its memory, which exceeds the UNet's."""
+
+
+def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
+    """Build the backbone that ``spec`` names; it comes first and has no neighbours."""
+    parts = load_parts(spec.pretrained, spec.revision, context.dtype)
+    return DiffusersBackbone(parts, trainable=spec.trainable == "all").to(context.device)
+
+
+class DiffusersBackbone(nn.Module):
+    """The 2D model of a StableDiffusionPipeline (``tunemv3d_core.slots.Backbone``).
+
+    Args:
+        parts: what ``load_parts`` read.
+        trainable: train the UNet. Text encoder and VAE are frozen always.
+
+    Raises:
+        ComponentError: parts that do not fit together, or a UNet of another layout.
+    """
+
+    def __init__(self, parts: Parts, trainable: bool = False) -> None:
+        super().__init__()
+        halves.check_supported(parts.unet.config, parts.source)
+        self.ports = _ports(parts)
+        self.source, self.revision = parts.source, parts.revision
+        self.scheduler_config: dict[str, Any] = parts.scheduler
+        self.tokenizer = parts.tokenizer
+        self.text_encoder = parts.text_encoder
+        self.vae = parts.vae
+        self.unet = parts.unet
+        self.schedule = Schedule(parts.scheduler)
+        self.trainable = trainable
+        self._warned_of_length = False
+        self.requires_grad_(False)
+        self.unet.requires_grad_(trainable)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "DiffusersBackbone":
+        """Set the mode of what is trainable; frozen parts stay in evaluation mode."""
+        super().train(False)
+        self.unet.train(mode and self.trainable)
+        return self
+
+    @torch.no_grad()
+    def encode_text(self, prompts: list[str]) -> Text:
+        """Encode prompts to tokens ``b l d``. Longer prompts than the encoder takes are cut, with one warning."""
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        if not self._warned_of_length:
+            self._warn_of_length(prompts, length)
+        encoded = self.tokenizer(
+            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).to(self.text_encoder.device)
+        # Stable Diffusion was trained on padded prompts without a mask; the text encoder's config says otherwise.
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        mask = encoded.attention_mask if masked else None
+        return Text(tokens=self.text_encoder(encoded.input_ids, attention_mask=mask).last_hidden_state)
+
+    def _warn_of_length(self, prompts: list[str], length: int) -> None:
+        for prompt, ids in zip(prompts, self.tokenizer(prompts, verbose=False).input_ids, strict=True):
+            if len(ids) > length:
+                self._warned_of_length = True
+                warnings.warn(
+                    f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut: {prompt[:80]!r} ... "
+                    "(this is said once)",
+                    stacklevel=3,
+                )
+                return
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, shifted and scaled."""
+        shift, scale = self._latent_scale()
+        chunks = torch.split(images.flatten(0, 1).to(self.vae.dtype), IMAGES_AT_ONCE)
+        means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
+        latents: Tensor = (means - shift) * scale
+        return latents.reshape(*images.shape[:2], *latents.shape[1:])
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """``b n c h w`` to images ``b n 3 H W``, about [-1, 1]."""
+        shift, scale = self._latent_scale()
+        chunks = torch.split(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, IMAGES_AT_ONCE)
+        images = torch.cat([self.vae.decode(chunk).sample for chunk in chunks])
+        return images.reshape(*latents.shape[:2], *images.shape[1:])
+
+    def _latent_scale(self) -> tuple[float, float]:
+        return self.vae.config.get("shift_factor") or 0.0, self.vae.config.scaling_factor
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t of clean latents ``b n c h w`` at t ``b n``."""
+        return self.schedule.add_noise(latents, noise, t)
+
+    def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the model is trained to predict, ``b n c h w``."""
+        return self.schedule.target(latents, noise, t)
+
+    def alphas_cumprod(self, t: Tensor) -> Tensor:
+        """The schedule's cumulative product of alphas at t, of t's shape: exact at whole steps, linear between."""
+        return self.schedule.alphas_cumprod(t)
+
+    def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
+        """The encoder of the frozen model: ``b n c h w`` at t ``b n`` to the L skips.
+
+        No graph is kept while nothing before the decoder is trainable and no input asks for a gradient.
+        """
+        wanted = self.trainable or x_t.requires_grad or text.tokens.requires_grad
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
+            x = x_t.flatten(0, 1)
+            emb = halves.embed_time(self.unet, t.flatten(), x.dtype)
+            return Skips(halves.encode(self.unet, x, emb, text.per_view(x_t.shape[1]).tokens), state=emb)
+
+    def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
+        """The decoder with L residuals added to the skips: the prediction ``b n c h w``."""
+        maps = skips.maps
+        if residuals is not None:
+            maps = tuple(skip + residual.to(skip.dtype) for skip, residual in zip(maps, residuals, strict=True))
+        flat = halves.decode(self.unet, maps, skips.state, text.per_view(t.shape[1]).tokens)
+        return flat.reshape(*t.shape, *flat.shape[1:])
+
+    def fingerprint(self) -> dict[str, str]:
+        """The model's weight files and their sha256."""
+        return fingerprint(self.source, self.revision)
+
+    def copy_encoder(self) -> halves.EncoderCopy:
+        """A trainable copy of the encoder for a lifter (paper B.1)."""
+        return halves.EncoderCopy(self.unet)
+
+
+def _ports(parts: Parts) -> BackbonePorts:
+    """What the loaded parts offer to their neighbours.
+
+    Raises:
+        ComponentError: text encoder, VAE and UNet of different models.
+    """
+    unet, vae = parts.unet.config, parts.vae.config
+    if unet.cross_attention_dim != parts.text_encoder.config.hidden_size:
+        raise ComponentError(
+            f"{parts.source}: the UNet attends to {unet.cross_attention_dim} text channels, "
+            f"but the text encoder gives {parts.text_encoder.config.hidden_size}"
+        )
+    if unet.in_channels != vae.latent_channels:
+        raise ComponentError(
+            f"{parts.source}: the UNet denoises {unet.in_channels} latent channels, "
+            f"but the VAE gives {vae.latent_channels}"
+        )
+    stride = int(2 ** (len(vae.block_out_channels) - 1))
+    sizes = unet.sample_size or vae.sample_size // stride
+    return BackbonePorts(
+        latent_channels=unet.in_channels,
+        latent_size=sizes if isinstance(sizes, int) else sizes[0],
+        image_stride=stride,
+        text_channels=unet.cross_attention_dim,
+        residuals=halves.residual_ports(parts.unet),
+        prediction=str(parts.scheduler.get("prediction_type", "epsilon")),
+        train_timesteps=int(parts.scheduler.get("num_train_timesteps", 1000)),
+    )

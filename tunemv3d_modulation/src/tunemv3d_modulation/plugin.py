@@ -1,0 +1,41 @@
+"""What this distribution adds to the registry. Light: imports no torch."""
+
+from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
+
+from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
+
+DIFFUSERS = ComponentPlugin(
+    slot="backbone",
+    name="diffusers",
+    api="1.0",
+    spec=DiffusersSpec,
+    build="tunemv3d_modulation.backbone:build",
+    summary="A frozen Stable Diffusion 1.x / 2.x pipeline folder, split into encoder and decoder.",
+    reference="Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022",
+)
+
+COPIED_ENCODER = ComponentPlugin(
+    slot="lifter",
+    name="copied-encoder",
+    api="1.0",
+    spec=CopiedEncoderSpec,
+    build="tunemv3d_modulation.lifter:build",
+    summary="A trainable copy of the 2D model's encoder that also sees the raw noisy view.",
+    reference="TuneMV3D, supplement B.1",
+)
+
+ZERO_CONV = ComponentPlugin(
+    slot="injector",
+    name="zero-conv",
+    api="1.0",
+    spec=ZeroConvSpec,
+    build="tunemv3d_modulation.injector:build",
+    summary="One 1x1 convolution a map, zero at the start.",
+    reference="TuneMV3D, supplement B.2; Zhang et al., Adding Conditional Control, ICCV 2023",
+)
+
+SAMPLE = CommandPlugin(
+    name="sample",
+    app="tunemv3d_modulation.sample:app",
+    summary="Views of one object from text, as one picture and as files.",
+)

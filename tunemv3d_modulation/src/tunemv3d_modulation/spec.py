@@ -1,0 +1,42 @@
+"""Options of this package's components. Light: imports no torch."""
+
+from typing import Literal
+
+from pydantic import Field
+from tunemv3d_core.spec import ComponentSpec
+
+
+class DiffusersSpec(ComponentSpec):
+    """A frozen StableDiffusionPipeline (1.x or 2.x layout) in diffusers' folder format."""
+
+    type: Literal["diffusers"]
+    """Name of the component."""
+
+    pretrained: str = Field(min_length=1)
+    """Name of a packaged asset, a local folder, or an id on the Hugging Face hub; looked up in this order."""
+
+    revision: str | None = None
+    """Branch, tag or commit on the hub; None takes the default branch. Local folders have none."""
+
+    trainable: Literal["none", "all"] = "none"
+    """"none" keeps the whole 2D model frozen (paper B.2); "all" trains its UNet. Text encoder and VAE stay frozen."""
+
+
+class CopiedEncoderSpec(ComponentSpec):
+    """O: a trainable copy of the 2D model's encoder (paper B.1)."""
+
+    type: Literal["copied-encoder"]
+    """Name of the component."""
+
+    raw_noise: bool = True
+    """Add a light encoder of the noisy view x_t after O's first layer (paper B.1; the ablation in D is False)."""
+
+    stem_channels: int = Field(default=32, ge=1)
+    """Width of that light encoder in channels."""
+
+
+class ZeroConvSpec(ComponentSpec):
+    """1x1 convolutions whose weights and biases start at zero (paper B.2, Eq. 2)."""
+
+    type: Literal["zero-conv"]
+    """Name of the component."""

@@ -1,0 +1,161 @@
+"""A UNet2DConditionModel in two halves, and a trainable copy of the first.
+
+``encode`` and ``decode`` do what ``UNet2DConditionModel.forward`` does, in its order of operations, for the options
+that Stable Diffusion 1.x and 2.x use; ``check_supported`` refuses all others. The L maps stand in the encoder's order:
+the first convolution, every layer and downsampling of the down blocks, then the middle block.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.ports import MapPort
+from tunemv3d_core.types import Text
+
+DOWN_BLOCKS = {"DownBlock2D", "CrossAttnDownBlock2D"}
+MID_BLOCKS = {"UNetMidBlock2D", "UNetMidBlock2DCrossAttn"}
+UP_BLOCKS = {"UpBlock2D", "CrossAttnUpBlock2D"}
+
+UNSUPPORTED_OPTIONS: dict[str, Any] = {
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "addition_embed_type": None,
+    "encoder_hid_dim": None,
+    "encoder_hid_dim_type": None,
+    "time_cond_proj_dim": None,
+    "time_embedding_act_fn": None,
+    "attention_type": "default",
+}
+"""Options that change ``UNet2DConditionModel.forward``, and the only value that the two halves reproduce."""
+
+
+def check_supported(config: Any, what: str) -> None:
+    """Refuse a UNet whose forward pass the two halves would not reproduce.
+
+    Args:
+        config: the UNet's config, a mapping.
+        what: the model's name for the message.
+
+    Raises:
+        ComponentError: names every option that is in the way.
+    """
+    faults = [
+        f"{option} = {config[option]!r} (needed: {value!r})"
+        for option, value in UNSUPPORTED_OPTIONS.items()
+        if config.get(option, value) != value
+    ]
+    kinds = {
+        "down_block_types": (config["down_block_types"], DOWN_BLOCKS),
+        "mid_block_type": ([config["mid_block_type"]], MID_BLOCKS),
+        "up_block_types": (config["up_block_types"], UP_BLOCKS),
+    }
+    for option, (used, known) in kinds.items():
+        if foreign := sorted({str(kind) for kind in used} - known):
+            faults.append(f"{option} has {', '.join(foreign)} (known: {', '.join(sorted(known))})")
+    if config["in_channels"] != config["out_channels"]:
+        faults.append(
+            f"in_channels = {config['in_channels']} differs from out_channels = {config['out_channels']}, "
+            "as in inpainting, depth and instruction models"
+        )
+    if faults:
+        raise ComponentError(
+            f"{what}: the UNet is not of the Stable Diffusion 1.x / 2.x text-to-image layout: "
+            + "; ".join(faults)
+            + ". Use a plain text-to-image model, or write a backbone component for this one."
+        )
+
+
+def residual_ports(unet: Any) -> tuple[MapPort, ...]:
+    """The L maps of a UNet with their channels and strides, in the order in which ``encode`` gives them."""
+    ports, stride = [MapPort(unet.conv_in.out_channels, 1)], 1
+    for block in unet.down_blocks:
+        ports += [MapPort(layer.out_channels, stride) for layer in block.resnets]
+        for downsample in block.downsamplers or ():
+            stride *= 2
+            ports.append(MapPort(downsample.out_channels, stride))
+    return (*ports, MapPort(unet.mid_block.resnets[-1].out_channels, stride))
+
+
+def embed_time(net: Any, t: Tensor, dtype: torch.dtype) -> Tensor:
+    """The embedding of t (``(b n)``, float steps allowed) that every residual block of ``net`` takes."""
+    # The sinusoids are float32 whatever the model's dtype, as in diffusers.
+    emb: Tensor = net.time_embedding(net.time_proj(t).to(dtype))
+    return emb
+
+
+def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None = None) -> tuple[Tensor, ...]:
+    """The first half: ``conv_in``, the down blocks and the middle block.
+
+    Args:
+        net: a ``UNet2DConditionModel`` or an ``EncoderCopy``.
+        x: ``(b n) c h w``.
+        emb: of ``embed_time``.
+        tokens: ``(b n) l d``.
+        hint: ``(b n) c_0 h w``, added after ``conv_in``.
+
+    Returns:
+        L maps ``(b n) c_k h_k w_k``.
+    """
+    x = net.conv_in(x)
+    if hint is not None:
+        x = x + hint
+    maps: tuple[Tensor, ...] = (x,)
+    for block in net.down_blocks:
+        x, block_maps = block(x, emb, **_attend(block, tokens))
+        maps += block_maps
+    return (*maps, net.mid_block(x, emb, **_attend(net.mid_block, tokens)))
+
+
+def decode(unet: Any, maps: tuple[Tensor, ...], emb: Tensor, tokens: Tensor) -> Tensor:
+    """The second half: the up blocks and the output layers, from the L maps to the prediction ``(b n) c h w``."""
+    *skips, x = maps
+    for block in unet.up_blocks:
+        used = len(block.resnets)
+        block_skips, skips = tuple(skips[-used:]), skips[:-used]
+        # The next skip's size, so that latents which the strides do not divide come out right.
+        size = skips[-1].shape[-2:] if skips else None
+        x = block(x, block_skips, emb, upsample_size=size, **_attend(block, tokens))
+    if unet.conv_norm_out is not None:
+        x = unet.conv_act(unet.conv_norm_out(x))
+    prediction: Tensor = unet.conv_out(x)
+    return prediction
+
+
+def _attend(block: Any, tokens: Tensor) -> dict[str, Tensor]:
+    return {"encoder_hidden_states": tokens} if getattr(block, "has_cross_attention", False) else {}
+
+
+class EncoderCopy(nn.Module):
+    """A trainable copy of a UNet's first half with the same weights (ControlNet's layout, without its hint network).
+
+    Args:
+        unet: a supported ``UNet2DConditionModel``; it is not changed.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.conv_in = copy.deepcopy(unet.conv_in)
+        self.time_proj = copy.deepcopy(unet.time_proj)
+        self.time_embedding = copy.deepcopy(unet.time_embedding)
+        self.down_blocks = copy.deepcopy(unet.down_blocks)
+        self.mid_block = copy.deepcopy(unet.mid_block)
+        self.requires_grad_(True)
+
+    def forward(self, x: Tensor, t: Tensor, text: Text, hint: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Encode ``x``.
+
+        Args:
+            x: ``b n c h w``.
+            t: ``b n``.
+            text: one prompt an object.
+            hint: ``(b n) c_0 h w``, added after the first layer.
+
+        Returns:
+            L maps ``(b n) c_k h_k w_k`` in the backbone's order.
+        """
+        tokens = text.per_view(x.shape[1]).tokens
+        flat = x.flatten(0, 1)
+        return encode(self, flat, embed_time(self, t.flatten(), flat.dtype), tokens, hint)
