@@ -11,7 +11,7 @@ from tunemv3d_core.types import Skips, Text
 
 from tunemv3d_modulation import unet as halves
 from tunemv3d_modulation.loading import Parts, fingerprint, load_parts
-from tunemv3d_modulation.schedule import Schedule
+from tunemv3d_modulation.schedule import Schedule, make_solver
 from tunemv3d_modulation.spec import DiffusersSpec
 
 IMAGES_AT_ONCE = 8
@@ -132,6 +132,17 @@ class DiffusersBackbone(nn.Module):
             maps = tuple(skip + residual.to(skip.dtype) for skip, residual in zip(maps, residuals, strict=True))
         flat = halves.decode(self.unet, maps, skips.state, text.per_view(t.shape[1]).tokens)
         return flat.reshape(*t.shape, *flat.shape[1:])
+
+    def scheduler(self, name: str = "") -> Any:
+        """A fresh diffusers scheduler on the model's own configuration.
+
+        Args:
+            name: one of ``schedule.SOLVERS``, or "" for the model's own kind.
+
+        Raises:
+            ComponentError: an unknown name.
+        """
+        return make_solver(self.scheduler_config, name)
 
     def fingerprint(self) -> dict[str, str]:
         """The model's weight files and their sha256."""

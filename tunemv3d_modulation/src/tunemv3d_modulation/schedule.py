@@ -3,12 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 from tunemv3d_core.errors import ComponentError
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+SOLVERS = {
+    "ddim": "DDIMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Deterministic diffusers schedulers by their names in specs."""
+
+
+def make_solver(config: dict[str, Any], name: str) -> Any:
+    """A fresh diffusers scheduler on the schedule of ``config``.
+
+    Args:
+        config: content of a ``scheduler_config.json``.
+        name: one of ``SOLVERS``, or "" for the config's own class.
+
+    Raises:
+        ComponentError: an unknown name.
+    """
+    kind = SOLVERS.get(name, None if name else config["_class_name"])
+    if kind is None:
+        raise ComponentError(f"no scheduler '{name}'. Known: {', '.join(SOLVERS)}, or '' for the model's own")
+    # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
+    return getattr(diffusers, kind).from_config({"clip_sample": False, **config})
 
 
 class Schedule(nn.Module):
