@@ -1,0 +1,31 @@
+"""Packaged folders by name: pipelines, checkpoints, datasets."""
+
+from pathlib import Path
+
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.registry import registry
+
+
+def find_asset(name: str | Path) -> Path:
+    """The folder of an installed asset, or the path itself.
+
+    Args:
+        name: the name of an entry point in ``tunemv3d.asset``, "distribution:name", or a path. Names come first.
+
+    Raises:
+        ComponentError: neither; the message lists the installed assets.
+    """
+    installed = registry()
+    try:
+        record = installed.find("asset", str(name))
+    except ComponentError as error:
+        path = Path(name).expanduser()
+        if path.exists():
+            return path
+        raise ComponentError(f"{error}. '{path}' is no path either") from None
+    folder: Path = installed.load(record)
+    if not folder.exists():
+        raise ComponentError(
+            f"asset {record} is not at {folder}: reinstall it with pip install --force-reinstall {record.distribution}"
+        )
+    return folder

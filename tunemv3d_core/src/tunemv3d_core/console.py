@@ -1,0 +1,64 @@
+"""What all commands share: the consoles, and how errors become one message and an exit code."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.main import get_group
+
+from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError
+
+console = Console()
+"""For results: standard output."""
+
+messages = Console(stderr=True)
+"""For progress, notes and errors: standard error, so that results can be piped."""
+
+
+def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = None) -> NoReturn:
+    """Run a command line and exit with the codes of ``tunemv3d_core.errors``.
+
+    A ``TuneMV3DError`` is one message on standard error and exit code 2, without a traceback; Ctrl-C is 130.
+
+    Args:
+        app: a typer app, or a function with typer annotations.
+        arguments: instead of ``sys.argv[1:]``.
+    """
+    try:
+        typer.main.get_command(_as_typer(app)).main(arguments)
+    except TuneMV3DError as error:
+        show_error(error)
+        sys.exit(EXIT_BAD_INPUT)
+    sys.exit()
+
+
+def show_error(error: TuneMV3DError) -> None:
+    """Print an error's message on standard error, unwrapped so that paths in it can be copied."""
+    messages.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a result for machines on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:
+    """A typer app or function as the command ``name`` of a group."""
+    parent = typer.Typer(add_completion=False)
+    if isinstance(app, typer.Typer):
+        parent.add_typer(app, name=name)
+    else:
+        parent.command(name)(app)
+    return get_group(parent).commands[name]
+
+
+def _as_typer(app: typer.Typer | Callable[..., Any]) -> typer.Typer:
+    if isinstance(app, typer.Typer):
+        return app
+    wrapped = typer.Typer(add_completion=False)
+    wrapped.command()(app)
+    return wrapped
