@@ -36,6 +36,6 @@ ZERO_CONV = ComponentPlugin(
 
 SAMPLE = CommandPlugin(
     name="sample",
-    app="tunemv3d_modulation.sample:app",
+    app="tunemv3d_modulation.sample:sample",
     summary="Views of one object from text, as one picture and as files.",
 )

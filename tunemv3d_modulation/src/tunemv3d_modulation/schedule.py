@@ -15,14 +15,13 @@ SOLVERS = {
     "ddim": "DDIMScheduler",
     "dpm++": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
-    "pndm": "PNDMScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
 """Deterministic diffusers schedulers by their names in specs."""
 
 
 def make_solver(config: dict[str, Any], name: str) -> Any:
-    """A fresh diffusers scheduler on the schedule of ``config``.
+    """A fresh diffusers scheduler on the schedule of ``config``; a named one spaces its steps "trailing".
 
     Args:
         config: content of a ``scheduler_config.json``.
@@ -31,11 +30,14 @@ def make_solver(config: dict[str, Any], name: str) -> Any:
     Raises:
         ComponentError: an unknown name.
     """
-    kind = SOLVERS.get(name, None if name else config["_class_name"])
-    if kind is None:
-        raise ComponentError(f"no scheduler '{name}'. Known: {', '.join(SOLVERS)}, or '' for the model's own")
     # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
-    return getattr(diffusers, kind).from_config({"clip_sample": False, **config})
+    config = {"clip_sample": False, **config}
+    if not name:
+        return getattr(diffusers, config["_class_name"]).from_config(config)
+    if name not in SOLVERS:
+        raise ComponentError(f"no scheduler '{name}'. Known: {', '.join(SOLVERS)}, or '' for the model's own")
+    # Few steps must begin at the last timestep: at high noise the layout is decided, and with it whether views agree.
+    return getattr(diffusers, SOLVERS[name]).from_config({**config, "timestep_spacing": "trailing"})
 
 
 class Schedule(nn.Module):

@@ -1,0 +1,47 @@
+"""Pictures of what was sampled."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tunemv3d_modulation.pipeline import TuneMV3DOutput
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """``H W 3`` or ``H W`` in [0, 1] as a picture."""
+    return Image.fromarray((image.detach().cpu().float() * 255).round().clamp(0, 255).byte().numpy())
+
+
+def grid(output: "TuneMV3DOutput", index: int) -> Image.Image:
+    """One object's views in a row; below them, where there is a field, its renders, opacity and depth (near is bright).
+
+    Args:
+        output: of the pipeline.
+        index: of the object.
+    """
+    rows = [output.images[index]]
+    height, width = rows[0].shape[1:3]
+    if output.renders is not None:
+        rows.append(output.renders[index])
+    if output.opacity is not None and output.depth is not None:
+        maps = (output.opacity[index], near_bright(output.depth[index], output.opacity[index]))
+        rows += [_enlarged(m, (height, width)) for m in maps]
+    return to_pil(torch.cat([torch.cat(list(row), dim=1) for row in rows]))
+
+
+def near_bright(depth: Tensor, opacity: Tensor) -> Tensor:
+    """Depth maps ``n h w`` as brightness: 1 at the nearest surface, 0.2 at the farthest, 0 where nothing is."""
+    seen = opacity > 0.5
+    if not bool(seen.any()):
+        return torch.zeros_like(depth)
+    near, far = depth[seen].min(), depth[seen].max()
+    return torch.where(seen, 1 - 0.8 * (depth - near) / (far - near).clamp(min=1e-6), torch.zeros_like(depth))
+
+
+def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """``n h w`` as grey ``n H W 3``, cell by cell."""
+    large = torch.nn.functional.interpolate(maps[:, None].float(), size=size, mode="nearest")
+    return large[:, 0, :, :, None].expand(-1, -1, -1, 3)

@@ -1,0 +1,139 @@
+"""The command ``tunemv3d sample``: views of objects from text, as one picture each and as files."""
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import TuneMV3DError
+
+if TYPE_CHECKING:
+    from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
+
+
+def sample(
+    checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
+    prompts: Annotated[list[str], typer.Argument(help="What to make, one object a prompt.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets one folder a prompt.")] = Path("samples"),
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 is none; default: the checkpoint's.")
+    ] = None,
+    consistency: Annotated[
+        float | None,
+        typer.Option(help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; default: the checkpoint's."),
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim or dpm++.")] = None,
+    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
+    seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
+    views: Annotated[int, typer.Option(help="Cameras, evenly around the object.")] = 8,
+    elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
+) -> None:
+    """Sample views of one object for each prompt, with the field's renders, opacity and depth."""
+    _make_writable(out)
+    # Heavy: torch, diffusers and transformers.
+    import torch
+    from tunemv3d_core.cameras import Cameras
+
+    from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
+
+    check_options(
+        prompts, 1 if steps is None else steps, 0.0 if consistency is None else consistency, [seed] * len(prompts)
+    )
+    cameras = Cameras.orbit(views, elevation=elevation)
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    options = {
+        "num_inference_steps": pipe.spec.sample.steps if steps is None else steps,
+        "guidance_scale": pipe.spec.sample.guidance if guidance is None else guidance,
+        "consistency": pipe.spec.sample.consistency if consistency is None else consistency,
+        "scheduler": pipe.spec.sample.scheduler if scheduler is None else scheduler,
+        "negative_prompt": negative,
+        "seed": seed,
+    }
+    manifests = []
+    for prompt in prompts:
+        began = time.perf_counter()
+        output = _with_progress(pipe, prompt, cameras, options)
+        about = {**_about(pipe, checkpoint), "prompt": prompt, **options, "views": views, "elevation": elevation}
+        about["seconds"] = round(time.perf_counter() - began, 2)
+        manifests.append(save(output, out, about))
+        if not as_json:
+            console.print(f"{manifests[-1]['folder']}/grid.png", soft_wrap=True, highlight=False)
+    if as_json:
+        print_json(manifests)
+
+
+def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Write one object's grid, views, cameras and manifest to a new folder in ``out``; nothing there is overwritten.
+
+    Args:
+        output: of the pipeline for one prompt.
+        out: an existing folder.
+        about: the manifest's content; its ``prompt`` names the folder.
+
+    Returns:
+        The manifest with the folder.
+
+    Raises:
+        TuneMV3DError: the folder cannot be written, such as on a full disk; nothing half-written stays.
+    """
+    from tunemv3d_core.posed_images import PosedImages, write_json, write_object
+
+    from tunemv3d_modulation.pictures import grid
+
+    folder = _free(out, about["prompt"])
+    beside = folder.with_name(folder.name + ".part")
+    pictures = output.pil()[0]
+    files = tuple(f"views/{i:03d}.png" for i in range(len(pictures)))
+    size = (pictures[0].height, pictures[0].width)
+    try:
+        (beside / "views").mkdir(parents=True)
+        for file, picture in zip(files, pictures, strict=True):
+            picture.save(beside / file)
+        grid(output, 0).save(beside / "grid.png")
+        write_object(beside, PosedImages(folder.name, files, output.cameras[0].to("cpu"), size, (about["prompt"],)))
+        manifest = {**about, "folder": str(folder), "grid": "grid.png", "files": files, "cameras": "transforms.json"}
+        write_json(beside / "manifest.json", manifest)
+        os.replace(beside, folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise TuneMV3DError(f"{folder}: the samples could not be written: {error}") from error
+    return manifest
+
+
+def _with_progress(pipe: "TuneMV3DPipeline", prompt: str, cameras: Any, options: dict[str, Any]) -> "TuneMV3DOutput":
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
+        task = progress.add_task(prompt[:40].replace("[", "("), total=options["num_inference_steps"])
+        return pipe(prompt, cameras, callback_on_step_end=lambda step: progress.advance(task), **options)
+
+
+def _about(pipe: "TuneMV3DPipeline", checkpoint: str) -> dict[str, Any]:
+    from tunemv3d_core.provenance import versions
+    from tunemv3d_core.spec import spec_id
+
+    return {"checkpoint": checkpoint, "spec_id": spec_id(pipe.spec), "versions": versions()}
+
+
+def _make_writable(out: Path) -> None:
+    """Find out before the sampling whether its results can be kept."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TuneMV3DError(f"--out {out}: cannot be used as a folder: {error}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise TuneMV3DError(f"--out {out}: not writable; choose another folder")
+
+
+def _free(out: Path, prompt: str) -> Path:
+    """A folder in ``out`` that is named after the prompt and not there yet."""
+    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
+    names = [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]
+    return next(out / name for name in names if not (out / name).exists())

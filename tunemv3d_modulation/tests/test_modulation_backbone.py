@@ -1,0 +1,183 @@
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import constants
+from tiny_pipelines import pipeline
+from torch import nn
+from toy_model import load, toy_inputs
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.ports import BuildContext
+from tunemv3d_modulation.backbone import IMAGES_AT_ONCE, DiffusersBackbone
+from tunemv3d_modulation.unet import check_supported
+
+
+def unet_forward(backbone: DiffusersBackbone, x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor, **more):
+    flat = backbone.unet(x_t.flatten(0, 1), t.flatten(), tokens.repeat_interleave(x_t.shape[1], 0), **more).sample
+    return flat.reshape(x_t.shape)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 10)])
+@torch.no_grad()
+def test_encode_and_decode_are_the_models_own_forward_bit_for_bit(backbone, size):
+    text = backbone.encode_text(["a red chair", "a stool"])
+    x_t, t = torch.randn(2, 3, 4, *size), torch.tensor([[999.0, 0.0, 12.5], [3, 500, 250.75]])
+    split = backbone.decode(backbone.encode(x_t, t, text), None, t, text)
+    assert torch.equal(split, unet_forward(backbone, x_t, t, text.tokens))
+    assert split.std() > 0.1
+
+
+@torch.no_grad()
+def test_residuals_act_as_those_of_a_controlnet_and_zeros_as_none(backbone):
+    inputs, text = toy_inputs(), backbone.encode_text(["a red chair", "a stool"])
+    skips = backbone.encode(**inputs, text=text)
+    none = backbone.decode(skips, None, inputs["t"], text)
+    zeros = backbone.decode(skips, tuple(torch.zeros_like(m) for m in skips.maps), inputs["t"], text)
+    assert torch.equal(none, zeros)
+    residuals = tuple(torch.randn_like(m) for m in skips.maps)
+    added = backbone.decode(skips, residuals, inputs["t"], text)
+    control = {"down_block_additional_residuals": residuals[:-1], "mid_block_additional_residual": residuals[-1]}
+    assert torch.equal(added, unet_forward(backbone, inputs["x_t"], inputs["t"], text.tokens, **control))
+    assert not torch.allclose(added, none)
+
+
+@torch.no_grad()
+def test_ports_tell_the_maps_that_encode_gives(backbone):
+    inputs, text = toy_inputs(), backbone.encode_text(["a", "b"])
+    maps = backbone.encode(**inputs, text=text).maps
+    assert [(m.shape[1], 8 // m.shape[2]) for m in maps] == [(p.channels, p.stride) for p in backbone.ports.residuals]
+    assert len(maps) == {4: 13, 3: 7}[len(backbone.unet.config.block_out_channels)]
+    assert text.tokens.shape == (2, 16, backbone.ports.text_channels)
+
+
+def test_the_frozen_model_stays_frozen_and_in_evaluation_mode(backbone):
+    parent = nn.ModuleList([backbone]).train()
+    assert parent.training and not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_the_frozen_encoder_keeps_no_graph_but_passes_gradients_to_its_input(backbone):
+    inputs, text = toy_inputs(), backbone.encode_text(["a", "b"])
+    assert not backbone.encode(**inputs, text=text).maps[-1].requires_grad
+    inputs["x_t"].requires_grad_()
+    backbone.decode(backbone.encode(**inputs, text=text), None, inputs["t"], text).sum().backward()
+    assert inputs["x_t"].grad.abs().min() > 0
+
+
+def test_trainable_all_trains_the_unet_alone(folders):
+    backbone = load(folders["mini"], trainable="all").train()
+    assert backbone.unet.training and not backbone.vae.training and not backbone.text_encoder.training
+    inputs, text = toy_inputs(), backbone.encode_text(["a", "b"])
+    backbone.decode(backbone.encode(**inputs, text=text), None, inputs["t"], text).square().mean().backward()
+    without = {name for name, p in backbone.named_parameters() if p.grad is None}
+    assert without == {name for name, _ in backbone.named_parameters() if not name.startswith("unet.")}
+
+
+@torch.no_grad()
+def test_images_and_latents_pass_the_vae_as_diffusers_passes_them(backbone, folder):
+    vae = StableDiffusionPipeline.from_pretrained(folder).vae
+    images = torch.rand(3, 5, 3, 32, 32) * 2 - 1
+    assert images[:, :, 0, 0, 0].numel() > IMAGES_AT_ONCE
+    latents = backbone.encode_images(images)
+    assert latents.shape == (3, 5, 4, 8, 8)
+    assert backbone.ports.image_stride == 4
+    wanted = vae.encode(images.flatten(0, 1)).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(latents.flatten(0, 1), wanted)
+    decoded = vae.decode(wanted / vae.config.scaling_factor).sample
+    torch.testing.assert_close(backbone.decode_latents(latents).flatten(0, 1), decoded)
+
+
+@torch.no_grad()
+def test_a_shift_factor_moves_the_latents(folders):
+    backbone = load(folders["mini"])
+    images = torch.rand(1, 2, 3, 32, 32)
+    plain, decoded = backbone.encode_images(images), backbone.decode_latents(torch.zeros(1, 1, 4, 8, 8))
+    backbone.vae.register_to_config(shift_factor=0.5)
+    scale = backbone.vae.config.scaling_factor
+    torch.testing.assert_close(backbone.encode_images(images), plain - 0.5 * scale)
+    torch.testing.assert_close(backbone.decode_latents(torch.full((1, 1, 4, 8, 8), -0.5 * scale)), decoded)
+
+
+def test_text_is_encoded_as_diffusers_encodes_it(backbone, folder):
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    with torch.no_grad():
+        wanted, empty = pipe.encode_prompt("a red office chair", "cpu", 1, True)
+    text = backbone.encode_text(["a red office chair", ""])
+    assert torch.equal(text.tokens, torch.cat([wanted, empty])) and text.mask is None
+
+
+def test_a_cut_prompt_is_told_once(folders):
+    backbone = load(folders["mini"])
+    with pytest.warns(UserWarning, match=r"takes 16 tokens; a prompt of \d+ is cut: 'chair chair"):
+        backbone.encode_text(["a stool", "chair " * 30])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone.encode_text(["chair " * 30])
+
+
+def test_weights_stored_in_half_precision_are_used_in_the_precision_asked_for(tmp_path):
+    pipeline("mini").to(torch.float16).save_pretrained(tmp_path)
+    for dtype in (torch.float32, torch.bfloat16):
+        backbone = load(tmp_path, context=BuildContext(torch.device("cpu"), dtype))
+        assert {p.dtype for p in backbone.parameters()} == {dtype}
+
+
+def test_the_fingerprint_tells_a_swapped_file(folders, tmp_path):
+    shutil.copytree(folders["mini"], tmp_path / "copy")
+    backbone = load(tmp_path / "copy")
+    before = backbone.fingerprint()
+    assert {name.split("/")[0] for name in before} == {"text_encoder", "unet", "vae"}
+    shutil.copy(folders["sd15"] / "unet/diffusion_pytorch_model.safetensors", tmp_path / "copy/unet")
+    changed = {name for name, digest in backbone.fingerprint().items() if digest != before[name]}
+    assert changed == {"unet/diffusion_pytorch_model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("center_input_sample", True),
+        ("num_class_embeds", 10),
+        ("addition_embed_type", "text"),
+        ("time_cond_proj_dim", 8),
+        ("in_channels", 9),
+        ("down_block_types", ["DownBlock2D", "AttnDownBlock2D"]),
+        ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
+    ],
+)
+def test_unets_of_other_layouts_are_refused_by_the_option_in_the_way(option, value):
+    config = dict(UNet2DConditionModel(block_out_channels=(32, 32, 32, 32), cross_attention_dim=8).config)
+    check_supported(config, "it")
+    with pytest.raises(ComponentError, match=f"it: the UNet .*{option}"):
+        check_supported({**config, option: value}, "it")
+
+
+def test_parts_of_different_models_are_refused(tmp_path):
+    pipeline("mini", cross_attention_dim=16).save_pretrained(tmp_path)
+    with pytest.raises(ComponentError, match="attends to 16 text channels, but the text encoder gives 32"):
+        load(tmp_path)
+
+
+def test_what_cannot_be_loaded_is_one_message_that_says_where(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ComponentError, match=r"no model 'nowhere/at-all'.*folder .*nowhere/at-all.*hub id"):
+        load(Path("nowhere/at-all"))
+    with pytest.raises(ComponentError, match="no model 'sd-nimi'"):
+        load(Path("sd-nimi"))
+    (tmp_path / "unet").mkdir()
+    with pytest.raises(ComponentError, match="lacks tokenizer, text_encoder, vae, scheduler"):
+        load(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(folders["mini"], broken)
+    (broken / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ComponentError, match=r"cannot read .*broken/unet"):
+        load(broken)
+    (broken / "scheduler/scheduler_config.json").write_text(
+        json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000})
+    )
+    shutil.copy(folders["mini"] / "unet/diffusion_pytorch_model.safetensors", broken / "unet")
+    with pytest.raises(ComponentError, match=r"FlowMatchEuler.*no variance-preserving"):
+        load(broken)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from toy_model import load
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_modulation.schedule import SOLVERS, Schedule
+
+CONFIG = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
+
+
+def test_noise_and_target_are_those_of_the_diffusers_scheduler(backbone):
+    own = DDPMScheduler.from_config(backbone.scheduler_config)
+    latents, noise = torch.randn(2, 500, 4, 2, 2), torch.randn(2, 500, 4, 2, 2)
+    t = torch.arange(1000).reshape(2, 500)
+    flat = latents.flatten(0, 1), noise.flatten(0, 1), t.flatten()
+    torch.testing.assert_close(backbone.add_noise(latents, noise, t).flatten(0, 1), own.add_noise(*flat))
+    wanted = own.get_velocity(*flat) if backbone.ports.prediction == "v_prediction" else flat[1]
+    torch.testing.assert_close(backbone.target(latents, noise, t).flatten(0, 1), wanted)
+    assert torch.equal(backbone.alphas_cumprod(t.float()).flatten(), own.alphas_cumprod)
+
+
+def test_a_model_that_predicts_the_sample_is_trained_on_it():
+    latents = torch.randn(1, 2, 4, 2, 2)
+    schedule = Schedule({**CONFIG, "prediction_type": "sample"})
+    assert torch.equal(schedule.target(latents, torch.randn_like(latents), torch.zeros(1, 2)), latents)
+
+
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_between_whole_steps_the_schedule_is_finite_and_falls_steadily(zero_snr):
+    schedule = Schedule({**CONFIG, "rescale_betas_zero_snr": zero_snr})
+    fine = schedule.alphas_cumprod(torch.linspace(0, 999, 9991))
+    assert bool((fine.diff() < 0).all()) and torch.equal(fine[::10], schedule.table)
+    halfway = schedule.alphas_cumprod(torch.tensor([[500.5]]))
+    torch.testing.assert_close(halfway, schedule.table[500:502].mean().reshape(1, 1))
+
+
+def test_a_model_cast_to_half_keeps_its_schedule(folders):
+    backbone = load(folders["mini"])
+    exact = backbone.schedule.table.clone()
+    backbone.to(torch.bfloat16)
+    assert backbone.unet.dtype == torch.bfloat16 and torch.equal(backbone.schedule.table, exact)
+
+
+def test_solvers_by_name_keep_the_models_schedule_and_start_at_its_last_step(backbone):
+    for name in SOLVERS:
+        solver = backbone.scheduler(name)
+        solver.set_timesteps(7)
+        assert float(solver.timesteps[0]) == 999
+        assert solver.config.prediction_type == backbone.ports.prediction
+        torch.testing.assert_close(solver.alphas_cumprod, backbone.schedule.table)
+    assert type(backbone.scheduler()).__name__ == backbone.scheduler_config["_class_name"]
+    with pytest.raises(ComponentError, match=r"no scheduler 'dmp'\. Known: ddim, dpm"):
+        backbone.scheduler("dmp")

@@ -1,0 +1,84 @@
+"""A modulated model whose view encoder and field are a few lines, around the real backbone, lifter and injector."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours, ViewEncoderPorts
+from tunemv3d_core.types import Rendering, Text
+from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
+
+from tunemv3d_modulation import backbone, injector, lifter
+
+CONTEXT = BuildContext(torch.device("cpu"))
+
+
+class MeanEncoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports, self.layer = ViewEncoderPorts(4), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
+        features = self.layer(x_t.flatten(0, 1))
+        return features.reshape(*x_t.shape[:2], *features.shape[1:])
+
+
+@dataclass
+class MeanScene:
+    """Every camera sees the mean of all views' features, on the image's left half."""
+
+    mean: Tensor
+
+    def render(
+        self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
+    ) -> Rendering:
+        values = self.mean[:, None].expand(-1, cameras.shape[1], -1, -1, -1)
+        opacity = torch.zeros(*cameras.shape, *size)
+        opacity[..., : size[1] // 2] = 1
+        depth = opacity * torch.linspace(2, 3, size[0])[:, None]
+        return Rendering(values * opacity[:, :, None], opacity, depth, torch.zeros(*cameras.shape, 3, *size))
+
+    def losses(self) -> dict[str, Tensor]:
+        return {}
+
+
+class MeanField(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports, self.scale = FieldPorts(4, "latents", 4), nn.Parameter(torch.ones(4, 1, 1))
+
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> MeanScene:
+        return MeanScene(features.mean(1) * self.scale)
+
+
+def load(folder: Path, trainable: str = "none", context: BuildContext = CONTEXT) -> backbone.DiffusersBackbone:
+    spec = DiffusersSpec.model_validate({"type": "diffusers", "pretrained": str(folder), "trainable": trainable})
+    return backbone.build(spec, None, context)
+
+
+def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
+    """Built as ``assemble`` builds, with the two components above in the slots of other packages."""
+    torch.manual_seed(1)
+    base, field = load(folder), MeanField()
+    context = BuildContext(CONTEXT.device, backbone=base)
+    neighbours = Neighbours(base.ports, field=field.ports)
+    lift = lifter.build(CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise), neighbours, context)
+    neighbours = Neighbours(base.ports, field=field.ports, lifter=lift.ports)
+    inject = injector.build(ZeroConvSpec(type="zero-conv"), neighbours, context)
+    return MultiviewDiffusion(base, MeanEncoder(), field, lift, inject)
+
+
+def toy_inputs(model: MultiviewDiffusion | None = None, b: int = 2, n: int = 3) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(3)
+    inputs: dict[str, Any] = {
+        "x_t": torch.randn(b, n, 4, 8, 8, generator=generator),
+        "t": torch.tensor([[700.0], [33.25]]).expand(b, n),
+    }
+    if model is not None:
+        inputs["text"] = model.backbone.encode_text(["a red chair", ""])
+        inputs["cameras"] = Cameras.orbit(n)[None].expand(b, n)
+    return inputs
