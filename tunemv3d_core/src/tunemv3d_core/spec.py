@@ -1,6 +1,34 @@
-"""Specs. (Being written: ComponentSpec and the slot annotations are final.)"""
+"""The typed spec of a run: every option of the system in one frozen tree that is saved with its results.
 
-from pydantic import BaseModel, ConfigDict
+A component's block is validated by the options of the component that its ``type`` names, found in the registry.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from tunemv3d_core.errors import ComponentError, SpecError
+from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.spec_faults import fault, tell
+from tunemv3d_core.spec_source import resolve
 
 
 class ComponentSpec(BaseModel):
@@ -10,3 +38,250 @@ class ComponentSpec(BaseModel):
 
     type: str
     """Name of the component, as ``tunemv3d plugins list`` shows it."""
+
+
+@dataclass(frozen=True)
+class InSlot:
+    """Annotates a field that holds the options of any component of a slot; ``type`` says of which."""
+
+    slot: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Choose the component before pydantic looks at the block."""
+        return core_schema.no_info_before_validator_function(self._resolve, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The union of all installed components of the slot that load, told apart by ``type``."""
+        installed, choices = registry(), []
+        for name in installed.names(self.slot):
+            try:
+                options = installed.get(self.slot, name).plugin.spec
+            except ComponentError:
+                continue
+            choice = dict(handler.resolve_ref_schema(handler(options.__pydantic_core_schema__)))
+            described = choice["properties"]["type"].get("description", "")
+            choice["properties"] = choice["properties"] | {"type": {"const": name, "description": described}}
+            choices.append(choice)
+        return {"oneOf": choices} if choices else {"type": "object", "required": ["type"]}
+
+    def _resolve(self, block: Any) -> Any:
+        if isinstance(block, ComponentSpec):
+            return block
+        if not isinstance(block, dict):
+            raise fault('should be a block {"type": name, ...}, got {got}', got=json.dumps(block, default=str))
+        if not isinstance(block.get("type"), str):
+            raise fault("'type' is missing; installed: {names}", names=", ".join(registry().names(self.slot)))
+        try:
+            options = registry().get(self.slot, block["type"]).plugin.spec
+        except ComponentError as error:
+            raise fault("{message}", message=str(error)) from None
+        return options.model_validate(block)
+
+
+BackboneSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("backbone")]
+ViewEncoderSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("view_encoder")]
+FieldSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("field")]
+AggregatorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("aggregator")]
+LifterSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("lifter")]
+InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
+DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
+
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Block(BaseModel):
+    """Base of the blocks below: frozen, closed, every field described by the string below it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ModelSpec(Block):
+    """The model's components. The backbone alone is plain 2D fine-tuning; the other four belong together."""
+
+    backbone: BackboneSpec
+    """The frozen 2D latent diffusion model."""
+    view_encoder: ViewEncoderSpec | None = None
+    """E: features of each noisy view (paper B.1)."""
+    field: FieldSpec | None = None
+    """The interaction field that merges all views into one scene (paper B.1)."""
+    lifter: LifterSpec | None = None
+    """O: from the rendered clean object to the backbone's feature maps (paper B.1)."""
+    injector: InjectorSpec | None = None
+    """From lifted maps to residuals for the frozen decoder, zero at the start (paper B.2, Eq. 2)."""
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        missing = [slot for slot in MODEL_SLOTS[1:] if getattr(self, slot) is None]
+        if 0 < len(missing) < len(MODEL_SLOTS) - 1:
+            raise fault(
+                "view_encoder, field, lifter and injector belong together: "
+                "give all four, or none for the plain 2D model. Missing: {missing}",
+                missing=", ".join(missing),
+            )
+        return self
+
+
+class ViewsSpec(Block):
+    """Views of one object in a training step."""
+
+    inputs: int = Field(8, ge=1)
+    """n: views that are denoised together (paper B.1)."""
+    novel: int = Field(8, ge=0)
+    """n': further views that the field renders and L_neus compares (paper B.1)."""
+    novel_pixels: float = Field(1.0, gt=0, le=1)
+    """Share of each novel view's pixels that the loss looks at, drawn at random in every step."""
+    clean_probability: Share = 0.1
+    """Probability that an object gets some of its views clean (t = 0), for image-to-3D."""
+
+
+class LossSpec(Block):
+    """Weights of the loss terms (paper Eq. 3)."""
+
+    denoise: Weight = 1.0
+    """lambda_1: the denoising loss of the modulated model."""
+    neus: Weight = 1.0
+    """lambda_2: L1 between rendered and true clean latents."""
+    eikonal: Weight = 0.1
+    """The signed distance's gradient should have length 1 (NeuS); 0 is the letter of Eq. 3."""
+    mask: Weight = 0.0
+    """Binary cross-entropy between rendered opacity and the pictures' alpha; 0 is the letter of Eq. 3."""
+    sparsity: Weight = 0.0
+    """Few surfaces in empty space (SparseNeuS)."""
+    target: Literal["backbone", "x_prev"] = "backbone"
+    """What the denoising loss compares: the backbone's own prediction type, or x_{t-1} by the letter of B.3."""
+    weighting: Literal["uniform", "v", "min-snr"] = "uniform"
+    """Weight of the denoising loss over noise levels; "v" is that of v-prediction, clipped at 50."""
+
+
+class OptimizerSpec(Block):
+    """AdamW (paper B.3)."""
+
+    lr: float = Field(5e-5, gt=0)
+    """Learning rate (paper B.3)."""
+    weight_decay: Weight = 1e-3
+    """Decoupled weight decay (paper B.3)."""
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square, per step."""
+    eps: float = Field(1e-8, gt=0)
+    """Added to the root of the squared mean; must shrink to about 1e-15 for the target "x_prev"."""
+    lr_scale: dict[str, Weight] = {}
+    """Factors on lr by slot ("field") or by dotted beginning of a parameter's name ("lifter.stem"); the longest wins."""
+    warmup: int = Field(0, ge=0)
+    """Steps over which lr rises linearly from zero."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """"cosine": constant for 60 % of the steps, then along a cosine to zero."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the whole gradient."""
+
+    @field_validator("lr_scale")
+    @classmethod
+    def _slots_only(cls, scales: dict[str, float]) -> dict[str, float]:
+        for key in scales:
+            slot = key.partition(".")[0]
+            if slot not in MODEL_SLOTS:
+                told = (
+                    f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {', '.join(MODEL_SLOTS)}"
+                )
+                raise fault("{told}", told=told)
+        return scales
+
+
+class TrainSpec(Block):
+    """How long, how large, how precise, and what is written on the way."""
+
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    batch: int = Field(4, ge=1)
+    """Objects in one forward pass of one process (paper B.3: 4)."""
+    accumulate: int = Field(1, ge=1)
+    """Forward passes whose gradients make one step."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the networks; geometry and compositing stay float32."""
+    ema: Decay = 0.0
+    """Decay per step of the averaged weights that the checkpoint publishes; 0 is off."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints; the last step always writes one."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints that are kept, newest first."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of the log."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between measurements on held-out objects; 0: only before and after."""
+    preview_every: int = Field(0, ge=0)
+    """Steps between previews; 0: only at the end."""
+    preview_prompts: list[str] = []
+    """Prompts of the previews."""
+    text_dropout: Share = 0.1
+    """Probability that an object's prompt is left empty, so that guidance works."""
+    workers: int = Field(0, ge=0)
+    """Processes that read data; 0 reads in the training process."""
+    cuda_graph: bool = False
+    """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""
+
+
+class SampleSpec(Block):
+    """Defaults of sampling, which travel with the checkpoint."""
+
+    steps: int = Field(25, ge=1)
+    """Denoising steps."""
+    guidance: float = Field(3.0, ge=0)
+    """Scale of classifier-free guidance; 1 is none."""
+    consistency: Weight = 1.0
+    """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates."""
+    scheduler: str = ""
+    """Solver, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
+
+
+class RunSpec(Block):
+    """A whole run."""
+
+    name: str = Field(min_length=1)
+    """What people call it."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Of every random generator."""
+    model: ModelSpec
+    """The components."""
+    data: DatasetSpec
+    """The dataset."""
+    views: ViewsSpec = ViewsSpec()
+    """Views of one object in a training step."""
+    loss: LossSpec = LossSpec()
+    """Weights of the loss terms (paper Eq. 3)."""
+    optimizer: OptimizerSpec = OptimizerSpec()
+    """AdamW (paper B.3)."""
+    train: TrainSpec
+    """How long, how large, how precise, and what is written on the way."""
+    sample: SampleSpec = SampleSpec()
+    """Defaults of sampling."""
+
+
+def load_spec(name_or_path: str | Path, overrides: Iterable[str] = ()) -> RunSpec:
+    """Load, resolve and validate a spec.
+
+    Args:
+        name_or_path: name of an installed spec (``tunemv3d.spec``), "distribution:name", or a JSON file.
+            Names come first.
+        overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
+            that extends this one.
+
+    Raises:
+        SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
+    """
+    where, content = resolve(name_or_path, overrides)
+    try:
+        return RunSpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
+
+
+def canonical_json(spec: RunSpec) -> str:
+    """The resolved spec with all defaults and sorted keys: the text that the id hashes."""
+    return json.dumps(spec.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def spec_id(spec: RunSpec) -> str:
+    """The run's id: sha256 of its canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical_json(spec).encode()).hexdigest()

@@ -1,0 +1,71 @@
+"""Faults of a spec in words: where, what was given, what was meant."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from tunemv3d_core.registry import registry, suggestion
+
+_TOLD = "tunemv3d"
+
+
+def fault(message: str, **values: str) -> PydanticCustomError:
+    """A fault for validators to raise whose message is shown as it stands, with ``{values}`` filled in."""
+    return PydanticCustomError(_TOLD, message, values)  # type: ignore[arg-type]
+
+
+def tell(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
+    """One line for each fault: "model.field.hiden: unknown. Did you mean 'hidden'?".
+
+    Args:
+        error: what pydantic found.
+        model: what ``content`` was validated by.
+        content: the resolved spec.
+    """
+    return [f"{_dotted(found['loc'])}{_told(found, model, content)}" for found in error.errors(include_url=False)]
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) + ": " if location else ""
+
+
+def _told(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
+    if found["type"] == _TOLD:
+        return found["msg"]
+    if found["type"] == "missing":
+        return "missing"
+    if found["type"] == "extra_forbidden":
+        *parents, name = found["loc"]
+        accepted = list(_model_at(parents, model, content).model_fields)
+        return f"unknown.{suggestion(str(name), accepted)} Accepted: {', '.join(accepted)}"
+    given = json.dumps(found["input"], ensure_ascii=False, default=str)
+    shown = given if len(given) <= 60 else given[:57] + "..."
+    return f"{found['msg'].replace('Input should', 'should')}, got {shown}"
+
+
+def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -> type[BaseModel]:
+    """The options that the block at ``location`` is validated by."""
+    for key in location:
+        content = content[key]
+        if isinstance(key, str):
+            model = _model_of(model.model_fields[key], content) or model
+    return model
+
+
+def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
+    for part in (*field.metadata, *_parts(field.annotation)):
+        if hasattr(part, "slot"):
+            return registry().get(part.slot, block["type"]).plugin.spec
+        if isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields.keys() != {"type"}:
+            return part
+    return None
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """An annotation and everything that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)

@@ -1,0 +1,134 @@
+"""From a name or a file to one resolved JSON object: packaged specs, ``extends`` and overrides."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tunemv3d_core.errors import ComponentError, SpecError
+from tunemv3d_core.registry import registry
+
+
+def resolve(name_or_path: str | Path, overrides: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """Read a spec, merge it over what it extends, and merge the overrides over that.
+
+    Returns:
+        What to call the spec in messages, and its content without ``extends`` and ``$schema``.
+
+    Raises:
+        SpecError: not found, not JSON, a loop of ``extends``, or an override that cannot be read.
+    """
+    content = _read_chain(str(name_or_path), Path(), ())
+    for override in overrides:
+        content = merge(content, _patch(override))
+    return str(name_or_path), content
+
+
+def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """JSON Merge Patch (RFC 7396), except that a block whose ``type`` changes is replaced whole."""
+    merged = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            old = merged.get(key)
+            same = isinstance(old, dict) and value.get("type", old.get("type")) == old.get("type")
+            merged[key] = merge(old if same and old else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def find_spec(name_or_path: str, folder: Path = Path()) -> Path:
+    """The file of an installed spec, or of a path relative to ``folder``.
+
+    Raises:
+        SpecError: neither; the message lists the installed specs.
+    """
+    installed = registry()
+    try:
+        record = installed.find("spec", name_or_path)
+    except ComponentError as error:
+        path = folder / Path(name_or_path).expanduser()
+        if path.exists():
+            return path
+        raise SpecError(f"{error}. '{path}' is no file either") from None
+    path = installed.load(record)
+    return path
+
+
+def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...]) -> dict[str, Any]:
+    """Read a spec and everything that it extends. ``chain``: the names and files that led here."""
+    path = find_spec(name, folder).resolve()
+    if any(path == seen for _, seen in chain):
+        raise SpecError("extends goes in a loop: " + " -> ".join([*(told for told, _ in chain), name]))
+    content = read_object(path, name)
+    content.pop("$schema", None)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise SpecError(f"{name}: extends: should be the name or path of one spec, got {json.dumps(base)}")
+    try:
+        inherited = _read_chain(base, path.parent, (*chain, (name, path)))
+    except SpecError as error:
+        # The whole chain stands in a loop's message; other faults say which file asked for the missing one.
+        raise error if "loop" in str(error) else SpecError(f"{name}: extends: {error}") from None
+    return merge(inherited, content)
+
+
+def read_object(path: Path, name: str) -> dict[str, Any]:
+    """Read a UTF-8 JSON object strictly: no NaN, no key twice.
+
+    Raises:
+        SpecError: names the file, and line and column of a fault of syntax.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{name}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{name}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{name}: {error}") from None
+    except OSError as error:
+        raise SpecError(f"{name}: cannot be read: {error.strerror}") from None
+    if not isinstance(content, dict):
+        raise SpecError(f"{name}: should be a JSON object, got {json.dumps(content)[:60]}")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number that a spec can hold")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice}' stands twice in one block; leave one")
+    return content
+
+
+def _patch(override: str) -> dict[str, Any]:
+    """``a.b=1`` as ``{"a": {"b": 1}}``."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise SpecError(f"override '{override}': should look like model.field.omega=2.0")
+    patch: Any = _value(override, text)
+    for key in reversed(keys):
+        patch = {key: patch}
+    return dict(patch)
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+    except json.JSONDecodeError as error:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            raise SpecError(f"override '{override}': column {error.colno} of the value: {error.msg}") from None
+        return text
+    except ValueError as error:
+        raise SpecError(f"override '{override}': {error}") from None
