@@ -1,0 +1,183 @@
+"""The command ``tunemv3d evaluate``: how consistent a checkpoint's views are, as figures and as pictures."""
+
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import TuneMV3DError
+
+if TYPE_CHECKING:
+    from tunemv3d_eval.evaluation import Settings
+
+FORMAT = "tunemv3d-evaluation/1"
+CHAIR_PROMPTS = Path(__file__).parent / "prompts" / "chairs.txt"
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
+    prompts: Annotated[Path, typer.Option(help="Text file, one prompt a line; default: 20 chairs.")] = CHAIR_PROMPTS,
+    consistency: Annotated[
+        str, typer.Option(help="Values of K, such as 0,0.5,1,1.5; default: 0, 1 and the checkpoint's.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Samples a prompt, each from its own noise.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the checkpoint's.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the checkpoint's.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim; default: the checkpoint's.")] = None,
+    views: Annotated[int, typer.Option(min=2, help="Cameras, evenly around the object.")] = 8,
+    elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
+    real: Annotated[
+        str, typer.Option(help="A dataset's name or folder: measure its held-out objects too, as the ceiling.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder for evaluate.json and pictures/.")] = Path("evaluation"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is cuda where there is one.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluate.json instead of a table.")] = False,
+) -> None:
+    """Sample prompts at several strengths K from equal noise and measure how consistent the views are.
+
+    A picture a prompt shows every sample, none chosen: views, the field's renders of them, and its opacity.
+    """
+    texts = read_prompts(prompts)
+    strengths = parse_strengths(consistency)
+    _make_free(out)
+    # Heavy: torch, and whatever the checkpoint's components need.
+    from tunemv3d_core.checkpoint import load_checkpoint
+    from tunemv3d_core.posed_images import write_json
+
+    from tunemv3d_eval.evaluation import Settings, evaluate_prompts, evaluate_real, held_out_views, open_dataset
+
+    objects = held_out_views(open_dataset(real), views) if real else []
+    spec, model = load_checkpoint(checkpoint, _device(device))
+    defaults = spec.sample
+    settings = Settings(
+        consistency=(0.0,) if model.field is None else strengths or tuple(sorted({0.0, 1.0, defaults.consistency})),
+        samples=seeds,
+        steps=defaults.steps if steps is None else steps,
+        guidance=defaults.guidance if guidance is None else guidance,
+        scheduler=defaults.scheduler if scheduler is None else scheduler,
+        views=views,
+        elevation=elevation,
+    )
+    began, pictures = time.perf_counter(), out / "pictures"
+    with _progress() as bar:
+        measured_real = None
+        if real:
+            task = bar.add_task("real views", total=len(objects))
+            measured_real = evaluate_real(model, objects, pictures, lambda n: bar.update(task, completed=n))
+        task_sampled = bar.add_task("samples", total=len(texts) * seeds * len(settings.consistency))
+        sampled = evaluate_prompts(model, texts, settings, pictures, lambda n: bar.update(task_sampled, completed=n))
+    report = {
+        **_header(checkpoint, spec, settings, str(next(model.parameters()).device)),
+        "seconds": round(time.perf_counter() - began, 1),
+        "sampled": sampled,
+        "real": measured_real,
+    }
+    write_json(out / "evaluate.json", report)
+    if as_json:
+        print_json(report)
+    else:
+        console.print(_table(report))
+        console.print(f"{out / 'evaluate.json'}\n{pictures}/", soft_wrap=True, highlight=False)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """One prompt a line; empty lines and those that start with # are left out.
+
+    Raises:
+        TuneMV3DError: no such file, not text, or no prompt in it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TuneMV3DError(f"--prompts {path}: cannot be read as a text file: {error}") from error
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise TuneMV3DError(f"--prompts {path}: holds no prompt; write one a line")
+    return found
+
+
+def parse_strengths(text: str) -> tuple[float, ...]:
+    """Values of K between commas or blanks, each once, in the given order; none for an empty text.
+
+    Raises:
+        TuneMV3DError: something that is no number, or a negative one.
+    """
+    try:
+        found = tuple(dict.fromkeys(float(word) for word in text.replace(",", " ").split()))
+    except ValueError:
+        raise TuneMV3DError(f"--consistency '{text}': give numbers between commas, such as 0,1,1.5") from None
+    if any(not 0 <= k < float("inf") for k in found):
+        raise TuneMV3DError(f"--consistency '{text}': K must be at least 0: 0 is the plain 2D model, 1 the tuned one")
+    return found
+
+
+def _make_free(out: Path) -> None:
+    """Find out before the work whether its results can be kept."""
+    if (out / "evaluate.json").exists():
+        raise TuneMV3DError(f"--out {out}: holds an evaluation already; choose another folder or remove it")
+    try:
+        (out / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TuneMV3DError(f"--out {out}: cannot be used as a folder: {error}") from error
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise TuneMV3DError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
+    return name
+
+
+def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> dict[str, Any]:
+    """What a reader needs to know to repeat an evaluation."""
+    from dataclasses import asdict
+
+    import torch
+    from tunemv3d_core.provenance import versions
+    from tunemv3d_core.spec import spec_id
+
+    from tunemv3d_eval import __version__
+    from tunemv3d_eval.measure import FIGURES
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+    return {
+        "format": FORMAT,
+        "checkpoint": checkpoint,
+        "spec_id": spec_id(spec),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": f"{device} ({name})",
+        "versions": {**versions(), "tunemv3d-eval": __version__},
+        "settings": asdict(settings),
+        "figures": FIGURES,
+    }
+
+
+def _table(report: dict[str, Any]) -> Table:
+    names = list(report["figures"])
+    table = Table(title=f"{report['checkpoint']}, {len(report['sampled']['objects'])} samples, {report['device']}")
+    for heading in ["K", *(name.replace("_", " ") for name in names), "seconds"]:
+        table.add_column(heading, justify="right")
+    for row in report["sampled"]["means"]:
+        table.add_row(f"{row['consistency']:g}", *(_told(row[name]) for name in names), f"{row['seconds']:.0f}")
+    if report["real"]:
+        table.add_row("real", *(_told(report["real"]["means"][name]) for name in names), "")
+    return table
+
+
+def _told(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value > 1 else f"{value:.3f}"

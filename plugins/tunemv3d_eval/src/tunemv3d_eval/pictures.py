@@ -1,0 +1,56 @@
+"""One picture an object: for every K the views, the field's renders below them, and its opacity."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tunemv3d_eval.measure import Measured
+
+MARGIN = 84
+"""Width of the column of labels, pixels."""
+
+LINE = 14
+"""Height of a line of text, pixels."""
+
+LARGEST_TILE = 192
+"""Views are shown at their own size up to this one, pixels."""
+
+
+def write_picture(path: Path, title: str, measured: list[tuple[str, Measured]], index: int) -> None:
+    """Write object ``index`` of every labelled batch, one below the other, with its figures beside it."""
+    strips: list[tuple[list[str], Tensor]] = []
+    for label, batch in measured:
+        strips.append(([label, *_figures(batch, index)], batch.images[index]))
+        if batch.renders is not None:
+            strips.append((["field"], batch.renders[index]))
+        if batch.opacity is not None:
+            strips.append((["opacity"], batch.opacity[index][:, None].expand(-1, 3, -1, -1) * 2 - 1))
+    views, _, height, width = strips[0][1].shape
+    tile = min(LARGEST_TILE, max(height, width))
+    canvas = Image.new("RGB", (MARGIN + views * tile, 2 * LINE + len(strips) * tile), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((4, LINE // 2), title, fill="black")
+    for row, (lines, images) in enumerate(strips):
+        top = 2 * LINE + row * tile
+        canvas.paste(_strip(images, tile), (MARGIN, top))
+        for i, line in enumerate(lines):
+            draw.text((4, top + 4 + i * LINE), line, fill="black")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path)
+
+
+def _figures(batch: Measured, index: int) -> list[str]:
+    short = {"hull_recall": "hull", "leave_one_out": "left out", "opacity_iou": "IoU", "pose_agreement": "pose"}
+    figures = batch.figures[index]
+    return [f"{told} {value:.3g}" for name, told in short.items() if (value := figures[name]) is not None]
+
+
+def _strip(images: Tensor, tile: int) -> Image.Image:
+    """Images ``n 3 H W`` in [-1, 1] side by side, each as a square of ``tile`` pixels."""
+    shrinks = images.shape[-1] > tile
+    resized = interpolate(images, (tile, tile), mode="area" if shrinks else "nearest")
+    row = torch.cat(list(resized), dim=-1).permute(1, 2, 0)
+    return Image.fromarray(((row + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy())

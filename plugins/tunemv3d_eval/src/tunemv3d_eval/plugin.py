@@ -1,0 +1,9 @@
+"""What this distribution adds to the command line. Light: imports no torch."""
+
+from tunemv3d_core.plugin import CommandPlugin
+
+EVALUATE = CommandPlugin(
+    name="evaluate",
+    app="tunemv3d_eval.evaluate:evaluate",
+    summary="How consistent a checkpoint's views are: figures, a table and uncurated pictures.",
+)
