@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from tunemv3d_core.errors import ComponentError, SpecError
 from tunemv3d_core.plugin import MODEL_SLOTS
@@ -68,13 +68,13 @@ class InSlot:
         if isinstance(block, ComponentSpec):
             return block
         if not isinstance(block, dict):
-            raise fault('should be a block {"type": name, ...}, got {got}', got=json.dumps(block, default=str))
+            raise fault(f'should be a block {{"type": name, ...}}, got {json.dumps(block, default=str)}')
         if not isinstance(block.get("type"), str):
-            raise fault("'type' is missing; installed: {names}", names=", ".join(registry().names(self.slot)))
+            raise fault(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
         try:
             options = registry().get(self.slot, block["type"]).plugin.spec
         except ComponentError as error:
-            raise fault("{message}", message=str(error)) from None
+            raise fault(str(error)) from None
         return options.model_validate(block)
 
 
@@ -87,6 +87,9 @@ InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
 DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
 
 
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -118,8 +121,7 @@ class ModelSpec(Block):
         if 0 < len(missing) < len(MODEL_SLOTS) - 1:
             raise fault(
                 "view_encoder, field, lifter and injector belong together: "
-                "give all four, or none for the plain 2D model. Missing: {missing}",
-                missing=", ".join(missing),
+                f"give all four, or none for the plain 2D model. Missing: {', '.join(missing)}"
             )
         return self
 
@@ -127,11 +129,11 @@ class ModelSpec(Block):
 class ViewsSpec(Block):
     """Views of one object in a training step."""
 
-    inputs: int = Field(8, ge=1)
+    inputs: Count = 8
     """n: views that are denoised together (paper B.1)."""
-    novel: int = Field(8, ge=0)
+    novel: CountOrNone = 8
     """n': further views that the field renders and L_neus compares (paper B.1)."""
-    novel_pixels: float = Field(1.0, gt=0, le=1)
+    novel_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of each novel view's pixels that the loss looks at, drawn at random in every step."""
     clean_probability: Share = 0.1
     """Probability that an object gets some of its views clean (t = 0), for image-to-3D."""
@@ -159,21 +161,21 @@ class LossSpec(Block):
 class OptimizerSpec(Block):
     """AdamW (paper B.3)."""
 
-    lr: float = Field(5e-5, gt=0)
+    lr: Positive = 5e-5
     """Learning rate (paper B.3)."""
     weight_decay: Weight = 1e-3
     """Decoupled weight decay (paper B.3)."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square, per step."""
-    eps: float = Field(1e-8, gt=0)
+    eps: Positive = 1e-8
     """Added to the root of the squared mean; must shrink to about 1e-15 for the target "x_prev"."""
     lr_scale: dict[str, Weight] = {}
-    """Factors on lr by slot ("field") or by dotted beginning of a parameter's name ("lifter.stem"); the longest wins."""
-    warmup: int = Field(0, ge=0)
+    """Factors on lr by slot ("field") or dotted start of a parameter's name ("lifter.stem"); the longest wins."""
+    warmup: CountOrNone = 0
     """Steps over which lr rises linearly from zero."""
     schedule: Literal["constant", "cosine"] = "constant"
     """"cosine": constant for 60 % of the steps, then along a cosine to zero."""
-    clip: float = Field(1.0, gt=0)
+    clip: Positive = 1.0
     """Largest norm of the whole gradient."""
 
     @field_validator("lr_scale")
@@ -192,31 +194,31 @@ class OptimizerSpec(Block):
 class TrainSpec(Block):
     """How long, how large, how precise, and what is written on the way."""
 
-    steps: int = Field(ge=1)
+    steps: Count
     """Optimizer steps."""
-    batch: int = Field(4, ge=1)
+    batch: Count = 4
     """Objects in one forward pass of one process (paper B.3: 4)."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: Count = 1
     """Forward passes whose gradients make one step."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the networks; geometry and compositing stay float32."""
     ema: Decay = 0.0
     """Decay per step of the averaged weights that the checkpoint publishes; 0 is off."""
-    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_every: Count = 500
     """Steps between checkpoints; the last step always writes one."""
-    keep: int = Field(2, ge=1)
+    keep: Count = 2
     """Checkpoints that are kept, newest first."""
-    log_every: int = Field(10, ge=1)
+    log_every: Count = 10
     """Steps between lines of the log."""
-    evaluate_every: int = Field(0, ge=0)
+    evaluate_every: CountOrNone = 0
     """Steps between measurements on held-out objects; 0: only before and after."""
-    preview_every: int = Field(0, ge=0)
+    preview_every: CountOrNone = 0
     """Steps between previews; 0: only at the end."""
     preview_prompts: list[str] = []
     """Prompts of the previews."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
-    workers: int = Field(0, ge=0)
+    workers: CountOrNone = 0
     """Processes that read data; 0 reads in the training process."""
     cuda_graph: bool = False
     """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""
@@ -225,9 +227,9 @@ class TrainSpec(Block):
 class SampleSpec(Block):
     """Defaults of sampling, which travel with the checkpoint."""
 
-    steps: int = Field(25, ge=1)
+    steps: Count = 25
     """Denoising steps."""
-    guidance: float = Field(3.0, ge=0)
+    guidance: Weight = 3.0
     """Scale of classifier-free guidance; 1 is none."""
     consistency: Weight = 1.0
     """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates."""
@@ -238,9 +240,9 @@ class SampleSpec(Block):
 class RunSpec(Block):
     """A whole run."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, Field(min_length=1)]
     """What people call it."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of every random generator."""
     model: ModelSpec
     """The components."""

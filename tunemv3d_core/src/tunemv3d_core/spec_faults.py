@@ -12,9 +12,9 @@ from tunemv3d_core.registry import registry, suggestion
 _TOLD = "tunemv3d"
 
 
-def fault(message: str, **values: str) -> PydanticCustomError:
-    """A fault for validators to raise whose message is shown as it stands, with ``{values}`` filled in."""
-    return PydanticCustomError(_TOLD, message, values)  # type: ignore[arg-type]
+def fault(message: str) -> PydanticCustomError:
+    """A fault for validators to raise; its message is shown as it stands."""
+    return PydanticCustomError(_TOLD, "{message}", {"message": message})
 
 
 def tell(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
@@ -56,12 +56,11 @@ def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -
 
 
 def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
-    for part in (*field.metadata, *_parts(field.annotation)):
-        if hasattr(part, "slot"):
-            return registry().get(part.slot, block["type"]).plugin.spec
-        if isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields.keys() != {"type"}:
-            return part
-    return None
+    parts = [*field.metadata, *_parts(field.annotation)]
+    slot = next((part.slot for part in parts if hasattr(part, "slot")), None)
+    if slot:
+        return registry().get(slot, block["type"]).plugin.spec
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

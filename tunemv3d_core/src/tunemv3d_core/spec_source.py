@@ -39,27 +39,16 @@ def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def find_spec(name_or_path: str, folder: Path = Path()) -> Path:
-    """The file of an installed spec, or of a path relative to ``folder``.
-
-    Raises:
-        SpecError: neither; the message lists the installed specs.
-    """
-    installed = registry()
-    try:
-        record = installed.find("spec", name_or_path)
-    except ComponentError as error:
-        path = folder / Path(name_or_path).expanduser()
-        if path.exists():
-            return path
-        raise SpecError(f"{error}. '{path}' is no file either") from None
-    path = installed.load(record)
-    return path
-
-
 def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...]) -> dict[str, Any]:
-    """Read a spec and everything that it extends. ``chain``: the names and files that led here."""
-    path = find_spec(name, folder).resolve()
+    """Read a spec and everything that it extends.
+
+    Args:
+        name: of an installed spec, or a path relative to ``folder``.
+        folder: where the file that asked for it lies.
+        chain: names and files of the specs that led here.
+    """
+    asked = f"{chain[-1][0]}: extends: " if chain else ""
+    path = _find(name, folder, asked).resolve()
     if any(path == seen for _, seen in chain):
         raise SpecError("extends goes in a loop: " + " -> ".join([*(told for told, _ in chain), name]))
     content = read_object(path, name)
@@ -69,12 +58,20 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...]) ->
         return content
     if not isinstance(base, str):
         raise SpecError(f"{name}: extends: should be the name or path of one spec, got {json.dumps(base)}")
+    return merge(_read_chain(base, path.parent, (*chain, (name, path))), content)
+
+
+def _find(name: str, folder: Path, asked: str) -> Path:
+    """The file of an installed spec, or of a path relative to ``folder``."""
+    installed = registry()
     try:
-        inherited = _read_chain(base, path.parent, (*chain, (name, path)))
-    except SpecError as error:
-        # The whole chain stands in a loop's message; other faults say which file asked for the missing one.
-        raise error if "loop" in str(error) else SpecError(f"{name}: extends: {error}") from None
-    return merge(inherited, content)
+        record = installed.find("spec", name)
+    except ComponentError as error:
+        path = folder / Path(name).expanduser()
+        if path.exists():
+            return path
+        raise SpecError(f"{asked}{error}. '{path}' is no file either") from None
+    return Path(installed.load(record))
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
