@@ -184,10 +184,8 @@ class OptimizerSpec(Block):
         for key in scales:
             slot = key.partition(".")[0]
             if slot not in MODEL_SLOTS:
-                told = (
-                    f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {', '.join(MODEL_SLOTS)}"
-                )
-                raise fault("{told}", told=told)
+                slots = ", ".join(MODEL_SLOTS)
+                raise fault(f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {slots}")
         return scales
 
 
