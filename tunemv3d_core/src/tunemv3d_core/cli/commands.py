@@ -1,0 +1,6 @@
+"""Descriptors of the commands that core itself brings."""
+
+from tunemv3d_core.plugin import CommandPlugin
+
+PLUGINS = CommandPlugin("plugins", "tunemv3d_core.cli.plugins:app", "List installed components and describe one.")
+SPEC = CommandPlugin("spec", "tunemv3d_core.cli.spec:app", "Show, validate and compare specs; print their JSON Schema.")

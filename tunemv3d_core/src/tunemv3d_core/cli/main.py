@@ -1,0 +1,70 @@
+"""``tunemv3d``: lists the commands of all installed packages and imports a command only when it runs."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tunemv3d_core import __version__
+from tunemv3d_core.console import command_of, run
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.registry import load_value, registry
+
+
+class InstalledCommands(TyperGroup):
+    """A group whose commands are descriptors until one of them runs."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=_summary(name)) for name in registry().names("command")}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that was asked for."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name and listed else listed, rest
+
+
+def _summary(name: str) -> str:
+    try:
+        return _descriptor(name).summary
+    except ComponentError as error:
+        return f"(broken: {error})"
+
+
+def _descriptor(name: str) -> CommandPlugin:
+    installed = registry()
+    plugin: CommandPlugin = installed.load(installed.find("command", name))
+    return plugin
+
+
+def _load(name: str) -> Any:
+    plugin = _descriptor(name)
+    try:
+        return command_of(load_value(plugin.app), name)
+    except (Exception, SystemExit) as error:
+        record = registry().find("command", name)
+        raise ComponentError(
+            f"command {record}: '{plugin.app}' does not load: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tunemv3d {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=InstalledCommands, no_args_is_help=True)
+
+
+@app.callback()
+def tunemv3d(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Tune an image diffusion model into one that makes matching views of an object and its shape."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(app)

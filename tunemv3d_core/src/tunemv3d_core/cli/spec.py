@@ -1,0 +1,97 @@
+"""``tunemv3d spec``: what a spec comes to, whether it is valid, and how two differ."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tunemv3d_core.console import console, print_json, show_error
+from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.schema import spec_schema
+from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
+
+app = typer.Typer(no_args_is_help=True, help="Show, validate and compare specs; print their JSON Schema.")
+
+Name = Annotated[str, typer.Argument(help="Name of an installed spec, or a JSON file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the installed components, for editors: name its file in a spec's "$schema"."""
+    print_json(spec_schema())
+
+
+@app.command()
+def show(
+    name: Name,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override an option.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print exactly the text whose sha256 is the id.")] = False,
+) -> None:
+    """Show a spec with everything that it extends and all defaults."""
+    spec = load_spec(name, set_ or ())
+    if json:
+        print(canonical_json(spec))
+        return
+    table = Table("option", "value", box=None, header_style="bold")
+    for path, value in flat(spec).items():
+        table.add_row(path, _shown(value))
+    console.print(table)
+    console.print(f"id {spec_id(spec)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[str], typer.Argument(help="Names of installed specs, or JSON files.")], json: Json = False
+) -> None:
+    """Check specs and list every fault. Exit code 1 if there is one."""
+    results = [_validated(name) for name in files]
+    if json:
+        print_json([{k: v for k, v in result.items() if k != "error"} for result in results])
+    for result in results:
+        if not result["valid"]:
+            show_error(result["error"])
+        elif not json:
+            console.print(f"{result['spec']}: valid, id {result['id'][:12]}", highlight=False, soft_wrap=True)
+    if not all(result["valid"] for result in results):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def diff(first: Name, second: Name, json: Json = False) -> None:
+    """Show the options in which two resolved specs differ."""
+    ours, theirs = flat(load_spec(first)), flat(load_spec(second))
+    paths = [path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path)]
+    if json:
+        print_json({path: [ours.get(path), theirs.get(path)] for path in paths})
+        return
+    table = Table("option", first, second, box=None, header_style="bold")
+    for path in paths:
+        table.add_row(path, _shown(ours.get(path)), _shown(theirs.get(path)))
+    console.print(table if paths else "no difference")
+
+
+def flat(spec: RunSpec) -> dict[str, Any]:
+    """A resolved spec's values by dotted path, in the order of the spec."""
+    values: dict[str, Any] = {}
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{path}.{key}" if path else key, inner)
+        else:
+            values[path] = value
+
+    walk("", spec.model_dump(mode="json"))
+    return values
+
+
+def _validated(name: str) -> dict[str, Any]:
+    try:
+        return {"spec": name, "valid": True, "id": spec_id(load_spec(name)), "faults": []}
+    except TuneMV3DError as error:
+        return {"spec": name, "valid": False, "id": None, "faults": str(error).splitlines(), "error": error}
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,57 @@
+"""JSON Schema of what is installed: for editors, and for describing a component's options."""
+
+from typing import Any
+
+from tunemv3d_core.spec import ComponentSpec, RunSpec
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def spec_schema() -> dict[str, Any]:
+    """The schema of a spec file. Every component's block is a union of the installed ones, told apart by ``type``.
+
+    A file may leave out what the spec that it extends already says, so with ``extends`` nothing is required.
+    """
+    schema = RunSpec.model_json_schema()
+    required = schema.pop("required")
+    schema["properties"] = {
+        "$schema": {"type": "string", "description": "For editors; ignored."},
+        "extends": {"type": "string", "description": "Name or path of the spec that this one is merged over."},
+        **schema["properties"],
+    }
+    return {"$schema": DIALECT, **schema, "if": {"not": {"required": ["extends"]}}, "then": {"required": required}}
+
+
+def options_of(spec: type[ComponentSpec]) -> dict[str, dict[str, Any]]:
+    """A component's options but ``type``, by name: JSON Schema of each, and whether it is required."""
+    schema = spec.model_json_schema()
+    required = schema.get("required", [])
+    return {
+        name: _inlined(option, schema.get("$defs", {})) | {"required": name in required}
+        for name, option in schema["properties"].items()
+        if name != "type"
+    }
+
+
+def told_type(option: dict[str, Any]) -> str:
+    """An option's type and bounds in a few words: ``integer >= 1``, ``"lora" | "all"``."""
+    if "enum" in option:
+        return " | ".join(f'"{value}"' for value in option["enum"])
+    if "const" in option:
+        return f'"{option["const"]}"'
+    if "oneOf" in option:
+        return " | ".join(choice["properties"]["type"]["const"] for choice in option["oneOf"])
+    if "anyOf" in option:
+        return " | ".join(told_type(choice) for choice in option["anyOf"])
+    if option.get("type") == "array" and "prefixItems" in option:
+        return "[" + ", ".join(told_type(item) for item in option["prefixItems"]) + "]"
+    if option.get("type") == "array":
+        return f"[{told_type(option.get('items', {}))}, ...]"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {option[key]}" for key, sign in signs.items() if key in option]
+    return " ".join([option.get("type", "any"), *bounds])
+
+
+def _inlined(option: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    reference = option.get("$ref", "").removeprefix("#/$defs/")
+    return definitions[reference] | option if reference else option
