@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tunemv3d_eval.colour import PALETTE, foreground_colour, mean_colour, named_colour, srgb_to_lab
+from tunemv3d_eval.colour import PALETTE, colour_words, foreground_colour, mean_colour, named_colour, oklab
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_the_first_colour_word_counts(prompt: str, colour: str | None) -> None:
 
 @pytest.mark.parametrize("name", PALETTE)
 def test_every_shade_is_called_by_its_name_in_light_and_shadow(name: str) -> None:
-    shade = torch.tensor(PALETTE[name]) / 255
+    shade = torch.tensor(list(bytes.fromhex(PALETTE[name][0]))) / 255
     masks = torch.zeros(1, 2, 8, 8, dtype=torch.bool)
     masks[..., 2:6, 2:6] = True
     lit = torch.where(masks[:, :, None], shade[:, None, None], torch.ones(()))
@@ -41,8 +41,17 @@ def test_without_foreground_there_is_no_colour() -> None:
     assert foreground_colour(torch.ones(1, 2, 3, 4, 4), torch.zeros(1, 2, 4, 4, dtype=torch.bool)) == [None]
 
 
-def test_lab_of_known_colours() -> None:
-    # Values of the CIE 1976 L*a*b* of sRGB primaries under D65, as published (for example by Lindbloom).
+def test_oklab_of_known_colours() -> None:
+    # Values of the CSS Color 4 specification's own conversion.
     rgb = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
-    lab = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
-    torch.testing.assert_close(srgb_to_lab(rgb), torch.tensor(lab, dtype=torch.float64), atol=0.02, rtol=0)
+    lab = [[1, 0, 0], [0, 0, 0], [0.62796, 0.22486, 0.12585], [0.45201, -0.03246, -0.31153]]
+    torch.testing.assert_close(oklab(rgb), torch.tensor(lab, dtype=torch.float64), atol=2e-4, rtol=0)
+
+
+def test_the_words_are_those_of_the_captions() -> None:
+    captions = pytest.importorskip("tunemv3d_data.colours")
+    assert set(captions.COLOURS) == set(PALETTE)
+    # Captions name the centres of cells 8 levels wide.
+    pixels = torch.randint(0, 256, (2000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    words = [list(captions.COLOURS)[k] for k in captions.colour_names(pixels.numpy())]
+    assert colour_words((pixels.double() // 8 * 8 + 4) / 255) == words

@@ -63,8 +63,10 @@ def _hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
         for other in range(len(silhouettes)):
             if other != view:
                 left = left[_seen_as_foreground(points.flatten(0, 1)[left], cameras[other], near_foreground[other])]
-        shares.append(len((left // points.shape[1]).unique()) / len(points))
-    return torch.tensor(sum(shares) / len(shares) if shares else 0.0, device=silhouettes.device)
+        inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        inside[left // points.shape[1]] = True
+        shares.append(inside.float().mean())
+    return torch.stack(shares).mean() if shares else torch.zeros((), device=silhouettes.device)
 
 
 def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
@@ -166,7 +168,7 @@ def pose_agreement(opacity: Tensor, silhouettes: Tensor, tolerance: float = 0.02
 
 def _in_cells(silhouettes: Tensor, opacity: Tensor) -> Tensor:
     """Silhouettes ``b n H W`` at the opacity's size: cells of which more than half is foreground."""
-    return adaptive_avg_pool2d(silhouettes.float(), opacity.shape[-2:]) > 0.5
+    return adaptive_avg_pool2d(silhouettes.float(), (opacity.shape[-2], opacity.shape[-1])) > 0.5
 
 
 def _iou(one: Tensor, other: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ def evaluate_real(
     model: MultiviewDiffusion, objects: list[Views], pictures: Path, progress: Progress
 ) -> dict[str, Any]:
     """The same measures of real views that passed the model's autoencoder: what a perfect sampler would reach."""
-    device, figures = _device(model), []
+    device = _device(model)
+    figures: list[dict[str, Any]] = []
     for views in objects:
         latents = model.backbone.encode_images(views.images.to(device))
         text = model.backbone.encode_text(views.captions)

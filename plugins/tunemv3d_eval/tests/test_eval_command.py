@@ -1,0 +1,169 @@
+"""The evaluation of a toy model whose views are one chair at K = 1 and eight unrelated ones at K = 0."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from eval_toys import boxes_seen, chair, painted, toy_model
+from PIL import Image
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.types import Views
+from tunemv3d_eval import evaluation
+from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths, read_prompts
+from tunemv3d_eval.evaluation import held_out_views, in_batches, jobs
+from typer import Typer
+from typer.testing import CliRunner
+
+from tunemv3d_core import checkpoint, spec
+
+APP = Typer()
+APP.command()(evaluate)
+
+
+class ChairDataset:
+    """One chair in each split, seen by eight cameras."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def splits(self) -> dict[str, list[int]]:
+        return {"train": [0], "held_out": [1]}
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        chosen = Cameras.orbit(8)[cameras]
+        seen = boxes_seen(chair(), chosen, 48)
+        return Views(painted(seen)[None], seen.float()[None], chosen[None], ["a red chair"], [f"chair{index}"])
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
+    model = toy_model()
+    loaded = (SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0)), model)
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda name, device: loaded)
+    monkeypatch.setattr(spec, "spec_id", lambda spec: "abc")
+    monkeypatch.setattr(evaluation, "open_dataset", lambda name: ChairDataset())
+    return model
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(APP, list(arguments))
+
+
+def test_evaluate_tells_one_chair_from_eight(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("# two\na red chair\n\na blue chair\n")
+    out = tmp_path / "out"
+    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--real", "chairs", "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report == json.loads((out / "evaluate.json").read_text())
+    frozen, tuned = report["sampled"]["means"]
+    assert (frozen["consistency"], tuned["consistency"]) == (0, 1)
+    assert tuned["hull_recall"] > 0.98 > 0.9 > frozen["hull_recall"]
+    assert tuned["pose_agreement"] == 1 > frozen["pose_agreement"]
+    assert tuned["opacity_iou"] > 0.99 > frozen["opacity_iou"]
+    assert tuned["leave_one_out"] > 60 > frozen["leave_one_out"]
+    assert tuned["colour_met"] == 0.5
+    real = report["real"]["means"]
+    assert (real["pose_agreement"], real["colour_met"]) == (1, 1)
+    assert [row["id"] for row in report["real"]["objects"]] == ["chair1"]
+    assert {path.name for path in (out / "pictures").iterdir()} == {"000.png", "001.png", "real-chair1.png"}
+
+
+def test_pictures_show_views_renders_and_opacity_of_every_k(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red chair")
+    out = tmp_path / "out"
+    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--consistency", "0,1", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    with Image.open(out / "pictures" / "000.png") as picture:
+        assert picture.size == (84 + 8 * 48, 28 + 6 * 48)
+        # The tuned views (fourth row) and the field's renders of them (fifth) are the same picture.
+        tuned, render = (picture.crop((84, 28 + row * 48, 84 + 8 * 48, 28 + (row + 1) * 48)) for row in (3, 4))
+        assert tuned.tobytes() == render.tobytes()
+        assert tuned.getextrema()[1][0] in (25, 26)  # red's green channel, 0.1 of 255
+
+
+def test_the_model_without_a_field_is_measured_by_its_pictures(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    toy.field = toy.view_encoder = toy.lifter = toy.injector = None
+    (tmp_path / "prompts.txt").write_text("a red chair")
+    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--out", str(tmp_path / "out"), "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["sampled"]["means"]
+    assert row["consistency"] == 0
+    assert row["leave_one_out"] is None
+    assert 0 < row["hull_recall"] < 0.9
+
+
+def test_a_folder_with_an_evaluation_in_it_is_refused(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    (tmp_path / "evaluate.json").write_text("{}")
+    result = run("toy", "--out", str(tmp_path))
+    assert isinstance(result.exception, TuneMV3DError)
+    assert "holds an evaluation already" in str(result.exception)
+    assert (tmp_path / "evaluate.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(("text", "values"), [("", ()), ("0,1, 1.5", (0, 1, 1.5)), ("2 0 2", (2, 0))])
+def test_strengths(text: str, values: tuple[float, ...]) -> None:
+    assert parse_strengths(text) == values
+
+
+@pytest.mark.parametrize("text", ["one", "0,-1", "nan", "inf"])
+def test_bad_strengths_are_refused(text: str) -> None:
+    with pytest.raises(TuneMV3DError, match="--consistency"):
+        parse_strengths(text)
+
+
+def test_prompts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.txt", "empty.txt", "binary.txt"):
+        with pytest.raises(TuneMV3DError, match=name):
+            read_prompts(tmp_path / name)
+
+
+def test_the_packaged_prompts_are_twenty_different_ones() -> None:
+    prompts = read_prompts(CHAIR_PROMPTS)
+    assert len(prompts) == len(set(prompts)) == 20
+
+
+def test_no_two_jobs_share_their_noise() -> None:
+    made = jobs(["a", "b", "c"], 3)
+    assert len({job.seed for job in made}) == 9
+    assert [job.prompt for job in made if job.seed < 3] == ["a", "b", "c"]
+
+
+def test_batches_shrink_until_they_fit_and_lose_nothing() -> None:
+    tried: list[int] = []
+
+    def work(batch: Sequence[int]) -> int:
+        tried.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError
+        return sum(batch)
+
+    results = list(in_batches(list(range(10)), 8, work))
+    assert [item for batch, _ in results for item in batch] == list(range(10))
+    assert sum(result for _, result in results) == 45
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_an_object_that_does_not_fit_alone_is_an_error() -> None:
+    def work(batch: Sequence[int]) -> None:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(in_batches([1, 2], 2, work))
+
+
+def test_real_views_need_held_out_objects_with_enough_cameras() -> None:
+    dataset = ChairDataset()
+    with pytest.raises(DatasetError, match="fewer than 9 cameras"):
+        held_out_views(dataset, 9)
+    dataset.splits = lambda: {"train": [0, 1]}  # type: ignore[method-assign]
+    with pytest.raises(DatasetError, match="held_out"):
+        held_out_views(dataset, 8)
