@@ -1,0 +1,111 @@
+"""The field's network (paper B.1): a ResNetFC over encoded points, aggregated features and the noise level."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunemv3d_neus.encoding import embed_noise_level, encode_points
+from tunemv3d_neus.precision import full_precision
+from tunemv3d_neus.spec import NeuSSpec
+
+SPHERE = 0.5
+"""Radius of the sphere that the surface starts from, world units."""
+
+SHARPNESS = 100.0
+"""Beta of every softplus: close to a ReLU, but smooth."""
+
+
+class NeuSNetwork(nn.Module):
+    """Signed distances and values at points.
+
+    The trunk sees no view direction, so the surface looks the same from everywhere. Last layers start at zero: the
+    surface is exactly a sphere and all values are zero (white), whatever the features and t.
+    """
+
+    def __init__(self, spec: NeuSSpec, aggregated: int, values: int) -> None:
+        super().__init__()
+        self.frequencies, self.omega = spec.frequencies, spec.omega
+        self.latent_blocks = spec.latent_blocks
+        hidden = spec.hidden
+        self.time = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, spec.blocks * hidden))
+        self.enter = nn.Linear(3 + 6 * spec.frequencies, hidden)
+        self.latent = nn.Linear(aggregated, spec.latent_blocks * hidden)
+        self.blocks = nn.ModuleList(ResnetBlock(hidden) for _ in range(spec.blocks))
+        self.distance = _zeroed(nn.Linear(hidden, 1))
+        self.value_in = nn.Linear(hidden, hidden // 2)
+        self.value_direction = nn.Linear(3, hidden // 2, bias=False)
+        self.value_out = _zeroed(nn.Linear(hidden // 2, values))
+
+    def embed(self, t: Tensor) -> Tensor:
+        """What the noise level ``b`` adds in each block: ``b k hidden``."""
+        width = self.enter.out_features
+        return self.time(embed_noise_level(t, width)).unflatten(-1, (-1, width))
+
+    def trunk(self, points: Tensor, aggregated: Tensor, time: Tensor) -> Tensor:
+        """``b p 3``, ``b p a`` and ``embed``'s ``b k hidden`` to hidden features ``b p hidden``."""
+        with full_precision(points):
+            encoded = torch.cat([points, encode_points(points, self.frequencies, self.omega)], dim=-1)
+        x = self.enter(encoded)
+        latents = self.latent(aggregated).chunk(self.latent_blocks, dim=-1)
+        for k, block in enumerate(self.blocks):
+            if k < self.latent_blocks:
+                x = x + latents[k]
+            x = block(x, time[:, k, None])
+        return softplus(x)
+
+    def signed_distance(self, points: Tensor, hidden: Tensor) -> Tensor:
+        """``b p 3`` and the trunk's ``b p hidden`` to ``b p``, float32: negative inside."""
+        with full_precision(points):
+            delta = self.distance(hidden.float()).squeeze(-1)
+            return points.norm(dim=-1) - SPHERE + delta
+
+    def values(self, hidden: Tensor, directions: Tensor) -> Tensor:
+        """The trunk's ``b r s hidden`` seen along unit directions ``b r 3``: ``b r s v``."""
+        inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
+        return self.value_out(softplus(inner))
+
+
+class ResnetBlock(nn.Module):
+    """Pre-activation residual block of pixelNeRF; its last layer starts at zero. t is added inside."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.fc0 = nn.Linear(hidden, hidden)
+        self.fc1 = _zeroed(nn.Linear(hidden, hidden))
+        nn.init.kaiming_normal_(self.fc0.weight)
+        nn.init.zeros_(self.fc0.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return x + self.fc1(softplus(self.fc0(softplus(x)) + time))
+
+
+def softplus(x: Tensor) -> Tensor:
+    """``log(1 + exp(beta x)) / beta`` with beta = 100.
+
+    It keeps only its output for the backward pass (the next layer keeps that anyway), half of what ``F.softplus``
+    costs in memory, and stays in bfloat16 under autocast.
+    """
+    return _Softplus.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Softplus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        with full_precision(x):
+            y = F.softplus(x, beta=SHARPNESS)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        # The derivative sigmoid(beta x) is 1 - exp(-beta y).
+        return -gradients[0] * torch.expm1(-SHARPNESS * y)
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

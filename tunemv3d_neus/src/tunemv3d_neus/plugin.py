@@ -1,0 +1,35 @@
+"""Descriptors of this package's components. Light: imports no torch."""
+
+from tunemv3d_core.plugin import ComponentPlugin
+
+from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec, ResAttnSpec
+
+RESATTN = ComponentPlugin(
+    slot="view_encoder",
+    name="resattn",
+    api="1.0",
+    spec=ResAttnSpec,
+    build="tunemv3d_neus.view_encoder:build",
+    summary="U-shaped ResBlocks and AttentionBlocks that know t and the text, shared by all views",
+    reference="TuneMV3D, supplement B.1",
+)
+
+MEAN_VARIANCE = ComponentPlugin(
+    slot="aggregator",
+    name="mean-variance",
+    api="1.0",
+    spec=MeanVarianceSpec,
+    build="tunemv3d_neus.aggregator:build",
+    summary="Mean and variance over the views that see a point, and the share of views that do",
+    reference="SparseNeuS, arXiv:2206.05737",
+)
+
+NEUS = ComponentPlugin(
+    slot="field",
+    name="neus",
+    api="1.0",
+    spec=NeuSSpec,
+    build="tunemv3d_neus.field:build",
+    summary="A signed distance and clean latents at every point, rendered by NeuS",
+    reference="TuneMV3D, supplement B.1; NeuS, arXiv:2106.10689",
+)

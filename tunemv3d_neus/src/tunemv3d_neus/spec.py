@@ -1,0 +1,99 @@
+"""Options of this package's components. Light: imports no torch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from tunemv3d_core.spec import AggregatorSpec, ComponentSpec
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ResAttnSpec(ComponentSpec):
+    """Options of the view encoder ``resattn`` (paper B.1: E of ResBlocks and AttentionBlocks)."""
+
+    features: PositiveInt = 32
+    """Feature channels f that each view gets."""
+
+    channels: tuple[PositiveInt, ...] = Field(default=(64, 128, 192), min_length=1)
+    """Channels of each level; every level after the first has half the resolution of the one before."""
+
+    blocks: PositiveInt = 1
+    """ResBlocks of each level on the way down and on the way up."""
+
+    attention_from: int = Field(default=1, ge=0)
+    """First level (counted from 0, the full resolution) whose ResBlocks are followed by attention. The lowest always is."""
+
+    head_channels: PositiveInt = 32
+    """Channels of one attention head; must divide the channels of every level with attention."""
+
+    groups: PositiveInt = 8
+    """Groups of each GroupNorm; must divide the channels of every level."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        for level, channels in enumerate(self.channels):
+            if channels % self.groups:
+                raise ValueError(f"level {level}: {channels} channels are no multiple of groups = {self.groups}")
+            attends = level >= self.attention_from or level == len(self.channels) - 1
+            if attends and channels % self.head_channels:
+                raise ValueError(f"level {level}: {channels} channels are no multiple of head_channels = {self.head_channels}")
+        return self
+
+
+class MeanVarianceSpec(ComponentSpec):
+    """The aggregator ``mean-variance`` has no options."""
+
+
+class NeuSSpec(ComponentSpec):
+    """Options of the field ``neus`` (paper B.1)."""
+
+    aggregator: AggregatorSpec
+    """How the features of all views that see a point become one vector."""
+
+    hidden: PositiveInt = 128
+    """Width of the ResNetFC."""
+
+    blocks: PositiveInt = 5
+    """Residual blocks of the ResNetFC."""
+
+    latent_blocks: PositiveInt = 3
+    """The first so many blocks are each given the aggregated features anew, as in pixelNeRF; at most ``blocks``."""
+
+    frequencies: PositiveInt = 6
+    """M of Eq. 1, the number of frequencies of the point encoding."""
+
+    omega: Positive = 1.5
+    """Omega of Eq. 1, the lowest frequency in radians a world unit: 1.5 for ShapeNet chairs, 2.0 for mini-Objaverse."""
+
+    samples: int = Field(default=32, ge=2)
+    """Points a ray at which the network is evaluated; they bound ``samples - 1`` sections."""
+
+    radius: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Radius of the sphere around the origin that is rendered, world units; objects lie within 0.9."""
+
+    gives: Literal["latents", "features"] = "latents"
+    """What is rendered: clean latents (the paper's choice) or features."""
+
+    values: PositiveInt | None = None
+    """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
+
+    chunk: PositiveInt = 262144
+    """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
+
+    difference: Positive = 0.005
+    """Step of the finite differences for normals and the eikonal term, world units."""
+
+    eikonal_points: PositiveInt = 1024
+    """Points near the surface of each object at which the eikonal term is taken; four times as many are drawn."""
+
+    sparsity_scale: Positive = 100.0
+    """Tau of SparseNeuS's sparsity term exp(-tau |f|), one a world unit."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.gives == "features") != (self.values is not None):
+            raise ValueError("'values' is given exactly when gives = 'features'")
+        if self.latent_blocks > self.blocks:
+            raise ValueError(f"latent_blocks = {self.latent_blocks} exceeds blocks = {self.blocks}")
+        return self
