@@ -1,6 +1,5 @@
 """Stable Diffusion pipelines in the published layouts with only the widths reduced, random weights, real files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-CORPUS = ["a red office chair with arms", "a blue wooden stool", "a green armchair", "a chair with brown legs"]
 
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UP_CROSS, UP_PLAIN = "CrossAttnUpBlock2D", "UpBlock2D"
@@ -57,13 +53,11 @@ SCHEDULERS: dict[str, Any] = {
 
 
 def tokenizer() -> CLIPTokenizer:
-    """A byte-pair encoding of CLIP's kind, trained on four captions."""
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    blank = CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[]).backend_tokenizer
-    blank.train_from_iterator(CORPUS, BpeTrainer(vocab_size=400, special_tokens=special, end_of_word_suffix="</w>"))
-    model = json.loads(blank.to_str())["model"]
-    merges = [tuple(pair) for pair in model["merges"]]
-    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=16)
+    """A byte-pair encoding of CLIP's kind that knows the letters, "chair" and "red"."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    merges = [("c", "h"), ("ch", "a"), ("cha", "i"), ("chai", "r</w>"), ("r", "e"), ("re", "d</w>")]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{x}</w>" for x in letters), *map("".join, merges)]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=16)
 
 
 def pipeline(kind: str, **unet_options: Any) -> StableDiffusionPipeline:
@@ -91,7 +85,7 @@ def pipeline(kind: str, **unet_options: Any) -> StableDiffusionPipeline:
         sample_size=32,
         scaling_factor=0.18215,
     )
-    options = {"sample_size": 8, "cross_attention_dim": 32, **UNETS[kind], **unet_options}
+    options = {"sample_size": 8, "cross_attention_dim": 32, "norm_num_groups": 8, **UNETS[kind], **unet_options}
     pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=CLIPTextModel(text),

@@ -9,11 +9,19 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours, ViewEncoderPorts
+from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, SampleSpec, TrainSpec
 from tunemv3d_core.types import Rendering, Text
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
 
 from tunemv3d_modulation import backbone, injector, lifter
 
+SPEC = RunSpec(
+    name="toy",
+    model=ModelSpec(backbone=DiffusersSpec(type="diffusers", pretrained="toy")),
+    data=ComponentSpec(type="none"),
+    train=TrainSpec(steps=1),
+    sample=SampleSpec(steps=3, guidance=2.0, scheduler="dpm++"),
+)
 CONTEXT = BuildContext(torch.device("cpu"))
 
 
@@ -70,6 +78,16 @@ def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
     neighbours = Neighbours(base.ports, field=field.ports, lifter=lift.ports)
     inject = injector.build(ZeroConvSpec(type="zero-conv"), neighbours, context)
     return MultiviewDiffusion(base, MeanEncoder(), field, lift, inject)
+
+
+def moved_model(folder: Path) -> MultiviewDiffusion:
+    """One whose injector has moved, so that views influence each other."""
+    model = toy_model(folder)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.injector.parameters():
+            parameter.normal_(std=0.1)
+    return model
 
 
 def toy_inputs(model: MultiviewDiffusion | None = None, b: int = 2, n: int = 3) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class TuneMV3DPipeline:
         guidance = defaults.guidance if guidance_scale is None else guidance_scale
         strength = defaults.consistency if consistency is None else consistency
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        check_options(prompts, steps, strength, seeds)
+        check_options(prompts, steps, guidance, strength, seeds)
         cameras = self._cameras(cameras, len(prompts))
         backbone = self.model.backbone
         size = (backbone.ports.latent_size,) * 2
@@ -166,7 +166,9 @@ class TuneMV3DPipeline:
         return cameras.check().to(weight.device)
 
 
-def check_options(prompts: Sequence[str], steps: int, consistency: float, seeds: Sequence[int]) -> None:
+def check_options(
+    prompts: Sequence[str], steps: int, guidance: float, consistency: float, seeds: Sequence[int]
+) -> None:
     """Refuse what cannot be sampled.
 
     Raises:
@@ -176,6 +178,8 @@ def check_options(prompts: Sequence[str], steps: int, consistency: float, seeds:
         raise TuneMV3DError("a prompt is empty: say what object to make, such as 'a red office chair'")
     if steps < 1:
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
+    if not guidance >= 0:
+        raise TuneMV3DError(f"guidance must be at least 0, not {guidance}: 1 is none, 3 to 7 is usual")
     if not consistency >= 0:
         raise TuneMV3DError(
             f"consistency K must be at least 0, not {consistency}: 0 is the plain 2D model, 1 the tuned"

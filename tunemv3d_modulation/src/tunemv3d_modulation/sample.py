@@ -44,9 +44,9 @@ def sample(
 
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
 
-    check_options(
-        prompts, 1 if steps is None else steps, 0.0 if consistency is None else consistency, [seed] * len(prompts)
-    )
+    # Before the model is loaded; None stands for the checkpoint's own, which its spec has checked.
+    given = (1 if steps is None else steps, guidance or 0.0, consistency or 0.0)
+    check_options(prompts, *given, [seed] * len(prompts))
     cameras = Cameras.orbit(views, elevation=elevation)
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     options = {
