@@ -1,3 +1,3 @@
-"""TuneMV3D: train."""
+"""TuneMV3D's dataset reader, losses and trainer."""
 
 __version__ = "0.1.0"

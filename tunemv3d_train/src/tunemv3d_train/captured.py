@@ -1,0 +1,84 @@
+"""The whole training step as one CUDA graph: kernels are launched by one call instead of thousands."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+WARMUP_STEPS = 11
+"""Real steps on the capturing stream before the capture: lazy initialisations, allocator, autotuning."""
+
+
+class CapturedStep:
+    """Runs ``step`` eagerly at first, then captures it and replays the graph with refilled inputs.
+
+    If the capture fails, training goes on eagerly after one warning: nothing of a failed capture was executed.
+
+    Args:
+        step: the whole step, from tensors to tensors. It must not wait for the device, must keep every tensor that
+            survives it in place, and must leave no gradients behind (``zero_grad(set_to_none=True)`` at its end).
+        forget: drops what a failed capture may have left behind, such as gradients in the graph's memory.
+    """
+
+    def __init__(self, step: Callable[[Tensors], Tensors], forget: Callable[[], None]) -> None:
+        self._step, self._forget = step, forget
+        self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._calls = 0
+        self._inputs: Tensors = {}
+        self._outputs: Tensors = {}
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._failed = False
+
+    def __call__(self, batch: Tensors) -> Tensors:
+        """One step. The result's tensors are overwritten by the next call."""
+        if self._failed:
+            return self._step(batch)
+        self._refill(batch)
+        if self._graph is None and self._calls >= WARMUP_STEPS:
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+            return self._outputs
+        self._calls += 1
+        return self._on_stream() if not self._failed else self._step(batch)
+
+    def _refill(self, batch: Tensors) -> None:
+        if not self._inputs:
+            self._inputs = {name: tensor.clone() for name, tensor in batch.items()}
+        for name, tensor in batch.items():
+            self._inputs[name].copy_(tensor, non_blocking=True)
+
+    def _on_stream(self) -> Tensors:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            outputs = self._step(self._inputs)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return outputs
+
+    def _capture(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._outputs = self._step(self._inputs)
+        except Exception as error:
+            self._failed = True
+            del graph
+            self._forget()
+            _renew_generator()
+            warnings.warn(
+                f"the training step cannot be captured as a CUDA graph and runs eagerly, slower: {error}. "
+                "Set train.cuda_graph to false to silence this",
+                stacklevel=2,
+            )
+            return
+        self._graph = graph
+
+
+def _renew_generator() -> None:
+    """Give the device's random generator a fresh state: a failed capture leaves the old one waiting for its end."""
+    device = torch.cuda.current_device()
+    fresh = torch.Generator(device=f"cuda:{device}")
+    torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())

@@ -1,0 +1,70 @@
+"""The command ``tunemv3d-train``. Light: torch is imported only when a run starts."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from tunemv3d_core.errors import EXIT_INTERRUPTED
+
+from tunemv3d_core import console
+
+if TYPE_CHECKING:
+    from tunemv3d_train.trainer import Outcome
+
+
+def train(
+    spec: Annotated[str, typer.Argument(help="Name of an installed spec, or a JSON file.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the folder's last checkpoint.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value. Repeatable.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Short for --set train.steps=N.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Tune a 2D diffusion model into a multi-view one.
+
+    Several GPUs or machines: torchrun --nproc-per-node 8 -m tunemv3d_train SPEC
+    """
+    from tunemv3d_core.spec import load_spec
+
+    overrides = [*(set_ or []), *([] if steps is None else [f"train.steps={steps}"])]
+    resolved = load_spec(spec, overrides)
+    folder = out or Path("runs") / resolved.name
+
+    from tunemv3d_train.trainer import train as run_training
+
+    outcome = run_training(resolved, folder, resume)
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        _tell(outcome, folder, as_json)
+    if outcome.interrupted:
+        if first:
+            again = " ".join(["tunemv3d-train", spec, *(f"--set '{o}'" for o in overrides), "--out", str(folder)])
+            told = f"interrupted after step {outcome.step}; go on with: {again} --resume"
+            console.messages.print(told, soft_wrap=True, markup=False)
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _tell(outcome: "Outcome", folder: Path, as_json: bool) -> None:
+    paths = {
+        "checkpoint": outcome.checkpoint,
+        "preview": outcome.preview,
+        "log": folder / "metrics.jsonl",
+    }
+    if as_json:
+        told = {name: None if path is None else str(path) for name, path in paths.items()}
+        figures = {"before": outcome.before, "after": outcome.after, "objects": outcome.objects}
+        console.print_json({"step": outcome.step, "interrupted": outcome.interrupted, **told, **figures})
+        return
+    if outcome.after:
+        from tunemv3d_train.evaluation import table
+
+        console.console.print(table(outcome.before, outcome.after, outcome.objects))
+    for name, path in paths.items():
+        if path is not None:
+            console.console.print(f"{name:<10}  {path}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    console.run(train)

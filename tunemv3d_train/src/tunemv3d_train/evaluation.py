@@ -1,0 +1,160 @@
+"""The fixed measurement on held-out objects: the same objects, timesteps and noise before, during and after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.sampling import initial_noise
+from tunemv3d_core.spec import ViewsSpec
+from tunemv3d_core.types import Text
+
+from tunemv3d_train import losses
+from tunemv3d_train.batches import Batches, LatentCache, TextCache
+from tunemv3d_train.multiview import PosedDataset
+from tunemv3d_train.sampling import ring
+
+TIMESTEPS = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Noise levels as fractions of the schedule: 50, 250, 500, 750 and 950 of 1,000."""
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The fixed sample.
+
+    Attributes:
+        objects: dataset indices.
+        counts: n input views (the ring) and n' novel ones (those that follow).
+        timesteps: fractions of the schedule.
+        seed: of the noise.
+    """
+
+    objects: list[int]
+    counts: ViewsSpec
+    timesteps: tuple[float, ...] = TIMESTEPS
+    seed: int = 0
+
+
+def choose(dataset: PosedDataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> HeldOut:
+    """The first held-out objects that have enough views; training objects where none is held out."""
+    splits = dataset.splits()
+    candidates = splits["held_out"] or splits["train"]
+    wanted = counts.inputs + counts.novel
+    enough = [index for index in candidates if len(dataset.record(index).files) >= wanted]
+    return HeldOut(enough[:objects], counts, tuple(timesteps), seed)
+
+
+class Measurement:
+    """Measures a model on a fixed sample.
+
+    Args:
+        dataset: the pictures.
+        sample: what is measured.
+        latents: cache of the dataset's latents.
+        texts: cache of its captions.
+        batches: makes cameras.
+        frozen: the frozen model's figures where they are known already, as in a resumed run.
+    """
+
+    def __init__(
+        self,
+        dataset: PosedDataset,
+        sample: HeldOut,
+        latents: LatentCache,
+        texts: TextCache,
+        batches: Batches,
+        frozen: Figures | None = None,
+    ) -> None:
+        self.sample, self._dataset = sample, dataset
+        self._latents, self._texts, self._batches = latents, texts, batches
+        self._frozen = frozen
+
+    @torch.no_grad()
+    def __call__(self, model: MultiviewDiffusion) -> Figures:
+        """Figures by name, means over the objects.
+
+        ``denoise/t=T`` and ``denoise_frozen/t=T`` are mean squared errors in the backbone's prediction type.
+        With a field also ``neus_inputs`` and ``neus_novel`` (L1), and ``opacity_iou``, the share of the silhouette
+        that opacity > 0.5 and alpha > 0.5 have in common, over the input views.
+        """
+        training = model.training
+        model.eval()
+        per_object = [self._object(model, index) for index in self.sample.objects]
+        model.train(training)
+        own = {name: float(torch.stack([f[name] for f in per_object]).mean()) for name in per_object[0]}
+        if self._frozen is None:
+            self._frozen = {name: value for name, value in own.items() if name.startswith("denoise_frozen/")}
+        return own | self._frozen
+
+    def _object(self, model: MultiviewDiffusion, index: int) -> dict[str, Tensor]:
+        n, m = self.sample.counts.inputs, self.sample.counts.novel
+        available = len(self._dataset.record(index).files)
+        inputs = ring(n, available)
+        novel = [view for view in range(available) if view not in inputs][:m]
+        latents, alpha = self._latents.gather([index], [[*inputs, *novel]])
+        cameras = self._batches.cameras([index], [[*inputs, *novel]])
+        text = self._texts.gather([self._dataset.record(index).captions[0]])
+        seeds = [self.sample.seed * 1_000_003 + index]
+        noise = initial_noise(seeds, n, latents.shape[2], (latents.shape[3], latents.shape[4])).to(latents)
+        each = [self._level(model, level, latents, alpha, noise, cameras, text) for level in self.sample.timesteps]
+        figures = {name: value for level in each for name, value in level.items() if "/" in name}
+        shared = [name for name in each[0] if "/" not in name]
+        return figures | {name: torch.stack([level[name] for level in each]).mean() for name in shared}
+
+    def _level(
+        self,
+        model: MultiviewDiffusion,
+        level: float,
+        latents: Tensor,
+        alpha: Tensor,
+        noise: Tensor,
+        cameras: Cameras,
+        text: Text,
+    ) -> dict[str, Tensor]:
+        n = noise.shape[1]
+        timestep = int(level * model.backbone.ports.train_timesteps)
+        t = torch.full(noise.shape[:2], float(timestep), device=noise.device)
+        x_t = model.backbone.add_noise(latents[:, :n], noise, t)
+        target = model.backbone.target(latents[:, :n], noise, t)
+        torch.manual_seed(self.sample.seed)
+        novel = cameras[:, n:] if latents.shape[1] > n and model.field is not None else None
+        prediction = model(x_t, t, text, cameras[:, :n], novel)
+        figures = {f"denoise/t={timestep}": losses.per_view_error(prediction.modulated, target).mean()}
+        if self._frozen is None:
+            frozen = prediction.modulated if model.field is None else model.frozen(x_t, t, text)
+            figures[f"denoise_frozen/t={timestep}"] = losses.per_view_error(frozen, target).mean()
+        if prediction.rendering is not None:
+            figures["opacity_iou"] = iou(prediction.rendering.opacity, alpha[:, :n])
+        if prediction.x0 is not None and prediction.x0.shape[2] == latents.shape[2]:
+            figures["neus_inputs"] = losses.per_view_l1(prediction.x0, latents[:, :n]).mean()
+            if prediction.novel_x0 is not None:
+                figures["neus_novel"] = losses.per_view_l1(prediction.novel_x0, latents[:, n:]).mean()
+        return figures
+
+
+def iou(opacity: Tensor, alpha: Tensor) -> Tensor:
+    """Intersection over union of ``opacity > 0.5`` and ``alpha > 0.5`` per view (``b n h w``), averaged."""
+    mine, true = opacity > 0.5, alpha > 0.5
+    both, either = (mine & true).flatten(2).sum(-1), (mine | true).flatten(2).sum(-1)
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
+
+
+_TOLD = {"neus_inputs": "L_neus, input views", "neus_novel": "L_neus, novel views", "opacity_iou": "opacity IoU"}
+
+
+def table(before: Figures, after: Figures, objects: int) -> Table:
+    """Before and after for people, with the frozen model's L_denoise beside."""
+    shown = Table(title=f"{objects} held-out objects, same views, timesteps and noise", title_justify="left")
+    for name in ("", "before", "after", "frozen model"):
+        shown.add_column(name, justify="left" if not name else "right")
+    for name in [*(n for n in _TOLD if n in after), *(n for n in after if n.startswith("denoise/"))]:
+        label = _TOLD.get(name, name.replace("denoise/", "L_denoise, "))
+        frozen: Any = after.get(name.replace("denoise/", "denoise_frozen/")) if "/" in name else None
+        shown.add_row(label, *("" if v is None else f"{v:.4f}" for v in (before.get(name), after[name], frozen)))
+    return shown

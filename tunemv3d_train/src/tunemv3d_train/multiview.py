@@ -1,0 +1,139 @@
+"""The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tunemv3d_core.assets import find_asset
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
+from tunemv3d_core.slots import Dataset
+from tunemv3d_core.types import Views
+
+from tunemv3d_train.plugin import MultiviewSpec
+
+CACHE_BYTES = 2 * 2**30
+"""Decoded pictures are kept up to this size; later ones are decoded anew at every visit."""
+
+
+class PosedDataset(Dataset, Protocol):
+    """What training asks of a dataset: the slot's methods, and what is known of an object besides its pictures."""
+
+    def record(self, index: int) -> PosedImages:
+        """Cameras, captions, licence and source of one object."""
+        ...
+
+
+def build(spec: MultiviewSpec) -> "MultiviewImages":
+    """Build the dataset that ``spec`` names."""
+    return MultiviewImages(find_asset(spec.path))
+
+
+class MultiviewImages:
+    """Objects seen from many cameras (``tunemv3d_core.slots.Dataset``).
+
+    Args:
+        folder: a dataset's folder (layout: ``tunemv3d_core.posed_images``).
+
+    Raises:
+        DatasetError: no manifest, an object without pictures or captions, a missing or unreadable picture, or
+            pictures of different sizes. The message names the file.
+        CameraError: a camera is not rigid; names the file and the camera.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._splits = read_manifest(folder)
+        self._folders = [folder / "objects" / id_ for id_ in self._splits]
+        self._records = [_checked(object_folder) for object_folder in self._folders]
+        self._check_sizes()
+        self._decoded: dict[Path, np.ndarray] = {}
+        self._decoded_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def splits(self) -> dict[str, list[int]]:
+        """Object indices by split, in the manifest's order."""
+        found: dict[str, list[int]] = {"train": [], "held_out": []}
+        for index, split in enumerate(self._splits.values()):
+            found.setdefault(split, []).append(index)
+        return found
+
+    def record(self, index: int) -> PosedImages:
+        """Cameras, captions, licence and source of one object."""
+        return self._records[index]
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        """Named cameras of one object, batch of one, with its first caption.
+
+        Raises:
+            DatasetError: a picture is damaged; names the file.
+        """
+        record = self._records[index]
+        pixels = np.stack([self._decode(self._folders[index] / record.files[i]) for i in cameras])
+        rgba = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        return Views(
+            images=on_white(rgba)[None],
+            alpha=rgba[None, :, 3],
+            cameras=record.cameras[cameras][None],
+            captions=[record.captions[0]],
+            ids=[record.id],
+        )
+
+    def _check_sizes(self) -> None:
+        first = self._records[0]
+        for object_folder, record in zip(self._folders, self._records, strict=True):
+            if record.size != first.size:
+                raise DatasetError(
+                    f"{object_folder}: pictures of {record.size} (h, w), but object '{first.id}' has "
+                    f"{first.size}; a dataset needs one size"
+                )
+
+    def _decode(self, path: Path) -> np.ndarray:
+        if path not in self._decoded:
+            with _opened(path) as image:
+                try:
+                    pixels = np.asarray(image.convert("RGBA"))
+                except (OSError, SyntaxError, ValueError) as error:
+                    raise DatasetError(f"{path}: the picture is damaged: {error}") from None
+            if self._decoded_bytes + pixels.nbytes > CACHE_BYTES:
+                return pixels
+            self._decoded[path] = pixels
+            self._decoded_bytes += pixels.nbytes
+        return self._decoded[path]
+
+
+def on_white(rgba: Tensor) -> Tensor:
+    """Straight-alpha sRGB ``... 4 H W`` in [0, 1] over white, ``... 3 H W`` in [-1, 1]."""
+    colour, alpha = rgba[..., :3, :, :], rgba[..., 3:, :, :]
+    return (colour * alpha + 1 - alpha) * 2 - 1
+
+
+def _checked(folder: Path) -> PosedImages:
+    record = read_object(folder)
+    if not record.captions:
+        raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
+    for file in record.files:
+        path = folder / file
+        with _opened(path) as image:
+            if image.size[::-1] != record.size:
+                raise DatasetError(
+                    f"{path}: the picture has {image.size[0]} x {image.size[1]} pixels, but transforms.json says "
+                    f"{record.size[1]} x {record.size[0]}"
+                )
+            if "A" not in image.getbands():
+                raise DatasetError(f"{path}: no alpha channel; save it as RGBA with the background transparent")
+    return record
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: the picture is missing; render the object again or restore it") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise DatasetError(f"{path}: the picture is damaged: {error}") from None

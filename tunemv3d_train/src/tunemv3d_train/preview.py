@@ -1,0 +1,110 @@
+"""The preview picture: per prompt the frozen prior's views above, the tuned model's below, from the same noise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.sampling import initial_noise, sample
+from tunemv3d_core.spec import SampleSpec
+from tunemv3d_core.types import Text
+
+STEPS_AT_MOST = 12
+"""A preview is a quick look: fewer denoising steps than a finished sample may take."""
+
+LINE = 16
+"""Height of a line of text, pixels."""
+
+
+class Preview:
+    """Samples the same prompts from the same noise again and again.
+
+    Args:
+        model: the model.
+        prompts: one row pair each.
+        cameras: ``(n,)``.
+        size: latent (h, w).
+        options: guidance, scheduler, K and steps, of which ``STEPS_AT_MOST`` are taken.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        model: MultiviewDiffusion,
+        prompts: Sequence[str],
+        cameras: Cameras,
+        size: tuple[int, int],
+        options: SampleSpec,
+        seed: int,
+    ) -> None:
+        self._model, self._prompts, self._options = model, list(prompts), options
+        channels = model.backbone.ports.latent_channels
+        self._noise = initial_noise([seed + i for i in range(len(prompts))], cameras.shape[0], channels, size)
+        self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
+        # A backbone that is tuned itself is frozen only now.
+        self._frozen = self._sample(0.0) if model.field is None else None
+
+    @torch.no_grad()
+    def __call__(self, path: Path, step: int) -> Path:
+        """Sample and write the picture.
+
+        The frozen prior's views do not change between previews and are sampled once.
+        """
+        training = self._model.training
+        self._model.eval()
+        if self._frozen is None:
+            self._frozen = self._sample(0.0)
+        tuned = self._sample(self._options.consistency)
+        self._model.train(training)
+        write_rows(path, self._prompts, self._frozen, tuned, step)
+        return path
+
+    def _sample(self, consistency: float) -> Tensor:
+        """Images ``b n 3 H W`` in [-1, 1]."""
+        model, device = self._model, self._cameras.intrinsics.device
+        text, empty = self._texts()
+        clean = sample(
+            model,
+            text,
+            self._cameras,
+            self._noise.to(device),
+            steps=min(self._options.steps, STEPS_AT_MOST),
+            scheduler=self._options.scheduler,
+            guidance=self._options.guidance,
+            negative=empty,
+            consistency=consistency,
+        )
+        return model.backbone.decode_latents(clean).float().cpu()
+
+    def _texts(self) -> tuple[Text, Text]:
+        encode = self._model.backbone.encode_text
+        return encode(self._prompts), encode([""] * len(self._prompts))
+
+
+def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, step: int) -> None:
+    """One PNG: per prompt a line of text, a row of frozen views, a row of tuned ones (``b n 3 H W`` in [-1, 1])."""
+    _, n, _, height, width = frozen.shape
+    block = 2 * (height + LINE) + LINE
+    sheet = Image.new("RGB", (n * width, len(prompts) * block), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, prompt in enumerate(prompts):
+        top = i * block
+        draw.text((2, top + 2), prompt, fill="black")
+        for row, (label, views) in enumerate((("frozen prior", frozen[i]), (f"tuned, step {step}", tuned[i]))):
+            y = top + LINE + row * (height + LINE)
+            draw.text((2, y + 2), label, fill="gray")
+            for column, view in enumerate(views):
+                sheet.paste(_picture(view), (column * width, y + LINE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    sheet.save(beside, format="PNG")
+    beside.replace(path)
+
+
+def _picture(view: Tensor) -> Image.Image:
+    pixels = ((view.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(pixels.numpy()))

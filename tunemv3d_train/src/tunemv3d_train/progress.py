@@ -1,0 +1,81 @@
+"""Where figures go during a run: a progress bar or lines for people, ``metrics.jsonl`` and TensorBoard."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+from tunemv3d_core.console import messages
+
+from tunemv3d_train.runs import RunFolder
+
+_SHOWN = ("loss", "denoise", "neus", "mask", "eikonal")
+
+
+class Progressed:
+    """Shows and logs a run's steps; a context manager.
+
+    Args:
+        folder: of the run.
+        steps: of the whole run.
+        start: steps that are done.
+        seconds: that they took.
+    """
+
+    def __init__(self, folder: RunFolder, steps: int, start: int, seconds: float) -> None:
+        self._folder, self._start = folder, start
+        self._begun = time.perf_counter() - seconds
+        self._last = (start, time.perf_counter())
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=start + 1)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=messages,
+        )
+        self._task = self._bar.add_task("training", total=steps, completed=start, losses="")
+
+    def __enter__(self) -> "Progressed":
+        if messages.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+        self._writer.close()
+
+    @property
+    def seconds(self) -> float:
+        """Since the run's beginning, over all its parts."""
+        return time.perf_counter() - self._begun
+
+    def advance(self, done: int) -> None:
+        """A step is done."""
+        self._bar.update(self._task, completed=done)
+
+    def losses(self, done: int, losses: Mapping[str, float], lr: float) -> None:
+        """Log the mean losses since the last call."""
+        now = time.perf_counter()
+        rate = (done - self._last[0]) / max(1e-9, now - self._last[1])
+        self._last = (done, now)
+        self.record(done, {**losses, "lr": lr, "steps_per_s": rate})
+        told = " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN if name in losses)
+        self._bar.update(self._task, losses=told)
+        if not messages.is_terminal:
+            messages.print(f"step {done}  {told}  {rate:.2f} steps/s", soft_wrap=True)
+
+    def record(self, done: int, figures: Mapping[str, float], prefix: str = "") -> None:
+        """One line of ``metrics.jsonl`` and TensorBoard's scalars."""
+        named: dict[str, Any] = {prefix + name: round(value, 8) for name, value in figures.items()}
+        self._folder.log({"step": done, "seconds": round(self.seconds, 3), **named})
+        for name, value in named.items():
+            self._writer.add_scalar(name, value, done)
+
+    def restart_clock(self, done: int) -> None:
+        """Leave what came since the last step (a preview, a measurement) out of the steps a second."""
+        self._last = (done, time.perf_counter())

@@ -1,0 +1,125 @@
+"""A run's folder: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tunemv3d_core.checkpoint import run_checkpoints
+from tunemv3d_core.errors import CheckpointError, SpecError
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.spec import RunSpec, canonical_json
+
+
+class RunFolder:
+    """Where a run writes.
+
+    Args:
+        path: the folder; need not exist.
+        spec: the resolved spec.
+    """
+
+    def __init__(self, path: Path, spec: RunSpec) -> None:
+        self.path = path
+        self.spec = spec
+        self.metrics = path / "metrics.jsonl"
+        self.previews = path / "previews"
+
+    def check(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from, if any. Writes nothing.
+
+        Raises:
+            SpecError: another run is in the folder, or this one is and ``resume`` was not asked for, or there is
+                nothing to resume.
+        """
+        recorded = self.path / "spec.json"
+        if recorded.is_file():
+            self._check_same(recorded)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise SpecError(f"{self.path}: not empty and no run (no spec.json); choose another folder with --out")
+        whole = run_checkpoints(self.path)
+        if whole and not resume:
+            raise SpecError(
+                f"{self.path}: holds this run already, up to {whole[-1].name}; "
+                "continue it with --resume, or choose another folder with --out"
+            )
+        if resume and not whole:
+            raise SpecError(f"{self.path}: no whole checkpoint to resume from; start without --resume")
+        return whole[-1] if whole else None
+
+    def claim(self, resume_from: Path | None) -> None:
+        """Create the folder, and drop log lines that a resumed run will write again.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "spec.json").write_text(canonical_json(self.spec) + "\n", encoding="utf-8")
+            self._forget_after(step_of(resume_from) if resume_from else -1)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
+
+    def _check_same(self, recorded: Path) -> None:
+        old, new = _flat(read_json(recorded)), _flat(json.loads(canonical_json(self.spec)))
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+        if changed:
+            shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
+            raise SpecError(
+                f"{self.path}: holds another run; its spec differs in {shown}. "
+                "Choose another folder with --out, or give the same spec and settings"
+            )
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a step's checkpoint."""
+        return self.path / "checkpoints" / f"step-{step:06d}"
+
+    def preview(self, step: int) -> Path:
+        """The picture of a step."""
+        return self.previews / f"step-{step:06d}.png"
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the last ``keep`` checkpoints."""
+        for folder in run_checkpoints(self.path)[:-keep]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop log lines that a resumed run will write again."""
+        if not self.metrics.is_file():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_in(line) <= step]
+        self.metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def _step_in(line: str) -> float:
+    """A log line's step; infinite for a line cut by an interruption."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one level: ``{"train.steps": 5}``."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return flat

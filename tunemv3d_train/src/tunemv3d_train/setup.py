@@ -1,0 +1,206 @@
+"""What a run is made of, built and checked before its first step."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
+from rich.progress import track
+from torch import nn
+from tunemv3d_core.assemble import assemble, build_component
+from tunemv3d_core.console import messages
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import SpecError
+from tunemv3d_core.spec import RunSpec
+
+from tunemv3d_train import state
+from tunemv3d_train.batches import Batches, LatentCache, TextCache
+from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
+from tunemv3d_train.multiview import PosedDataset
+from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
+from tunemv3d_train.preview import Preview
+from tunemv3d_train.sampling import Sampler, check_counts, ring
+from tunemv3d_train.step import TrainingStep
+
+PREVIEWS = 2
+"""Held-out captions that are previewed where the spec names no prompts."""
+
+
+@dataclass
+class Parts:
+    """A run's parts.
+
+    Attributes:
+        dataset: the pictures.
+        model: the model, the same modules that ``step`` holds.
+        step: the training step, wrapped for the device and the processes.
+        parameters: the trainable ones by their names in ``model``.
+        optimizer: AdamW.
+        accelerated_optimizer: the same for fp16's loss scaling.
+        average: of the weights, or None.
+        sampler: draws.
+        batches: draws to tensors.
+        measurement: held-out figures.
+        preview: pictures.
+        restored: state of the checkpoint that the run goes on from.
+    """
+
+    dataset: PosedDataset
+    model: MultiviewDiffusion
+    step: nn.Module
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    accelerated_optimizer: Any
+    average: MovingAverage | None
+    sampler: Sampler
+    batches: Batches
+    measurement: Measurement
+    preview: Preview | None
+    restored: dict[str, Any]
+
+
+def accelerate(spec: RunSpec) -> Accelerator:
+    """Device, precision and processes.
+
+    Raises:
+        SpecError: fp16 without a GPU.
+    """
+    cuda = torch.cuda.is_available()
+    if spec.train.precision == "fp16" and not cuda:
+        raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
+    return Accelerator(
+        cpu=not cuda,
+        mixed_precision={"fp32": "no"}.get(spec.train.precision, spec.train.precision),
+        gradient_accumulation_steps=spec.train.accumulate,
+        kwargs_handlers=[
+            # Cached casts of a weight would outlive the step that a CUDA graph captures.
+            AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+        ],
+    )
+
+
+def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | None) -> Parts:
+    """Build everything; restore a checkpoint's state if one is given.
+
+    Raises:
+        TuneMV3DError: whatever is wrong with the spec, the dataset or the checkpoint.
+    """
+    device = accelerator.device
+    dataset: PosedDataset = build_component("dataset", spec.data)
+    splits = dataset.splits()
+    check_counts(dataset, splits["train"], spec.views)
+    torch.manual_seed(spec.seed)
+    model = assemble(spec.model, device)
+    _check_novel(spec, model)
+    step = TrainingStep(model, spec.views.inputs, spec.loss).train()
+    parameters = trainable(model)
+    optimizer = _optimizer(spec, parameters, device)
+    average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
+    latents, texts = LatentCache(dataset, model.backbone, device), TextCache(model.backbone)
+    if device.type == "cuda":
+        objects = splits["train"] + splits["held_out"]
+        latents.fill(track(objects, "encoding pictures", console=messages))
+    batches = Batches(dataset, latents, texts, device)
+    preview = _preview(spec, model, dataset, latents, device)
+    restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
+    measurement = _measurement(spec, dataset, latents, texts, batches, restored.get("before"))
+    sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
+    wrapped, accelerated = accelerator.prepare(step, optimizer)
+    return Parts(
+        dataset=dataset,
+        model=model,
+        step=wrapped,
+        parameters=parameters,
+        optimizer=optimizer,
+        accelerated_optimizer=accelerated,
+        average=average,
+        sampler=sampler,
+        batches=batches,
+        measurement=measurement,
+        preview=preview,
+        restored=restored,
+    )
+
+
+def _check_novel(spec: RunSpec, model: MultiviewDiffusion) -> None:
+    if model.field is not None and spec.views.novel and not model.field.ports.novel_views:
+        assert spec.model.field is not None
+        raise SpecError(
+            f"views.novel: the field '{spec.model.field.type}' renders only the views that it saw; set views.novel to 0"
+        )
+
+
+def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    options = spec.optimizer
+    groups = parameter_groups(parameters, options.lr, options.lr_scale, options.weight_decay)
+    if spec.train.cuda_graph and device.type == "cuda":
+        # The captured step reads its learning rates from the device, so that the schedule can change them.
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)
+        return torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True, capturable=True)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+
+
+def _sampler(
+    spec: RunSpec,
+    dataset: PosedDataset,
+    objects: list[int],
+    model: MultiviewDiffusion,
+    latents: LatentCache,
+    accelerator: Accelerator,
+) -> Sampler:
+    _, h, w = latents.shape
+    return Sampler(
+        dataset,
+        objects,
+        spec.views,
+        seed=spec.seed,
+        batch=spec.train.batch,
+        timesteps=model.backbone.ports.train_timesteps,
+        cells=h * w,
+        text_dropout=spec.train.text_dropout,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def _measurement(
+    spec: RunSpec,
+    dataset: PosedDataset,
+    latents: LatentCache,
+    texts: TextCache,
+    batches: Batches,
+    before: dict[str, float] | None,
+) -> Measurement:
+    # A processor needs seconds for what an accelerator does in milliseconds, so it measures a smaller sample.
+    objects, timesteps = (16, TIMESTEPS) if latents.device.type == "cuda" else (4, TIMESTEPS[::2])
+    sample = choose(dataset, spec.views, objects, timesteps, spec.seed)
+    frozen = {name: v for name, v in (before or {}).items() if name.startswith("denoise_frozen/")}
+    return Measurement(dataset, sample, latents, texts, batches, frozen or None)
+
+
+def _preview(
+    spec: RunSpec, model: MultiviewDiffusion, dataset: PosedDataset, latents: LatentCache, device: torch.device
+) -> Preview | None:
+    splits = dataset.splits()
+    shown = splits["held_out"] or splits["train"]
+    prompts = spec.train.preview_prompts or [dataset.record(index).captions[0] for index in shown[:PREVIEWS]]
+    record = dataset.record(shown[0])
+    cameras = record.cameras[ring(spec.views.inputs, len(record.files))].to(device)
+    _, h, w = latents.shape
+    return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
+
+
+def provenance(spec: RunSpec, dataset: PosedDataset) -> dict[str, Any]:
+    """What the checkpoint records of its data: the dataset's options, its size, licences and creators."""
+    records = [dataset.record(index) for index in dataset.splits()["train"]]
+    return {
+        "dataset": spec.data.model_dump(mode="json"),
+        "objects": len(records),
+        "licences": dict(Counter(record.licence for record in records)),
+        "creators": dict(Counter(record.creator for record in records)),
+    }

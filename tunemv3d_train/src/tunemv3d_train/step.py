@@ -1,0 +1,113 @@
+"""One training step as one forward of one module: DDP, torch.compile and CUDA graphs see nothing else."""
+
+import torch
+from torch import Tensor, nn
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.spec import LossSpec
+from tunemv3d_core.types import Text
+
+from tunemv3d_train import losses
+
+
+class TrainingStep(nn.Module):
+    """From clean latents, noise and t to the total loss (paper Eq. 3). Nothing inside waits for the device.
+
+    Args:
+        model: the model; without a field its backbone alone is tuned on L_denoise.
+        inputs: n; the further views of a batch are novel ones.
+        weights: of the losses; a scene's own losses are weighed by the field of their name.
+    """
+
+    def __init__(self, model: MultiviewDiffusion, inputs: int, weights: LossSpec) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = inputs
+        self.weights = weights
+        backbone = model.backbone
+        self._weigh = losses.weigher(
+            backbone.ports.prediction, weights.target, weights.weighting, backbone.alphas_cumprod
+        )
+
+    def forward(
+        self,
+        latents: Tensor,
+        alpha: Tensor,
+        noise: Tensor,
+        t: Tensor,
+        clean: Tensor,
+        poses: Tensor,
+        intrinsics: Tensor,
+        tokens: Tensor,
+        pooled: Tensor | None = None,
+        mask: Tensor | None = None,
+        novel_pixels: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss and its parts.
+
+        Args:
+            latents: ``b (n + m) c h w``, clean; the n input views first.
+            alpha: ``b (n + m) h w`` in [0, 1], averaged down to latent cells.
+            noise: ``b n c h w``.
+            t: ``b n``.
+            clean: ``b n`` boolean.
+            poses: ``b (n + m) 4 4``, camera to world.
+            intrinsics: ``b (n + m) 4``.
+            tokens: ``b l d``, with ``pooled`` and ``mask`` a ``Text``.
+            pooled: ``b d'``.
+            mask: ``b l``.
+            novel_pixels: ``b m r``, flat indices of the novel views' cells to render; None renders all.
+
+        Returns:
+            A scalar with gradient, and detached scalars by name.
+        """
+        n = self.inputs
+        cameras = Cameras(poses, intrinsics)
+        text = Text(tokens, pooled, mask)
+        noisy = self.model.backbone.add_noise(latents[:, :n], noise, t)
+        x_t = torch.where(clean[..., None, None, None], latents[:, :n], noisy)
+        novel = cameras[:, n:] if latents.shape[1] > n and self.model.field is not None else None
+        h, w = latents.shape[-2:]
+        at = None if novel_pixels is None else cell_centres(novel_pixels, h, w)
+        prediction = self.model(x_t, t, text, cameras[:, :n], novel, at)
+        target = self.model.backbone.target(latents[:, :n], noise, t)
+        parts = {"denoise": losses.denoise(prediction.modulated, target, self._weigh(t), clean)}
+        if prediction.scene is not None:
+            parts |= self._field_losses(prediction, latents, alpha, novel_pixels)
+        total = self._total(parts)
+        return total, {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def _field_losses(
+        self, prediction: Prediction, latents: Tensor, alpha: Tensor, novel_pixels: Tensor | None
+    ) -> dict[str, Tensor]:
+        assert prediction.x0 is not None and prediction.rendering is not None and prediction.scene is not None
+        n = self.inputs
+        parts = {"mask": losses.mask(prediction.rendering.opacity, alpha[:, :n])}
+        target, seen = latents[:, n:], alpha[:, n:]
+        if novel_pixels is not None:
+            target, seen = at_cells(target, novel_pixels), at_cells(seen[:, :, None], novel_pixels)[:, :, 0]
+        if prediction.novel is not None:
+            parts["mask"] = (n * parts["mask"] + seen.shape[1] * losses.mask(prediction.novel.opacity, seen)) / (
+                n + seen.shape[1]
+            )
+        assert self.model.field is not None
+        if self.model.field.ports.gives == "latents":
+            parts["neus"] = losses.neus(prediction.x0, latents[:, :n], prediction.novel_x0, target)
+        return parts | prediction.scene.losses()
+
+    def _total(self, parts: dict[str, Tensor]) -> Tensor:
+        """The weighted sum; a term of weight 0 is left out, so that it costs no backward pass."""
+        terms = [weight * part for name, part in parts.items() if (weight := getattr(self.weights, name, 0.0))]
+        return torch.stack(terms).sum() if terms else torch.zeros_like(parts["denoise"])
+
+
+def cell_centres(cells: Tensor, h: int, w: int) -> Tensor:
+    """Flat indices ``b m r`` of an (h, w) map's cells to their centres (x, y) as fractions, ``b m r 2``."""
+    column, row = cells % w, torch.div(cells, w, rounding_mode="floor")
+    return torch.stack([(column + 0.5) / w, (row + 0.5) / h], dim=-1)
+
+
+def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    """Values of ``b m v h w`` at flat indices ``b m r``: ``b m v r``."""
+    index = cells[:, :, None].expand(-1, -1, maps.shape[2], -1)
+    return maps.flatten(3).gather(3, index)

@@ -1,0 +1,276 @@
+"""The trainer: from a spec to a run folder with checkpoints, previews, a log and held-out figures."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tunemv3d_core.checkpoint import run_checkpoints, save_checkpoint
+from tunemv3d_core.console import messages
+from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.spec import RunSpec
+
+from tunemv3d_train import state
+from tunemv3d_train.captured import CapturedStep
+from tunemv3d_train.evaluation import Figures
+from tunemv3d_train.interruption import Interruption, watched
+from tunemv3d_train.optimisation import lr_factor, set_lr
+from tunemv3d_train.progress import Progressed
+from tunemv3d_train.runs import RunFolder
+from tunemv3d_train.setup import Parts, accelerate, build_parts, provenance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes:
+        step: steps done.
+        interrupted: stopped by a signal; the checkpoint resumes it.
+        checkpoint: the last whole one.
+        preview: the last picture, if any.
+        before: held-out figures at step 0.
+        after: held-out figures at the end; empty where interrupted.
+        objects: how many objects were measured.
+    """
+
+    step: int
+    interrupted: bool
+    checkpoint: Path
+    preview: Path | None
+    before: Figures
+    after: Figures
+    objects: int
+
+
+def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
+    """Run a spec in a folder.
+
+    Args:
+        spec: the resolved spec.
+        out: the run's folder.
+        resume: continue from its last whole checkpoint.
+
+    Raises:
+        TuneMV3DError: bad input, before anything is written; a full disk; a loss that is not finite.
+    """
+    accelerator = accelerate(spec)
+    folder = RunFolder(out, spec)
+    last = folder.check(resume)
+    accelerator.wait_for_everyone()
+    parts = build_parts(spec, accelerator, last)
+    if accelerator.is_main_process:
+        folder.claim(last)
+    return Trainer(spec, accelerator, folder, parts).run()
+
+
+class Trainer:
+    """The loop.
+
+    Args:
+        spec: the resolved spec.
+        accelerator: device, precision, processes.
+        folder: claimed.
+        parts: the model and all that works on it, restored where the run is resumed.
+    """
+
+    def __init__(self, spec: RunSpec, accelerator: Accelerator, folder: RunFolder, parts: Parts) -> None:
+        self.spec, self.accelerator, self.folder, self.parts = spec, accelerator, folder, parts
+        self._main = accelerator.is_main_process
+        self._captured = _capturable(spec, accelerator)
+        self._compute = CapturedStep(self._forward_backward, self._drop_gradients) if self._captured else None
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+        self._before: Figures = parts.restored.get("before", {})
+        self._preview: Path | None = None
+
+    def run(self) -> Outcome:
+        """Measure, train, measure again."""
+        start = int(self.parts.restored.get("step", 0))
+        steps = self.spec.train.steps
+        if self._main and not self._before:
+            self._before = self._measure("measuring before training")
+        progress = None
+        if self._main:
+            progress = Progressed(self.folder, steps, start, float(self.parts.restored.get("seconds", 0.0)))
+            if start == 0:
+                progress.record(0, self._before, "held_out/")
+        self.accelerator.wait_for_everyone()
+        done, interrupted, after = start, False, {}
+        with watched() as interruption, _opened(progress):
+            for step in range(start, steps):
+                self._step(step)
+                done = step + 1
+                interrupted = self._stop_wanted(interruption, done)
+                self._report(done, interrupted, progress)
+                if interrupted:
+                    break
+            if progress is not None and not interrupted:
+                after = self._finish(done, progress)
+        self.accelerator.wait_for_everyone()
+        last = run_checkpoints(self.folder.path)[-1]
+        objects = len(self.parts.measurement.sample.objects)
+        return Outcome(done, interrupted, last, self._preview, self._before, after, objects)
+
+    def _step(self, step: int) -> None:
+        """One optimizer step: ``accumulate`` draws, forward and backward passes."""
+        options, accumulate = self.spec.optimizer, self.spec.train.accumulate
+        factor = lr_factor(step, self.spec.train.steps, options.warmup, options.schedule)
+        set_lr(self.parts.optimizer, factor)
+        if self.parts.average is not None:
+            self.parts.average.prepare(step)
+        for micro in range(accumulate):
+            draw = self.parts.sampler.draw(step * accumulate + micro)
+            batch = self.parts.batches(draw)
+            # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
+            torch.manual_seed(draw.seed)
+            scalars = self._compute(batch) if self._compute is not None else self._forward_backward(batch)
+            self._add(scalars)
+
+    def _forward_backward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The whole pass; what a CUDA graph captures."""
+        parts, accelerator = self.parts, self.accelerator
+        with accelerator.accumulate(parts.step):
+            loss: Tensor
+            scalars: dict[str, Tensor]
+            loss, scalars = parts.step(**batch)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(parts.parameters.values(), self.spec.optimizer.clip)
+                parts.accelerated_optimizer.step()
+                if parts.average is not None:
+                    parts.average.update()
+                self._drop_gradients()
+        return scalars
+
+    def _drop_gradients(self) -> None:
+        self.parts.optimizer.zero_grad(set_to_none=True)
+
+    def _add(self, scalars: dict[str, Tensor]) -> None:
+        """Sum the losses on the device; they are read only when they are logged."""
+        if not self._sums:
+            self._sums = {name: value.clone() for name, value in scalars.items()}
+        else:
+            for name, value in scalars.items():
+                self._sums[name] += value
+        self._summed += 1
+
+    def _read(self) -> dict[str, float]:
+        """Mean losses since the last reading. Waits for the device.
+
+        Raises:
+            TuneMV3DError: the loss is not finite.
+        """
+        if not self._summed:
+            return {}
+        values = (torch.stack(list(self._sums.values())) / self._summed).tolist()
+        means = dict(zip(self._sums, values, strict=True))
+        self._sums, self._summed = {}, 0
+        if not math.isfinite(means["loss"]):
+            raise TuneMV3DError(
+                f"the loss is not finite ({means}); lower optimizer.lr or train.precision and start again, or "
+                f"resume from the last checkpoint in {self.folder.path} with --resume"
+            )
+        return means
+
+    def _report(self, done: int, interrupted: bool, progress: Progressed | None) -> None:
+        """What is due after a step: log, checkpoint, measurement, preview, in this order, so that nothing is lost."""
+        options = self.spec.train
+        last = done == options.steps
+        saving = interrupted or last or done % options.checkpoint_every == 0
+        if saving or done % options.log_every == 0:
+            means = self._read()
+            if progress is not None and means:
+                progress.losses(done, means, float(self.parts.optimizer.param_groups[0]["lr"]))
+        if progress is None:
+            return
+        progress.advance(done)
+        if saving:
+            self._save(done, progress)
+        if interrupted or last:
+            return
+        if options.evaluate_every and done % options.evaluate_every == 0:
+            progress.record(done, self._measure(), "held_out/")
+        if options.preview_every and done % options.preview_every == 0:
+            self._draw_preview(done)
+        progress.restart_clock(done)
+
+    def _finish(self, done: int, progress: Progressed) -> Figures:
+        after = self._measure("measuring after training")
+        progress.record(done, after, "held_out/")
+        self._draw_preview(done)
+        return after
+
+    def _save(self, done: int, progress: Progressed) -> None:
+        parts = self.parts
+        values = {"step": done, "seconds": progress.seconds, "before": self._before}
+        save_checkpoint(
+            self.folder.checkpoint(done),
+            parts.model,
+            self.spec,
+            weights=None if parts.average is None else parts.average.values,
+            state=state.collect(parts.parameters, parts.optimizer, values),
+            data=provenance(self.spec, parts.dataset),
+        )
+        self.folder.prune(self.spec.train.keep)
+
+    def _measure(self, told: str = "") -> Figures:
+        if told:
+            messages.print(f"{told} ({len(self.parts.measurement.sample.objects)} held-out objects)")
+        with self._published(), self.accelerator.autocast():
+            return self.parts.measurement(self.parts.model)
+
+    def _draw_preview(self, done: int) -> None:
+        if self.parts.preview is not None:
+            with self._published(), self.accelerator.autocast():
+                self._preview = self.parts.preview(self.folder.preview(done), done)
+
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """The model with the weights that a checkpoint publishes."""
+        if self.parts.average is None:
+            yield
+        else:
+            with self.parts.average.applied():
+                yield
+
+    def _stop_wanted(self, interruption: Interruption, done: int) -> bool:
+        """Whether to stop after this step. Several processes agree on it every few steps."""
+        if self.accelerator.num_processes == 1:
+            return interruption.requested
+        if done % self.spec.train.log_every:
+            return False
+        wish = torch.tensor(float(interruption.requested), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(wish, "sum") > 0)
+
+
+@contextmanager
+def _opened(progress: Progressed | None) -> Iterator[None]:
+    if progress is None:
+        yield
+    else:
+        with progress:
+            yield
+
+
+def _capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
+    """Whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
+    if not spec.train.cuda_graph:
+        return False
+    reasons: dict[str, Any] = {
+        "there is no GPU": accelerator.device.type != "cuda",
+        "several processes train together": accelerator.num_processes > 1,
+        "train.accumulate is not 1": spec.train.accumulate != 1,
+        "fp16 scales its loss on the host": spec.train.precision == "fp16",
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
+            return False
+    return True
+

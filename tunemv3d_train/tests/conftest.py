@@ -1,0 +1,35 @@
+"""The tiny world of ``train_stand_ins`` as fixtures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import train_stand_ins as tiny
+
+from tunemv3d_core.registry import registry
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a distribution that offers the tiny components; on ``sys.path``."""
+    folder = tmp_path / "site"
+    tiny.offer(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    registry().clear()
+    yield folder
+    registry().clear()
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path, offered: Path) -> Path:
+    """A spec of six steps on a tiny dataset."""
+    return tiny.write_spec(tmp_path / "tiny.json", tiny.write_dataset(tmp_path / "discs"))
