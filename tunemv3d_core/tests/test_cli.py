@@ -1,0 +1,203 @@
+"""The command: what it prints, its exit codes, and what it costs to start."""
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_distributions import FakeSite
+from tunemv3d_core.cli.main import app
+from tunemv3d_core.console import run
+from tunemv3d_core.errors import SpecError
+from tunemv3d_core.plugin import MODEL_SLOTS
+
+COMMAND = """
+from tunemv3d_core.plugin import CommandPlugin
+PLUGIN = CommandPlugin("greet", "fake_greeting:{app}", "Greets from a fake package.")
+"""
+GREETING = """
+import typer
+from tunemv3d_core.errors import DatasetError
+
+def greet(name: str, loud: bool = False):
+    '''Greets.'''
+    if name == "nobody":
+        raise DatasetError("nobody.json: there is nobody [here]")
+    if name == "ctrl-c":
+        raise KeyboardInterrupt
+    print(f"hello {name}" + "!" * loud)
+
+app = typer.Typer()
+app.command("greet")(greet)
+app.command("part")(greet)
+"""
+
+
+@pytest.fixture
+def tunemv3d(site: FakeSite, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            run(app, list(arguments))
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def spec_file(site: FakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for slot in (*MODEL_SLOTS, "dataset"):
+        site.component(slot, "fake", f"fake-{slot}")
+    model = {slot: {"type": "fake"} for slot in MODEL_SLOTS}
+    spec = {"name": "test", "model": model, "data": {"type": "fake"}, "train": {"steps": 100}}
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_text(json.dumps(spec), "utf-8")
+    return "a.json"
+
+
+def greeting(site: FakeSite, app: str = "greet") -> None:
+    site.module("fake_greeting_plugin", COMMAND.format(app=app))
+    site.module("fake_greeting", GREETING)
+    site.distribution("fake_greeting", {"tunemv3d.command": {"greet": "fake_greeting_plugin:PLUGIN"}})
+
+
+def test_a_command_of_another_package_is_listed_without_importing_it_and_runs(site: FakeSite, tunemv3d: Any) -> None:
+    greeting(site)
+    code, out, _ = tunemv3d("--help")
+    assert code == 0 and "Greets from a fake package." in out
+    assert "fake_greeting" not in sys.modules
+    assert tunemv3d("greet", "you", "--loud") == (0, "hello you!\n", "")
+    assert tunemv3d("greet")[0] == 2
+    assert "install-completion" not in tunemv3d("greet", "--help")[1]
+
+
+def test_a_typer_app_becomes_a_group(site: FakeSite, tunemv3d: Any) -> None:
+    greeting(site, "app")
+    assert tunemv3d("greet", "part", "you") == (0, "hello you\n", "")
+
+
+def test_errors_for_people_are_one_message_and_interrupts_130(site: FakeSite, tunemv3d: Any) -> None:
+    greeting(site)
+    assert tunemv3d("greet", "nobody") == (2, "", "error: nobody.json: there is nobody [here]\n")
+    code, out, err = tunemv3d("greet", "ctrl-c")
+    assert (code, out) == (130, "") and "Traceback" not in err
+
+
+def test_run_takes_a_plain_function_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def train(spec: str) -> None:
+        raise SpecError(f"{spec}: no")
+
+    with pytest.raises(SystemExit) as caught:
+        run(train, ["x.json"])
+    assert caught.value.code == 2 and capsys.readouterr().err == "error: x.json: no\n"
+
+
+@pytest.mark.parametrize("source", ["import no_such_library", "PLUGIN = 3"])
+def test_a_broken_command_costs_only_itself(site: FakeSite, tunemv3d: Any, source: str) -> None:
+    site.module("broken_command", source)
+    site.distribution("fake_broken", {"tunemv3d.command": {"broken": "broken_command:PLUGIN"}})
+    code, out, _ = tunemv3d("--help")
+    assert code == 0 and "plugins" in out and "broken" in out
+    assert tunemv3d("plugins", "list")[0] == 0
+    code, out, err = tunemv3d("broken")
+    assert (code, out) == (2, "") and "command broken (fake-broken 1.2)" in err and "Traceback" not in err
+
+
+def test_a_command_whose_module_does_not_load(site: FakeSite, tunemv3d: Any) -> None:
+    greeting(site, "no_such_function")
+    code, _, err = tunemv3d("greet", "you")
+    assert code == 2 and "'fake_greeting:no_such_function' does not load: AttributeError" in err
+
+
+def test_plugins_list(site: FakeSite, tunemv3d: Any) -> None:
+    site.component("field", "cloud", "fake-a")
+    site.component("field", "cloud", "fake-b")
+    site.distribution("fake_broken", {"tunemv3d.field": {"broken": "no_such_module:PLUGIN"}})
+    code, out, _ = tunemv3d("plugins", "list", "--json")
+    rows = {(row["name"], row["distribution"]): row for row in json.loads(out)}
+    assert code == 0 and rows["cloud", "fake-a"]["duplicates"] == ["fake-b"]
+    assert rows["broken", "fake-broken"]["version"] == "1.2" and "problem" not in rows["broken", "fake-broken"]
+    assert "fake_a_field_cloud" not in sys.modules
+    code, out, _ = tunemv3d("plugins", "list", "--load", "--json")
+    rows = {(row["name"], row["distribution"]): row for row in json.loads(out)}
+    assert code == 1 and "ModuleNotFoundError" in rows["broken", "fake-broken"]["problem"]
+    assert rows["cloud", "fake-a"]["problem"] is None
+    assert "also in fake-b" in tunemv3d("plugins", "list")[1]
+
+
+def test_plugins_show(site: FakeSite, tunemv3d: Any) -> None:
+    site.component("field", "cloud", "fake-cloud")
+    code, out, _ = tunemv3d("plugins", "show", "cloud", "--json")
+    (shown,) = json.loads(out)
+    assert code == 0 and (shown["slot"], shown["distribution"]) == ("field", "fake-cloud")
+    assert shown["file"] == str(site.folder / "fake_cloud_field_cloud.py")
+    hidden = shown["options"]["hidden"]
+    assert (hidden["default"], hidden["minimum"], hidden["description"]) == (128, 1, "Width of the network.")
+    _, out, _ = tunemv3d("plugins", "show", "cloud")
+    assert "integer >= 1" in out and "Width of the network." in out
+    code, _, err = tunemv3d("plugins", "show", "clod")
+    assert code == 2 and "nothing is installed as 'clod'. Did you mean 'cloud'?" in err
+
+
+def test_spec_show_prints_what_the_id_hashes(spec_file: str, tunemv3d: Any) -> None:
+    code, canonical, _ = tunemv3d("spec", "show", spec_file, "--json")
+    assert code == 0 and json.loads(canonical)["views"]["inputs"] == 8
+    code, shown, _ = tunemv3d("spec", "show", spec_file)
+    assert code == 0 and f"id {hashlib.sha256(canonical.rstrip(chr(10)).encode()).hexdigest()}\n" in shown
+    _, changed, _ = tunemv3d("spec", "show", spec_file, "--json", "--set", "seed=4")
+    assert json.loads(changed)["seed"] == 4
+
+
+def test_spec_validate_lists_every_fault_of_every_file(spec_file: str, tunemv3d: Any) -> None:
+    Path("bad.json").write_text('{"extends": "a.json", "sead": 1, "loss": {"neus": -1}}', "utf-8")
+    assert tunemv3d("spec", "validate", spec_file)[0] == 0
+    code, out, err = tunemv3d("spec", "validate", "bad.json", spec_file)
+    assert code == 1 and out.startswith("a.json: valid")
+    assert "bad.json: sead: unknown. Did you mean 'seed'?" in err and "bad.json: loss.neus: should be" in err
+    code, out, _ = tunemv3d("spec", "validate", "bad.json", spec_file, "--json")
+    first, second = json.loads(out)
+    assert (code, first["valid"], len(first["faults"]), second["valid"]) == (1, False, 2, True)
+
+
+def test_spec_diff_shows_only_what_differs(spec_file: str, tunemv3d: Any) -> None:
+    Path("b.json").write_text('{"extends": "a.json", "model": {"field": {"omega": 2}}, "seed": 1}', "utf-8")
+    code, out, _ = tunemv3d("spec", "diff", "a.json", "b.json", "--json")
+    assert code == 0 and json.loads(out) == {"seed": [0, 1], "model.field.omega": [1.5, 2.0]}
+    _, out, _ = tunemv3d("spec", "diff", "a.json", "b.json")
+    assert "model.field.omega" in out and "hidden" not in out
+    assert tunemv3d("spec", "diff", "a.json", "a.json")[1] == "no difference\n"
+
+
+def test_spec_schema_is_json_with_the_installed_components(spec_file: str, tunemv3d: Any) -> None:
+    code, out, _ = tunemv3d("spec", "schema")
+    field = json.loads(out)["$defs"]["ModelSpec"]["properties"]["field"]
+    names = [choice["properties"]["type"]["const"] for choice in field["anyOf"][0]["oneOf"]]
+    assert code == 0 and "fake" in names
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["plugins", "list"], ["spec", "diff", "a.json", "a.json"]], ids=" ".join
+)
+def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments: list[str]) -> None:
+    """Less than half a second of processor time, which unlike the clock does not depend on what else runs here."""
+    script = (
+        "import sys; from tunemv3d_core.cli.main import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'diffusers', 'transformers', 'numpy'} & sys.modules.keys(), 'heavy import'"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")])}
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(spent) < 0.5, spent

@@ -1,0 +1,74 @@
+"""Reading entry points: what installers write, what others break, and how often it is read."""
+
+from importlib import metadata
+
+import pytest
+from fake_distributions import FakeSite
+from tunemv3d_core.discovery import Discovery, EntryPointRecord
+from tunemv3d_core.plugin import SLOTS
+
+from tunemv3d_core import discovery
+
+OURS = {"tunemv3d.field": {"cloud": "no_such_module:PLUGIN"}}
+FOUND = EntryPointRecord("field", "cloud", "no_such_module:PLUGIN", "fake-cloud", "1.2")
+
+
+def test_an_entry_point_is_read_without_importing_it(site: FakeSite) -> None:
+    site.distribution("Fake.Cloud", OURS)
+    assert FOUND in Discovery().records("field")
+    assert FOUND not in Discovery().records("lifter")
+
+
+def test_equals_what_importlib_metadata_finds() -> None:
+    ours = {(r.slot, r.name, r.value) for slot in SLOTS for r in Discovery().records(slot)}
+    theirs = {
+        (slot, p.name, p.value) for slot in SLOTS for p in metadata.entry_points().select(group=f"tunemv3d.{slot}")
+    }
+    assert ours == theirs
+    assert ("command", "plugins", "tunemv3d_core.cli.commands:PLUGINS") in ours
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no section header\n",
+        b"[console_scripts]\na = b:c\na = d:e\n",
+        b"[a]\n\xff\xfe = \x80\n",
+        b"[tunemv3d.field]\nx\n",
+    ],
+    ids=["no header", "twice the same option", "not UTF-8", "no value"],
+)
+def test_malformed_metadata_of_another_package_hides_nothing(site: FakeSite, content: bytes) -> None:
+    whole = Discovery()
+    before = [record for slot in SLOTS for record in whole.records(slot)]
+    (site.distribution("foreign", {}) / "entry_points.txt").write_bytes(content)
+    site.distribution("fake_cloud", OURS)
+    after = Discovery()
+    assert FOUND in after.records("field")
+    assert set(before) <= {record for slot in SLOTS for record in after.records(slot)}
+
+
+def test_an_unreadable_zip_on_the_path_hides_nothing(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = site.folder / "broken.zip"
+    broken.write_bytes(b"PK\x05\x06" + b"\xff" * 18)
+    monkeypatch.syspath_prepend(str(broken))
+    site.distribution("fake_cloud", OURS)
+    assert FOUND in Discovery().records("field")
+
+
+def test_a_distribution_without_version_in_its_folder_name_is_asked_for_it(site: FakeSite) -> None:
+    info = site.distribution("fake_cloud", OURS).rename(site.folder / "fake_cloud.egg-info")
+    (info / "METADATA").rename(info / "PKG-INFO")
+    assert FOUND in Discovery().records("field")
+
+
+def test_scans_once_until_cleared(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = []
+    scan = discovery._scan
+    monkeypatch.setattr(discovery, "_scan", lambda: scans.append(1) or scan())
+    found = Discovery()
+    assert FOUND not in found.records("field")
+    site.distribution("fake_cloud", OURS)
+    assert FOUND not in found.records("field") and len(scans) == 1
+    found.clear()
+    assert FOUND in found.records("field") and len(scans) == 2
