@@ -22,11 +22,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("list")
 def list_(
     load: Annotated[bool, typer.Option("--load", help="Import each one and say what is broken.")] = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
     rows = [_row(record, load) for slot in SLOTS for record in registry().records(slot)]
-    if json:
+    if as_json:
         print_json(rows)
     else:
         _print_rows(rows)
@@ -35,11 +35,11 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], json: Json = False) -> None:
+def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
     described = [_description(record) for record in found]
-    if json:
+    if as_json:
         print_json(described)
         return
     for description in described:

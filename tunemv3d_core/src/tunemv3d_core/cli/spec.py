@@ -1,5 +1,6 @@
 """``tunemv3d spec``: what a spec comes to, whether it is valid, and how two differ."""
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -26,11 +27,11 @@ def schema() -> None:
 def show(
     name: Name,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override an option.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print exactly the text whose sha256 is the id.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print exactly the text whose sha256 is the id.")] = False,
 ) -> None:
     """Show a spec with everything that it extends and all defaults."""
     spec = load_spec(name, set_ or ())
-    if json:
+    if as_json:
         print(canonical_json(spec))
         return
     table = Table("option", "value", box=None, header_style="bold")
@@ -42,27 +43,27 @@ def show(
 
 @app.command()
 def validate(
-    files: Annotated[list[str], typer.Argument(help="Names of installed specs, or JSON files.")], json: Json = False
+    files: Annotated[list[str], typer.Argument(help="Names of installed specs, or JSON files.")], as_json: Json = False
 ) -> None:
     """Check specs and list every fault. Exit code 1 if there is one."""
     results = [_validated(name) for name in files]
-    if json:
+    if as_json:
         print_json([{k: v for k, v in result.items() if k != "error"} for result in results])
     for result in results:
         if not result["valid"]:
             show_error(result["error"])
-        elif not json:
+        elif not as_json:
             console.print(f"{result['spec']}: valid, id {result['id'][:12]}", highlight=False, soft_wrap=True)
     if not all(result["valid"] for result in results):
         raise typer.Exit(EXIT_FINDINGS)
 
 
 @app.command()
-def diff(first: Name, second: Name, json: Json = False) -> None:
+def diff(first: Name, second: Name, as_json: Json = False) -> None:
     """Show the options in which two resolved specs differ."""
     ours, theirs = flat(load_spec(first)), flat(load_spec(second))
     paths = [path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path)]
-    if json:
+    if as_json:
         print_json({path: [ours.get(path), theirs.get(path)] for path in paths})
         return
     table = Table("option", first, second, box=None, header_style="bold")
@@ -94,4 +95,6 @@ def _validated(name: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
