@@ -5,11 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 
+from tunemv3d_neus.kernels import HAVE_TRITON
 from tunemv3d_neus.precision import full_precision
 from tunemv3d_neus.spec import MeanVarianceSpec
 
 NEAREST_DEPTH = 1e-4
 """A camera sees points whose depth exceeds this, world units."""
+
+FUSED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Feature maps that the fused kernel takes."""
 
 
 def build(spec: MeanVarianceSpec, features: int) -> "MeanVariance":
@@ -39,6 +43,11 @@ class MeanVariance(nn.Module):
         Returns:
             ``b p (2 f + 1)``, float32: mean, variance, share of views; all zero where no view sees the point.
         """
+        if features.is_cuda and HAVE_TRITON:
+            from tunemv3d_neus.kernels.mean_variance import LARGEST_FEATURES, fused_mean_variance
+
+            if features.shape[2] <= LARGEST_FEATURES and features.dtype in FUSED_DTYPES:
+                return fused_mean_variance(features, cameras, points)
         with full_precision(features):
             return mean_variance(features.float(), cameras, points.detach().float())
 
