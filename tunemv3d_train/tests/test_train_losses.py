@@ -1,0 +1,110 @@
+"""The losses against plain loops in float64 and closed forms from the schedule's betas."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tunemv3d_core.errors import SpecError
+from tunemv3d_train import losses
+
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+ALPHAS_CUMPROD = torch.cumprod(1 - BETAS, 0)
+
+
+def schedule(t: Tensor) -> Tensor:
+    return ALPHAS_CUMPROD[t.long()]
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_denoise_leaves_clean_views_out_and_keeps_the_denominator() -> None:
+    prediction, target = random(2, 3, 4, 5, 5), random(2, 3, 4, 5, 5, seed=1)
+    weight = random(2, 3, seed=2).abs()
+    clean = torch.tensor([[False, True, False], [False, False, True]])
+    expected = 0.0
+    for b in range(2):
+        for n in range(3):
+            if not clean[b, n]:
+                error = [(float(p) - float(q)) ** 2 for p, q in zip(prediction[b, n].flatten(), target[b, n].flatten())]
+                expected += float(weight[b, n]) * sum(error) / len(error)
+    assert float(losses.denoise(prediction, target, weight, clean)) == pytest.approx(expected / 6, rel=1e-12)
+
+
+def test_neus_weighs_every_view_alike_however_many_cells_it_shows() -> None:
+    inputs, target = random(2, 3, 4, 5, 5), random(2, 3, 4, 5, 5, seed=1)
+    novel, novel_target = random(2, 2, 4, 7, seed=2), random(2, 2, 4, 7, seed=3)
+    per_view = []
+    for given, wanted in ((inputs, target), (novel, novel_target)):
+        for b in range(2):
+            for n in range(given.shape[1]):
+                pairs = zip(given[b, n].flatten().tolist(), wanted[b, n].flatten().tolist(), strict=True)
+                errors = [abs(p - q) for p, q in pairs]
+                per_view.append(sum(errors) / len(errors))
+    expected = sum(per_view) / len(per_view)
+    assert float(losses.neus(inputs, target, novel, novel_target)) == pytest.approx(expected, rel=1e-12)
+    assert float(losses.neus(inputs, target, None, None)) == pytest.approx(sum(per_view[:6]) / 6, rel=1e-12)
+
+
+def test_mask_is_the_cross_entropy_of_a_coin() -> None:
+    opacity, alpha = torch.tensor([0.2, 0.9, 0.5], dtype=torch.float64), torch.tensor([0.0, 1.0, 0.25])
+    expected = -(math.log(0.8) + math.log(0.9) + math.log(0.5)) / 3
+    assert float(losses.mask(opacity, alpha)) == pytest.approx(expected, rel=1e-12)
+    assert math.isfinite(float(losses.mask(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))))
+
+
+def test_x_prev_weight_is_what_the_posterior_mean_makes_of_an_epsilon_error() -> None:
+    x_t, epsilon, wrong = random(1), random(1, seed=1), random(1, seed=2)
+    weigh = losses.weigher("epsilon", "x_prev", "uniform", schedule)
+    for t in (1, 50, 500, 999):
+        beta, alpha, bar = BETAS[t], 1 - BETAS[t], ALPHAS_CUMPROD[t]
+
+        def mean(eps: Tensor, beta: Tensor = beta, alpha: Tensor = alpha, bar: Tensor = bar) -> Tensor:
+            return (x_t - beta / (1 - bar).sqrt() * eps) / alpha.sqrt()
+
+        expected = (mean(epsilon) - mean(wrong)).square() / (epsilon - wrong).square()
+        assert float(weigh(torch.tensor([[float(t)]]))) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_x_prev_weights_have_the_size_that_is_known_for_stable_diffusion() -> None:
+    weight = losses.weigher("epsilon", "x_prev", "uniform", schedule)(torch.arange(1, 1000)[None].double())
+    assert torch.isfinite(weight).all()
+    assert float(weight.min()) == pytest.approx(1.8e-5, rel=0.03)
+    assert float(weight.max()) == pytest.approx(4.3e-4, rel=0.03)
+    # beta^2 / (alpha (1 - alphabar)) by hand at the last step: 0.012^2 / (0.988 * 0.9953)
+    assert float(weight[0, -1]) == pytest.approx(0.012**2 / (0.988 * 0.9953), rel=1e-3)
+    first = losses.weigher("epsilon", "x_prev", "uniform", schedule)(torch.zeros(1, 1))
+    assert float(first) == pytest.approx(float(BETAS[0] / (1 - BETAS[0])), rel=1e-6)
+
+
+def test_weightings_mean_the_same_for_every_prediction_type() -> None:
+    """An error in x_t's clean part, expressed in each type, is weighed to the same loss."""
+    clean_error = random(1)
+    for t in (20, 400, 900):
+        bar = ALPHAS_CUMPROD[t]
+        noise_error = -(bar / (1 - bar)).sqrt() * clean_error  # keeps x_t
+        errors = {
+            "epsilon": noise_error,
+            "sample": clean_error,
+            "v_prediction": bar.sqrt() * noise_error - (1 - bar).sqrt() * clean_error,
+        }
+        for weighting in ("v", "min-snr"):
+            weighed = [
+                float(losses.weigher(kind, "backbone", weighting, schedule)(torch.tensor([[t]])) * error.square())
+                for kind, error in errors.items()
+            ]
+            assert weighed == pytest.approx([weighed[0]] * 3, rel=1e-9)
+
+
+def test_v_weighting_is_clipped() -> None:
+    weight = losses.weigher("epsilon", "backbone", "v", schedule)(torch.tensor([[0, 500, 999]]))[0]
+    assert weight.tolist() == pytest.approx([1 / float(ALPHAS_CUMPROD[0]), 1 / float(ALPHAS_CUMPROD[500]), 50.0])
+
+
+def test_flow_models_have_no_epsilon_weighting() -> None:
+    assert losses.weigher("flow", "backbone", "uniform", schedule)(torch.zeros(1, 2)).tolist() == [[1, 1]]
+    with pytest.raises(SpecError, match="flow"):
+        losses.weigher("flow", "backbone", "v", schedule)

@@ -1,0 +1,193 @@
+"""Whole runs of a tiny model: resuming, interrupting, refusing, and what a run folder holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import train_stand_ins as tiny
+from PIL import Image
+from safetensors.torch import load_file
+
+from tunemv3d_core import checkpoint
+from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError
+from tunemv3d_core.spec import RunSpec, load_spec
+from tunemv3d_train.trainer import Trainer, train
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def untimed(record: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in record.items() if name not in ("seconds", "steps_per_s")}
+
+
+@pytest.fixture
+def spec(spec_file: Path) -> RunSpec:
+    return load_spec(spec_file)
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a Ctrl-C in the middle of a step."""
+    whole = Trainer._step
+
+    def interrupted(self: Trainer, step: int) -> None:
+        if step == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        whole(self, step)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+
+
+def test_resuming_equals_no_interruption_bitwise(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(spec, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stop_after(2, patched)
+        stopped = train(spec, tmp_path / "parts")
+    assert (stopped.interrupted, stopped.step, stopped.checkpoint.name) == (True, 3, "step-000003")
+    resumed = train(spec, tmp_path / "parts", resume=True)
+    assert not resumed.interrupted and resumed.step == 6
+    for file in ("model.safetensors", "state/tensors.safetensors"):
+        first, second = load_file(whole.checkpoint / file), load_file(resumed.checkpoint / file)
+        assert first.keys() == second.keys() and len(first) > 5
+        assert all(torch.equal(first[name], second[name]) for name in first), file
+    records = [metrics(tmp_path / name) for name in ("whole", "parts")]
+    assert [untimed(r) for r in records[0]] == [untimed(r) for r in records[1]]
+    assert (resumed.before, resumed.after) == (whole.before, whole.after)
+
+
+def test_training_lowers_the_losses_and_leaves_the_frozen_model_alone(spec_file: Path, tmp_path: Path) -> None:
+    spec = load_spec(spec_file, ["train.steps=60", "train.checkpoint_every=30", "train.log_every=20"])
+    outcome = train(spec, tmp_path / "run")
+    assert outcome.after["neus_inputs"] < 0.8 * outcome.before["neus_inputs"]
+    assert outcome.after["neus_novel"] < 0.8 * outcome.before["neus_novel"]
+    for t in (50, 500, 950):
+        assert outcome.before[f"denoise/t={t}"] == outcome.before[f"denoise_frozen/t={t}"]
+        assert outcome.after[f"denoise/t={t}"] < outcome.after[f"denoise_frozen/t={t}"]
+    assert not [name for name in load_file(outcome.checkpoint / "model.safetensors") if name.startswith("backbone")]
+
+
+def test_a_run_folder_holds_what_the_design_says(spec: RunSpec, tmp_path: Path) -> None:
+    outcome = train(spec, tmp_path / "run")
+    kept = sorted(folder.name for folder in (tmp_path / "run/checkpoints").iterdir())
+    assert kept == ["step-000004", "step-000006"]
+    records = metrics(tmp_path / "run")
+    assert [r["step"] for r in records] == [0, 1, 2, 3, 4, 5, 6, 6]
+    assert {"loss", "denoise", "neus", "mask", "eikonal", "lr", "steps_per_s", "seconds"} <= records[1].keys()
+    assert records[0]["held_out/neus_inputs"] == pytest.approx(outcome.before["neus_inputs"], abs=1e-7)
+    provenance = json.loads((outcome.checkpoint / "provenance.json").read_text())
+    assert provenance["data"]["licences"] == {"CC0-1.0": 3}
+    assert outcome.preview is not None
+    with Image.open(outcome.preview) as picture:
+        assert picture.size[0] == 4 * tiny.SIZE and len(picture.getcolors(100_000)) > 10
+    loaded, model = checkpoint.load_checkpoint(tmp_path / "run")
+    assert loaded == spec and not model.training
+
+
+def test_the_checkpoint_publishes_the_average_and_resumes_from_the_raw_weights(spec: RunSpec, tmp_path: Path) -> None:
+    outcome = train(spec, tmp_path / "run")
+    published = load_file(outcome.checkpoint / "model.safetensors")
+    state = load_file(outcome.checkpoint / "state/tensors.safetensors")
+    assert not torch.equal(published["field.head.weight"], state["raw/field.head.weight"])
+
+
+def test_accumulation_sees_the_same_objects_as_a_larger_batch(spec_file: Path, tmp_path: Path) -> None:
+    spec = load_spec(spec_file, ["train.accumulate=2", "train.steps=2", "train.ema=0"])
+    outcome = train(spec, tmp_path / "run")
+    steps = {int(v) for k, v in load_file(outcome.checkpoint / "state/tensors.safetensors").items() if k.startswith("step/")}
+    assert outcome.step == 2 and steps == {2}
+
+
+def test_plain_fine_tuning_runs_under_the_same_trainer(tmp_path: Path, offered: Path) -> None:
+    data = tiny.write_dataset(tmp_path / "discs")
+    spec = load_spec(tiny.write_spec(tmp_path / "plain.json", data, field=False), ["optimizer.lr_scale.field=1.0"])
+    with pytest.raises(SpecError, match="no trainable parameter"):
+        train(spec, tmp_path / "run")
+    content = json.loads((tmp_path / "plain.json").read_text())
+    content["optimizer"]["lr_scale"] = {}
+    (tmp_path / "plain.json").write_text(json.dumps(content))
+    outcome = train(load_spec(tmp_path / "plain.json", ["train.steps=30"]), tmp_path / "run")
+    assert "neus_inputs" not in outcome.after
+    assert outcome.after["denoise/t=500"] < outcome.after["denoise_frozen/t=500"]
+    assert outcome.after["denoise_frozen/t=500"] == outcome.before["denoise/t=500"]
+
+
+def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(SpecError, match="no whole checkpoint to resume"):
+        train(spec, run, resume=True)
+    assert not run.exists()
+    train(spec, run)
+    with pytest.raises(SpecError, match="holds this run already, up to step-000006"):
+        train(spec, run)
+    other = load_spec(spec_file, ["optimizer.lr=0.5"])
+    with pytest.raises(SpecError, match=r"another run; its spec differs in optimizer\.lr"):
+        train(other, run, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    with pytest.raises(SpecError, match="not empty and no run"):
+        train(spec, tmp_path / "mine")
+
+
+def test_bad_data_is_refused_before_a_folder_is_made(spec: RunSpec, tmp_path: Path) -> None:
+    (tmp_path / "discs/objects/disc1/002.webp").unlink()
+    with pytest.raises(DatasetError, match="disc1/002"):
+        train(spec, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoint.save_file
+
+    def full(tensors: object, path: Path) -> None:
+        if "step-000004" in str(path):
+            raise OSError(28, "No space left on device")
+        save(tensors, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", full)
+        with pytest.raises(CheckpointError, match=r"step-000004: .*No space left"):
+            train(spec, tmp_path / "run")
+    assert [folder.name for folder in (tmp_path / "run/checkpoints").iterdir()] == ["step-000002"]
+    assert train(spec, tmp_path / "run", resume=True).step == 6
+
+
+def command(offered: Path, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(offered), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = [sys.executable, *launcher, "-m", "tunemv3d_train", *map(str, arguments)]
+    return subprocess.run(run, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path: Path) -> None:
+    result = command(offered, tmp_path / "nothing.json")
+    assert result.returncode == 2 and "nothing.json" in result.stderr and "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_help_imports_no_torch(offered: Path) -> None:
+    code = (
+        "import sys; from tunemv3d_train.cli import main\n"
+        "sys.argv = ['tunemv3d-train', '--help']\n"
+        "try: main()\nfinally: print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and "--resume" in result.stdout and result.stdout.strip().endswith("False")
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    result = command(offered, spec_file, "--out", tmp_path / "run", "--steps", 2, "--json", launcher=launcher)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["step"] == 2 and Path(told["checkpoint"]).is_dir()
