@@ -88,7 +88,7 @@ DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
 
 
 Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+WholeNumber = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -131,7 +131,7 @@ class ViewsSpec(Block):
 
     inputs: Count = 8
     """n: views that are denoised together (paper B.1)."""
-    novel: CountOrNone = 8
+    novel: WholeNumber = 8
     """n': further views that the field renders and L_neus compares (paper B.1)."""
     novel_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of each novel view's pixels that the loss looks at, drawn at random in every step."""
@@ -171,7 +171,7 @@ class OptimizerSpec(Block):
     """Added to the root of the squared mean; must shrink to about 1e-15 for the target "x_prev"."""
     lr_scale: dict[str, Weight] = {}
     """Factors on lr by slot ("field") or dotted start of a parameter's name ("lifter.stem"); the longest wins."""
-    warmup: CountOrNone = 0
+    warmup: WholeNumber = 0
     """Steps over which lr rises linearly from zero."""
     schedule: Literal["constant", "cosine"] = "constant"
     """"cosine": constant for 60 % of the steps, then along a cosine to zero."""
@@ -208,15 +208,15 @@ class TrainSpec(Block):
     """Checkpoints that are kept, newest first."""
     log_every: Count = 10
     """Steps between lines of the log."""
-    evaluate_every: CountOrNone = 0
+    evaluate_every: WholeNumber = 0
     """Steps between measurements on held-out objects; 0: only before and after."""
-    preview_every: CountOrNone = 0
+    preview_every: WholeNumber = 0
     """Steps between previews; 0: only at the end."""
     preview_prompts: list[str] = []
     """Prompts of the previews."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
-    workers: CountOrNone = 0
+    workers: WholeNumber = 0
     """Processes that read data; 0 reads in the training process."""
     cuda_graph: bool = False
     """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""

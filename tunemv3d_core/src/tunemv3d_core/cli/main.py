@@ -60,7 +60,9 @@ app = typer.Typer(cls=InstalledCommands, no_args_is_help=True)
 
 @app.callback()
 def tunemv3d(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Tune an image diffusion model into one that makes matching views of an object and its shape."""
 
