@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tunemv3d_eval.colour import PALETTE, colour_words, foreground_colour, mean_colour, named_colour, oklab
+from tunemv3d_eval.colour import PALETTE, colour_words, foreground_colour, named_colour, oklab
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,14 @@ def test_every_shade_is_called_by_its_name_in_light_and_shadow(name: str) -> Non
     assert foreground_colour(lit * 2 - 1, masks) == [name]
 
 
-def test_the_mean_is_over_the_foreground_of_all_views() -> None:
-    images = torch.ones(1, 2, 3, 4, 4)
-    masks = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
-    masks[0, 0, 0, :3], masks[0, 1, 0, 0] = True, True
-    images[0, 0, :, 0, :3], images[0, 1, :, 0, 0] = -1.0, 0.6
-    torch.testing.assert_close(mean_colour(images, masks), torch.full((1, 3), 0.8 / 4))
+def test_the_foreground_of_all_views_votes() -> None:
+    images, masks = torch.ones(1, 2, 3, 4, 4), torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    orange, black = (torch.tensor(list(bytes.fromhex(PALETTE[name][0]))) / 127.5 - 1 for name in ("orange", "black"))
+    images[0, 0, :, 0], images[0, 1, :, 1] = orange[:, None], black[:, None]
+    masks[0, 0, 0], masks[0, 1, 1, :3] = True, True
+    assert foreground_colour(images, masks) == ["orange"]
+    masks[0, 0, 0, :2] = False
+    assert foreground_colour(images, masks) == ["black"]
 
 
 def test_without_foreground_there_is_no_colour() -> None:
@@ -51,7 +53,8 @@ def test_oklab_of_known_colours() -> None:
 def test_the_words_are_those_of_the_captions() -> None:
     captions = pytest.importorskip("tunemv3d_data.colours")
     assert set(captions.COLOURS) == set(PALETTE)
-    # Captions name the centres of cells 8 levels wide.
     pixels = torch.randint(0, 256, (2000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    words = [list(captions.COLOURS)[k] for k in captions.colour_names(pixels.numpy())]
-    assert colour_words((pixels.double() // 8 * 8 + 4) / 255) == words
+    theirs = [list(captions.COLOURS)[k] for k in captions.colour_names(pixels.numpy())]
+    ours = [list(PALETTE)[k] for k in colour_words(pixels.double() / 255)]
+    # Captions round colours to cells 8 levels wide, so that a few on a border go to the neighbour.
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) > 0.93 * len(pixels)

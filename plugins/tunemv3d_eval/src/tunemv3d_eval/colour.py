@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 PALETTE: dict[str, tuple[str, ...]] = {
-    "red": ("c82024", "96181c", "641216", "e23c34", "be3c50", "962a1e", "e13e16", "ac283e"),
+    "red": ("c82024", "96181c", "641216", "e23c34", "be3c50", "962a1e", "964a4c", "e13e16", "ac283e"),
     "orange": ("ee7e1e", "d66818", "f89e42", "e86024"),
     "yellow": ("f2d030", "d6ae26", "fae66e", "ecc85a", "be9c14"),
-    "green": ("30963e", "1c5c28", "6eb432", "8ccd54", "3c5024", "28c846", "283a22", "788c3c"),
-    "turquoise": ("2ebab2", "1e8282", "78d6ce"),
+    "green": ("30963e", "1c5c28", "6eb432", "8ccd54", "3c5024", "28c846", "283a22", "788c3c", "426e48", "608060"),
+    "turquoise": ("2ebab2", "5aa09c", "1e8282", "78d6ce"),
     "light blue": ("8cc4ec", "6ca8dc", "b0d4ee", "58b0ec"),
-    "blue": ("264ebe", "182878", "3c6ed2", "181e46", "1c3c5c", "466496", "2c6eb4"),
-    "purple": ("7e3ca6", "54246e", "a068c8", "6e1e6e", "3c1e50"),
-    "pink": ("ee8cb6", "f6b2cc", "dc6496", "ec788c", "dc3c8c"),
+    "blue": ("264ebe", "182878", "3c6ed2", "181e46", "1c3c5c", "466496", "2c6eb4", "2c465c", "405674"),
+    "purple": ("7e3ca6", "604c6e", "9682ac", "54246e", "a068c8", "6e1e6e", "3c1e50"),
+    "pink": ("ee8cb6", "ce96a4", "f6b2cc", "dc6496", "ec788c", "dc3c8c"),
     "brown": ("744828", "966236", "54321e", "b07846", "3a261c", "8c4622", "b88858", "625040"),
     "beige": ("dac6a4", "c6aa82", "e8dcc4", "ceb698", "b2a086"),
     "white": ("f0f0ee", "ffffff", "dededc", "cecece", "f6f2e8"),
@@ -33,7 +33,10 @@ def named_colour(prompt: str) -> str | None:
 
 
 def foreground_colour(images: Tensor, silhouettes: Tensor) -> list[str | None]:
-    """The word for each object's mean foreground colour.
+    """The word that most foreground pixels of an object bear, over all its views.
+
+    Of real chairs this vote names the caption's colour far more often than their mean colour does (25 and 18 of 28
+    chairs with captions): the mean of an orange seat and black legs is brown.
 
     Args:
         images: ``b n 3 H W`` in [-1, 1].
@@ -42,36 +45,29 @@ def foreground_colour(images: Tensor, silhouettes: Tensor) -> list[str | None]:
     Returns:
         b words; None where there is no foreground.
     """
-    means = mean_colour(images, silhouettes).double().cpu()
-    words = colour_words(means)
-    return [word if mean.isfinite().all() else None for word, mean in zip(words, means, strict=True)]
+    votes = torch.stack([_votes(views, masks) for views, masks in zip(images, silhouettes, strict=True)])
+    names = list(PALETTE)
+    return [names[int(of.argmax())] if of.any() else None for of in votes]
 
 
-def mean_colour(images: Tensor, silhouettes: Tensor) -> Tensor:
-    """Mean colour of the foreground of all views of each object.
-
-    Args:
-        images: ``b n 3 H W`` in [-1, 1].
-        silhouettes: ``b n H W``, boolean.
-
-    Returns:
-        ``b 3``, sRGB in [0, 1]; not a number where there is no foreground.
-    """
-    weights = silhouettes.to(images.dtype)
-    rgb = (images.clamp(-1, 1) + 1) / 2
-    return (rgb * weights[:, :, None]).sum((1, 3, 4)) / weights.sum((1, 2, 3))[:, None]
+def _votes(images: Tensor, silhouettes: Tensor) -> Tensor:
+    """How many foreground pixels of ``n 3 H W`` bear each word of the palette."""
+    votes = torch.zeros(len(PALETTE), dtype=torch.long, device=images.device)
+    for image, mask in zip(images, silhouettes, strict=True):
+        votes += colour_words((image[:, mask].T.clamp(-1, 1) + 1) / 2).bincount(minlength=len(PALETTE))
+    return votes
 
 
-def colour_words(rgb: Tensor) -> list[str]:
-    """The palette's word for each colour ``p 3`` (sRGB in [0, 1]): that of the nearest shade.
+def colour_words(rgb: Tensor) -> Tensor:
+    """The index in ``PALETTE`` of each colour ``p 3`` (sRGB in [0, 1]): the word of the nearest shade, ``p``.
 
     Nearest in OKLab with lightness weighted by 0.6, because shading changes lightness and leaves the word.
     """
-    shades = [(name, shade) for name, its in PALETTE.items() for shade in its]
-    known = torch.tensor([list(bytes.fromhex(shade)) for _, shade in shades], dtype=rgb.dtype, device=rgb.device) / 255
+    shades = [list(bytes.fromhex(shade)) for its in PALETTE.values() for shade in its]
+    words = torch.tensor([k for k, its in enumerate(PALETTE.values()) for _ in its], device=rgb.device)
     weights = rgb.new_tensor([0.6, 1.0, 1.0])
-    nearest = torch.cdist(oklab(rgb) * weights, oklab(known) * weights).argmin(-1)
-    return [shades[k][0] for k in nearest.tolist()]
+    distances = torch.cdist(oklab(rgb) * weights, oklab(rgb.new_tensor(shades) / 255) * weights)
+    return words[distances.argmin(-1)]
 
 
 def oklab(rgb: Tensor) -> Tensor:
