@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import train_stand_ins as tiny
 from PIL import Image
-
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_train.multiview import MultiviewImages
 
@@ -55,7 +54,7 @@ def test_what_is_missing_or_wrong_is_named_up_front(folder: Path, tmp_path: Path
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DatasetError, match="empty/dataset.json"):
+    with pytest.raises(DatasetError, match=r"empty/dataset\.json"):
         MultiviewImages(empty)
 
     half = broken("half")
@@ -80,7 +79,7 @@ def test_what_is_missing_or_wrong_is_named_up_front(folder: Path, tmp_path: Path
 
     large = broken("large")
     Image.new("RGBA", (8, 16)).save(large / "objects/disc0/001.webp")
-    with pytest.raises(DatasetError, match="8 x 16 pixels, but transforms.json says 16 x 16"):
+    with pytest.raises(DatasetError, match=r"8 x 16 pixels, but transforms\.json says 16 x 16"):
         MultiviewImages(large)
 
 
@@ -88,7 +87,7 @@ def test_cameras_that_are_not_rigid_and_missing_captions_are_named(folder: Path)
     path = folder / "objects/disc2/transforms.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"captions": []}))
-    with pytest.raises(DatasetError, match="disc2/transforms.json: 'captions'"):
+    with pytest.raises(DatasetError, match=r"disc2/transforms\.json: 'captions'"):
         MultiviewImages(folder)
     content["frames"][1]["transform_matrix"][0][0] *= 3
     content["frames"][1]["transform_matrix"][1][0] += 1

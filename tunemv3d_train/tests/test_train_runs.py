@@ -12,11 +12,11 @@ import torch
 import train_stand_ins as tiny
 from PIL import Image
 from safetensors.torch import load_file
-
-from tunemv3d_core import checkpoint
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError
 from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_train.trainer import Trainer, train
+
+from tunemv3d_core import checkpoint
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -98,10 +98,11 @@ def test_the_checkpoint_publishes_the_average_and_resumes_from_the_raw_weights(s
     assert not torch.equal(published["field.head.weight"], state["raw/field.head.weight"])
 
 
-def test_accumulation_sees_the_same_objects_as_a_larger_batch(spec_file: Path, tmp_path: Path) -> None:
+def test_accumulated_passes_make_one_optimizer_step(spec_file: Path, tmp_path: Path) -> None:
     spec = load_spec(spec_file, ["train.accumulate=2", "train.steps=2", "train.ema=0"])
     outcome = train(spec, tmp_path / "run")
-    steps = {int(v) for k, v in load_file(outcome.checkpoint / "state/tensors.safetensors").items() if k.startswith("step/")}
+    state = load_file(outcome.checkpoint / "state/tensors.safetensors")
+    steps = {int(value) for name, value in state.items() if name.startswith("step/")}
     assert outcome.step == 2 and steps == {2}
 
 

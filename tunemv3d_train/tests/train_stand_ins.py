@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
@@ -38,7 +37,7 @@ class TinyBackbone(nn.Module):
         self.register_buffer("table", torch.linspace(0.999, 0.01, 1000), persistent=False)
 
     def encode_text(self, prompts: list[str]) -> Text:
-        return Text(torch.stack([torch.full((2, 5), len(prompt) / 50) for prompt in prompts]))
+        return Text(torch.stack([torch.full((2, 5), len(p) / 50, device=self.table.device) for p in prompts]))
 
     def encode_images(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images.flatten(0, 1), 2).unflatten(0, images.shape[:2])
@@ -57,8 +56,8 @@ class TinyBackbone(nn.Module):
         return noise
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
-        shift = t.flatten()[:, None, None, None] / 1000 + text.per_view(x_t.shape[1]).tokens.mean((1, 2))[:, None, None, None]
-        first = self.first(x_t.flatten(0, 1)) + shift
+        shift = t.flatten() / 1000 + text.per_view(x_t.shape[1]).tokens.mean((1, 2))
+        first = self.first(x_t.flatten(0, 1)) + shift[:, None, None, None]
         return Skips((first, self.down(first)), tuple(x_t.shape[:2]))
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
@@ -89,7 +88,7 @@ class TinySolver:
 
     def step(self, prediction: Tensor, t: Tensor, latents: Tensor) -> SimpleNamespace:
         at = int((self.timesteps == t).nonzero()[0])
-        later = self.table[self.timesteps[at + 1]] if at + 1 < len(self.timesteps) else torch.tensor(1.0)
+        later = self.table[self.timesteps[at + 1]] if at + 1 < len(self.timesteps) else self.table.new_tensor(1.0)
         clean = (latents - (1 - self.table[t]).sqrt() * prediction) / self.table[t].sqrt()
         return SimpleNamespace(prev_sample=later.sqrt() * clean + (1 - later).sqrt() * prediction)
 
@@ -121,8 +120,8 @@ class TinyScene:
         return Rendering(values, opacity, opacity)
 
     def losses(self) -> dict[str, Tensor]:
-        points = torch.rand(8, 4)
-        return {"eikonal": (self.field.head(torch.cat([points[:, :3], points], -1)) - 1).square().mean() * self.field.v.exp()}
+        given = self.field.head(torch.rand(8, 7, device=self.merged.device))
+        return {"eikonal": (given - 1).square().mean() * self.field.v.exp()}
 
 
 class TinyField(nn.Module):
@@ -179,7 +178,8 @@ def build_injector(*_: object) -> nn.Module:
 SLOTS = ("backbone", "view_encoder", "field", "lifter", "injector")
 for _slot in SLOTS:
     _options = TinyBackboneSpec if _slot == "backbone" else ComponentSpec
-    globals()[_slot.upper()] = ComponentPlugin(_slot, "tiny-train", "1.0", _options, f"{__name__}:build_{_slot}", "tiny")
+    _build = f"{__name__}:build_{_slot}"
+    globals()[_slot.upper()] = ComponentPlugin(_slot, "tiny-train", "1.0", _options, _build, "tiny")
 
 
 def offer(folder: Path) -> None:

@@ -43,7 +43,7 @@ class CapturedStep:
             self._graph.replay()
             return self._outputs
         self._calls += 1
-        return self._on_stream() if not self._failed else self._step(batch)
+        return self._step(batch) if self._failed else self._on_stream()
 
     def _refill(self, batch: Tensors) -> None:
         if not self._inputs:
@@ -59,13 +59,13 @@ class CapturedStep:
         return outputs
 
     def _capture(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._outputs = self._step(self._inputs)
         except Exception as error:
             self._failed = True
-            del graph
+            torch.cuda.set_stream(outside)
             self._forget()
             _renew_generator()
             warnings.warn(

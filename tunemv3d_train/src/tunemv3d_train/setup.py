@@ -1,5 +1,6 @@
 """What a run is made of, built and checked before its first step."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,9 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
     options = spec.optimizer
     groups = parameter_groups(parameters, options.lr, options.lr_scale, options.weight_decay)
     if spec.train.cuda_graph and device.type == "cuda":
-        # The captured step reads its learning rates from the device, so that the schedule can change them.
+        # The captured step reads its learning rates from the device, so that the schedule can change them. It runs
+        # eagerly while it warms up, of which AdamW would warn.
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
         return torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True, capturable=True)

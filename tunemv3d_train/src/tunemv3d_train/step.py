@@ -93,7 +93,9 @@ class TrainingStep(nn.Module):
         assert self.model.field is not None
         if self.model.field.ports.gives == "latents":
             parts["neus"] = losses.neus(prediction.x0, latents[:, :n], prediction.novel_x0, target)
-        return parts | prediction.scene.losses()
+        if self.weights.eikonal or self.weights.sparsity:
+            parts |= prediction.scene.losses()
+        return parts
 
     def _total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum; a term of weight 0 is left out, so that it costs no backward pass."""

@@ -1,0 +1,57 @@
+"""The step as a CUDA graph against the eager one. Needs a GPU."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tunemv3d_core.spec import load_spec
+from tunemv3d_train.captured import WARMUP_STEPS, CapturedStep
+from tunemv3d_train.trainer import train
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+
+
+def test_a_captured_run_learns_what_an_eager_one_learns(spec_file: Path, tmp_path: Path) -> None:
+    settings = ["train.steps=40", "train.checkpoint_every=40", "train.precision=bf16"]
+    eager = train(load_spec(spec_file, settings), tmp_path / "eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        captured = train(load_spec(spec_file, [*settings, "train.cuda_graph=true"]), tmp_path / "captured")
+    first, second = (load_file(run.checkpoint / "model.safetensors") for run in (eager, captured))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0.1, atol=0.02)
+    assert captured.after["neus_inputs"] < captured.before["neus_inputs"]
+
+
+def test_learning_rates_and_random_numbers_change_under_replay() -> None:
+    rate, weight = torch.zeros((), device="cuda"), torch.zeros((), device="cuda")
+
+    def step(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weight.add_(rate * batch["x"].sum())
+        return {"weight": weight.clone(), "random": torch.rand((), device="cuda")}
+
+    run = CapturedStep(step, lambda: None)
+    expected, draws = 0.0, []
+    for k in range(WARMUP_STEPS + 5):
+        rate.fill_(k)
+        torch.manual_seed(k % 3)
+        out = run({"x": torch.full((2,), float(k), device="cuda")})
+        expected += 2 * k * k
+        draws.append(out["random"].item())
+        assert out["weight"].item() == expected
+    assert len(set(draws[-3:])) == 3 and draws[-1] == draws[-4]
+
+
+def test_a_step_that_waits_for_the_device_goes_on_eagerly_after_one_warning() -> None:
+    def step(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"y": batch["x"] * batch["x"].sum().item() + 0 * torch.rand(2, device="cuda")}
+
+    run = CapturedStep(step, lambda: None)
+    x = torch.tensor([1.0, 2.0], device="cuda")
+    with pytest.warns(UserWarning, match="cannot be captured"):
+        results = [run({"x": x * k})["y"].tolist() for k in range(WARMUP_STEPS + 4)]
+    assert results == [[3.0 * k * k, 6.0 * k * k] for k in range(WARMUP_STEPS + 4)]
+    torch.manual_seed(0)
+    assert torch.randn(3, device="cuda").isfinite().all()
