@@ -64,15 +64,16 @@ def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(comman
     ],
 )
 def test_bad_input_is_one_message_and_leaves_nothing(command, tmp_path, arguments, message):
-    code, out, err = command(*arguments, "--out", tmp_path)
+    code, out, err = command(*arguments, "--out", tmp_path / "new")
     assert code == 2 and message in err and "Traceback" not in err and not out
     assert not list(tmp_path.iterdir())
 
 
 def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
     (tmp_path / "taken").write_text("")
-    code, _, err = command("a chair", "--out", tmp_path / "taken")
-    assert code == 2 and "taken: cannot be used as a folder" in err
+    for out in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
+        code, _, err = command("a chair", "--out", out)
+        assert code == 2 and f"{tmp_path / 'taken'} is a file" in err
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp_path, monkeypatch):

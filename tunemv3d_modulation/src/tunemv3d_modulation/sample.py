@@ -37,7 +37,7 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity and depth."""
-    _make_writable(out)
+    _check_writable(out)
     # Heavy: torch, diffusers and transformers.
     import torch
     from tunemv3d_core.cameras import Cameras
@@ -75,7 +75,7 @@ def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str
 
     Args:
         output: of the pipeline for one prompt.
-        out: an existing folder.
+        out: a folder, made where it is not there.
         about: the manifest's content; its ``prompt`` names the folder.
 
     Returns:
@@ -122,14 +122,13 @@ def _about(pipe: "TuneMV3DPipeline", checkpoint: str) -> dict[str, Any]:
     return {"checkpoint": checkpoint, "spec_id": spec_id(pipe.spec), "versions": versions()}
 
 
-def _make_writable(out: Path) -> None:
-    """Find out before the sampling whether its results can be kept."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TuneMV3DError(f"--out {out}: cannot be used as a folder: {error}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise TuneMV3DError(f"--out {out}: not writable; choose another folder")
+def _check_writable(out: Path) -> None:
+    """Find out before the sampling whether its results can be kept; makes nothing yet."""
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")
 
 
 def _free(out: Path, prompt: str) -> Path:
