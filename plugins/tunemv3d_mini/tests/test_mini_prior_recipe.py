@@ -36,7 +36,10 @@ def draw_dataset(folder: Path, shapes: tuple[str, ...], held_out: str | None = N
             cameras = Cameras.look_at(torch.tensor([[2.7, 0.0, 0.5], [0.0, 2.7, 0.5]]))
             captions = (f"a {word} {shape}", f"a {shape} painted {word}")
             files = ("000.webp", "001.webp")
-            write_object(place, PosedImages(id_, files, cameras, (SIDE, SIDE), captions, "CC0-1.0", "Ann", "drawn"))
+            extra = {"base": f"{word}-box"} if shape == "variant" else {}
+            write_object(
+                place, PosedImages(id_, files, cameras, (SIDE, SIDE), captions, "CC0-1.0", "Ann", "drawn", extra)
+            )
             splits[id_] = "held_out" if id_ == held_out else "train"
     write_manifest(folder, folder.name, splits)
     return folder
@@ -61,6 +64,12 @@ def test_an_object_held_out_in_one_folder_is_held_out_in_all(folders: list[Path]
     views, held = data.load_views(folders)
     assert set(held.names) == {"red-box"} and len(held.names) == 4
     assert "red-box" not in views.names and len(views.names) == 3 * 2 + 7 * 2
+
+
+def test_variants_of_held_out_objects_are_left_out(tmp_path: Path) -> None:
+    views, held = data.load_views([draw_dataset(tmp_path / "set", ("box", "variant"), held_out="red-box")])
+    assert "red-variant" not in {*views.names, *held.names}
+    assert {"blue-variant", "blue-box"} <= set(views.names)
 
 
 def test_every_folder_gets_an_equal_part_of_the_draws(folders: list[Path]) -> None:

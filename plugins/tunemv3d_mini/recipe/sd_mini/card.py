@@ -13,8 +13,8 @@ pipeline_tag: text-to-image
 # sd-mini
 
 A small text-to-image latent diffusion model in the format of diffusers' `StableDiffusionPipeline`: {image} px pictures
-of single pieces of furniture on white, above all chairs. It is the frozen prior of TuneMV3D's small world, not a general
-model.
+of single pieces of furniture on white, above all chairs. It is the frozen prior of TuneMV3D's small world, not a
+general model.
 
 ```python
 from diffusers import StableDiffusionPipeline

@@ -53,7 +53,8 @@ def load_views(folders: Sequence[Path], workers: int = 16) -> tuple[Views, Views
         workers: threads that decode pictures.
 
     Returns:
-        The training views and the held-out ones. An object that one folder holds out is held out of all.
+        The training views and the held-out ones. An object that one folder holds out is held out of all, and its
+        variants are left out.
 
     Raises:
         DatasetError: a folder is not a dataset or a file in it is broken.
@@ -65,7 +66,7 @@ def load_views(folders: Sequence[Path], workers: int = 16) -> tuple[Views, Views
             list(pool.map(_read, [(folder, id_) for id_ in manifest]))
             for folder, manifest in zip(folders, manifests, strict=True)
         ]
-    train = [[part for part in objects if part[0].id not in held] for objects in parts]
+    train = [[part for part in objects if not _names(part[0]) & held] for objects in parts]
     rest = [[part for part in objects if part[0].id in held] for objects in parts]
     return _join(folders, train), _join(folders, rest)
 
@@ -74,6 +75,11 @@ def composite(images: Tensor) -> Tensor:
     """RGBA uint8 ``n 4 H W`` over white: ``n 3 H W`` in [0, 1]."""
     rgba = images.float() / 255
     return rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:])
+
+
+def _names(record: PosedImages) -> set[str]:
+    """The object's id and that of the object it is a variant of."""
+    return {record.id, str(record.extra.get("base", record.id))}
 
 
 def _read(place: tuple[Path, str]) -> tuple[PosedImages, np.ndarray]:
