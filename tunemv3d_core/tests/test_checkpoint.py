@@ -1,0 +1,116 @@
+"""A checkpoint is whole or it is not there; what it needs is said when it is missing."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from stand_ins import TinyLifter, tiny_inputs, tiny_model
+
+from tunemv3d_core import checkpoint as module
+from tunemv3d_core.checkpoint import (
+    find_checkpoint,
+    load_state,
+    load_weights,
+    run_checkpoints,
+    save_checkpoint,
+    trainable_tensors,
+)
+from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.provenance import check_components, check_frozen
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of the stand-in model; what a spec and the registry would say is put in place of them."""
+    spec = SimpleNamespace(model=None)
+    monkeypatch.setattr(module, "canonical_json", lambda spec: '{"name": "tiny"}')
+    monkeypatch.setattr(module, "spec_id", lambda spec: "abc")
+    monkeypatch.setattr(module, "provenance", lambda spec, frozen, data: {"components": {}, "frozen": frozen})
+    state = {"optimizer.0.exp_avg": torch.arange(3.0), "step": 7, "sampler": {"epoch": 2}}
+    return save_checkpoint(tmp_path / "checkpoints" / "step-000007", tiny_model(), spec, state=state)
+
+
+def test_round_trip_of_weights_and_state(saved: Path) -> None:
+    torch.manual_seed(5)
+    model, other = tiny_model(), tiny_model()
+    with torch.no_grad():
+        for parameter in other.field.parameters():
+            parameter.add_(1.0)
+    load_weights(other, saved / "model.safetensors")
+    inputs = tiny_inputs()
+    assert torch.equal(other(**inputs).x0, model(**inputs).x0)
+    state = load_state(saved)
+    assert torch.equal(state["optimizer.0.exp_avg"], torch.arange(3.0))
+    assert (state["step"], state["sampler"]) == (7, {"epoch": 2})
+
+
+def test_frozen_weights_are_not_stored(saved: Path) -> None:
+    names = trainable_tensors(tiny_model())
+    assert names and not [name for name in names if name.startswith("backbone.")]
+
+
+def test_half_precision_storage_loads_into_full(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = save_checkpoint(tmp_path / "half", tiny_model(), SimpleNamespace(model=None), dtype=torch.float16)
+    model = tiny_model()
+    load_weights(model, half / "model.safetensors")
+    assert model.field.layer.weight.dtype == torch.float32
+    assert torch.equal(model.field.layer.weight, tiny_model().field.layer.weight.half().float())
+
+
+def test_a_damaged_or_incomplete_checkpoint_is_refused(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"model.safetensors is damaged"):
+        module.load_checkpoint(saved)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"incomplete, model.safetensors is missing"):
+        module.load_checkpoint(saved)
+
+
+def test_another_format_is_refused(saved: Path) -> None:
+    (saved / "provenance.json").write_text(json.dumps({"format": "other/3"}))
+    with pytest.raises(CheckpointError, match="other/3"):
+        module.load_checkpoint(saved)
+
+
+def test_a_run_gives_its_last_whole_checkpoint(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "step-000009.part").mkdir()
+    (tmp_path / "checkpoints" / "step-000008").mkdir()
+    assert run_checkpoints(tmp_path) == [saved], "neither an interrupted write nor an empty folder counts"
+    assert find_checkpoint(tmp_path) == saved
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        find_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_failed_write_keeps_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (saved / "provenance.json").read_text()
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        save_checkpoint(saved, tiny_model(), SimpleNamespace(model=None))
+    assert (saved / "provenance.json").read_text() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_weights_of_another_model_are_refused(saved: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"of another shape \(lifter.layer.weight"):
+        other = tiny_model(lifter=TinyLifter())
+        other.lifter.layer = torch.nn.Conv2d(8, 15, 1)
+        load_weights(other, saved / "model.safetensors")
+
+
+def test_a_missing_component_says_what_to_install(tmp_path: Path) -> None:
+    recorded = {"field": {"type": "gone", "distribution": "tunemv3d-gone", "version": "1.2", "api": "1.0"}}
+    with pytest.raises(CheckpointError, match=r"pip install tunemv3d-gone==1\.2"):
+        check_components(recorded, tmp_path)
+
+
+def test_another_frozen_model_is_noticed() -> None:
+    assert check_frozen({"unet": "a"}, {"unet": "a", "vae": "b"}) == []
+    assert "different: unet" in check_frozen({"unet": "a"}, {"unet": "c"})[0]
