@@ -15,10 +15,10 @@ from sd_mini.data import Views, composite
 from sd_mini.vae import decode, moments, white_latent
 
 WANTED = (
-    *(("red", "armchair"), ("blue", "office chair"), ("green", "stool"), ("yellow", "chair")),
+    *(("red", "armchair"), ("blue", "office chair"), ("green", "bar stool"), ("yellow", "chair")),
     *(("pink", "armchair"), ("purple", "office chair"), ("light blue", "chair"), ("black", "bar stool")),
-    *(("orange", "chair"), ("brown", "chair"), ("grey", "armchair"), ("beige", "armchair")),
-    *(("red", "bar stool"), ("green", "office chair"), ("blue", "armchair"), ("turquoise", "stool")),
+    *(("orange", "chair"), ("brown", "table"), ("grey", "armchair"), ("beige", "sofa")),
+    *(("red", "bar stool"), ("green", "office chair"), ("blue", "armchair"), ("turquoise", "chair")),
 )
 """Main colour and type of every prompt."""
 PROMPTS = tuple(f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}" for colour, kind in WANTED)
