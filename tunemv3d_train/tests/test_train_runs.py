@@ -162,17 +162,40 @@ def test_a_full_disk_keeps_the_older_checkpoint(
     assert train(spec, tmp_path / "run", resume=True).step == 6
 
 
-def command(offered: Path, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def environment(offered: Path) -> dict[str, str]:
     path = os.pathsep.join([str(offered), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(offered: Path, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     run = [sys.executable, *launcher, "-m", "tunemv3d_train", *map(str, arguments)]
-    return subprocess.run(run, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(run, capture_output=True, text=True, env=environment(offered), timeout=300)
 
 
 def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path: Path) -> None:
     result = command(offered, tmp_path / "nothing.json")
     assert result.returncode == 2 and "nothing.json" in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(offered))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step 3 "):
+            process.send_signal(signal.SIGINT)
+            break
+    told = process.stderr.read()
+    assert process.wait(timeout=120) == 130
+    assert "Traceback" not in told and "--set 'train.steps=100000'" in told and told.strip().endswith("--resume")
+    assert checkpoint.run_checkpoints(tmp_path / "run")
+
+
+def test_without_held_out_objects_the_figures_say_so(spec_file: Path, tmp_path: Path) -> None:
+    tiny.write_dataset(tmp_path / "all", splits=("train",) * 2)
+    outcome = train(load_spec(spec_file, [f"data.path={tmp_path / 'all'}", "train.steps=1"]), tmp_path / "run")
+    assert outcome.measured == "2 training objects (none is held out)"
 
 
 def test_help_imports_no_torch(offered: Path) -> None:

@@ -53,13 +53,13 @@ def _tell(outcome: "Outcome", folder: Path, as_json: bool) -> None:
     }
     if as_json:
         told = {name: None if path is None else str(path) for name, path in paths.items()}
-        figures = {"before": outcome.before, "after": outcome.after, "objects": outcome.objects}
+        figures = {"before": outcome.before, "after": outcome.after, "measured": outcome.measured}
         console.print_json({"step": outcome.step, "interrupted": outcome.interrupted, **told, **figures})
         return
     if outcome.after:
         from tunemv3d_train.evaluation import table
 
-        console.console.print(table(outcome.before, outcome.after, outcome.objects))
+        console.console.print(table(outcome.before, outcome.after, outcome.measured))
     for name, path in paths.items():
         if path is not None:
             console.console.print(f"{name:<10}  {path}", soft_wrap=True, highlight=False)

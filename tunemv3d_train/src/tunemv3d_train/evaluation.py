@@ -30,24 +30,27 @@ class HeldOut:
 
     Attributes:
         objects: dataset indices.
+        told: what they are, for people.
         counts: n input views (the ring) and n' novel ones (those that follow).
         timesteps: fractions of the schedule.
         seed: of the noise.
     """
 
     objects: list[int]
+    told: str
     counts: ViewsSpec
-    timesteps: tuple[float, ...] = TIMESTEPS
-    seed: int = 0
+    timesteps: tuple[float, ...]
+    seed: int
 
 
 def choose(dataset: PosedDataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> HeldOut:
-    """The first held-out objects that have enough views; training objects where none is held out."""
+    """The first held-out objects that have enough views; training objects where there are none."""
     splits = dataset.splits()
-    candidates = splits["held_out"] or splits["train"]
     wanted = counts.inputs + counts.novel
-    enough = [index for index in candidates if len(dataset.record(index).files) >= wanted]
-    return HeldOut(enough[:objects], counts, tuple(timesteps), seed)
+    enough = [index for index in splits["held_out"] if len(dataset.record(index).files) >= wanted]
+    chosen = (enough or splits["train"])[:objects]
+    told = f"{len(chosen)} held-out objects" if enough else f"{len(chosen)} training objects (none is held out)"
+    return HeldOut(chosen, told, counts, tuple(timesteps), seed)
 
 
 class Measurement:
@@ -148,9 +151,9 @@ def iou(opacity: Tensor, alpha: Tensor) -> Tensor:
 _TOLD = {"neus_inputs": "L_neus, input views", "neus_novel": "L_neus, novel views", "opacity_iou": "opacity IoU"}
 
 
-def table(before: Figures, after: Figures, objects: int) -> Table:
+def table(before: Figures, after: Figures, measured: str) -> Table:
     """Before and after for people, with the frozen model's L_denoise beside."""
-    shown = Table(title=f"{objects} held-out objects, same views, timesteps and noise", title_justify="left")
+    shown = Table(title=f"{measured}: same views, timesteps and noise", title_justify="left")
     for name in ("", "before", "after", "frozen model"):
         shown.add_column(name, justify="left" if not name else "right")
     for name in [*(n for n in _TOLD if n in after), *(n for n in after if n.startswith("denoise/"))]:

@@ -36,7 +36,7 @@ class Outcome:
         preview: the last picture, if any.
         before: held-out figures at step 0.
         after: held-out figures at the end; empty where interrupted.
-        objects: how many objects were measured.
+        measured: what the figures were taken on.
     """
 
     step: int
@@ -45,7 +45,7 @@ class Outcome:
     preview: Path | None
     before: Figures
     after: Figures
-    objects: int
+    measured: str
 
 
 def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
@@ -114,8 +114,8 @@ class Trainer:
                 after = self._finish(done, progress)
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
-        objects = len(self.parts.measurement.sample.objects)
-        return Outcome(done, interrupted, last, self._preview, self._before, after, objects)
+        measured = self.parts.measurement.sample.told
+        return Outcome(done, interrupted, last, self._preview, self._before, after, measured)
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
@@ -221,7 +221,7 @@ class Trainer:
 
     def _measure(self, told: str = "") -> Figures:
         if told:
-            messages.print(f"{told} ({len(self.parts.measurement.sample.objects)} held-out objects)")
+            messages.print(f"{told}: {self.parts.measurement.sample.told}")
         with self._published(), self.accelerator.autocast():
             return self.parts.measurement(self.parts.model)
 
