@@ -1,0 +1,220 @@
+"""The ``embree`` mesh renderer: trimesh's geometry, embreex's ray casting, a small NumPy shader.
+
+The lights are fixed in the world, and every surface is lit from the side that one looks at. So a point has one colour
+in all views, which is what a 3D model learned from these pictures assumes; a light on the camera would break it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+from PIL import Image
+from tunemv3d_core.cameras import Cameras, pixel_centres
+
+from tunemv3d_data.meshes import Bytes, Floats, Mesh
+from tunemv3d_data.spec import EmbreeSpec
+
+AMBIENT = 0.70
+LIGHTS = (((-0.45, -0.65, 0.60), 0.24), ((0.80, -0.10, 0.35), 0.12), ((0.20, 0.85, 0.50), 0.12))
+"""Directions towards the lights in the world (front left, right, back), and their strengths."""
+SKY = 0.10
+DARKEST = 24.0
+"""What a texture's 0 is raised to, of 255: on a true black no light would show the form."""
+
+_LAYERS = 8
+"""How many see-through texels (leaves, lattices) a ray may pass before it counts as a miss."""
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """What the rays of one view met, one entry a ray that hit something opaque."""
+
+    ray: NDArray[np.int64]
+    depth: Floats
+    normal: Floats
+    albedo: Floats
+    material: NDArray[np.int32]
+
+
+class EmbreeRenderer:
+    """Renders meshes by casting ``samples`` x ``samples`` rays a pixel."""
+
+    def __init__(self, samples: int = 2) -> None:
+        self.samples = samples
+
+    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]:
+        """Yield a view for each camera (shape ``(n,)``), as a dict of square arrays of ``resolution`` pixels.
+
+        - ``rgba``: ``h w 4`` uint8, sRGB, straight alpha, colour 0 where alpha is 0;
+        - ``depth``: ``h w`` float32, z in the camera, world units, 0 where nothing was hit;
+        - ``normals``: ``h w 3`` float32, world space, on the side that one looks at, 0 where nothing was hit;
+        - ``albedo``: ``h w 3`` uint8, the colour without light;
+        - ``material``: ``h w`` int16, index into the mesh's materials, -1 where nothing was hit.
+        """
+        if not isinstance(mesh, Mesh):
+            raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.Mesh, not a {type(mesh).__name__}")
+        footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / resolution
+        tracer = _Tracer(mesh, footprint)
+        for index in range(cameras.shape[0]):
+            yield self._view(tracer, cameras[index], resolution)
+
+    def _view(self, tracer: "_Tracer", camera: Cameras, resolution: int) -> dict[str, object]:
+        pixels = _subpixels(resolution, self.samples)
+        inside = _in_frame_of(tracer.corners, camera, pixels)
+        rays = camera.rays((resolution, resolution), pixels=pixels[inside])
+        hits = tracer.cast(rays.origins.numpy().astype(np.float32), rays.directions.numpy().astype(np.float32))
+        per_pixel = self.samples**2
+        pixel = torch.nonzero(inside)[:, 0].numpy()[hits.ray] // per_pixel
+        return _resolve(hits, pixel, resolution, per_pixel)
+
+
+def build(spec: EmbreeSpec) -> EmbreeRenderer:
+    """Build the renderer from its options."""
+    return EmbreeRenderer(spec.samples)
+
+
+class _Tracer:
+    """A mesh in Embree with all its textures in one array, so that shading is a single gather."""
+
+    def __init__(self, mesh: Mesh, footprint: float) -> None:
+        self.mesh = mesh
+        self.corners = torch.from_numpy(np.unique(mesh.triangles.reshape(-1, 3), axis=0))
+        self.scene = EmbreeScene()
+        self.geometry = TriangleMesh(self.scene, np.ascontiguousarray(mesh.triangles))
+        textures = [_prefiltered(mesh, index, footprint) for index in range(len(mesh.materials))]
+        self.sizes = np.array([texture.shape[:2] for texture in textures], dtype=np.int64)
+        self.is_textured = self.sizes.max(-1) > 1
+        self.offsets = np.cumsum([0, *(h * w for h, w in self.sizes[:-1])])
+        self.texels = np.concatenate([texture.reshape(-1, 4) for texture in textures]).astype(np.float32)
+
+    def cast(self, origins: Floats, directions: Floats) -> _Hits:
+        """The nearest opaque hit of every ray. Directions have z = 1 in the camera, so distances are depths."""
+        waiting = np.arange(len(origins))
+        start = np.zeros(len(origins), dtype=np.float32)
+        found: list[_Hits] = []
+        for _ in range(_LAYERS):
+            ahead = directions[waiting]
+            out = self.scene.run(origins[waiting] + start[waiting, None] * ahead, ahead, output=True)
+            hit = np.nonzero(out["primID"] >= 0)[0]
+            face, u, v = out["primID"][hit], out["u"][hit, None], out["v"][hit, None]
+            ray, depth = waiting[hit], start[waiting[hit]] + out["tfar"][hit]
+            colour = self._texture(face, u, v)
+            solid = colour[:, 3] > 127
+            face, u, v = face[solid], u[solid], v[solid]
+            normal = self._normal(face, u, v, directions[ray[solid]])
+            albedo = DARKEST + colour[solid, :3] * np.float32((255 - DARKEST) / 255)
+            found.append(_Hits(ray[solid], depth[solid], normal, albedo, self.mesh.material[face]))
+            waiting = ray[~solid]
+            start[waiting] = depth[~solid] + 1e-4
+            if not len(waiting):
+                break
+        return _Hits(*(np.concatenate([getattr(h, name) for h in found]) for name in _Hits.__dataclass_fields__))
+
+    def _normal(self, face: NDArray[np.int32], u: Floats, v: Floats, directions: Floats) -> Floats:
+        corners = self.mesh.normals[face]
+        normal = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
+        normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+        away = (normal * directions).sum(-1, keepdims=True) > 0
+        return np.asarray(np.where(away, -normal, normal), dtype=np.float32)
+
+    def _texture(self, face: NDArray[np.int32], u: Floats, v: Floats) -> Floats:
+        """Colours ``r 4``, 0 to 255: one texel for plain materials, bilinear in repeating textures."""
+        material = self.mesh.material[face]
+        colour = self.texels[self.offsets[material]]
+        textured = np.nonzero(self.is_textured[material])[0]
+        if len(textured):
+            uv, u, v = self.mesh.uv[face[textured]], u[textured], v[textured]
+            place = uv[:, 0] * (1 - u - v) + uv[:, 1] * u + uv[:, 2] * v
+            colour[textured] = self._bilinear(place, material[textured])
+        return np.asarray(colour, dtype=np.float32)
+
+    def _bilinear(self, place: Floats, material: NDArray[np.int32]) -> Floats:
+        h, w = self.sizes[material].T
+        y = (1 - place[:, 1] % 1) * h.astype(np.float32) - np.float32(0.5)
+        x = (place[:, 0] % 1) * w.astype(np.float32) - np.float32(0.5)
+        y0, x0 = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
+        fy, fx = (y - y0)[:, None].astype(np.float32), (x - x0)[:, None].astype(np.float32)
+        rows = [self.offsets[material] + (y0 + i) % h * w for i in (0, 1)]
+        columns = [(x0 + i) % w for i in (0, 1)]
+        top = self.texels[rows[0] + columns[0]] * (1 - fx) + self.texels[rows[0] + columns[1]] * fx
+        bottom = self.texels[rows[1] + columns[0]] * (1 - fx) + self.texels[rows[1] + columns[1]] * fx
+        return np.asarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
+
+
+def shade(normals: Floats) -> Floats:
+    """Brightness of surfaces that face ``normals`` (``r 3``), about 0.6 to 1.1 (brighter colours are cut at white)."""
+    light = AMBIENT + SKY * normals[:, 2]
+    for direction, strength in LIGHTS:
+        towards = np.asarray(direction, dtype=np.float32) / np.linalg.norm(direction).astype(np.float32)
+        light = light + strength * np.clip(normals @ towards, 0, None)
+    return np.asarray(light, dtype=np.float32)
+
+
+def _subpixels(resolution: int, samples: int) -> torch.Tensor:
+    """Ray positions as fractions of the image, pixel by pixel: ``(h w samples samples) 2``."""
+    fine = pixel_centres((resolution * samples,) * 2).reshape(resolution, samples, resolution, samples, 2)
+    return fine.permute(0, 2, 1, 3, 4).reshape(-1, 2)
+
+
+def _in_frame_of(corners: torch.Tensor, camera: Cameras, pixels: torch.Tensor) -> torch.Tensor:
+    """Which pixels lie in the rectangle that the object covers; only these need rays."""
+    projected, _ = camera.project(corners)
+    low, high = projected.amin(0), projected.amax(0)
+    x, y = pixels.unbind(-1)
+    inside: torch.Tensor = (x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1])
+    return inside
+
+
+def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
+    """A material's texture with texels about as large as a pixel, so that no view sees another's aliasing."""
+    texture = mesh.materials[index].texture
+    h, w = texture.shape[:2]
+    faces = mesh.material == index
+    uv = mesh.uv[faces].astype(np.float64)
+    edges = uv[:, 1:] - uv[:, :1]
+    uv_area = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
+    area = float(mesh.areas()[faces].sum())
+    if h * w == 1 or uv_area <= 0 or area <= 0:
+        return texture
+    texel = np.sqrt(area / (uv_area * h * w))
+    factor = int(np.clip(np.floor(footprint / texel), 1, max(h, w)))
+    if factor == 1:
+        return texture
+    reduced = Image.fromarray(texture).reduce((min(factor, w), min(factor, h)))
+    return np.asarray(reduced)
+
+
+def _resolve(hits: _Hits, pixel: NDArray[np.int64], resolution: int, per_pixel: int) -> dict[str, object]:
+    """Average the rays of every pixel. Depth, normal and material are those of the pixel's nearest surface."""
+    count = resolution**2
+
+    def sums(values: Floats, of: NDArray[np.int64]) -> Floats:
+        columns = [np.bincount(of, values[:, i], minlength=count) for i in range(values.shape[1])]
+        return np.stack(columns, axis=-1)
+
+    coverage = np.bincount(pixel, minlength=count)
+    some = np.maximum(coverage, 1)[:, None]
+    rgba = np.zeros((count, 4), dtype=np.uint8)
+    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * shade(hits.normal)[:, None], pixel) / some, 255))
+    rgba[:, 3] = np.rint(coverage * (255 / per_pixel))
+    nearest = np.full(count, np.inf, dtype=np.float32)
+    np.minimum.at(nearest, pixel, hits.depth)
+    front = hits.depth <= nearest[pixel] * 1.02
+    shown, depth = pixel[front], hits.depth[front]
+    layers = np.maximum(np.bincount(shown, minlength=count), 1)
+    normals = sums(hits.normal[front], shown)
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    material = np.full(count, -1, dtype=np.int16)
+    material[shown] = hits.material[front]
+    square = (resolution, resolution)
+    return {
+        "rgba": rgba.reshape(*square, 4),
+        "depth": (np.bincount(shown, depth, minlength=count) / layers).astype(np.float32).reshape(square),
+        "normals": normals.astype(np.float32).reshape(*square, 3),
+        "albedo": np.rint(sums(hits.albedo, pixel) / some).astype(np.uint8).reshape(*square, 3),
+        "material": material.reshape(square),
+    }

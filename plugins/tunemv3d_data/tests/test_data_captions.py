@@ -1,0 +1,90 @@
+"""Captions name what is in the picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from tunemv3d_data.captions import captions, measure, type_of
+from tunemv3d_data.colours import COLOURS, colour_name, colour_names
+from tunemv3d_data.embree import EmbreeRenderer
+from tunemv3d_data.meshes import from_trimesh
+from tunemv3d_data.recolour import repaint
+from tunemv3d_data.sources import SourceObject
+from tunemv3d_data.viewpoints import random_for, viewpoints
+
+
+def source(name: str = "Chair", **known: object) -> SourceObject:
+    return SourceObject(id="x", path=Path("x"), name=name, **known)  # type: ignore[arg-type]
+
+
+def seat(top: tuple[int, int, int], legs: tuple[int, int, int]) -> trimesh.Scene:
+    """A back and seat on four posts, z up, two materials named as modellers name them."""
+    upper = trimesh.util.concatenate(
+        [
+            trimesh.creation.box((1, 1, 0.2), trimesh.transformations.translation_matrix([0, 0, 0.6])),
+            trimesh.creation.box((1, 0.2, 1), trimesh.transformations.translation_matrix([0, 0.4, 1.1])),
+        ]
+    )
+    posts = trimesh.util.concatenate(
+        [
+            trimesh.creation.box((0.2, 0.2, 1.1), trimesh.transformations.translation_matrix([x, y, -0.05]))
+            for x in (-0.4, 0.4)
+            for y in (-0.4, 0.4)
+        ]
+    )
+    for part, name, colour in ((upper, "red_fabric", top), (posts, "oak wood", legs)):
+        material = trimesh.visual.material.SimpleMaterial(diffuse=(*colour, 255), name=name)
+        part.visual = trimesh.visual.TextureVisuals(material=material, uv=np.zeros((len(part.vertices), 2)))
+    return trimesh.Scene([upper, posts])
+
+
+def described(scene: object, of: SourceObject) -> list[str]:
+    mesh = from_trimesh(scene)
+    cameras = viewpoints("seat", 6)
+    views = list(EmbreeRenderer(1)(mesh, cameras, 48))
+    return captions(of, mesh, measure(views, cameras, mesh))
+
+
+def test_colours_parts_and_materials_are_those_of_the_mesh() -> None:
+    found = described(seat((200, 30, 30), (110, 70, 40)), source())
+    assert found[0] == "a red chair"
+    assert any("red fabric chair" in caption for caption in found)
+    assert any(caption.endswith("with brown wooden legs") for caption in found)
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_every_named_paint_is_named_so_after_shading(name: str) -> None:
+    """What the recolouring paints, the caption reads off the lit pictures again."""
+    mesh = repaint(from_trimesh(trimesh.creation.icosphere(3)), name, random_for(name))
+    cameras = viewpoints(name, 4)
+    views = list(EmbreeRenderer(1)(mesh, cameras, 32))
+    assert measure(views, cameras, mesh).main == name
+    solid = np.concatenate([view["rgba"][view["rgba"][..., 3] == 255] for view in views])
+    assert colour_name(solid[:, :3].mean(0)) == name
+
+
+def test_common_colours_have_their_common_names() -> None:
+    known = {
+        "red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "orange": (255, 165, 0),
+        "pink": (255, 192, 203), "purple": (128, 0, 128), "brown": (139, 69, 19), "light blue": (173, 216, 230),
+        "white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0), "turquoise": (64, 224, 208),
+    }  # fmt: skip
+    assert {name: colour_name(rgb) for name, rgb in known.items()} == {name: name for name in known}
+    assert [list(COLOURS)[i] for i in colour_names(np.uint8(list(known.values())))] == list(known)
+
+
+def test_types_come_from_the_catalogue() -> None:
+    assert type_of(source("Chair", category="Office")) == "office chair"
+    assert type_of(source("Stool", height=78.0)) == "bar stool" and type_of(source("Stool", height=45.0)) == "stool"
+    assert type_of(source("Winchester armchair")) == "armchair"
+    assert type_of(source("Corner sofa")) == "corner sofa" and type_of(source("Double couch")) == "sofa"
+    assert type_of(source("Teddy bear")) == "teddy bear" and type_of(source("Bill 10€")) == "bill"
+    assert type_of(source("Pine")) == "tree" and type_of(source("042")) == "object"
+
+
+def test_tall_and_low_are_said_where_clear() -> None:
+    tower, slab = trimesh.creation.box((1, 1, 4)), trimesh.creation.box((2, 2, 0.4))
+    assert any(caption.startswith("a tall ") for caption in described(tower, source("Cabinet")))
+    assert any(caption.startswith("a low ") for caption in described(slab, source("Table")))
+    assert not any("tall" in c or "low " in c for c in described(trimesh.creation.box(), source("Box")))
