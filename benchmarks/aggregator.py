@@ -1,6 +1,6 @@
 """The fused aggregator against the plain one on a GPU: errors against float64, milliseconds, memory.
 
-    python benchmarks/aggregator.py [--json aggregator.json] [--points 245760]
+Run it as ``python benchmarks/aggregator.py [--json aggregator.json] [--points 245760]``.
 """
 
 import argparse

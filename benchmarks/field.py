@@ -1,6 +1,6 @@
 """What the interaction field costs in a training step: 8 views whole, 8 novel views at a quarter of their pixels.
 
-    python benchmarks/field.py [--device cuda] [--objects 1] [--samples 16,24,32] [--hidden 64] [--threads 1]
+Run it as ``python benchmarks/field.py [--device cuda] [--objects 1] [--samples 16,24,32] [--hidden 64] [--threads 1]``.
 
 On a CPU, processor time is reported (it does not count what else the machine does); on a GPU, wall time in eager mode
 and replayed from a CUDA graph, under bfloat16 autocast.

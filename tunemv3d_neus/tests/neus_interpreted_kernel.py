@@ -27,8 +27,8 @@ for f in (5, 16):
         plain = mean_variance(exact, cameras.to(torch.float64), points.double())
         (want,) = torch.autograd.grad((plain * weights.double()).sum(), exact)
         errors[f"{f} {dtype}"] = {
-            "seen_by": sorted({round(float(v) * n) for v in plain[..., -1].flatten()}),
-            "forward": float((fused - plain).abs().max()),
+            "seen_by": sorted({round(float(v) * n) for v in plain[..., -1].detach().flatten()}),
+            "forward": float((fused - plain).detach().abs().max()),
             "backward": float((got.double() - want).abs().max() / want.abs().max()),
             "dtype": str(fused.dtype) + " " + str(got.dtype),
         }

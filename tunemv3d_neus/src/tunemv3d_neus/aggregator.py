@@ -55,12 +55,12 @@ class MeanVariance(nn.Module):
 def mean_variance(features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
     """The reference in plain torch, in the dtype of its inputs; shapes as ``MeanVariance.forward``."""
     samples, seen = sample_views(features, cameras, points)
-    weights = seen.to(features.dtype)
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-    mean = torch.einsum("bnp,bnfp->bfp", weights, samples)
+    mask = seen.to(features.dtype)
+    count = mask.sum(1)[:, None].clamp(min=1)
+    mean = samples.sum(1) / count
     # Two passes: the mean of squares minus the squared mean would cancel.
-    variance = torch.einsum("bnp,bnfp->bfp", weights, (samples - mean[:, None]).square())
-    share = seen.to(features.dtype).mean(1, keepdim=True)
+    variance = ((samples - mean[:, None]) * mask[:, :, None]).square().sum(1) / count
+    share = mask.mean(1, keepdim=True)
     return torch.cat([mean, variance, share], dim=1).mT
 
 
@@ -76,4 +76,4 @@ def sample_views(features: Tensor, cameras: Cameras, points: Tensor) -> tuple[Te
     # Unseen points are looked up far outside, where everything is zero.
     grid = torch.where(seen[..., None], pixels * 2 - 1, torch.full_like(pixels, 3.0))
     samples = F.grid_sample(features.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False)
-    return samples[:, :, 0].unflatten(0, (b, n)), seen
+    return torch.unflatten(samples[:, :, 0], 0, (b, n)), seen

@@ -14,7 +14,7 @@ from tunemv3d_neus.precision import full_precision, result_dtype
 from tunemv3d_neus.spec import NeuSSpec
 from tunemv3d_neus.volume import NOTHING, Composite, composite, section_ends
 
-CPU_CHUNK = 16384
+CPU_CHUNK = 4096
 """Points evaluated at once on a CPU, where larger chunks leave the cache."""
 
 SHARPNESS_START = 0.3
@@ -99,8 +99,8 @@ class NeuSScene:
                 z = z.new_zeros(z.shape[0], rays.origins.shape[1] * rays.origins.shape[2], z.shape[2]).scatter(
                     1, kept[..., None].expand(-1, -1, z.shape[2]), z
                 )
-            z = z.unflatten(1, (views, -1)).mT
-            return z if pixels is not None else z.unflatten(-1, size)
+            z = torch.unflatten(z, 1, (views, -1)).mT
+            return z if pixels is not None else torch.unflatten(z, -1, size)
 
         dtype = result_dtype(self._features)
         return Rendering(
@@ -113,7 +113,8 @@ class NeuSScene:
     def signed_distance(self, points: Tensor) -> Tensor:
         """``b p 3`` in world units to ``b p``, float32: negative inside. Always evaluated in full precision."""
         with full_precision(points):
-            parts = [self._distance(part) for part in points.float().split(self._chunk(points.shape[0]), dim=1)]
+            chunks = torch.split(points.float(), self._chunk(points.shape[0]), dim=1)
+            parts = [self._distance(chunk) for chunk in chunks]
         return torch.cat(parts, dim=1)
 
     def losses(self) -> dict[str, Tensor]:
@@ -137,7 +138,7 @@ class NeuSScene:
         step = max(1, self._chunk(origins.shape[0]) // self._spec.samples)
         parts = [
             self._march_chunk(*chunk)
-            for chunk in zip(*(z.split(step, dim=1) for z in (origins, directions, near, far, hit)), strict=True)
+            for chunk in zip(*(torch.split(z, step, dim=1) for z in (origins, directions, near, far, hit)), strict=True)
         ]
         return Composite(
             torch.cat([part.values for part in parts], dim=1),
@@ -150,9 +151,9 @@ class NeuSScene:
         depths = section_ends(near, far, samples, jitter=self._field.training)
         points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).flatten(1, 2)
         hidden = self._hidden(points)
-        distances = network.signed_distance(points, hidden).unflatten(1, (-1, samples))
+        distances = torch.unflatten(network.signed_distance(points, hidden), 1, (-1, samples))
         unit = directions / directions.norm(dim=-1, keepdim=True)
-        values = network.values(hidden.unflatten(1, (-1, samples)), unit)
+        values = network.values(torch.unflatten(hidden, 1, (-1, samples)), unit)
         with full_precision(points):
             sharpness = (10 * self._field.sharpness).exp().clamp(1e-6, 1e6)
             # Constant along rays that miss, so that they stay empty.
@@ -169,7 +170,8 @@ class NeuSScene:
         """Central differences of the signed distance at ``b p 3``."""
         steps = torch.eye(3, device=points.device) * self._spec.difference
         moved = points[:, :, None, None] + torch.stack([steps, -steps])
-        ahead, behind = self.signed_distance(moved.flatten(1, 3)).unflatten(1, (-1, 2, 3)).unbind(2)
+        distances = torch.unflatten(self.signed_distance(moved.flatten(1, 3)), 1, (-1, 2, 3))
+        ahead, behind = distances.unbind(2)
         return (ahead - behind) / (2 * self._spec.difference)
 
     def _normals(self, points: Tensor, opacity: Tensor) -> Tensor:
@@ -203,4 +205,4 @@ def _ball_points(objects: int, count: int, radius: float, device: torch.device) 
     """Points drawn evenly from a ball, ``b p 3``."""
     directions = torch.randn(objects, count, 3, device=device)
     directions = directions / directions.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    return radius * directions * torch.rand(objects, count, 1, device=device) ** (1 / 3)
+    return radius * directions * torch.rand(objects, count, 1, device=device).pow(1 / 3)

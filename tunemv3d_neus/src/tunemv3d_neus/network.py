@@ -41,7 +41,8 @@ class NeuSNetwork(nn.Module):
     def embed(self, t: Tensor) -> Tensor:
         """What the noise level ``b`` adds in each block: ``b k hidden``."""
         width = self.enter.out_features
-        return self.time(embed_noise_level(t, width)).unflatten(-1, (-1, width))
+        time: Tensor = self.time(embed_noise_level(t, width))
+        return torch.unflatten(time, -1, (-1, width))
 
     def trunk(self, points: Tensor, aggregated: Tensor, time: Tensor) -> Tensor:
         """``b p 3``, ``b p a`` and ``embed``'s ``b k hidden`` to hidden features ``b p hidden``."""
@@ -58,13 +59,14 @@ class NeuSNetwork(nn.Module):
     def signed_distance(self, points: Tensor, hidden: Tensor) -> Tensor:
         """``b p 3`` and the trunk's ``b p hidden`` to ``b p``, float32: negative inside."""
         with full_precision(points):
-            delta = self.distance(hidden.float()).squeeze(-1)
-            return points.norm(dim=-1) - SPHERE + delta
+            delta: Tensor = self.distance(hidden.float()).squeeze(-1)
+            return torch.linalg.vector_norm(points, dim=-1) - SPHERE + delta
 
     def values(self, hidden: Tensor, directions: Tensor) -> Tensor:
         """The trunk's ``b r s hidden`` seen along unit directions ``b r 3``: ``b r s v``."""
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
-        return self.value_out(softplus(inner))
+        values: Tensor = self.value_out(softplus(inner))
+        return values
 
 
 class ResnetBlock(nn.Module):
@@ -78,23 +80,33 @@ class ResnetBlock(nn.Module):
         nn.init.zeros_(self.fc0.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return x + self.fc1(softplus(self.fc0(softplus(x)) + time))
+        """``b p hidden`` and ``b 1 hidden`` to ``b p hidden``."""
+        added: Tensor = self.fc1(softplus(self.fc0(softplus(x)) + time))
+        return x + added
 
 
 def softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(beta x)) / beta`` with beta = 100.
-
-    It keeps only its output for the backward pass (the next layer keeps that anyway), half of what ``F.softplus``
-    costs in memory, and stays in bfloat16 under autocast.
-    """
+    """``log(1 + exp(beta x)) / beta`` with beta = 100, which under autocast stays in bfloat16."""
+    if x.is_cuda:
+        with full_precision(x):
+            return F.softplus(x, beta=SHARPNESS)
     return _Softplus.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Softplus(torch.autograd.Function):
+    """Softplus for a CPU: over ten times as fast as ``F.softplus``, whose exponentials are mostly subnormal numbers.
+
+    It keeps only its output for the backward pass, which the next layer keeps anyway.
+    """
+
+    # Beyond these x, softplus is x or 0 to float32's last bit, and exponentials are cut off here.
+    CUT = 20 / SHARPNESS
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         with full_precision(x):
-            y = F.softplus(x, beta=SHARPNESS)
+            bent = x.clamp(-_Softplus.CUT, _Softplus.CUT).mul_(SHARPNESS).exp_().add_(1).log_().mul_(1 / SHARPNESS)
+            y = torch.maximum(x, bent)
         ctx.save_for_backward(y)
         return y
 
@@ -102,7 +114,8 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         # The derivative sigmoid(beta x) is 1 - exp(-beta y).
-        return -gradients[0] * torch.expm1(-SHARPNESS * y)
+        missing = y.clamp(max=_Softplus.CUT).mul_(-SHARPNESS).exp_()
+        return torch.addcmul(gradients[0], gradients[0], missing, value=-1)
 
 
 def _zeroed(layer: nn.Linear) -> nn.Linear:

@@ -22,7 +22,7 @@ class ResAttnSpec(ComponentSpec):
     """ResBlocks of each level on the way down and on the way up."""
 
     attention_from: int = Field(default=1, ge=0)
-    """First level (counted from 0, the full resolution) whose ResBlocks are followed by attention. The lowest always is."""
+    """First level with attention after each ResBlock, counted from 0, the full resolution. The lowest always has it."""
 
     head_channels: PositiveInt = 32
     """Channels of one attention head; must divide the channels of every level with attention."""
@@ -36,8 +36,9 @@ class ResAttnSpec(ComponentSpec):
             if channels % self.groups:
                 raise ValueError(f"level {level}: {channels} channels are no multiple of groups = {self.groups}")
             attends = level >= self.attention_from or level == len(self.channels) - 1
-            if attends and channels % self.head_channels:
-                raise ValueError(f"level {level}: {channels} channels are no multiple of head_channels = {self.head_channels}")
+            heads = self.head_channels
+            if attends and channels % heads:
+                raise ValueError(f"level {level}: {channels} channels are no multiple of head_channels = {heads}")
         return self
 
 

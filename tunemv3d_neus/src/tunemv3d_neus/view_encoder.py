@@ -1,5 +1,7 @@
-"""The view encoder E (paper B.1): ResBlocks with t in each, AttentionBlocks with the text, in a small U at latent
-resolution. Every view is encoded by itself with the same weights."""
+"""The view encoder E (paper B.1): ResBlocks and AttentionBlocks in a small U at latent resolution.
+
+Every ResBlock is told t, every AttentionBlock the text. Each view is encoded by itself, with the same weights.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +69,7 @@ class ResAttnEncoder(nn.Module):
         for up in self.up:
             skip = skips.pop()
             x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], dim=1), time, text)
-        return self.leave(x).unflatten(0, (b, n))
+        return torch.unflatten(self.leave(x), 0, (b, n))
 
 
 class Level(nn.Module):
@@ -86,6 +88,7 @@ class Level(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor, text: Text) -> Tensor:
+        """``b c h w``, embedded t ``b e`` and b texts to ``b c' h w``."""
         for k, block in enumerate(self.blocks):
             x = block(x, time)
             if self.attentions:
@@ -106,9 +109,11 @@ class ResBlock(nn.Module):
         self.around = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """``b c h w`` and embedded t ``b e`` to ``b c' h w``."""
         inner = self.conv_in(F.silu(self.norm_in(x))) + self.time(time)[:, :, None, None]
         inner = self.conv_out(F.silu(self.norm_out(inner)))
-        return self.around(x) + inner
+        around: Tensor = self.around(x)
+        return around + inner
 
 
 class AttentionBlock(nn.Module):
@@ -126,14 +131,15 @@ class AttentionBlock(nn.Module):
         self.out_text = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, text: Text) -> Tensor:
+        """``b c h w`` and b texts to ``b c h w``."""
         cells = self.norm(x).flatten(2).mT
-        added = self.out(self._attend(*self.qkv(cells).chunk(3, dim=-1), None))
+        added: Tensor = self.out(self._attend(self.qkv(cells).chunk(3, dim=-1)))
         tokens = text.tokens.to(self.kv_text.weight.dtype)
         mask = None if text.mask is None else text.mask.bool()[:, None, None, :]
         query = self.q_text(self.norm_text(x.flatten(2).mT + added))
-        added = added + self.out_text(self._attend(query, *self.kv_text(tokens).chunk(2, dim=-1), mask))
-        return x + added.mT.unflatten(2, x.shape[-2:])
+        added = added + self.out_text(self._attend((query, *self.kv_text(tokens).chunk(2, dim=-1)), mask))
+        return x + torch.unflatten(added.mT, 2, x.shape[-2:])
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        query, key, value = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (query, key, value))
+    def _attend(self, projected: tuple[Tensor, ...], mask: Tensor | None = None) -> Tensor:
+        query, key, value = (torch.unflatten(z, -1, (self.heads, -1)).transpose(1, 2) for z in projected)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -32,7 +32,7 @@ def section_ends(near: Tensor, far: Tensor, samples: int, jitter: bool) -> Tenso
     """
     steps = torch.arange(samples, device=near.device, dtype=near.dtype)
     if jitter:
-        steps = (steps + torch.rand(*near.shape, samples, device=near.device, dtype=near.dtype) - 0.5)
+        steps = steps + torch.rand(*near.shape, samples, device=near.device, dtype=near.dtype) - 0.5
     fractions = (steps / (samples - 1)).clamp(0, 1)
     return near[..., None] + (far - near)[..., None] * fractions
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 """Project, look up and merge in one kernel: what n views say of a point, with no per-view sample ever written.
 
 One program handles a block of one object's points and runs through the views. The forward pass keeps a running mean
@@ -61,9 +62,7 @@ class _MeanVariance(torch.autograd.Function):
         total = torch.zeros(maps.shape, device=maps.device, dtype=torch.float32)
         grid, blocks = _launch(b, n, p, f)
         with torch.cuda.device_of(maps):
-            _backward[grid](
-                maps, cameras, points, merged, gradients[0].float().contiguous(), total, p, h, w, **blocks
-            )
+            _backward[grid](maps, cameras, points, merged, gradients[0].float().contiguous(), total, p, h, w, **blocks)
         return total.permute(0, 1, 4, 2, 3).to(maps.dtype), None, None
 
 
@@ -75,7 +74,7 @@ def _launch(b: int, n: int, p: int, f: int) -> tuple[tuple[int, int], dict[str, 
 
 
 @triton.jit
-def _project(camera, px, py, pz, inside, h, w):  # type: ignore[no-untyped-def]
+def _project(camera, px, py, pz, inside, h, w):
     """Cell coordinates of points in one view (cell centres at integers), and whether the view sees them."""
     dx = px - tl.load(camera + 9)
     dy = py - tl.load(camera + 10)
@@ -92,7 +91,7 @@ def _project(camera, px, py, pz, inside, h, w):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _corner(x, y, seen, step_x, step_y, h, w):  # type: ignore[no-untyped-def]
+def _corner(x, y, seen, step_x, step_y, h, w):
     """Cell index, bilinear weight and validity of one of the four cells around each point."""
     cell_x = tl.floor(x) + step_x
     cell_y = tl.floor(y) + step_y
@@ -102,7 +101,7 @@ def _corner(x, y, seen, step_x, step_y, h, w):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _look_up(view, x, y, seen, channels, real, h, w, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr):  # type: ignore[no-untyped-def]
+def _look_up(view, x, y, seen, channels, real, h, w, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr):
     """One view's features at points, ``BLOCK_P BLOCK_F``, with zeros outside the image."""
     sample = tl.zeros((BLOCK_P, BLOCK_F), tl.float32)
     for corner in tl.static_range(4):
@@ -114,7 +113,19 @@ def _look_up(view, x, y, seen, channels, real, h, w, F: tl.constexpr, BLOCK_P: t
 
 
 @triton.jit
-def _forward(maps, cameras, points, merged, p, h, w, N: tl.constexpr, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr):  # type: ignore[no-untyped-def]
+def _forward(
+    maps,
+    cameras,
+    points,
+    merged,
+    p,
+    h,
+    w,
+    N: tl.constexpr,
+    F: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_F: tl.constexpr,
+):
     b = tl.program_id(1).to(tl.int64)
     which = tl.program_id(0).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     inside = which < p
@@ -146,7 +157,21 @@ def _forward(maps, cameras, points, merged, p, h, w, N: tl.constexpr, F: tl.cons
 
 
 @triton.jit
-def _backward(maps, cameras, points, merged, gradient, total, p, h, w, N: tl.constexpr, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: E501
+def _backward(
+    maps,
+    cameras,
+    points,
+    merged,
+    gradient,
+    total,
+    p,
+    h,
+    w,
+    N: tl.constexpr,
+    F: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_F: tl.constexpr,
+):
     b = tl.program_id(1).to(tl.int64)
     which = tl.program_id(0).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     inside = which < p
