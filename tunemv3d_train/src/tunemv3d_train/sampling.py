@@ -4,6 +4,7 @@ A run that is interrupted and resumed therefore draws exactly what an uninterrup
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ class Sampler:
     def _object(self, position: int) -> int:
         """The object at a position of the endless sequence of shuffled epochs."""
         epoch, place = divmod(position, len(self._objects))
-        return self._objects[int(np.random.default_rng([self._seed, epoch]).permutation(len(self._objects))[place])]
+        return self._objects[int(_shuffled(self._seed, epoch, len(self._objects))[place])]
 
     def _views(self, available: int, rng: np.random.Generator) -> list[int]:
         n, m = self._counts.inputs, self._counts.novel
@@ -128,6 +129,11 @@ class Sampler:
         r = max(1, round(self._counts.novel_pixels * self._cells))
         shuffled = rng.random((self._batch, self._counts.novel, self._cells), dtype=np.float32).argsort(axis=-1)
         return torch.from_numpy(shuffled[..., :r].astype(np.int64))
+
+
+@lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def ring(views: int, available: int) -> list[int]:

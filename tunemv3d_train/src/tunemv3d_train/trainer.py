@@ -119,9 +119,8 @@ class Trainer:
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
-        options, accumulate = self.spec.optimizer, self.spec.train.accumulate
-        factor = lr_factor(step, self.spec.train.steps, options.warmup, options.schedule)
-        set_lr(self.parts.optimizer, factor)
+        accumulate = self.spec.train.accumulate
+        set_lr(self.parts.optimizer, self._lr_factor(step))
         if self.parts.average is not None:
             self.parts.average.prepare(step)
         for micro in range(accumulate):
@@ -131,6 +130,10 @@ class Trainer:
             torch.manual_seed(draw.seed)
             scalars = self._compute(batch) if self._compute is not None else self._forward_backward(batch)
             self._add(scalars)
+
+    def _lr_factor(self, step: int) -> float:
+        options = self.spec.optimizer
+        return lr_factor(step, self.spec.train.steps, options.warmup, options.schedule)
 
     def _forward_backward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The whole pass; what a CUDA graph captures."""
@@ -186,7 +189,7 @@ class Trainer:
         if saving or done % options.log_every == 0:
             means = self._read()
             if progress is not None and means:
-                progress.losses(done, means, float(self.parts.optimizer.param_groups[0]["lr"]))
+                progress.losses(done, means, self.spec.optimizer.lr * self._lr_factor(done - 1))
         if progress is None:
             return
         progress.advance(done)
