@@ -24,13 +24,14 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
     assert not scene.render(cameras, (4, 4)).values.any(), "values start white"
 
 
-@pytest.mark.parametrize("size", [(32, 32), (64, 48)])
+@pytest.mark.parametrize("size", [(32, 32), (48, 40)])
 def test_a_sphere_lands_where_the_projection_says(size: tuple[int, int]) -> None:
-    field = small_field(samples=96)
+    field = small_field(samples=64)
     with torch.no_grad():
         field.sharpness.fill_(0.7)  # a hard surface
     features, cameras = small_views(objects=1)
-    rendering = field.fuse(features, cameras, torch.zeros(1)).render(cameras, size, normals=True)
+    with torch.no_grad():
+        rendering = field.fuse(features, cameras, torch.zeros(1)).render(cameras, size, normals=True)
     # A ball at distance 2.7 is a disc of tangent radius r / sqrt(d^2 - r^2) around the image's centre.
     tangent = SPHERE / math.sqrt(2.7**2 - SPHERE**2)
     area = math.pi * tangent**2 * 1.3**2 * size[0] * size[1]

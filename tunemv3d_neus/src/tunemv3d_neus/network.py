@@ -59,8 +59,8 @@ class NeuSNetwork(nn.Module):
     def signed_distance(self, points: Tensor, hidden: Tensor) -> Tensor:
         """``b p 3`` and the trunk's ``b p hidden`` to ``b p``, float32: negative inside."""
         with full_precision(points):
-            delta: Tensor = self.distance(hidden.float()).squeeze(-1)
-            return torch.linalg.vector_norm(points, dim=-1) - SPHERE + delta
+            sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - SPHERE
+            return sphere + torch.squeeze(self.distance(hidden.float()), -1)
 
     def values(self, hidden: Tensor, directions: Tensor) -> Tensor:
         """The trunk's ``b r s hidden`` seen along unit directions ``b r 3``: ``b r s v``."""

@@ -111,9 +111,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """``b c h w`` and embedded t ``b e`` to ``b c' h w``."""
         inner = self.conv_in(F.silu(self.norm_in(x))) + self.time(time)[:, :, None, None]
-        inner = self.conv_out(F.silu(self.norm_out(inner)))
-        around: Tensor = self.around(x)
-        return around + inner
+        outcome: Tensor = self.around(x) + self.conv_out(F.silu(self.norm_out(inner)))
+        return outcome
 
 
 class AttentionBlock(nn.Module):

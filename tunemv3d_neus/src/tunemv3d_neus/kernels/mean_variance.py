@@ -49,7 +49,7 @@ class _MeanVariance(torch.autograd.Function):
         maps = features.permute(0, 1, 3, 4, 2).contiguous()
         merged = torch.empty(b, p, 2 * f + 1, device=features.device, dtype=torch.float32)
         grid, blocks = _launch(b, n, p, f)
-        with torch.cuda.device_of(features):
+        with torch.cuda.device_of(features):  # type: ignore[no-untyped-call]
             _forward[grid](maps, cameras, points, merged, p, h, w, **blocks)
         ctx.save_for_backward(maps, cameras, points, merged)
         return merged
@@ -61,7 +61,7 @@ class _MeanVariance(torch.autograd.Function):
         p = points.shape[1]
         total = torch.zeros(maps.shape, device=maps.device, dtype=torch.float32)
         grid, blocks = _launch(b, n, p, f)
-        with torch.cuda.device_of(maps):
+        with torch.cuda.device_of(maps):  # type: ignore[no-untyped-call]
             _backward[grid](maps, cameras, points, merged, gradients[0].float().contiguous(), total, p, h, w, **blocks)
         return total.permute(0, 1, 4, 2, 3).to(maps.dtype), None, None
 
