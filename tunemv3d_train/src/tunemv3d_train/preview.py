@@ -60,7 +60,8 @@ class Preview:
             self._frozen = self._sample(0.0)
         tuned = self._sample(self._options.consistency)
         self._model.train(training)
-        write_rows(path, self._prompts, self._frozen, tuned, step)
+        label = f"tuned, step {step}, K = {self._options.consistency:g}"
+        write_rows(path, self._prompts, self._frozen, tuned, label)
         return path
 
     def _sample(self, consistency: float) -> Tensor:
@@ -85,7 +86,7 @@ class Preview:
         return encode(self._prompts), encode([""] * len(self._prompts))
 
 
-def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, step: int) -> None:
+def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, tuned_label: str) -> None:
     """One PNG: per prompt a line of text, a row of frozen views, a row of tuned ones (``b n 3 H W`` in [-1, 1])."""
     _, n, _, height, width = frozen.shape
     block = 2 * (height + LINE) + LINE
@@ -94,7 +95,7 @@ def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, st
     for i, prompt in enumerate(prompts):
         top = i * block
         draw.text((2, top + 2), prompt, fill="black")
-        for row, (label, views) in enumerate((("frozen prior", frozen[i]), (f"tuned, step {step}", tuned[i]))):
+        for row, (label, views) in enumerate((("frozen prior", frozen[i]), (tuned_label, tuned[i]))):
             y = top + LINE + row * (height + LINE)
             draw.text((2, y + 2), label, fill="gray")
             for column, view in enumerate(views):
