@@ -65,7 +65,7 @@ def errors(features: Tensor, cameras: Cameras, points: Tensor) -> dict[str, floa
     (gradient,) = torch.autograd.grad((fused * weights).sum(), features)
     (wanted,) = torch.autograd.grad((reference * weights.double()).sum(), exact)
     return {
-        "forward_error": float(((fused - reference) * agree).abs().max() / reference.abs().max()),
+        "forward_error": float(((fused - reference) * agree).detach().abs().max() / reference.detach().abs().max()),
         "backward_error": float((gradient.double() - wanted).abs().max() / wanted.abs().max()),
         "points_on_an_edge": int((~agree).sum()),
     }

@@ -21,6 +21,7 @@ for f in (5, 16):
         points[:, ::2] *= 0.2
         features = (10 + torch.randn(b, n, h, w, f)).to(dtype).permute(0, 1, 4, 2, 3).requires_grad_()  # not contiguous
         weights = torch.randn(b, p, 2 * f + 1)
+        weights[:, 3] = 0  # a point without a gradient
         fused = fused_mean_variance(features, cameras, points)
         (got,) = torch.autograd.grad((fused * weights).sum(), features)
         exact = features.detach().double().requires_grad_()

@@ -189,6 +189,8 @@ def _backward(
     each = 1 / tl.maximum(share * N, 1.0)[:, None]
     of_mean = tl.load(gradient + at, mask=kept, other=0.0) * each
     of_variance = tl.load(gradient + at + F, mask=kept, other=0.0) * each
+    # Rays that miss the object send no gradient; their points all lie in one cell, where atomics would queue.
+    inside = inside & (tl.sum(tl.abs(of_mean) + tl.abs(of_variance), axis=1) != 0)
     for i in range(N):
         x, y, seen = _project(cameras + (b * N + i) * 16, px, py, pz, inside, h, w)
         offset = (b * N + i) * h * w * F
