@@ -157,3 +157,8 @@ def test_pose_agreement_tells_views_that_follow_their_camera() -> None:
 def test_pose_agreement_lets_symmetric_objects_tie() -> None:
     seen, opacity = sphere_seen(0.6, RING, 64), sphere_seen(0.6, RING, 32).float()
     assert pose_agreement(opacity[None], seen.roll(3, 0)[None]).item() == 1.0
+
+
+def test_a_round_blob_agrees_with_no_pose() -> None:
+    seen, blob = boxes_seen(chair(), RING, 64), sphere_seen(0.25, RING, 32).float()
+    assert pose_agreement(blob[None], seen[None]).item() == 0.0

@@ -18,6 +18,10 @@ RAY_SAMPLES = 192
 distance 2.7 and focal length 1.3 of the chairs)."""
 
 
+POSE_FIT = 0.5
+"""Intersection over union from which on a field's silhouette can tell a view's pose."""
+
+
 def silhouettes(images: Tensor, threshold: float = 0.05) -> Tensor:
     """Which pixels show the object: those that differ from the white ground.
 
@@ -151,8 +155,8 @@ def pose_agreement(opacity: Tensor, silhouettes: Tensor, tolerance: float = 0.02
     """The share of views that follow their camera.
 
     A view follows if, among the field's silhouettes from all n cameras, that from its own camera fits it best (highest
-    intersection over union), or all but ``tolerance`` as well: symmetric objects look alike from several sides. A view
-    that does not meet its own camera's silhouette at all follows nothing.
+    intersection over union), or all but ``tolerance`` as well: symmetric objects look alike from several sides. The fit
+    must be ``POSE_FIT`` at least, because a round blob looks alike from everywhere and agrees with nothing.
 
     Args:
         opacity: ``b n h w``, the field's, from the n cameras.
@@ -164,7 +168,7 @@ def pose_agreement(opacity: Tensor, silhouettes: Tensor, tolerance: float = 0.02
     """
     fits = _iou((opacity > 0.5)[:, None], _in_cells(silhouettes, opacity)[:, :, None])
     own = fits.diagonal(dim1=1, dim2=2)
-    return ((own > 0) & (own >= fits.amax(-1) - tolerance)).float().mean(-1)
+    return ((own >= POSE_FIT) & (own >= fits.amax(-1) - tolerance)).float().mean(-1)
 
 
 def _in_cells(silhouettes: Tensor, opacity: Tensor) -> Tensor:
