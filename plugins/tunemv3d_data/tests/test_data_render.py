@@ -10,7 +10,7 @@ import torch
 import trimesh
 from PIL import Image
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.posed_images import read_manifest, read_object
 from tunemv3d_data.commands import app
 from tunemv3d_data.embree import EmbreeRenderer
@@ -93,13 +93,20 @@ def test_azimuth_0_sees_the_front_and_90_the_side_at_plus_x() -> None:
     assert front["albedo"][16, 16].argmax() == 0 and right["albedo"][16, 16].argmax() == 1
 
 
-def test_y_up_files_stand_upright_with_their_front_to_minus_y(tmp_path: Path) -> None:
-    """OBJ and GLB are y up with the front at +z; a tall cone stays tall, its red front is seen from azimuth 0."""
-    box = trimesh.creation.box((1, 3, 1))
-    colours = np.tile(np.uint8(BLUE), (len(box.faces), 1))
-    colours[box.face_normals[:, 2] > 0.9] = RED
-    box.visual.face_colors = colours
-    box.export(tmp_path / "tower.ply")
+@pytest.mark.parametrize(("suffix", "up", "front"), [("glb", 1, (2, 1)), ("ply", 2, (1, -1))])
+def test_files_stand_upright_with_their_front_to_minus_y(
+    tmp_path: Path, suffix: str, up: int, front: tuple[int, int]
+) -> None:
+    """GLB is y up with the front at +z, PLY z up with the front at -y."""
+    extents = [1.0, 1.0, 1.0]
+    extents[up] = 3.0
+    tower = trimesh.creation.box(extents)
+    tower.unmerge_vertices()
+    colours = np.tile(np.uint8(BLUE), (len(tower.faces), 1))
+    axis, sign = front
+    colours[tower.face_normals[:, axis] * sign > 0.9] = RED
+    tower.visual.vertex_colors = np.repeat(colours, 3, axis=0)
+    tower.export(tmp_path / f"tower.{suffix}")
     mesh = load_mesh(read_sources(tmp_path)[0])
     assert mesh.size[2] == pytest.approx(3 * mesh.size[0], rel=1e-4)
     assert next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=0.0), 16))["albedo"][8, 8].argmax() == 0
@@ -289,3 +296,18 @@ def test_bad_input_is_one_clear_error(tmp_path: Path) -> None:
     ids.write_text("nobody\n")
     with pytest.raises(DatasetError, match="nobody"):
         select([SourceObject(id="a", path=tmp_path)], str(ids))
+
+
+def test_an_unknown_renderer_and_a_full_disk_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = read_sources(meshes_folder(tmp_path / "meshes"))[:1]
+    with pytest.raises(ComponentError, match="embree"):
+        run_job(RenderJob(tmp_path / "out", renderer="embre"), sources)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tunemv3d_data.render.save_image", full)
+    with pytest.raises(DatasetError, match="No space left"):
+        run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
+    monkeypatch.undo()
+    assert run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources).results[0].status == "rendered"

@@ -24,49 +24,22 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 """The names that captions use, each with the sRGB colour that recoloured materials take."""
 
-_FURTHER: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "red": (
-        (150, 24, 28),
-        (100, 18, 22),
-        (226, 60, 52),
-        (190, 60, 80),
-        (150, 42, 30),
-        (150, 74, 76),
-        (225, 62, 22),
-        (172, 40, 62),
-    ),
-    "orange": ((214, 104, 24), (200, 104, 26), (248, 158, 66), (232, 96, 36)),
-    "yellow": ((214, 174, 38), (250, 230, 110), (236, 200, 90), (190, 156, 20)),
-    "green": (
-        (28, 92, 40),
-        (110, 180, 50),
-        (140, 205, 84),
-        (60, 80, 36),
-        (40, 200, 70),
-        (40, 58, 34),
-        (120, 140, 60),
-        (66, 110, 72),
-        (96, 128, 96),
-    ),
-    "turquoise": ((90, 160, 156), (30, 130, 130), (120, 214, 206)),
-    "light blue": ((108, 168, 220), (122, 156, 182), (176, 212, 238), (88, 176, 236)),
-    "blue": (
-        (24, 40, 120),
-        (60, 110, 210),
-        (24, 30, 70),
-        (28, 60, 92),
-        (70, 100, 150),
-        (44, 110, 180),
-        (44, 70, 92),
-        (64, 86, 116),
-    ),
-    "purple": ((96, 76, 110), (150, 130, 172), (84, 36, 110), (160, 104, 200), (110, 30, 110), (60, 30, 80)),
-    "pink": ((206, 150, 164), (246, 178, 204), (220, 100, 150), (236, 120, 140), (220, 60, 140)),
-    "brown": ((150, 98, 54), (84, 50, 30), (176, 120, 70), (58, 38, 28), (140, 70, 34), (184, 136, 88), (98, 80, 64)),
-    "beige": ((198, 170, 130), (232, 220, 196), (206, 182, 152), (178, 160, 134)),
-    "white": ((255, 255, 255), (222, 222, 220), (206, 206, 206), (246, 242, 232)),
-    "grey": ((110, 110, 112), (160, 160, 162), (182, 182, 182), (84, 84, 86), (130, 122, 112)),
-    "black": ((20, 20, 22), (52, 52, 54), (44, 40, 38), (30, 34, 44)),
+# Further sRGB examples of each name: its darker, lighter and duller sorts.
+_FURTHER: dict[str, str] = {
+    "red": "96181c 641216 e23c34 be3c50 962a1e 964a4c e13e16 ac283e 822d3c 6e2630",
+    "orange": "d66818 c8681a f89e42 e86024",
+    "yellow": "d6ae26 fae66e ecc85a be9c14",
+    "green": "1c5c28 6eb432 8ccd54 3c5024 28c846 283a22 788c3c 426e48 608060 34503a",
+    "turquoise": "5aa09c 1e8282 78d6ce",
+    "light blue": "6ca8dc 7a9cb6 b0d4ee 58b0ec",
+    "blue": "182878 3c6ed2 181e46 1c3c5c 466496 2c6eb4 2c465c 405674 62728e",
+    "purple": "604c6e 9682ac 54246e a068c8 6e1e6e 3c1e50",
+    "pink": "ce96a4 f6b2cc dc6496 ec788c dc3c8c",
+    "brown": "966236 54321e b07846 3a261c 8c4622 b88858 625040 8c6c56 a07d64",
+    "beige": "c6aa82 e8dcc4 ceb698 b2a086",
+    "white": "ffffff dededc cecece f6f2e8",
+    "grey": "6e6e70 a0a0a2 b6b6b6 545456 464648 827a70",
+    "black": "141416 343436 2c2826 1e222c",
 }
 _BITS = 5
 
@@ -108,9 +81,9 @@ def _table() -> NDArray[np.int64]:
 def _nearest(rgb: NDArray[np.float64]) -> NDArray[np.int64]:
     names, examples = [], []
     for index, (name, colour) in enumerate(COLOURS.items()):
-        for example in (colour, *_FURTHER[name]):
+        for example in (colour, *map(bytes.fromhex, _FURTHER[name].split())):
             names.append(index)
-            examples.append(example)
+            examples.append(tuple(example))
     # Hue tells names apart more than lightness does, which shading changes anyway.
     weights = np.array([0.6, 1.0, 1.0])
     difference = (oklab(rgb)[:, None] - oklab(np.array(examples))[None]) * weights

@@ -19,6 +19,7 @@ RADIUS = 0.9
 """Of the sphere around the origin into which objects are scaled, world units."""
 
 _CREASE = np.cos(np.radians(45.0))
+_Z_UP_FORMATS = (".ply", ".stl", ".off")
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _GLASS = np.array([0.80, 0.88, 0.90])
 
@@ -74,7 +75,7 @@ class Mesh:
 
 
 def load_mesh(source: SourceObject) -> Mesh:
-    """Load an object as a fitted mesh.
+    """Load an object as a fitted mesh. OBJ and GLB are y up with the front at +z; PLY, STL and OFF z up, front at -y.
 
     Raises:
         DatasetError: the file cannot be read or holds no triangles; names it.
@@ -89,7 +90,8 @@ def load_mesh(source: SourceObject) -> Mesh:
         raise
     except Exception as error:  # trimesh's loaders raise whatever their formats provoke
         raise DatasetError(f"{where}: cannot be read: {type(error).__name__}: {error}") from None
-    rotation = _Y_UP_TO_Z_UP
+    suffix = (source.member or source.path.name)[-4:].lower()
+    rotation = np.eye(3) if suffix in _Z_UP_FORMATS else _Y_UP_TO_Z_UP
     if source.rotation is not None:
         rotation = rotation @ np.array(source.rotation).reshape(3, 3)
     try:
