@@ -24,4 +24,4 @@ test: install
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(wildcard tunemv3d_*/src plugins/*/src)
+	MYPYPATH=$(subst $(eval ) ,:,$(wildcard tunemv3d_*/src plugins/*/src)) $(BIN)/mypy $(patsubst %,-p %,$(notdir $(wildcard tunemv3d_*/src/* plugins/*/src/*)))

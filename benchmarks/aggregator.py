@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_neus.aggregator import mean_variance
 from tunemv3d_neus.kernels import mean_variance as kernels

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import FieldPorts
 from tunemv3d_neus.aggregator import MeanVariance

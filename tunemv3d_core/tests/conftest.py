@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_distributions import FakeSite
+
 from tunemv3d_core.registry import registry
 
 

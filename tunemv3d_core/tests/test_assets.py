@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fake_distributions import FakeSite
+
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
 

@@ -21,9 +21,7 @@ def test_projection_equals_trimesh() -> None:
     """trimesh uses OpenGL axes and pixel intrinsics; both must hit the same pixel."""
     width, height = 640, 480
     camera = Cameras.look_at(torch.tensor([1.5, -2.0, 0.7]), 1.1)
-    scene_camera = trimesh.scene.Camera(
-        resolution=(width, height), focal=(1.1 * width, 1.1 * height)
-    )
+    scene_camera = trimesh.scene.Camera(resolution=(width, height), focal=(1.1 * width, 1.1 * height))
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3))
     opengl = camera.camera_to_world.double().numpy() @ np.diag([1.0, -1.0, -1.0, 1.0])
     scene = trimesh.Scene(camera=scene_camera, camera_transform=opengl)

@@ -99,7 +99,7 @@ def test_a_failed_write_keeps_the_old_checkpoint(saved: Path, monkeypatch: pytes
 
 
 def test_weights_of_another_model_are_refused(saved: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"of another shape \(lifter.layer.weight"):
+    with pytest.raises(CheckpointError, match=r"of another shape \(lifter.layer.bias"):
         other = tiny_model(lifter=TinyLifter())
         other.lifter.layer = torch.nn.Conv2d(8, 15, 1)
         load_weights(other, saved / "model.safetensors")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_distributions import FakeSite
+
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import SpecError

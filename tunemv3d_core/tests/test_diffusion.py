@@ -94,9 +94,7 @@ def test_a_component_that_returns_another_shape_is_named() -> None:
     ],
 )
 def test_neighbours_that_do_not_fit_are_refused_by_name(slot: str, ports: object, message: str) -> None:
-    neighbours = Neighbours(
-        tiny_model().backbone.ports, ViewEncoderPorts(3), TinyField().ports, TinyLifter().ports
-    )
+    neighbours = Neighbours(tiny_model().backbone.ports, ViewEncoderPorts(3), TinyField().ports, TinyLifter().ports)
     names = {"backbone": "b", "view_encoder": "e", "field": "f", "lifter": "l", slot: "a"}
     with pytest.raises(PortsError, match=message):
         check_ports(slot, ports, neighbours, names)

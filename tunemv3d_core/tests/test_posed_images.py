@@ -32,7 +32,12 @@ def test_round_trip(tmp_path: Path) -> None:
     back = read_object(tmp_path)
     assert torch.allclose(back.cameras.camera_to_world, record.cameras.camera_to_world, atol=1e-6)
     assert torch.allclose(back.cameras.intrinsics, record.cameras.intrinsics)
-    assert (back.files, back.size, back.captions, back.extra) == (record.files, record.size, record.captions, {"ring": 2})
+    assert (back.files, back.size, back.captions, back.extra) == (
+        record.files,
+        record.size,
+        record.captions,
+        {"ring": 2},
+    )
 
 
 def test_matrices_on_disk_look_along_minus_z_as_in_blender(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from fake_distributions import FakeSite
+
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.registry import registry
 

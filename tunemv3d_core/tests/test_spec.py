@@ -9,6 +9,7 @@ import pytest
 from fake_distributions import FakeSite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.plugin import MODEL_SLOTS
 from tunemv3d_core.schema import spec_schema

@@ -4,6 +4,7 @@ import pytest
 import tiny_pipelines
 import torch
 from toy_model import load
+
 from tunemv3d_modulation.backbone import DiffusersBackbone
 
 torch.set_num_threads(1)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from diffusers import ControlNetModel
 from toy_model import toy_inputs, toy_model
+
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, InjectorPorts, MapPort, Neighbours
+from tunemv3d_modulation import injector
 from tunemv3d_modulation.injector import ZeroConv
 from tunemv3d_modulation.spec import ZeroConvSpec
-
-from tunemv3d_modulation import injector
 
 
 def test_the_copy_has_the_weights_that_controlnet_copies(backbone):

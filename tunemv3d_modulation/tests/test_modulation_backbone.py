@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from tiny_pipelines import pipeline
 from torch import nn
 from toy_model import load, toy_inputs
+
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import BuildContext
 from tunemv3d_modulation.backbone import IMAGES_AT_ONCE, DiffusersBackbone

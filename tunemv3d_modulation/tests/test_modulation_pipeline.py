@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from toy_model import SPEC, load, moved_model
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 from toy_model import SPEC, moved_model
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import run
 from tunemv3d_core.posed_images import read_object

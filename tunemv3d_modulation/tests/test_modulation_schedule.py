@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from toy_model import load
+
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_modulation.schedule import SOLVERS, Schedule
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours, ViewEncoderPorts
 from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, SampleSpec, TrainSpec
 from tunemv3d_core.types import Rendering, Text
-from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
-
 from tunemv3d_modulation import backbone, injector, lifter
+from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
 
 SPEC = RunSpec(
     name="toy",

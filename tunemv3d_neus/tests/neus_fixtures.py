@@ -1,6 +1,7 @@
 """A small field for tests."""
 
 import torch
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import FieldPorts
 from tunemv3d_neus.aggregator import MeanVariance

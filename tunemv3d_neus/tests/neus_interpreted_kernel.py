@@ -7,6 +7,7 @@ path in float64.
 import json
 
 import torch
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_neus.aggregator import mean_variance
 from tunemv3d_neus.kernels.mean_variance import fused_mean_variance

@@ -1,5 +1,6 @@
 import torch
 from torch.nn.functional import grid_sample
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_neus.aggregator import MeanVariance, mean_variance
 

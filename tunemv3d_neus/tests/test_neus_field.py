@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from neus_fixtures import small_field, small_views, wake
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_neus.network import SPHERE, softplus

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from pydantic import ValidationError
+
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts

@@ -1,4 +1,5 @@
 import torch
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.types import Text
 from tunemv3d_neus.spec import ResAttnSpec

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from tunemv3d_neus.encoding import encode_points
 from tunemv3d_neus.volume import NOTHING, composite, section_ends
 

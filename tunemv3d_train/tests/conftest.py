@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_stand_ins as tiny
+
 from tunemv3d_core.registry import registry
 
 

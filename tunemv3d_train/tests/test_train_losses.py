@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from tunemv3d_core.errors import SpecError
 
+from tunemv3d_core.errors import SpecError
 from tunemv3d_train import losses
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2

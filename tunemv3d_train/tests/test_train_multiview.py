@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import train_stand_ins as tiny
 from PIL import Image
+
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_train.multiview import MultiviewImages
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+
 from tunemv3d_core.errors import SpecError
 from tunemv3d_train.optimisation import MovingAverage, lr_factor, parameter_groups, set_lr, trainable
 

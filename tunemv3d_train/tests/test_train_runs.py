@@ -12,11 +12,11 @@ import torch
 import train_stand_ins as tiny
 from PIL import Image
 from safetensors.torch import load_file
+
+from tunemv3d_core import checkpoint
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError
 from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_train.trainer import Trainer, train
-
-from tunemv3d_core import checkpoint
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -144,9 +144,7 @@ def test_bad_data_is_refused_before_a_folder_is_made(spec: RunSpec, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_keeps_the_older_checkpoint(
-    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_older_checkpoint(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = checkpoint.save_file
 
     def full(tensors: object, path: Path) -> None:

@@ -6,24 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_train.sampling import RING, Sampler, ring
 
 
 def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> Sampler:
-    records = [
-        SimpleNamespace(id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}")) for i in range(objects)
-    ]
+    records = [SimpleNamespace(id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}")) for i in range(objects)]
     options = {"seed": 7, "batch": 2, "timesteps": 1000, "cells": 64, "text_dropout": 0.1} | changed
     dataset: Any = SimpleNamespace(record=records.__getitem__)
     return Sampler(dataset, list(range(objects)), counts or ViewsSpec(novel_pixels=0.25), **options)
 
 
 def same(a: Any, b: Any) -> bool:
-    tensors = all(
-        torch.equal(getattr(a, name), getattr(b, name)) for name in ("t", "clean", "novel_pixels")
-    )
+    tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("t", "clean", "novel_pixels"))
     return tensors and (a.objects, a.views, a.captions, a.seed) == (b.objects, b.views, b.captions, b.seed)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+
 from tunemv3d_data.captions import captions, measure, type_of
 from tunemv3d_data.colours import COLOURS, colour_name, colour_names
 from tunemv3d_data.embree import EmbreeRenderer

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_data.colours import COLOURS, colour_name

@@ -9,6 +9,8 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from typer.testing import CliRunner
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.posed_images import read_manifest, read_object
@@ -19,7 +21,6 @@ from tunemv3d_data.recolour import repaint, variant
 from tunemv3d_data.render import RenderJob, run_job
 from tunemv3d_data.sources import SourceObject, read_sources, select
 from tunemv3d_data.viewpoints import random_for, viewpoints
-from typer.testing import CliRunner
 
 RED, GREEN, BLUE = (220, 30, 30, 255), (30, 180, 40, 255), (30, 50, 220, 255)
 

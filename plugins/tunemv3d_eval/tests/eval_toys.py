@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tunemv3d_eval.colour import PALETTE, colour_words, foreground_colour, named_colour, oklab
 
 

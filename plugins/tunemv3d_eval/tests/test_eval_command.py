@@ -10,6 +10,10 @@ import pytest
 import torch
 from eval_toys import boxes_seen, chair, painted, toy_model
 from PIL import Image
+from typer import Typer
+from typer.testing import CliRunner
+
+from tunemv3d_core import checkpoint, spec
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
@@ -17,10 +21,6 @@ from tunemv3d_core.types import Views
 from tunemv3d_eval import evaluation
 from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths, read_prompts
 from tunemv3d_eval.evaluation import held_out_views, in_batches, jobs
-from typer import Typer
-from typer.testing import CliRunner
-
-from tunemv3d_core import checkpoint, spec
 
 APP = Typer()
 APP.command()(evaluate)

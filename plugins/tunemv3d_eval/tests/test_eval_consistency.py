@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from eval_toys import boxes_seen, chair, painted, sphere_seen, toy_model
+
 from tunemv3d_core.cameras import Cameras, sphere_points
 from tunemv3d_core.types import Text
 from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement, psnr, silhouettes

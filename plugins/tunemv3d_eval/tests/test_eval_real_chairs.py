@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.posed_images import read_manifest, read_object

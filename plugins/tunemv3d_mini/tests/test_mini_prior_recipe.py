@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.posed_images import PosedImages, write_manifest, write_object
 

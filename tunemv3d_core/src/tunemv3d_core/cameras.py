@@ -209,9 +209,7 @@ def pixel_centres(
 def sphere_points(azimuths: Sequence[float], elevations: Sequence[float]) -> Tensor:
     """Points of the unit sphere, ``n 3``; radians; azimuth 0 is -y (in front), growing counter-clockwise from above."""
     azimuth, elevation = torch.tensor(azimuths, dtype=torch.float32), torch.tensor(elevations, dtype=torch.float32)
-    return torch.stack(
-        [azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
-    )
+    return torch.stack([azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1)
 
 
 def intersect_sphere(rays: Rays, radius: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

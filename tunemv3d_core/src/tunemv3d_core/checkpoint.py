@@ -15,7 +15,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -113,7 +113,7 @@ def load_checkpoint(
     load_weights(model, folder / "model.safetensors")
     for note in notes + check_frozen(record["frozen"], model.backbone.fingerprint()):
         warnings.warn(f"{folder.name}: {note}", stacklevel=2)
-    return spec, cast(MultiviewDiffusion, model.eval())
+    return spec, model.eval()
 
 
 def load_weights(model: MultiviewDiffusion, path: Path) -> None:
@@ -124,10 +124,13 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
     """
     stored, own = load_file(path), trainable_tensors(model)
     missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
-    wrong = [k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape]
+    wrong = sorted(k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape)
     if missing or surplus or wrong:
-        told = [f"{len(n)} {what} ({n[0]} ...)" for n, what in
-                ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape")) if n]
+        told = [
+            f"{len(n)} {what} ({n[0]} ...)"
+            for n, what in ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape"))
+            if n
+        ]
         raise CheckpointError(f"{path}: the weights are not this model's: {', '.join(told)}")
     with torch.no_grad():
         for name, tensor in own.items():
@@ -178,9 +181,7 @@ def _checked_record(folder: Path) -> dict[str, Any]:
     except TuneMV3DError as error:
         raise CheckpointError(str(error)) from None
     if record.get("format") != CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}"
-        )
+        raise CheckpointError(f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}")
     for name, digest in record["files"].items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: incomplete, {name} is missing")
@@ -210,5 +211,3 @@ def _replace(beside: Path, folder: Path) -> None:
         os.replace(folder, old)
     os.replace(beside, folder)
     shutil.rmtree(old, ignore_errors=True)
-
-

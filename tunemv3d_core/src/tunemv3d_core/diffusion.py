@@ -92,9 +92,7 @@ class MultiviewDiffusion(nn.Module):
         """The plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
         return self.backbone.decode(self.backbone.encode(x_t, t, text), None, t, text)
 
-    def predict(
-        self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0
-    ) -> Prediction:
+    def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
         """The prediction at consistency strength K: ``frozen + K (modulated - frozen)``.
 
         K = 1 gives the modulated prediction itself; K = 0 the frozen one, bit for bit, without running the field;

@@ -64,9 +64,7 @@ def check_components(recorded: dict[str, dict[str, str]], where: Path) -> list[s
         except ComponentError as error:
             raise CheckpointError(f"{where} needs the {slot} '{name}': pip install {wanted}\n{error}") from None
         if record.version != entry["version"]:
-            notes.append(
-                f"{slot} '{name}': saved with {wanted}, loaded with {record.distribution}=={record.version}"
-            )
+            notes.append(f"{slot} '{name}': saved with {wanted}, loaded with {record.distribution}=={record.version}")
     return notes
 
 

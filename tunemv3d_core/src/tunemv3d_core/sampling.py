@@ -75,7 +75,7 @@ def sample(
         if negative is None:
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
-    latents = noise * solver.init_noise_sigma
+    latents: Tensor = noise * solver.init_noise_sigma
     for index, t in enumerate(solver.timesteps):
         x_t = solver.scale_model_input(latents, t)
         x_t = torch.cat([x_t, x_t]) if guided else x_t
@@ -92,7 +92,7 @@ def sample(
 def fuse_clean(
     model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras, t: float = SURFACE_TIMESTEP, seed: int = 0
 ) -> Scene:
-    """The scene of finished views: noise of level t is put on clean latents ``b n c h w``, as in training, and fused."""
+    """The scene of finished views: clean latents ``b n c h w`` get noise of level t, as in training, and are fused."""
     shape = latents.shape
     noise = initial_noise([seed] * shape[0], shape[1], shape[2], (shape[3], shape[4])).to(latents)
     level = torch.full(shape[:2], t, device=latents.device)

@@ -1,5 +1,6 @@
 """The interfaces that components implement. Every component of a model is a ``torch.nn.Module`` with a ``ports``
-attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``."""
+attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
+from tunemv3d_core.posed_images import PosedImages
 from tunemv3d_core.types import Rendering, Skips, Text, Views
 
 
@@ -33,7 +35,8 @@ class Backbone(Protocol):
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The forward process: ``b n c h w`` with t ``b n``. t = 0 for a view given clean returns it unchanged only
-        where the caller keeps it; this function always adds the schedule's noise."""
+        where the caller keeps it; this function always adds the schedule's noise.
+        """
         ...
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -67,7 +70,8 @@ class Backbone(Protocol):
 
     def copy_encoder(self) -> nn.Module:
         """A trainable copy of the encoder for a lifter: ``copy(x, t, text, hint) -> tuple of L maps (b n) c_k h_k w_k``
-        where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer."""
+        where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
+        """
         ...
 
 
@@ -111,7 +115,7 @@ class Field(Protocol):
     ports: FieldPorts
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> Scene:
-        """features ``b n f h' w'``, cameras ``b n``, t ``b`` (the noise level that the object's noisy views share)."""
+        """Features ``b n f h' w'``, cameras ``b n``, t ``b`` (the noise level that the object's noisy views share)."""
         ...
 
 
@@ -121,7 +125,7 @@ class Aggregator(Protocol):
     channels: int
 
     def __call__(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
-        """features ``b n f h' w'`` and points ``b p 3`` to ``b p channels``."""
+        """Features ``b n f h' w'`` and points ``b p 3`` to ``b p channels``."""
         ...
 
 
@@ -131,7 +135,7 @@ class Lifter(Protocol):
     ports: LifterPorts
 
     def __call__(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
-        """values ``b n v h w``, x_t ``b n c h w`` to L maps ``(b n) c_k h_k w_k``."""
+        """Values ``b n v h w``, x_t ``b n c h w`` to L maps ``(b n) c_k h_k w_k``."""
         ...
 
 
@@ -146,7 +150,7 @@ class Injector(Protocol):
 
 
 class Dataset(Protocol):
-    """Multi-view pictures: indexable by object, deterministic given the index and the random generator."""
+    """Multi-view pictures, indexable by object."""
 
     def __len__(self) -> int: ...
 
@@ -154,12 +158,20 @@ class Dataset(Protocol):
         """Object indices by split: "train" and "held_out"."""
         ...
 
+    def record(self, index: int) -> PosedImages:
+        """What is known of one object: its cameras, captions and licence."""
+        ...
+
     def views(self, index: int, cameras: list[int]) -> Views:
-        """Named cameras of one object, batch of one."""
+        """The named cameras' pictures of one object, a batch of one."""
         ...
 
 
 class MeshRenderer(Protocol):
     """Renders a mesh from cameras; used to make datasets."""
 
-    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]: ...
+    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]:
+        """One view for each camera (shape ``(n,)``): arrays ``rgba`` (h w 4, uint8, straight alpha), ``depth`` and
+        ``normals`` by name, ``resolution`` pixels a side.
+        """
+        ...

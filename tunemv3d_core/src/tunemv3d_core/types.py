@@ -1,5 +1,6 @@
 """What travels between slots. Axes: b objects, n input views, m query views, c latent channels, h w latent size,
-f feature channels, v value channels, l d text, r pixels, k level."""
+f feature channels, v value channels, l d text, r pixels, k level.
+"""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -40,7 +41,11 @@ class Text:
 
         return replace(
             self,
-            **{f.name: pick(v, getattr(other, f.name)) for f in fields(self) if (v := getattr(self, f.name)) is not None},
+            **{
+                f.name: pick(v, getattr(other, f.name))
+                for f in fields(self)
+                if (v := getattr(self, f.name)) is not None
+            },
         )
 
     @staticmethod
@@ -62,7 +67,7 @@ class Skips:
     """What the frozen encoder hands to the frozen decoder.
 
     Attributes:
-        maps: L tensors ``(b n) c_k h_k w_k``: the skip connections in the decoder's order of use, the middle last.
+        maps: L tensors ``(b n) c_k h_k w_k``: the skip connections in the encoder's order, the middle last.
         state: whatever else the backbone's decoder needs; private to the backbone.
     """
 

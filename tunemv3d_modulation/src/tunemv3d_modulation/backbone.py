@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
 from tunemv3d_core.types import Skips, Text
-
 from tunemv3d_modulation import unet as halves
 from tunemv3d_modulation.loading import Parts, fingerprint, load_parts
 from tunemv3d_modulation.schedule import Schedule, make_solver

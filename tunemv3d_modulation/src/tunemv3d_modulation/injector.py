@@ -1,10 +1,10 @@
 """The injector ``zero-conv``: one 1x1 convolution a map, weight and bias zero at the start (paper B.2, Eq. 2)."""
 
 from torch import Tensor, nn
+
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, InjectorPorts, Neighbours
 from tunemv3d_core.types import Skips
-
 from tunemv3d_modulation.spec import ZeroConvSpec
 
 

@@ -1,10 +1,10 @@
 """The lifter ``copied-encoder``: O, a trainable copy of the 2D model's encoder (paper B.1)."""
 
 from torch import Tensor, nn
+
 from tunemv3d_core.ports import BuildContext, LifterPorts, Neighbours
 from tunemv3d_core.slots import Backbone
 from tunemv3d_core.types import Text
-
 from tunemv3d_modulation.injector import zero_conv
 from tunemv3d_modulation.spec import CopiedEncoderSpec
 

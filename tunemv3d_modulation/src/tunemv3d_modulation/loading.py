@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
+
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
 

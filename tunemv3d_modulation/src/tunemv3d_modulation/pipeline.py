@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -15,7 +16,6 @@ from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.sampling import SamplingStep, fuse_clean, initial_noise, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
-
 from tunemv3d_modulation.pictures import to_pil
 
 DEFAULT_VIEWS = 8

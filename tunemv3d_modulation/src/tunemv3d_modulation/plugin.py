@@ -1,7 +1,6 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
 from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
-
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
 
 DIFFUSERS = ComponentPlugin(

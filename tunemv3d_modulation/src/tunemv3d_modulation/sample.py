@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
 
@@ -40,8 +41,8 @@ def sample(
     _check_writable(out)
     # Heavy: torch, diffusers and transformers.
     import torch
-    from tunemv3d_core.cameras import Cameras
 
+    from tunemv3d_core.cameras import Cameras
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
 
     # Before the model is loaded; None stands for the checkpoint's own, which its spec has checked.
@@ -85,7 +86,6 @@ def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str
         TuneMV3DError: the folder cannot be written, such as on a full disk; nothing half-written stays.
     """
     from tunemv3d_core.posed_images import PosedImages, write_json, write_object
-
     from tunemv3d_modulation.pictures import grid
 
     folder = _free(out, about["prompt"])

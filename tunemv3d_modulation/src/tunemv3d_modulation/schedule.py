@@ -7,6 +7,7 @@ import diffusers
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
+
 from tunemv3d_core.errors import ComponentError
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import MapPort
 from tunemv3d_core.types import Text

@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_core.types import Rendering
-
 from tunemv3d_neus.network import NeuSNetwork
 from tunemv3d_neus.precision import full_precision, result_dtype
 from tunemv3d_neus.spec import NeuSSpec

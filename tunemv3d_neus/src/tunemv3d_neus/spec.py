@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+
 from tunemv3d_core.spec import AggregatorSpec, ComponentSpec
 
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -6,10 +6,10 @@ Every ResBlock is told t, every AttentionBlock the text. Each view is encoded by
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import BuildContext, Neighbours, ViewEncoderPorts
 from tunemv3d_core.types import Text
-
 from tunemv3d_neus.encoding import embed_noise_level
 from tunemv3d_neus.spec import ResAttnSpec
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import Backbone
 from tunemv3d_core.types import Text
-
 from tunemv3d_train.multiview import PosedDataset
 from tunemv3d_train.sampling import Draw
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from tunemv3d_core.errors import EXIT_INTERRUPTED
 
 from tunemv3d_core import console
+from tunemv3d_core.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from tunemv3d_train.trainer import Outcome

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import Tensor
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import initial_noise
 from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_core.types import Text
-
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batches, LatentCache, TextCache
 from tunemv3d_train.multiview import PosedDataset

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
 from tunemv3d_core.errors import SpecError
 
 Weighting = Literal["uniform", "v", "min-snr"]

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Views
-
 from tunemv3d_train.plugin import MultiviewSpec
 
 CACHE_BYTES = 2 * 2**30

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from tunemv3d_core.errors import SpecError
 
 COSINE_FROM = 0.6

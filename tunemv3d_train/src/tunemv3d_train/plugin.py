@@ -1,6 +1,7 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
 from pydantic import Field
+
 from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_core.spec import ComponentSpec
 

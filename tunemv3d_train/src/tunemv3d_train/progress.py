@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
-from tunemv3d_core.console import messages
 
+from tunemv3d_core.console import messages
 from tunemv3d_train.runs import RunFolder
 
 _SHOWN = ("loss", "denoise", "neus", "mask", "eikonal")

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.spec import ViewsSpec
-
 from tunemv3d_train.multiview import PosedDataset
 
 RING = 8

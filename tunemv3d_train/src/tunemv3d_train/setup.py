@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from rich.progress import track
 from torch import nn
+
 from tunemv3d_core.assemble import assemble, build_component
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.spec import RunSpec
-
 from tunemv3d_train import state
 from tunemv3d_train.batches import Batches, LatentCache, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+
 from tunemv3d_core.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.spec import RunSpec
-
 from tunemv3d_train import state
 from tunemv3d_train.captured import CapturedStep
 from tunemv3d_train.evaluation import Figures
@@ -276,4 +276,3 @@ def _capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
             messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
             return False
     return True
-

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tunemv3d_core.cameras import Cameras
 
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_data.colours import COLOURS, colour_names
 from tunemv3d_data.meshes import Mesh
 from tunemv3d_data.sources import SourceObject

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
-
 from tunemv3d_data.render import RenderJob, Report, run_job
 from tunemv3d_data.sources import SourceObject, read_ids, read_sources, select
 from tunemv3d_data.viewpoints import random_for

@@ -13,8 +13,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 from PIL import Image
-from tunemv3d_core.cameras import Cameras, pixel_centres
 
+from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_data.meshes import Bytes, Floats, Mesh
 from tunemv3d_data.spec import EmbreeSpec
 

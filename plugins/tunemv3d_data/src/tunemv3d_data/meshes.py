@@ -7,8 +7,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
-from tunemv3d_core.errors import DatasetError
 
+from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.sources import SourceObject
 from tunemv3d_data.sweethome import load_member
 

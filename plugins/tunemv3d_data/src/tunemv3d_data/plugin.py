@@ -1,7 +1,6 @@
 """What this package adds: descriptors only, nothing heavy is imported here."""
 
 from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
-
 from tunemv3d_data.spec import EmbreeSpec
 
 EMBREE = ComponentPlugin(

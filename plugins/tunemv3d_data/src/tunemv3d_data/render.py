@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
 from tunemv3d_core.registry import registry
 from tunemv3d_core.slots import MeshRenderer
-
 from tunemv3d_data.captions import captions, measure, type_of
 from tunemv3d_data.meshes import Mesh, load_mesh
 from tunemv3d_data.recolour import is_paintable, variant

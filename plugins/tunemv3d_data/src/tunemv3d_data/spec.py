@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
+
 from tunemv3d_core.spec import ComponentSpec
 
 

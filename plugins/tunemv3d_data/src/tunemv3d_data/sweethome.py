@@ -14,8 +14,8 @@ from pathlib import Path
 
 import trimesh
 from trimesh.resolvers import Resolver
-from tunemv3d_core.errors import DatasetError
 
+from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.sources import SourceObject, slug
 
 CATALOGUE = "PluginFurnitureCatalog.properties"

@@ -4,6 +4,7 @@ import hashlib
 import math
 
 import numpy as np
+
 from tunemv3d_core.cameras import Cameras, sphere_points
 
 DISTANCE = 2.7

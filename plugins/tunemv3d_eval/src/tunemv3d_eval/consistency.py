@@ -8,6 +8,7 @@ Axes: b objects, n views, c latent channels, h w latent size, H W image size.
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, max_pool2d
+
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import SURFACE_TIMESTEP, fuse_clean

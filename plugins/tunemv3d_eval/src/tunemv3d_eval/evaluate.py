@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
 
@@ -48,7 +49,6 @@ def evaluate(
     # Heavy: torch, and whatever the checkpoint's components need.
     from tunemv3d_core.checkpoint import load_checkpoint
     from tunemv3d_core.posed_images import write_json
-
     from tunemv3d_eval.evaluation import Settings, evaluate_prompts, evaluate_real, held_out_views, open_dataset
 
     objects = held_out_views(open_dataset(real), views) if real else []
@@ -146,9 +146,9 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> di
     from dataclasses import asdict
 
     import torch
+
     from tunemv3d_core.provenance import versions
     from tunemv3d_core.spec import spec_id
-
     from tunemv3d_eval import __version__
     from tunemv3d_eval.measure import FIGURES
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -15,7 +16,6 @@ from tunemv3d_core.registry import registry
 from tunemv3d_core.sampling import initial_noise, sample
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Views
-
 from tunemv3d_eval.measure import Measured, means, measure
 from tunemv3d_eval.pictures import write_picture
 

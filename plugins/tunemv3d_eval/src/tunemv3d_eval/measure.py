@@ -5,11 +5,11 @@ from statistics import fmean
 
 import torch
 from torch import Tensor
+
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.types import Rendering, Text
-
 from tunemv3d_eval.colour import foreground_colour, named_colour
 from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement, silhouettes
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
 from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
 
 

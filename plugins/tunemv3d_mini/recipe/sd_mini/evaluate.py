@@ -9,10 +9,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 from torch import Tensor
-from tunemv3d_data.colours import COLOURS, colour_name, oklab
 
 from sd_mini.data import Views, composite
 from sd_mini.vae import decode, moments, white_latent
+from tunemv3d_data.colours import COLOURS, colour_name, oklab
 
 WANTED = (
     *(("red", "armchair"), ("blue", "office chair"), ("green", "bar stool"), ("yellow", "chair")),

@@ -17,7 +17,6 @@ import transformers
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
-from tunemv3d_core.posed_images import write_json
 
 from sd_mini.card import model_card
 from sd_mini.data import Views, load_views
@@ -28,6 +27,7 @@ from sd_mini.prior import noise_loss
 from sd_mini.tokenizer import tokenize, train_tokenizer
 from sd_mini.trainer import Plan, Record, Trainer
 from sd_mini.vae import centre, reconstruction_loss
+from tunemv3d_core.posed_images import write_json
 
 AFTERWARDS = 35.0
 """Seconds of a budget kept for latents, figures and pictures."""

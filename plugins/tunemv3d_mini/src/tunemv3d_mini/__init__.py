@@ -1,3 +1,3 @@
-"""The small world: a 2D prior, pictures of real chairs, and an adapter tuned on them, all in the ecosystem's formats."""
+"""The small world: a 2D prior, pictures of real chairs and a tuned adapter, all in the ecosystem's formats."""
 
 __version__ = "0.1.0"

@@ -12,8 +12,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from tunemv3d_core.cameras import Cameras
 
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_neus.precision import full_precision
 
 LARGEST_FEATURES = 256
