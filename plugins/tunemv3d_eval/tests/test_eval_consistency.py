@@ -93,6 +93,13 @@ def test_empty_views_carve_everything_away() -> None:
     assert recall.tolist() == [0, 0]
 
 
+def test_specks_in_the_corners_do_not_count() -> None:
+    seen = boxes_seen(chair(), RING, 64)
+    specked = seen.clone()
+    specked[:, [0, 0, -1, -1], [0, -1, 0, -1]] = True
+    torch.testing.assert_close(hull_recall(specked[None], RING[None]), hull_recall(seen[None], RING[None]))
+
+
 def test_silhouettes_are_what_differs_from_white() -> None:
     seen = boxes_seen(chair(), RING, 32)
     haze = painted(seen) - 0.09 * torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -24,14 +24,16 @@ def chairs() -> Path:
 
 def test_real_views_lie_in_each_others_hull(chairs: Path) -> None:
     held_out = [name for name, split in read_manifest(chairs).items() if split == "held_out"]
-    recalls = []
     for name in held_out[:5]:
         record = read_object(chairs / "objects" / name)
         pictures = [np.array(Image.open(chairs / "objects" / name / file).convert("RGBA")) for file in record.files[:8]]
         rgba = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
         on_white = (rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]) * 2 - 1
-        recalls.append(hull_recall(silhouettes(on_white)[None], record.cameras[:8][None]).item())
-    assert min(recalls) >= 0.99, dict(zip(held_out, recalls, strict=False))
+        masks, cameras = torch.stack([rgba[:, 3] > 0.5, silhouettes(on_white)]), record.cameras[:8]
+        by_alpha, by_colour = hull_recall(masks, cameras[None].expand(2, 8)).tolist()
+        assert by_alpha >= 0.999, name
+        # White parts that are lit as white as the ground are lost to the second.
+        assert by_colour >= (0.95 if "white" in record.captions[0] else 0.99), name
 
 
 def test_no_packaged_prompt_is_a_caption(chairs: Path) -> None:

@@ -29,8 +29,8 @@ def silhouettes(images: Tensor, threshold: float = 0.05) -> Tensor:
     Args:
         images: ``... 3 H W`` in [-1, 1].
         threshold: how far a channel, in [0, 1], must lie below white: above the haze that a decoder leaves on a white
-            ground, below the shading of white objects. On real views of white chairs and sofas 0.1 loses up to a third
-            of the surface (hull recall 0.90), 0.05 next to nothing (0.999).
+            ground (0.005 for sd-mini), below the shading of white objects: at 0.1 white chairs and sofas lose up to a
+            third of their surface. What is lit as white as the ground itself cannot be told from it at any threshold.
 
     Returns:
         ``... H W``, boolean.
@@ -44,7 +44,8 @@ def hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
     The visual hull (Laurentini, PAMI 1994) is the largest body that agrees with all silhouettes. Views of one object
     lie inside one another's hulls whatever the object; contradictory views carve it away. A pixel counts if some point
     of its ray, within the unit sphere, projects into every other view's picture and there next to foreground (one of
-    the four nearest pixels), which is the half pixel by which real silhouettes disagree.
+    the four nearest pixels), which is the half pixel by which real silhouettes disagree. Pixels whose ray misses the
+    unit sphere, such as the corners, where autoencoders leave specks, show nothing of the object and do not count.
 
     Args:
         silhouettes: ``b n H W``, boolean, n at least 2.
@@ -76,7 +77,7 @@ def _hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
 
 
 def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
-    """Points on the rays of a silhouette's pixels within the unit sphere, ``r s 3``."""
+    """Points within the unit sphere on the rays of those pixels of a silhouette whose rays meet it, ``r s 3``."""
     size = torch.tensor(silhouette.shape, device=silhouette.device)
     pixels = ((silhouette.nonzero() + 0.5) / size).flip(-1).to(camera.intrinsics.dtype)
     rays = camera.rays((0, 0), pixels)
@@ -84,8 +85,7 @@ def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
     steps = (torch.arange(RAY_SAMPLES, device=silhouette.device, dtype=near.dtype) + 0.5) / RAY_SAMPLES
     depth = near[:, None] + (far - near)[:, None] * steps
     points = rays.origins[:, None] + depth[..., None] * rays.directions[:, None]
-    # A ray that misses the sphere keeps a point that no camera sees: its pixel counts as outside the hull.
-    return torch.where(hit[:, None, None], points, torch.full_like(points, torch.inf))
+    return points[hit]
 
 
 def _seen_as_foreground(points: Tensor, camera: Cameras, near_foreground: Tensor) -> Tensor:
