@@ -194,6 +194,8 @@ class TrainSpec(Block):
 
     steps: Count
     """Optimizer steps."""
+    start_from: str | None = None
+    """Checkpoint whose weights the run starts from: a packaged one, a folder, or a run; None starts afresh."""
     batch: Count = 4
     """Objects in one forward pass of one process (paper B.3: 4)."""
     accumulate: Count = 1
@@ -216,8 +218,6 @@ class TrainSpec(Block):
     """Prompts of the previews."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
-    workers: WholeNumber = 0
-    """Processes that read data; 0 reads in the training process."""
     cuda_graph: bool = False
     """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""
 

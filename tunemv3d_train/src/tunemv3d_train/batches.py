@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.slots import Backbone
+from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
-from tunemv3d_train.multiview import PosedDataset
 from tunemv3d_train.sampling import Draw
 
 DEVICE_BYTES = 4 * 2**30
@@ -27,7 +26,7 @@ class LatentCache:
         device: where the model is.
     """
 
-    def __init__(self, dataset: PosedDataset, backbone: Backbone, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, backbone: Backbone, device: torch.device) -> None:
         self._dataset, self._backbone, self.device = dataset, backbone, device
         counts = [len(dataset.record(index).files) for index in range(len(dataset))]
         self._first = [sum(counts[:index]) for index in range(len(counts))]
@@ -105,7 +104,7 @@ class Batches:
         device: where the tensors go.
     """
 
-    def __init__(self, dataset: PosedDataset, latents: LatentCache, texts: TextCache, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, latents: LatentCache, texts: TextCache, device: torch.device) -> None:
         self._dataset, self._latents, self._texts, self._device = dataset, latents, texts, device
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:

@@ -11,11 +11,11 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import initial_noise
+from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batches, LatentCache, TextCache
-from tunemv3d_train.multiview import PosedDataset
 from tunemv3d_train.sampling import ring
 
 TIMESTEPS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -43,7 +43,7 @@ class HeldOut:
     seed: int
 
 
-def choose(dataset: PosedDataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> HeldOut:
+def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> HeldOut:
     """The first held-out objects that have enough views; training objects where there are none."""
     splits = dataset.splits()
     wanted = counts.inputs + counts.novel
@@ -67,7 +67,7 @@ class Measurement:
 
     def __init__(
         self,
-        dataset: PosedDataset,
+        dataset: Dataset,
         sample: HeldOut,
         latents: LatentCache,
         texts: TextCache,

@@ -1,7 +1,6 @@
 """The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,20 +10,11 @@ from torch import Tensor
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
-from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Views
 from tunemv3d_train.plugin import MultiviewSpec
 
 CACHE_BYTES = 2 * 2**30
 """Decoded pictures are kept up to this size; later ones are decoded anew at every visit."""
-
-
-class PosedDataset(Dataset, Protocol):
-    """What training asks of a dataset: the slot's methods, and what is known of an object besides its pictures."""
-
-    def record(self, index: int) -> PosedImages:
-        """Cameras, captions, licence and source of one object."""
-        ...
 
 
 def build(spec: MultiviewSpec) -> "MultiviewImages":

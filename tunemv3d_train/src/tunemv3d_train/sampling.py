@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import ViewsSpec
-from tunemv3d_train.multiview import PosedDataset
 
 RING = 8
 """An object's first cameras stand evenly around it; the later ones anywhere on the sphere."""
@@ -62,7 +62,7 @@ class Sampler:
 
     def __init__(
         self,
-        dataset: PosedDataset,
+        dataset: Dataset,
         objects: list[int],
         counts: ViewsSpec,
         *,
@@ -143,7 +143,7 @@ def ring(views: int, available: int) -> list[int]:
     return [i * min(RING, available) // views for i in range(views)]
 
 
-def check_counts(dataset: PosedDataset, objects: list[int], counts: ViewsSpec) -> None:
+def check_counts(dataset: Dataset, objects: list[int], counts: ViewsSpec) -> None:
     """Refuse a dataset that has too few objects or views.
 
     Raises:

@@ -13,14 +13,15 @@ from rich.progress import track
 from torch import nn
 
 from tunemv3d_core.assemble import assemble, build_component
+from tunemv3d_core.checkpoint import find_checkpoint, load_weights
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
 from tunemv3d_train.batches import Batches, LatentCache, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
-from tunemv3d_train.multiview import PosedDataset
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
 from tunemv3d_train.preview import Preview
 from tunemv3d_train.sampling import Sampler, check_counts, ring
@@ -49,7 +50,7 @@ class Parts:
         restored: state of the checkpoint that the run goes on from.
     """
 
-    dataset: PosedDataset
+    dataset: Dataset
     model: MultiviewDiffusion
     step: nn.Module
     parameters: dict[str, nn.Parameter]
@@ -91,11 +92,13 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         TuneMV3DError: whatever is wrong with the spec, the dataset or the checkpoint.
     """
     device = accelerator.device
-    dataset: PosedDataset = build_component("dataset", spec.data)
+    dataset: Dataset = build_component("dataset", spec.data)
     splits = dataset.splits()
     check_counts(dataset, splits["train"], spec.views)
     torch.manual_seed(spec.seed)
     model = assemble(spec.model, device)
+    if spec.train.start_from is not None:
+        load_weights(model, find_checkpoint(spec.train.start_from) / "model.safetensors")
     _check_novel(spec, model)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
@@ -153,7 +156,7 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
 
 def _sampler(
     spec: RunSpec,
-    dataset: PosedDataset,
+    dataset: Dataset,
     objects: list[int],
     model: MultiviewDiffusion,
     latents: LatentCache,
@@ -176,7 +179,7 @@ def _sampler(
 
 def _measurement(
     spec: RunSpec,
-    dataset: PosedDataset,
+    dataset: Dataset,
     latents: LatentCache,
     texts: TextCache,
     batches: Batches,
@@ -190,7 +193,7 @@ def _measurement(
 
 
 def _preview(
-    spec: RunSpec, model: MultiviewDiffusion, dataset: PosedDataset, latents: LatentCache, device: torch.device
+    spec: RunSpec, model: MultiviewDiffusion, dataset: Dataset, latents: LatentCache, device: torch.device
 ) -> Preview | None:
     splits = dataset.splits()
     shown = splits["held_out"] or splits["train"]
@@ -201,7 +204,7 @@ def _preview(
     return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
 
 
-def provenance(spec: RunSpec, dataset: PosedDataset) -> dict[str, Any]:
+def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     """What the checkpoint records of its data: the dataset's options, its size, licences and creators."""
     records = [dataset.record(index) for index in dataset.splits()["train"]]
     return {

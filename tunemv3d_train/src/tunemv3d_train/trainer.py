@@ -199,9 +199,10 @@ class Trainer:
             return
         if options.evaluate_every and done % options.evaluate_every == 0:
             progress.record(done, self._measure(), "held_out/")
+            progress.restart_clock(done)
         if options.preview_every and done % options.preview_every == 0:
             self._draw_preview(done)
-        progress.restart_clock(done)
+            progress.restart_clock(done)
 
     def _finish(self, done: int, progress: Progressed) -> Figures:
         after = self._measure("measuring after training")
