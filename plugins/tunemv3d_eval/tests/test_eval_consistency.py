@@ -170,3 +170,13 @@ def test_pose_agreement_lets_symmetric_objects_tie() -> None:
 def test_a_round_blob_agrees_with_no_pose() -> None:
     seen, blob = boxes_seen(chair(), RING, 64), sphere_seen(0.25, RING, 32).float()
     assert pose_agreement(blob[None], seen[None]).item() == 0.0
+
+
+def test_a_tolerance_forgives_that_many_pixels_and_no_more() -> None:
+    """One view's sphere is 6 pixels smaller in radius: the others stick out of its cone by as much."""
+    seen = torch.stack([sphere_seen(0.6, RING[i : i + 1], 128)[0] for i in range(8)])
+    radius = float(seen[0].sum() / math.pi) ** 0.5
+    seen[4] = sphere_seen(0.6 * (radius - 6) / radius, RING[4:5], 128)[0]
+    none, two, seven = (hull_recall(seen[None], RING[None], tolerance=t).item() for t in (0, 2, 7))
+    assert none < two < 0.999
+    assert seven == pytest.approx(1.0, abs=1e-3)

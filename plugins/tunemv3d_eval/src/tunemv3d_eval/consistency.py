@@ -38,7 +38,7 @@ def silhouettes(images: Tensor, threshold: float = 0.05) -> Tensor:
     return (1 - (images + 1) / 2).amax(dim=-3) > threshold
 
 
-def hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
+def hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int = 0) -> Tensor:
     """The share of a view's silhouette inside the visual hull of the other views, averaged over the views.
 
     The visual hull (Laurentini, PAMI 1994) is the largest body that agrees with all silhouettes. Views of one object
@@ -50,17 +50,20 @@ def hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
     Args:
         silhouettes: ``b n H W``, boolean, n at least 2.
         cameras: ``b n``.
+        tolerance: pixels by which the other silhouettes are widened besides: views that were denoised as latents cannot
+            agree to less than a latent's cell.
 
     Returns:
         ``b``, 0 to 1. Views without foreground do not count as views, but carve all others; 0 if all are empty.
     """
-    recalls = [_hull_recall(s, cameras[i].to(s.device)) for i, s in enumerate(silhouettes)]
+    recalls = [_hull_recall(s, cameras[i].to(s.device), tolerance) for i, s in enumerate(silhouettes)]
     return torch.stack(recalls)
 
 
-def _hull_recall(silhouettes: Tensor, cameras: Cameras) -> Tensor:
+def _hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int) -> Tensor:
     """One object: silhouettes ``n H W``, cameras ``n``; a scalar."""
-    near_foreground = max_pool2d(silhouettes[:, None].float(), 2, stride=1, padding=1)[:, 0] > 0
+    reach = 1 + tolerance
+    near_foreground = max_pool2d(silhouettes[:, None].float(), 2 * reach, stride=1, padding=reach)[:, 0] > 0
     shares = []
     for view, silhouette in enumerate(silhouettes):
         points = _points_behind(silhouette, cameras[view])

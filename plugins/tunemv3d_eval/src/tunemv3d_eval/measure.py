@@ -14,7 +14,8 @@ from tunemv3d_eval.colour import foreground_colour, named_colour
 from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement, silhouettes
 
 FIGURES = {
-    "hull_recall": "share of a view's silhouette inside the visual hull of the other views",
+    "hull_recall": "share of a view's silhouette inside the visual hull of the other views, to half a pixel",
+    "hull_recall_cell": "the same with the other silhouettes widened by one latent cell",
     "leave_one_out": "PSNR of the field's render of a view, fused from the others alone (dB, mean over views)",
     "opacity_iou": "overlap of the field's opacity with the views' silhouettes",
     "pose_agreement": "share of views that the field fits best from their own camera",
@@ -52,6 +53,7 @@ def measure(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cam
     named = [named_colour(prompt) for prompt in prompts]
     columns: dict[str, list[float | None]] = {
         "hull_recall": hull_recall(masks, cameras).tolist(),
+        "hull_recall_cell": hull_recall(masks, cameras, model.backbone.ports.image_stride).tolist(),
         "colour_met": [None if n is None else float(n == c) for n, c in zip(named, colours, strict=True)],
     }
     rendering = renders = None

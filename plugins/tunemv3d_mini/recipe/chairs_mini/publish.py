@@ -9,15 +9,16 @@ import torch
 
 from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.spec import RunSpec
+from tunemv3d_core.spec import RunSpec, load_spec
 
 COLUMNS = {
     "consistency": "K",
     "hull_recall": "hull recall",
+    "hull_recall_cell": "within a latent cell",
     "leave_one_out": "leave-one-out PSNR",
     "opacity_iou": "opacity IoU",
     "pose_agreement": "pose followed",
-    "colour": "named colour",
+    "colour_met": "named colour",
 }
 
 
@@ -46,20 +47,35 @@ def published(spec: RunSpec, consistency: float) -> RunSpec:
 
 def card(spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float) -> str:
     """The model card."""
-    rows = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
-    for entry in evaluation["means"]:
-        cells = [entry.get(name) for name in COLUMNS]
-        rows.append("| " + " | ".join("" if c is None else f"{c:.3g}" if c > 10 else f"{c:.3f}" for c in cells) + " |")
+    settings = evaluation["settings"]
+    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += [_row(f"{means['consistency']:g}", means) for means in evaluation["sampled"]["means"]]
+    if evaluation["real"]:
+        lines.append(_row("real views", evaluation["real"]["means"]))
     return TEXT.format(
-        table="\n".join(rows),
-        steps=spec.train.steps,
-        batch=spec.train.batch,
-        consistency=consistency,
+        table="\n".join(lines),
+        consistency=f"{consistency:g}",
+        sampling=f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
         device=evaluation["device"],
-        date=evaluation["date"],
+        date=evaluation["date"][:10],
+        phases=" ".join(_phase(spec)),
         objects=record["data"]["objects"],
         creators=", ".join(sorted(record["data"]["creators"])),
     )
+
+
+def _row(first: str, means: dict[str, float | None]) -> str:
+    values = (means[name] for name in list(COLUMNS)[1:])
+    return "| " + " | ".join([first, *("-" if v is None else f"{v:.4g}" for v in values)]) + " |"
+
+
+def _phase(spec: RunSpec) -> list[str]:
+    """What was trained, the run that this one started from first."""
+    train, earlier = spec.train, []
+    if train.start_from is not None:
+        earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))
+    own = f"{train.steps} steps of {train.batch} objects, learning rate {spec.optimizer.lr:g}"
+    return [*earlier, f"{own}, mask weight {spec.loss.mask:g}."]
 
 
 TEXT = """---
@@ -74,22 +90,25 @@ The packaged adapter of TuneMV3D: it makes the frozen prior `sd-mini` denoise ei
 
 ## Training
 
-`tunemv3d-train chairs-mini` with {steps} steps of {batch} objects, on {objects} objects: 57 real chairs as modelled and repainted
-and rescaled (recipe/chairs). Ten chairs were held out whole. The objects are CC0 and CC-BY works of: {creators}.
-CC-BY asks for attribution, so these weights are given under CC-BY 4.0 with the creators named here.
+`tunemv3d-train chairs-mini` on one H100, on {objects} objects: 57 real chairs as modelled, repainted and rescaled
+(recipe/chairs); ten chairs were held out whole. {phases}
+
+The objects are CC0 and CC-BY works of: {creators}. CC-BY asks for attribution, so these weights are given under
+CC-BY 4.0 with the creators named here.
 
 ## Figures
 
-20 prompts that are no captions of the training data, eight views, one seed, the same noise at every K; measured on {device},
-{date}. The default is K = {consistency}. Everything that was sampled stands in `evaluate.json`.
+20 prompts that are no captions of the training data, eight views, one seed each, the same noise at every K; {sampling};
+measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
+`evaluate.json`; `pictures.png` shows every prompt, nothing left out.
 
 {table}
 
-Hull recall: the share of a view's silhouette inside the visual hull of the other seven. Leave-one-out: seven views are fused
-and the eighth is rendered, in dB. Opacity IoU: the field's opacity against the views' silhouettes. Pose followed: the share of views
-whose own camera fits the field best. Named colour: the share of objects whose colour is the prompt's.
-
-![every prompt](pictures.png)
+- hull recall: the share of a view's silhouette inside the visual hull of the other seven
+- leave-one-out PSNR: seven views are fused and the eighth is rendered, dB
+- opacity IoU: the field's opacity against the views' silhouettes, at latent resolution
+- pose followed: the share of views that the field fits best from their own camera
+- named colour: the share of objects whose commonest colour is the prompt's
 """
 
 
