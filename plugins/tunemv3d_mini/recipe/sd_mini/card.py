@@ -20,7 +20,7 @@ general model.
 from diffusers import StableDiffusionPipeline
 
 pipeline = StableDiffusionPipeline.from_pretrained("sd-mini")
-pipeline("a red armchair", num_inference_steps=30, guidance_scale=4).images[0].save("chair.png")
+pipeline("a red armchair", num_inference_steps=25, guidance_scale=5).images[0].save("chair.png")
 ```
 """
 

@@ -22,7 +22,7 @@ WANTED = (
 )
 """Main colour and type of every prompt."""
 PROMPTS = tuple(f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {kind}" for colour, kind in WANTED)
-STEPS, GUIDANCE, SEEDS = 30, 4.0, 4
+STEPS, GUIDANCE, SEEDS = 25, 5.0, 4
 KEPT_COLOURS = ("pink", "green", "purple", "light blue", "red", "orange", "yellow", "blue", "brown")
 
 
