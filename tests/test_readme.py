@@ -1,0 +1,68 @@
+"""What the README says can be typed, can be typed."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunemv3d_core.spec import load_spec
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    (tunemv3d\S* .*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+BIN = Path(sys.executable).parent
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(BIN / words[0]), *words[1:]], capture_output=True, text=True, timeout=60)
+
+
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("line", [c for c in COMMANDS if " spec " in c or " plugins " in c])
+def test_light_commands_run(line: str) -> None:
+    words = shlex.split(line.partition(" > ")[0])
+    result = run(*words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize("line", [c for c in COMMANDS if not (" spec " in c or " plugins " in c)])
+def test_heavy_commands_know_their_options(line: str) -> None:
+    words = shlex.split(line)
+    names = [word for word in words if not word.startswith("-")]
+    depth = {"tunemv3d-train": 1, "tunemv3d": 3 if names[1] == "data" else 2}[words[0]]
+    shown = run(*names[:depth], "--help").stdout
+    for option in (word for word in words if word.startswith("--")):
+        assert option in shown, f"{option} is no option of {' '.join(names[:depth])}"
+
+
+def test_the_example_spec_says_only_its_difference(tmp_path: Path) -> None:
+    example = json.loads(re.search(r"```json\n(.*?)```", README, flags=re.DOTALL).group(1))
+    path = tmp_path / "wider.json"
+    path.write_text(json.dumps(example))
+    mine, packaged = load_spec(path).model_dump(), load_spec("chairs-mini").model_dump()
+    assert mine["model"]["field"].pop("hidden") == 128
+    assert packaged["model"]["field"].pop("hidden") == 64
+    assert (mine.pop("name"), packaged.pop("name")) == ("wider", "chairs-mini")
+    assert mine == packaged
+
+
+def test_the_python_example_names_things_that_exist() -> None:
+    example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL).group(1)
+    imports = "\n".join(line for line in example.splitlines() if line.startswith("from "))
+    result = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    compile(example, "README.md", "exec")
+
+
+def test_make_knows_the_two_commands() -> None:
+    for target, command in (("train", "tunemv3d-train chairs-mini"), ("test", "-m pytest")):
+        result = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0 and command in result.stdout
