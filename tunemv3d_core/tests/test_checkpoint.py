@@ -1,6 +1,7 @@
 """A checkpoint is whole or it is not there; what it needs is said when it is missing."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,6 +71,34 @@ def test_a_damaged_or_incomplete_checkpoint_is_refused(saved: Path) -> None:
         module.load_checkpoint(saved)
 
 
+def test_an_unreadable_checkpoint_is_told_wherever_it_is_read(saved: Path) -> None:
+    weights, values, tensors = (
+        saved / f for f in ("model.safetensors", "state/values.json", "state/tensors.safetensors")
+    )
+    for path in (values, tensors, weights):
+        content = path.read_bytes()
+        path.write_bytes(content[:12])
+        with pytest.raises(
+            CheckpointError, match=rf"{path.name}.*; remove {saved} to resume from the checkpoint before"
+        ):
+            load_state(saved)
+        if path == weights:
+            with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read"):
+                load_weights(tiny_model(), weights)
+        path.write_bytes(content)
+    load_state(saved)
+
+
+def test_an_interrupted_write_leaves_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(saved.with_name("step-000008"), tiny_model(), SimpleNamespace(model=None))
+    assert list(saved.parent.iterdir()) == [saved]
+
+
 def test_another_format_is_refused(saved: Path) -> None:
     (saved / "provenance.json").write_text(json.dumps({"format": "other/3"}))
     with pytest.raises(CheckpointError, match="other/3"):
@@ -79,6 +108,7 @@ def test_another_format_is_refused(saved: Path) -> None:
 def test_a_run_gives_its_last_whole_checkpoint(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step-000009.part").mkdir()
     (tmp_path / "checkpoints" / "step-000008").mkdir()
+    shutil.copytree(saved, saved.with_name("step-000007 copy"))
     assert run_checkpoints(tmp_path) == [saved], "neither an interrupted write nor an empty folder counts"
     assert find_checkpoint(tmp_path) == saved
     with pytest.raises(CheckpointError, match="no checkpoint"):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from tunemv3d_core.plugin import CommandPlugin
 PLUGIN = CommandPlugin("greet", "fake_greeting:{app}", "Greets from a fake package.")
 """
 GREETING = """
+import signal
 import typer
 from tunemv3d_core.errors import DatasetError
 
@@ -29,8 +31,8 @@ def greet(name: str, loud: bool = False):
     '''Greets.'''
     if name == "nobody":
         raise DatasetError("nobody.json: there is nobody [here]")
-    if name == "ctrl-c":
-        raise KeyboardInterrupt
+    if name in ("SIGINT", "SIGTERM"):
+        signal.raise_signal(getattr(signal, name))
     print(f"hello {name}" + "!" * loud)
 
 app = typer.Typer()
@@ -85,8 +87,10 @@ def test_a_typer_app_becomes_a_group(site: FakeSite, tunemv3d: Any) -> None:
 def test_errors_for_people_are_one_message_and_interrupts_130(site: FakeSite, tunemv3d: Any) -> None:
     greeting(site)
     assert tunemv3d("greet", "nobody") == (2, "", "error: nobody.json: there is nobody [here]\n")
-    code, out, err = tunemv3d("greet", "ctrl-c")
-    assert (code, out) == (130, "") and "Traceback" not in err
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for name in ("SIGINT", "SIGTERM"):
+        assert tunemv3d("greet", name) == (130, "", "interrupted\n")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_run_takes_a_plain_function_too(capsys: pytest.CaptureFixture[str]) -> None:

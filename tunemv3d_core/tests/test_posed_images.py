@@ -1,6 +1,7 @@
 """Pictures with cameras on disk: the round trip, the convention that others read, and messages."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object, write_manifest, write_object
+from tunemv3d_core.posed_images import (
+    DATASET_FORMAT,
+    PosedImages,
+    read_manifest,
+    read_object,
+    write_manifest,
+    write_object,
+)
 
 
 def write(folder: Path) -> PosedImages:
@@ -65,6 +73,45 @@ def test_a_missing_key_and_a_sheared_camera_are_located(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(DatasetError, match="not JSON"):
         read_object(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"captions": "a chair"}, "'captions' must be a list of texts, got \"a chair\""),
+        ({"captions": None}, "'captions' must be a list of texts, got null"),
+        ({"captions": [3]}, "'captions' must be a list of texts"),
+        ({"w": 0}, "'w' and 'h' must be at least 1, got 0 and 96"),
+        ({"frames": ["000.webp"]}, "'frames' must list at least one image, each as an object"),
+    ],
+)
+def test_values_of_another_kind_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write(tmp_path)
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DatasetError, match=re.escape(f"{path}: {message}")):
+        read_object(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("objects", "message"),
+    [
+        (["a"], "objects[0] should be"),
+        ([{"id": "a"}, {"split": "train"}], "objects[1] should be"),
+        ([{"id": "a"}, {"id": "b"}, {"id": "a"}], "object 'a' is listed twice"),
+    ],
+)
+def test_a_manifest_with_a_faulty_entry_is_refused(tmp_path: Path, objects: list[object], message: str) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"format": DATASET_FORMAT, "objects": objects}))
+    with pytest.raises(DatasetError, match=re.escape(f"{path}: {message}")):
+        read_manifest(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").mkdir()
+    with pytest.raises(DatasetError, match=r"dataset\.json: cannot be read: Is a directory"):
+        read_manifest(tmp_path)
 
 
 def test_manifest(tmp_path: Path) -> None:

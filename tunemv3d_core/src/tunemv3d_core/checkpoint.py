@@ -87,8 +87,12 @@ def save_checkpoint(
         (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
         _replace(beside, folder)
     except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint could not be written: {error}. Make room or give write permission there; "
+            "older checkpoints are untouched"
+        ) from error
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise CheckpointError(f"{folder}: the checkpoint could not be written: {error}") from error
     return folder
 
 
@@ -103,7 +107,7 @@ def load_checkpoint(
         CheckpointError: no checkpoint there, incomplete, damaged, of another format, or a component is missing.
     """
     folder = find_checkpoint(name)
-    record = _checked_record(folder)
+    record = check_checkpoint(folder)
     notes = check_components(record["components"], folder)
     try:
         spec = load_spec(str(folder / "spec.json"))
@@ -120,9 +124,9 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
     """Copy stored trainable weights into a model, casting to its types.
 
     Raises:
-        CheckpointError: names or shapes differ.
+        CheckpointError: the file cannot be read, or names or shapes differ.
     """
-    stored, own = load_file(path), trainable_tensors(model)
+    stored, own = _tensors(path), trainable_tensors(model)
     missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape)
     if missing or surplus or wrong:
@@ -131,7 +135,10 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
             for n, what in ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape"))
             if n
         ]
-        raise CheckpointError(f"{path}: the weights are not this model's: {', '.join(told)}")
+        raise CheckpointError(
+            f"{path}: the weights are not this model's: {', '.join(told)}; "
+            "the spec's model block must be the one that they were trained with"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(stored[name])
@@ -141,12 +148,16 @@ def load_state(folder: Path) -> dict[str, Any]:
     """What resuming needs, as given to ``save_checkpoint``; tensors on the CPU.
 
     Raises:
-        CheckpointError: the checkpoint was saved without it (such as a published one).
+        CheckpointError: the checkpoint was saved without it (such as a published one), or is damaged.
     """
-    if not (folder / "state" / "values.json").is_file():
+    values = folder / "state" / "values.json"
+    if not values.is_file():
         raise CheckpointError(f"{folder}: holds no state to resume from")
-    tensors = load_file(folder / "state" / "tensors.safetensors")
-    return {**tensors, **json.loads((folder / "state" / "values.json").read_text("utf-8"))}
+    try:
+        check_checkpoint(folder)
+        return {**_tensors(values.with_name("tensors.safetensors")), **read_json(values)}
+    except TuneMV3DError as error:
+        raise CheckpointError(f"{error}; remove {folder} to resume from the checkpoint before it") from None
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -172,10 +183,15 @@ def find_checkpoint(name: str | Path) -> Path:
 def run_checkpoints(run: Path) -> list[Path]:
     """A run's whole checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted(f for f in found if f.suffix != ".part" and (f / "provenance.json").is_file())
+    return sorted(f for f in found if f.name[5:].isdecimal() and (f / "provenance.json").is_file())
 
 
-def _checked_record(folder: Path) -> dict[str, Any]:
+def check_checkpoint(folder: Path) -> dict[str, Any]:
+    """The provenance of a checkpoint that is whole.
+
+    Raises:
+        CheckpointError: incomplete, damaged, or of another format.
+    """
     try:
         record = read_json(folder / "provenance.json")
     except TuneMV3DError as error:
@@ -188,6 +204,13 @@ def _checked_record(folder: Path) -> dict[str, Any]:
         if sha256(folder / name) != digest:
             raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); restore it from a copy")
     return record
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -1,8 +1,11 @@
 """What all commands share: the consoles, and how errors become one message and an exit code."""
 
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -22,14 +25,16 @@ messages = Console(stderr=True)
 def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit with the codes of ``tunemv3d_core.errors``.
 
-    A ``TuneMV3DError`` is one message on standard error and exit code 2, without a traceback; Ctrl-C is 130.
+    A ``TuneMV3DError`` is one message on standard error and exit code 2, without a traceback; Ctrl-C and SIGTERM
+    are one word and 130.
 
     Args:
         app: a typer app, or a function with typer annotations.
         arguments: instead of ``sys.argv[1:]``.
     """
     try:
-        typer.main.get_command(_as_typer(app)).main(arguments)
+        with _interruptible():
+            typer.main.get_command(_as_typer(app)).main(arguments)
     except TuneMV3DError as error:
         show_error(error)
         sys.exit(EXIT_BAD_INPUT)
@@ -54,6 +59,22 @@ def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:
     else:
         parent.command(name)(app)
     return get_group(parent).commands[name]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: what it has half written is taken back."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    messages.print("interrupted", style="yellow")
+    raise KeyboardInterrupt
 
 
 def _as_typer(app: typer.Typer | Callable[..., Any]) -> typer.Typer:

@@ -82,11 +82,16 @@ def read_object(folder: Path) -> PosedImages:
     path = folder / "transforms.json"
     content = read_json(path)
     frames = content.get("frames")
-    if not isinstance(frames, list) or not frames:
-        raise DatasetError(f"{path}: 'frames' must list at least one image")
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise DatasetError(f"{path}: 'frames' must list at least one image, each as an object with its keys")
+    captions = content.get("captions", [])
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise DatasetError(f"{path}: 'captions' must be a list of texts, got {json.dumps(captions)[:60]}")
     known = {"camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy", "id", "captions", "licence", "creator", "source"}
     try:
         w, h = int(content["w"]), int(content["h"])
+        if min(w, h) < 1:
+            raise ValueError(f"'w' and 'h' must be at least 1, got {w} and {h}")
         focal_x = float(content["fl_x"])
         centre = (float(content.get("cx", w / 2)) / w, float(content.get("cy", h / 2)) / h)
         intrinsics = torch.tensor([focal_x / w, float(content.get("fl_y", focal_x)) / h, *centre])
@@ -104,7 +109,7 @@ def read_object(folder: Path) -> PosedImages:
         files=files,
         cameras=cameras,
         size=(h, w),
-        captions=tuple(content.get("captions", ())),
+        captions=tuple(captions),
         licence=str(content.get("licence", "")),
         creator=str(content.get("creator", "")),
         source=str(content.get("source", "")),
@@ -122,7 +127,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
     """Object ids and their splits, in the manifest's order.
 
     Raises:
-        DatasetError: no manifest, another format, or no objects.
+        DatasetError: no manifest, another format, no objects, or one that is twice there or has no id.
     """
     path = folder / "dataset.json"
     if not folder.is_dir():
@@ -133,6 +138,12 @@ def read_manifest(folder: Path) -> dict[str, str]:
     objects = content.get("objects")
     if not isinstance(objects, list) or not objects:
         raise DatasetError(f"{path}: lists no objects")
+    ids = [entry.get("id") if isinstance(entry, dict) else None for entry in objects]
+    for position, id_ in enumerate(ids):
+        if not isinstance(id_, str) or not id_:
+            raise DatasetError(f'{path}: objects[{position}] should be {{"id": folder, "split": name}}')
+        if id_ in ids[:position]:
+            raise DatasetError(f"{path}: object '{id_}' is listed twice; leave one")
     return {str(entry["id"]): str(entry.get("split", "train")) for entry in objects}
 
 
@@ -144,6 +155,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DatasetError(f"{path}: not JSON: {error}") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: a JSON object is expected, not a {type(content).__name__}")
     return content
