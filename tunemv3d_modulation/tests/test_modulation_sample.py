@@ -1,4 +1,5 @@
 import json
+import signal
 
 import pytest
 import torch
@@ -60,6 +61,11 @@ def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(comman
         (["  "], "a prompt is empty"),
         (["a chair", "--steps", 0], "steps must be at least 1, not 0"),
         (["a chair", "--consistency", -0.5], "K must be at least 0, not -0.5"),
+        (["a chair", "--consistency", "inf"], "K must be at least 0, not inf"),
+        (["a chair", "--guidance", "inf"], "guidance must be at least 0, not inf"),
+        (["a chair", "--elevation", "nan"], "an elevation is not a finite number of degrees"),
+        (["a chair", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+        (["a chair", "--device", "gpu"], "device 'gpu' cannot be used here"),
         (["a chair", "--views", 0], "an orbit needs at least one view"),
         (["a chair", "--scheduler", "dmp"], "no scheduler 'dmp'"),
     ],
@@ -75,6 +81,12 @@ def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
     for out in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
         code, _, err = command("a chair", "--out", out)
         assert code == 2 and f"{tmp_path / 'taken'} is a file" in err
+
+
+def test_ctrl_c_while_writing_leaves_nothing_half_written(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunemv3d_core.posed_images.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp_path, monkeypatch):

@@ -125,7 +125,7 @@ class Cameras:
                 as seen from above.
 
         Raises:
-            CameraError: no views, cameras inside the object's sphere, or a wrong number of elevations.
+            CameraError: no views, cameras inside the object's sphere, or a wrong number of elevations or no numbers.
         """
         if views < 1:
             raise CameraError(f"an orbit needs at least one view, not {views}")
@@ -134,6 +134,8 @@ class Cameras:
         elevations = [float(elevation)] * views if isinstance(elevation, (int, float)) else list(elevation)
         if len(elevations) != views:
             raise CameraError(f"{len(elevations)} elevations for {views} views: give one number or one a view")
+        if not all(math.isfinite(e) for e in elevations):
+            raise CameraError(f"an elevation is not a finite number of degrees: {elevation}")
         azimuths = [math.radians(azimuth + 360.0 * i / views) for i in range(views)]
         return Cameras.look_at(sphere_points(azimuths, [math.radians(e) for e in elevations]) * distance, focal)
 

@@ -1,5 +1,6 @@
 """Sampling a tuned model: text in, views and their shape out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,9 +179,9 @@ def check_options(
         raise TuneMV3DError("a prompt is empty: say what object to make, such as 'a red office chair'")
     if steps < 1:
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
-    if not guidance >= 0:
+    if not 0 <= guidance < math.inf:
         raise TuneMV3DError(f"guidance must be at least 0, not {guidance}: 1 is none, 3 to 7 is usual")
-    if not consistency >= 0:
+    if not 0 <= consistency < math.inf:
         raise TuneMV3DError(
             f"consistency K must be at least 0, not {consistency}: 0 is the plain 2D model, 1 the tuned"
         )

@@ -40,16 +40,15 @@ def sample(
     """Sample views of one object for each prompt, with the field's renders, opacity and depth."""
     _check_writable(out)
     # Heavy: torch, diffusers and transformers.
-    import torch
-
     from tunemv3d_core.cameras import Cameras
+    from tunemv3d_core.devices import find_device
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
 
     # Before the model is loaded; None stands for the checkpoint's own, which its spec has checked.
     given = (1 if steps is None else steps, guidance or 0.0, consistency or 0.0)
     check_options(prompts, *given, [seed] * len(prompts))
     cameras = Cameras.orbit(views, elevation=elevation)
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, find_device(device))
     options = {
         "num_inference_steps": pipe.spec.sample.steps if steps is None else steps,
         "guidance_scale": pipe.spec.sample.guidance if guidance is None else guidance,
@@ -103,8 +102,11 @@ def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str
         write_json(beside / "manifest.json", manifest)
         os.replace(beside, folder)
     except OSError as error:
+        raise TuneMV3DError(
+            f"{folder}: the samples could not be written: {error}. Make room there, or choose another folder with --out"
+        ) from error
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise TuneMV3DError(f"{folder}: the samples could not be written: {error}") from error
     return manifest
 
 

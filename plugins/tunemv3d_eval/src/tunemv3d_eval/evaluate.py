@@ -48,11 +48,12 @@ def evaluate(
     _make_free(out)
     # Heavy: torch, and whatever the checkpoint's components need.
     from tunemv3d_core.checkpoint import load_checkpoint
+    from tunemv3d_core.devices import find_device
     from tunemv3d_core.posed_images import write_json
     from tunemv3d_eval.evaluation import Settings, evaluate_prompts, evaluate_real, held_out_views, open_dataset
 
     objects = held_out_views(open_dataset(real), views) if real else []
-    spec, model = load_checkpoint(checkpoint, _device(device))
+    spec, model = load_checkpoint(checkpoint, find_device("" if device == "auto" else device))
     defaults = spec.sample
     settings = Settings(
         consistency=(0.0,) if model.field is None else strengths or tuple(sorted({0.0, 1.0, defaults.consistency})),
@@ -129,16 +130,6 @@ def _make_free(out: Path) -> None:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise TuneMV3DError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
-    return name
 
 
 def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""Where a command computes."""
+
+import torch
+
+from tunemv3d_core.errors import TuneMV3DError
+
+
+def find_device(name: str = "") -> torch.device:
+    """A device by its name in torch, such as "cpu" or "cuda:1"; "" is cuda where there is one, cpu elsewhere.
+
+    Raises:
+        TuneMV3DError: torch does not know it or sees none of it here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TuneMV3DError(f"device '{name}' cannot be used here ({reason}); choose cpu") from None
+    return device
