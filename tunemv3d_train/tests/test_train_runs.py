@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import torch
 import train_stand_ins as tiny
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core import checkpoint
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError
 from tunemv3d_core.spec import RunSpec, load_spec
+from tunemv3d_train.events import EventFile
 from tunemv3d_train.trainer import Trainer, train
 
 
@@ -160,6 +163,80 @@ def test_a_full_disk_keeps_the_older_checkpoint(spec: RunSpec, tmp_path: Path, m
     assert train(spec, tmp_path / "run", resume=True).step == 6
 
 
+def test_a_damaged_checkpoint_is_refused_before_a_folder_is_made(
+    spec: RunSpec, spec_file: Path, tmp_path: Path
+) -> None:
+    weights = train(spec, tmp_path / "run").checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*; remove .*step-000006 to resume"):
+        train(spec, tmp_path / "run", resume=True)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        train(load_spec(spec_file, [f"train.start_from={tmp_path / 'run'}"]), tmp_path / "next")
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_run_resumes_without_what_it_started_from(
+    spec: RunSpec, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(spec, tmp_path / "first")
+    spec = load_spec(spec_file, [f"train.start_from={tmp_path / 'first'}"])
+    with monkeypatch.context() as patched:
+        stop_after(2, patched)
+        train(spec, tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    assert train(spec, tmp_path / "second", resume=True).step == 6
+
+
+def test_a_picture_that_breaks_in_the_middle_costs_no_step(
+    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Trainer._step
+
+    def unreadable(self: Trainer, step: int) -> None:
+        if step == 3:
+            raise DatasetError("005.png: the picture is damaged")
+        whole(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_step", unreadable)
+        with pytest.raises(DatasetError, match=r"005\.png: .* go on after step 3 with --resume"):
+            train(spec, tmp_path / "run")
+    assert checkpoint.run_checkpoints(tmp_path / "run")[-1].name == "step-000003"
+    assert train(spec, tmp_path / "run", resume=True).step == 6
+
+
+@pytest.mark.parametrize(
+    "what", ["tensorboard.summary.writer.record_writer.RecordWriter.write", "PIL.Image.Image.save"]
+)
+def test_no_room_for_the_log_or_the_preview_is_told(
+    what: str, spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(what, full)
+        with pytest.raises(
+            CheckpointError, match=r"(events\.out.*|step-000006\.png): cannot be written.*No space left"
+        ):
+            train(spec, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_scalars_are_read_by_tensorboard_and_a_resumed_run_replaces_what_it_repeats(tmp_path: Path) -> None:
+    first = EventFile(tmp_path, purge_step=1)
+    for step in (1, 2, 3):
+        first.scalars(step, {"loss": step / 10})
+    EventFile(tmp_path, purge_step=3).scalars(3, {"loss": 7.0})
+    read = EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [(e.step, e.value) for e in read.Scalars("loss")] == [
+        (1, pytest.approx(0.1)),
+        (2, pytest.approx(0.2)),
+        (3, 7.0),
+    ]
+
+
 def environment(offered: Path) -> dict[str, str]:
     path = os.pathsep.join([str(offered), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -174,6 +251,23 @@ def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path
     result = command(offered, tmp_path / "nothing.json")
     assert result.returncode == 2 and "nothing.json" in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
+    size: int, offered: Path, spec_file: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for the full disk."""
+    run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run")]
+    limit = f'ulimit -f {size // 1024}; exec "$@"'
+    result = subprocess.run(
+        ["bash", "-c", limit, "bash", *run], capture_output=True, text=True, env=environment(offered)
+    )
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert "written" in result.stderr and "error: " in result.stderr
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in left if path.name.endswith(".part")]
+    assert [path.name for path in left] == [] if size == 0 else load_spec(tmp_path / "run/spec.json")
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:

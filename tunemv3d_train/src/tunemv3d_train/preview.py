@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.sampling import initial_noise, sample
 from tunemv3d_core.spec import SampleSpec
 from tunemv3d_core.types import Text
@@ -88,7 +89,11 @@ class Preview:
 
 
 def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, tuned_label: str) -> None:
-    """One PNG: per prompt a line of text, a row of frozen views, a row of tuned ones (``b n 3 H W`` in [-1, 1])."""
+    """One PNG: per prompt a line of text, a row of frozen views, a row of tuned ones (``b n 3 H W`` in [-1, 1]).
+
+    Raises:
+        CheckpointError: the disk is full or not writable; no half a picture stays.
+    """
     _, n, _, height, width = frozen.shape
     block = 2 * (height + LINE) + LINE
     sheet = Image.new("RGB", (n * width, len(prompts) * block), "white")
@@ -101,10 +106,15 @@ def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, tu
             draw.text((2, y + 2), label, fill="gray")
             for column, view in enumerate(views):
                 sheet.paste(_picture(view), (column * width, y + LINE))
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    sheet.save(beside, format="PNG")
-    beside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(beside, format="PNG")
+        beside.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _picture(view: Tensor) -> Image.Image:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from tunemv3d_core.console import messages
+from tunemv3d_train.events import EventFile
 from tunemv3d_train.runs import RunFolder
 
 _SHOWN = ("loss", "denoise", "neus", "mask", "eikonal")
@@ -27,7 +27,7 @@ class Progressed:
         self._folder, self._start = folder, start
         self._begun = time.perf_counter() - seconds
         self._last = (start, time.perf_counter())
-        self._writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=start + 1)
+        self._events = EventFile(folder.path / "tensorboard", purge_step=start + 1)
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -47,7 +47,6 @@ class Progressed:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        self._writer.close()
 
     @property
     def seconds(self) -> float:
@@ -73,8 +72,7 @@ class Progressed:
         """One line of ``metrics.jsonl`` and TensorBoard's scalars."""
         named: dict[str, Any] = {prefix + name: round(value, 8) for name, value in figures.items()}
         self._folder.log({"step": done, "seconds": round(self.seconds, 3), **named})
-        for name, value in named.items():
-            self._writer.add_scalar(name, value, done)
+        self._events.scalars(done, named)
 
     def restart_clock(self, done: int) -> None:
         """Leave what came since the last step (a preview, a measurement) out of the steps a second."""

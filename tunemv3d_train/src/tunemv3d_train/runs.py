@@ -55,7 +55,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "spec.json").write_text(canonical_json(self.spec) + "\n", encoding="utf-8")
+            _put(self.path / "spec.json", canonical_json(self.spec) + "\n")
             self._forget_after(step_of(resume_from) if resume_from else -1)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
@@ -101,7 +101,17 @@ class RunFolder:
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_in(line) <= step]
-        self.metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        _put(self.metrics, "".join(line + "\n" for line in kept))
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def step_of(folder: Path) -> int:

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import nn
 
 from tunemv3d_core.assemble import assemble, build_component
-from tunemv3d_core.checkpoint import find_checkpoint, load_weights
+from tunemv3d_core.checkpoint import check_checkpoint, find_checkpoint, load_weights
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
@@ -97,8 +97,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     check_counts(dataset, splits["train"], spec.views)
     torch.manual_seed(spec.seed)
     model = assemble(spec.model, device)
-    if spec.train.start_from is not None:
-        load_weights(model, find_checkpoint(spec.train.start_from) / "model.safetensors")
+    if spec.train.start_from is not None and resume_from is None:
+        source = find_checkpoint(spec.train.start_from)
+        check_checkpoint(source)
+        load_weights(model, source / "model.safetensors")
     _check_novel(spec, model)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)

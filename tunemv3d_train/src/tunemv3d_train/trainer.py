@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tunemv3d_core.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_core.console import messages
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
 from tunemv3d_train.captured import CapturedStep
@@ -104,7 +104,7 @@ class Trainer:
         done, interrupted, after = start, False, {}
         with watched() as interruption, _opened(progress):
             for step in range(start, steps):
-                self._step(step)
+                self._step_or_save(step, progress if step > start else None)
                 done = step + 1
                 interrupted = self._stop_wanted(interruption, done)
                 self._report(done, interrupted, progress)
@@ -116,6 +116,16 @@ class Trainer:
         last = run_checkpoints(self.folder.path)[-1]
         measured = self.parts.measurement.sample.told
         return Outcome(done, interrupted, last, self._preview, self._before, after, measured)
+
+    def _step_or_save(self, step: int, progress: Progressed | None) -> None:
+        """A step; where its pictures cannot be read, the steps before it are kept."""
+        try:
+            self._step(step)
+        except DatasetError as error:
+            if progress is None:
+                raise
+            self._save(step, progress)
+            raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
