@@ -1,5 +1,6 @@
 import json
 import shutil
+import socket
 import warnings
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from tiny_pipelines import pipeline
 from torch import nn
 from toy_model import load, toy_inputs
@@ -182,3 +184,39 @@ def test_what_cannot_be_loaded_is_one_message_that_says_where(folders, tmp_path,
     shutil.copy(folders["mini"] / "unet/diffusion_pytorch_model.safetensors", broken / "unet")
     with pytest.raises(ComponentError, match=r"FlowMatchEuler.*no variance-preserving"):
         load(broken)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_missing_are_not_made_up(folders, tmp_path, capfd, part):
+    folder = Path(shutil.copytree(folders["mini"], tmp_path / "half"))
+    (file,) = (folder / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    save_file({k: v for k, v in weights.items() if k != name}, file, {"format": "pt"})
+    with pytest.raises(ComponentError, match=f"cannot read {folder}/{part}: .*1 weights are missing"):
+        load(folder)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_tokenizer_without_words_is_refused(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["mini"], tmp_path / "wordless"))
+    for file in (folder / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(ComponentError, match=f"cannot read {folder}/tokenizer: .*no vocabulary"):
+        load(folder)
+
+
+def test_without_a_network_a_hub_id_fails_at_once(monkeypatch):
+    """The libraries themselves would ask again and again, for minutes."""
+    asked = []
+
+    def unreachable(*_, **__):
+        asked.append(1)
+        if len(asked) > 3:
+            pytest.fail("asked again and again")
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    with pytest.raises(ComponentError, match=r"no model 'nowhere/at-all'.*Offline, give the path"):
+        load("nowhere/at-all")
+    assert asked

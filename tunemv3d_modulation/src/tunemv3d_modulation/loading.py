@@ -1,6 +1,7 @@
 """Reads the parts of a StableDiffusionPipeline: from a packaged asset, a local folder or the Hugging Face hub."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,16 +55,24 @@ def load_parts(pretrained: str, revision: str | None, dtype: torch.dtype) -> Par
     where: dict[str, Any] = {"revision": revision} if revision else {}
     part = "scheduler"
     try:
-        scheduler = DDPMScheduler.load_config(source, subfolder=part, **where)
-        part = "tokenizer"
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder=part, **where)
-        part = "text_encoder"
-        with _without_progress_bar():
-            text_encoder = CLIPTextModel.from_pretrained(source, subfolder=part, dtype=dtype, **where)
-        part = "vae"
-        vae = AutoencoderKL.from_pretrained(source, subfolder=part, torch_dtype=dtype, **where)
-        part = "unet"
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder=part, torch_dtype=dtype, **where)
+        if not Path(source).is_dir():
+            # Asks the hub once; without a network the libraries below would try every file again and again.
+            snapshot_download(source, allow_patterns=[f"{part}/*"], **where)
+        with _quiet():
+            scheduler = DDPMScheduler.load_config(source, subfolder=part, **where)
+            part = "tokenizer"
+            tokenizer = CLIPTokenizer.from_pretrained(source, subfolder=part, **where)
+            _check_words(tokenizer)
+            where["output_loading_info"] = True
+            part = "text_encoder"
+            text_encoder, told = CLIPTextModel.from_pretrained(source, subfolder=part, dtype=dtype, **where)
+            _check_whole(told)
+            part = "vae"
+            vae, told = AutoencoderKL.from_pretrained(source, subfolder=part, torch_dtype=dtype, **where)
+            _check_whole(told)
+            part = "unet"
+            unet, told = UNet2DConditionModel.from_pretrained(source, subfolder=part, torch_dtype=dtype, **where)
+            _check_whole(told)
     except Exception as error:  # the two libraries raise a dozen kinds for a missing or a broken file
         raise ComponentError(_explain(pretrained, source, part, error)) from error
     return Parts(source, revision, tokenizer, text_encoder.eval(), vae.eval(), unet.eval(), dict(scheduler))
@@ -102,14 +111,29 @@ def fingerprint(source: str, revision: str | None) -> dict[str, str]:
     return digests
 
 
+def _check_words(tokenizer: CLIPTokenizer) -> None:
+    """Without its files a tokenizer loads all the same, and knows no word."""
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError("no vocabulary; restore tokenizer.json, or vocab.json and merges.txt")
+
+
+def _check_whole(told: dict[str, Any]) -> None:
+    """Weights that the files lack are drawn at random by both libraries, with a warning at most."""
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}; restore or save the model again")
+
+
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Keep transformers' bar over already local weights out of the command's output."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' log and transformers' bar out of the command's output: a fault is told in one message."""
+    shown, level = transformers_logging.is_progress_bar_enabled(), logging.root.manager.disable
     transformers_logging.disable_progress_bar()
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
+        logging.disable(level)
         if shown:
             transformers_logging.enable_progress_bar()
 
