@@ -108,6 +108,13 @@ def test_a_manifest_with_a_faulty_entry_is_refused(tmp_path: Path, objects: list
         read_manifest(tmp_path)
 
 
+def test_half_a_dataset_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"dataset\.json: no such file.*tunemv3d data render"):
+        read_manifest(tmp_path)
+    with pytest.raises(DatasetError, match=r"transforms\.json: no such file.*out of dataset\.json"):
+        read_object(tmp_path)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").mkdir()
     with pytest.raises(DatasetError, match=r"dataset\.json: cannot be read: Is a directory"):

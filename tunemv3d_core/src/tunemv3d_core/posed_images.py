@@ -80,6 +80,8 @@ def read_object(folder: Path) -> PosedImages:
         CameraError: a camera is not rigid or not finite; names the file and the camera.
     """
     path = folder / "transforms.json"
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; restore the object's folder or take it out of dataset.json")
     content = read_json(path)
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -132,6 +134,8 @@ def read_manifest(folder: Path) -> dict[str, str]:
     path = folder / "dataset.json"
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such dataset folder")
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; give a dataset's folder, as tunemv3d data render makes it")
     content = read_json(path)
     if content.get("format") != DATASET_FORMAT:
         raise DatasetError(f"{path}: format is {content.get('format')!r}; this version reads {DATASET_FORMAT!r}")
