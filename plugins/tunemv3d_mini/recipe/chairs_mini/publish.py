@@ -40,9 +40,11 @@ def main() -> None:
 
 
 def published(spec: RunSpec, consistency: float) -> RunSpec:
-    """The run's spec with the packaged data set's name and the chosen K."""
+    """The run's spec with the packaged dataset's name, the chosen K, and no earlier run to start from."""
     data = spec.data.model_copy(update={"path": "chairs"})
-    return spec.model_copy(update={"data": data, "sample": spec.sample.model_copy(update={"consistency": consistency})})
+    train = spec.train.model_copy(update={"start_from": None})
+    sample = spec.sample.model_copy(update={"consistency": consistency})
+    return spec.model_copy(update={"data": data, "train": train, "sample": sample})
 
 
 def card(spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float) -> str:
@@ -100,7 +102,7 @@ CC-BY 4.0 with the creators named here.
 
 20 prompts that are no captions of the training data, eight views, one seed each, the same noise at every K; {sampling};
 measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
-`evaluate.json`; `pictures.png` shows every prompt, nothing left out.
+`evaluate.json`; `pictures.webp` shows every prompt at K = 0 and at the default, nothing left out.
 
 {table}
 
