@@ -54,12 +54,15 @@ def test_the_example_spec_says_only_its_difference(tmp_path: Path) -> None:
     assert mine == packaged
 
 
-def test_the_python_example_names_things_that_exist() -> None:
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    """As written, but for a single denoising step."""
     example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL).group(1)
-    imports = "\n".join(line for line in example.splitlines() if line.startswith("from "))
-    result = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, timeout=120)
+    quick = example.replace("elevation=20))", "elevation=20), num_inference_steps=1)")
+    assert quick != example
+    result = subprocess.run([sys.executable, "-c", quick], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
-    compile(example, "README.md", "exec")
+    assert (tmp_path / "view.png").stat().st_size > 1000
 
 
 def test_make_knows_the_two_commands() -> None:
