@@ -40,6 +40,7 @@ def write_pipeline(folder: Path, tokenizer: CLIPTokenizer, vae: AutoencoderKL, m
     )
     pipeline.save_pretrained(beside, safe_serialization=True)
     _ask_for_float32(beside / "text_encoder" / "config.json")
+    _forget_place(beside / "vae" / "config.json")
     _write_clip_files(beside / "tokenizer", tokenizer)
     if folder.exists():
         folder.rename(old)
@@ -57,6 +58,13 @@ def _ask_for_float32(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _forget_place(path: Path) -> None:
+    """diffusers notes the folder that a model was loaded from, which means nothing elsewhere."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_clip_files(folder: Path, tokenizer: CLIPTokenizer) -> None:
