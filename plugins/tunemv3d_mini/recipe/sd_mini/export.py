@@ -61,7 +61,7 @@ def _ask_for_float32(path: Path) -> None:
 
 
 def _forget_place(path: Path) -> None:
-    """diffusers notes the folder that a model was loaded from, which means nothing elsewhere."""
+    """Diffusers notes the folder that a model was loaded from, which means nothing elsewhere."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
