@@ -50,7 +50,7 @@ def evaluate(
     from tunemv3d_core.checkpoint import load_checkpoint
     from tunemv3d_core.devices import find_device
     from tunemv3d_core.posed_images import write_json
-    from tunemv3d_eval.evaluation import Settings, evaluate_prompts, evaluate_real, held_out_views, open_dataset
+    from tunemv3d_eval.evaluation import Settings, held_out_views, open_dataset
 
     objects = held_out_views(open_dataset(real), views) if real else []
     spec, model = load_checkpoint(checkpoint, find_device("" if device == "auto" else device))
@@ -65,18 +65,11 @@ def evaluate(
         elevation=elevation,
     )
     began, pictures = time.perf_counter(), out / "pictures"
-    with _progress() as bar:
-        measured_real = None
-        if real:
-            task = bar.add_task("real views", total=len(objects))
-            measured_real = evaluate_real(model, objects, pictures, lambda n: bar.update(task, completed=n))
-        task_sampled = bar.add_task("samples", total=len(texts) * seeds * len(settings.consistency))
-        sampled = evaluate_prompts(model, texts, settings, pictures, lambda n: bar.update(task_sampled, completed=n))
+    measured = _measure(model, texts, objects, settings, pictures)
     report = {
         **_header(checkpoint, spec, settings, str(next(model.parameters()).device)),
         "seconds": round(time.perf_counter() - began, 1),
-        "sampled": sampled,
-        "real": measured_real,
+        **measured,
     }
     write_json(out / "evaluate.json", report)
     if as_json:
@@ -84,6 +77,20 @@ def evaluate(
     else:
         console.print(_table(report))
         console.print(f"{out / 'evaluate.json'}\n{pictures}/", soft_wrap=True, highlight=False)
+
+
+def _measure(model: Any, texts: list[str], objects: list[Any], settings: "Settings", pictures: Path) -> dict[str, Any]:
+    """Measure real views, where there are any, and samples, with a bar for each."""
+    from tunemv3d_eval.evaluation import evaluate_prompts, evaluate_real
+
+    with _progress() as bar:
+        real = None
+        if objects:
+            task = bar.add_task("real views", total=len(objects))
+            real = evaluate_real(model, objects, pictures, lambda n: bar.update(task, completed=n))
+        samples = bar.add_task("samples", total=len(texts) * settings.samples * len(settings.consistency))
+        sampled = evaluate_prompts(model, texts, settings, pictures, lambda n: bar.update(samples, completed=n))
+    return {"sampled": sampled, "real": real}
 
 
 def read_prompts(path: Path) -> list[str]:
