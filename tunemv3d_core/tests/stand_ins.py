@@ -40,6 +40,9 @@ class TinyBackbone(nn.Module):
         up = nn.functional.interpolate(self.up(down), scale_factor=2.0)
         return self.last(first + up).unflatten(0, skips.state)
 
+    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        return x_t - prediction
+
     def fingerprint(self) -> dict[str, str]:
         return {"tiny.safetensors": "0" * 64}
 

@@ -45,6 +45,34 @@ def test_consistency_extrapolates_linearly_and_encodes_once() -> None:
         model.predict(**inputs, consistency=-1.0)
 
 
+class GuessReader(TinyEncoder):
+    """A view encoder that asks for the frozen model's guess and keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports = ViewEncoderPorts(3, guess=True)
+
+    def forward(self, x_t, t, text, cameras, guess=None):
+        self.given = guess
+        return super().forward(guess, t, text, cameras)
+
+
+@pytest.mark.parametrize("consistency", [1.0, 1.5])
+def test_a_view_encoder_that_asks_gets_the_frozen_models_guess(consistency: float) -> None:
+    reader = GuessReader()
+    model, inputs = disturb(tiny_model(view_encoder=reader)), tiny_inputs()
+    # The stand-in's "clean" is the prediction moved by x_t, so the guess shows where it came from.
+    expected = inputs["x_t"] - model.frozen(inputs["x_t"], inputs["t"], inputs["text"])
+    model(**inputs).modulated.sum().backward()
+    assert torch.equal(reader.given, expected) and not reader.given.requires_grad
+    model.fuse(**inputs)
+    assert torch.equal(reader.given, expected)
+    model.backbone.encoded = model.backbone.decoded = 0
+    model.predict(**inputs, consistency=consistency)
+    assert torch.equal(reader.given, expected)
+    assert (model.backbone.encoded, model.backbone.decoded) == (1, 2), "the frozen model runs once, guess or blend"
+
+
 def test_background_is_the_latent_of_white_behind_what_is_not_opaque() -> None:
     model, inputs = tiny_model(), tiny_inputs()
     prediction = model(**inputs)

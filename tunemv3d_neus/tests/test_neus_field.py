@@ -82,8 +82,9 @@ def test_only_values_know_the_view_direction() -> None:
     network = small_field().network
     wake(network)
     hidden = torch.randn(1, 3, 2, 16)
+    seen = torch.randn(1, 3, 2, network.value_seen.in_features)
     one, other = (torch.nn.functional.normalize(torch.randn(1, 3, 3), dim=-1) for _ in range(2))
-    assert (network.values(hidden, one) - network.values(hidden, other)).abs().max() > 1e-4
+    assert (network.values(hidden, seen, one) - network.values(hidden, seen, other)).abs().max() > 1e-4
     # The surface is the same from everywhere, although its colours are not: distances take no direction at all.
     field = small_field()
     wake(field)

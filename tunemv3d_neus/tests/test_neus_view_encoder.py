@@ -1,14 +1,17 @@
+import pytest
 import torch
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import PortsError
+from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
 from tunemv3d_core.types import Text
 from tunemv3d_neus.spec import ResAttnSpec
-from tunemv3d_neus.view_encoder import ResAttnEncoder
+from tunemv3d_neus.view_encoder import ResAttnEncoder, build
 
 
-def small() -> tuple[ResAttnEncoder, torch.Tensor, torch.Tensor, Text, Cameras]:
+def small(guess: bool = False) -> tuple[ResAttnEncoder, torch.Tensor, torch.Tensor, Text, Cameras]:
     torch.manual_seed(0)
-    spec = ResAttnSpec(type="resattn", features=5, channels=(8, 16), head_channels=8, groups=4)
+    spec = ResAttnSpec(type="resattn", features=5, channels=(8, 16), head_channels=8, groups=4, guess=guess)
     encoder = ResAttnEncoder(spec, latent_channels=4, text_channels=12).eval()
     text = Text(torch.randn(2, 7, 12), mask=torch.tensor([[1] * 7, [1] * 3 + [0] * 4]))
     return encoder, torch.randn(2, 3, 4, 9, 6), torch.full((2, 3), 500.0), text, Cameras.orbit(3)[None].expand(2, 3)
@@ -31,6 +34,22 @@ def test_knows_t_of_each_view_and_the_text() -> None:
     assert changed[0, 2] > 1e-3 and changed[0, :2].max() < 1e-5 and changed[1].max() < 1e-5
     other = Text(text.tokens.flip(0), mask=text.mask)
     assert (encoder(x, t, other, cameras) - features).abs().max() > 1e-4
+
+
+def test_the_guess_is_seen_and_handed_on() -> None:
+    encoder, x, t, text, cameras = small(guess=True)
+    guess = torch.randn_like(x)
+    features = encoder(x, t, text, cameras, guess)
+    assert encoder.ports.guess and features.shape == (2, 3, 5, 9, 6)
+    assert torch.equal(features[:, :, 1:], guess)
+    assert (encoder(x, t, text, cameras, guess + 1)[:, :, 0] - features[:, :, 0]).abs().max() > 1e-4
+
+
+def test_a_guess_needs_room_beside_itself() -> None:
+    ports = BackbonePorts(4, 8, 4, 12, (), "epsilon", 1000)
+    spec = ResAttnSpec(type="resattn", features=4, guess=True)
+    with pytest.raises(PortsError, match="features = 4 leaves no room"):
+        build(spec, Neighbours(ports), BuildContext(torch.device("cpu")))
 
 
 def test_masked_tokens_do_not_count() -> None:

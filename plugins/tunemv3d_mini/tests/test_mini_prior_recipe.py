@@ -124,6 +124,37 @@ def test_centre_makes_white_zero_and_keeps_reconstructions(folders: list[Path]) 
     torch.testing.assert_close(middle.mean((1, 2)), torch.zeros(4), atol=1e-4, rtol=0)
 
 
+def test_ground_keeps_a_cells_distance_from_the_object() -> None:
+    alpha = torch.zeros(1, 1, SIDE, SIDE)
+    alpha[..., 13, 18] = 0.5  # in cell (3, 4)
+    expected = torch.ones(SIDE // 4, SIDE // 4, dtype=torch.bool)
+    expected[2:5, 3:6] = False
+    assert torch.equal(vae.ground_cells(alpha)[0, 0], expected)
+
+
+def test_ground_loss_compares_ground_with_the_rest_and_moves_only_the_ground() -> None:
+    alpha = torch.zeros(1, 1, SIDE, SIDE)
+    alpha[..., :8, :8] = 1
+    latents = torch.full((1, 4, SIDE // 4, SIDE // 4), 0.5)
+    latents[..., :3, :3] = 2.0  # the object and the cells next to it
+    latents.requires_grad_()
+    loss = vae.ground_loss(latents, alpha)
+    assert loss.item() == pytest.approx(0.5**2 / 2.0**2)
+    loss.backward()
+    assert latents.grad is not None
+    assert (latents.grad[..., :3, :3] == 0).all() and (latents.grad[..., 3:, :] > 0).all()
+    assert vae.ground_loss(torch.randn(2, 4, 8, 8), torch.ones(2, 1, SIDE, SIDE)).item() == 0
+
+
+def test_mirroring_keeps_picture_and_alpha_together() -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(40, 4, SIDE, SIDE, dtype=torch.uint8)
+    image[:, 3, :, : SIDE // 4] = 255  # a black bar at the left
+    pictures, alpha = vae.augmented(image)
+    assert {int(a[0, 0].argmax()) for a in alpha} == {0, SIDE - SIDE // 4}
+    torch.testing.assert_close(pictures, (1 - 2 * alpha).expand_as(pictures))
+
+
 def small_training(steps: int) -> tuple[nn.Module, trainer.Trainer]:
     torch.manual_seed(0)
     module = nn.Linear(4, 4)

@@ -86,7 +86,9 @@ class MultiviewDiffusion(nn.Module):
         skips = self.backbone.encode(x_t, t, text)
         if self.field is None:
             return Prediction(self.backbone.decode(skips, None, t, text))
-        return self._modulate(skips, x_t, t, text, cameras, novel_cameras, novel_pixels)
+        with torch.no_grad():
+            frozen = self.backbone.decode(skips, None, t, text) if self._guesses() else None
+        return self._modulate(skips, frozen, x_t, t, text, cameras, novel_cameras, novel_pixels)
 
     def frozen(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
         """The plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
@@ -96,7 +98,7 @@ class MultiviewDiffusion(nn.Module):
         """The prediction at consistency strength K: ``frozen + K (modulated - frozen)``.
 
         K = 1 gives the modulated prediction itself; K = 0 the frozen one, bit for bit, without running the field;
-        K > 1 extrapolates. The frozen encoder runs once.
+        K > 1 extrapolates. The frozen model runs once at most.
 
         Raises:
             ValueError: K is negative.
@@ -107,18 +109,28 @@ class MultiviewDiffusion(nn.Module):
             return Prediction(self.frozen(x_t, t, text))
         self._check_inputs(x_t, t, cameras)
         skips = self.backbone.encode(x_t, t, text)
-        prediction = self._modulate(skips, x_t, t, text, cameras)
-        if consistency == 1:
+        frozen = self.backbone.decode(skips, None, t, text) if consistency != 1 or self._guesses() else None
+        prediction = self._modulate(skips, frozen, x_t, t, text, cameras)
+        if frozen is None or consistency == 1:
             return prediction
-        frozen = self.backbone.decode(skips, None, t, text)
         blended = frozen + consistency * (prediction.modulated - frozen)
         return Prediction(blended, prediction.x0, prediction.rendering, prediction.scene)
 
     def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         """The field's scene of noisy views alone: what its renders and its surface come from."""
+        return self._fuse(self.frozen(x_t, t, text) if self._guesses() else None, x_t, t, text, cameras)
+
+    def _guesses(self) -> bool:
+        """Whether the view encoder is given the frozen model's guess of each clean view."""
+        return self.view_encoder is not None and self.view_encoder.ports.guess
+
+    def _fuse(self, frozen: Tensor | None, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         if self.view_encoder is None or self.field is None:
             raise ValueError("this model has no field")
-        features = self.view_encoder(x_t, t, text, cameras)
+        if frozen is not None and self._guesses():
+            features = self.view_encoder(x_t, t, text, cameras, self.backbone.clean(frozen, x_t, t))
+        else:
+            features = self.view_encoder(x_t, t, text, cameras)
         offered = self.view_encoder.ports.features
         check_shape(self._who("view_encoder", "features"), features, "b n f h w", **_sizes(x_t), f=offered)
         return self.field.fuse(features, cameras, t.amax(dim=1))
@@ -148,6 +160,7 @@ class MultiviewDiffusion(nn.Module):
     def _modulate(
         self,
         skips: Skips,
+        frozen: Tensor | None,
         x_t: Tensor,
         t: Tensor,
         text: Text,
@@ -157,7 +170,7 @@ class MultiviewDiffusion(nn.Module):
     ) -> Prediction:
         assert self.field is not None and self.lifter is not None and self.injector is not None
         h, w = x_t.shape[-2:]
-        scene = self.fuse(x_t, t, text, cameras)
+        scene = self._fuse(frozen, x_t, t, text, cameras)
         rendering = scene.render(cameras, (h, w))
         values = self.field.ports.values
         check_shape(self._who("field", "values"), rendering.values, "b n v h w", **_sizes(x_t), v=values, h=h, w=w)

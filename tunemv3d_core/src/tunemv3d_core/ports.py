@@ -43,10 +43,14 @@ class BackbonePorts:
 
 @dataclass(frozen=True)
 class ViewEncoderPorts:
-    """A view encoder gives ``features`` channels, one cell per ``stride`` latent cells."""
+    """A view encoder gives ``features`` channels, one cell per ``stride`` latent cells.
+
+    ``guess`` says whether it is also given the frozen model's own guess of each clean view.
+    """
 
     features: int
     stride: int = 1
+    guess: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class Backbone(Protocol):
         """What the model is trained to predict (epsilon, v, sample or flow), ``b n c h w``."""
         ...
 
+    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The clean latents that a prediction at x_t stands for, all ``b n c h w``, t ``b n``."""
+        ...
+
     def alphas_cumprod(self, t: Tensor) -> Tensor:
         """The schedule's cumulative product of alphas at t, of t's shape."""
         ...
@@ -80,8 +84,11 @@ class ViewEncoder(Protocol):
 
     ports: ViewEncoderPorts
 
-    def __call__(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
-        """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``."""
+    def __call__(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
+        """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``.
+
+        ``guess`` (``b n c h w``), the frozen model's guess of the clean views, is passed where the ports ask for it.
+        """
         ...
 
 

@@ -104,3 +104,13 @@ class Schedule(nn.Module):
             return latents
         signal, sigma = self.scales(t, latents)
         return signal * noise - sigma * latents
+
+    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The clean latents that a prediction at x_t stands for, ``b n c h w``: x_t without the predicted noise."""
+        if self.prediction == "sample":
+            return prediction
+        signal, sigma = self.scales(t, x_t)
+        if self.prediction == "epsilon":
+            # With a zero terminal SNR nothing of the latents is left at the last timestep.
+            return (x_t - sigma * prediction) / signal.clamp(min=1e-3)
+        return signal * x_t - sigma * prediction

@@ -150,21 +150,20 @@ class NeuSScene:
         network, samples = self._field.network, self._spec.samples
         depths = section_ends(near, far, samples, jitter=self._field.training)
         points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).flatten(1, 2)
-        hidden = self._hidden(points)
+        aggregated = self._field.aggregator(self._features, self._cameras, points)
+        hidden = network.trunk(points, aggregated, self._time)
         distances = torch.unflatten(network.signed_distance(points, hidden), 1, (-1, samples))
         unit = directions / directions.norm(dim=-1, keepdim=True)
-        values = network.values(torch.unflatten(hidden, 1, (-1, samples)), unit)
+        values = network.values(*(torch.unflatten(z, 1, (-1, samples)) for z in (hidden, aggregated)), unit)
         with full_precision(points):
             sharpness = (10 * self._field.sharpness).exp().clamp(1e-6, 1e6)
             # Constant along rays that miss, so that they stay empty.
             return composite(torch.where(hit[..., None], distances, 1.0), values.float(), depths, sharpness)
 
-    def _hidden(self, points: Tensor) -> Tensor:
-        aggregated = self._field.aggregator(self._features, self._cameras, points)
-        return self._field.network.trunk(points, aggregated, self._time)
-
     def _distance(self, points: Tensor) -> Tensor:
-        return self._field.network.signed_distance(points, self._hidden(points))
+        network = self._field.network
+        aggregated = self._field.aggregator(self._features, self._cameras, points)
+        return network.signed_distance(points, network.trunk(points, aggregated, self._time))
 
     def _gradient(self, points: Tensor) -> Tensor:
         """Central differences of the signed distance at ``b p 3``."""

@@ -37,6 +37,7 @@ class NeuSNetwork(nn.Module):
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
         self.value_out = _zeroed(nn.Linear(hidden // 2, values))
+        self.value_seen = _zeroed(nn.Linear(aggregated, values))
 
     def embed(self, t: Tensor) -> Tensor:
         """What the noise level ``b`` adds in each block: ``b k hidden``."""
@@ -62,10 +63,14 @@ class NeuSNetwork(nn.Module):
             sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - SPHERE
             return sphere + torch.squeeze(self.distance(hidden.float()), -1)
 
-    def values(self, hidden: Tensor, directions: Tensor) -> Tensor:
-        """The trunk's ``b r s hidden`` seen along unit directions ``b r 3``: ``b r s v``."""
+    def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
+        """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``.
+
+        What the views say of a point reaches its value by a straight road too, as SparseNeuS and IBRNet blend pixels:
+        the network need not learn to copy it.
+        """
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
-        values: Tensor = self.value_out(softplus(inner))
+        values: Tensor = self.value_out(softplus(inner)) + self.value_seen(aggregated)
         return values
 
 

@@ -31,6 +31,10 @@ class ResAttnSpec(ComponentSpec):
     groups: PositiveInt = 8
     """Groups of each GroupNorm; must divide the channels of every level."""
 
+    guess: bool = False
+    """Also see the frozen model's guess of each clean view, and hand it on as the last feature channels. Not in the
+    paper; costs one pass of the frozen decoder in training and at K = 1."""
+
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         for level, channels in enumerate(self.channels):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, Neighbours, ViewEncoderPorts
 from tunemv3d_core.types import Text
 from tunemv3d_neus.encoding import embed_noise_level
@@ -15,8 +16,17 @@ from tunemv3d_neus.spec import ResAttnSpec
 
 
 def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "ResAttnEncoder":
-    """Build the encoder for the backbone's latents and text."""
+    """Build the encoder for the backbone's latents and text.
+
+    Raises:
+        PortsError: with ``guess``, no feature channels beside the guess.
+    """
     backbone = neighbours.backbone
+    if spec.guess and spec.features <= backbone.latent_channels:
+        raise PortsError(
+            f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {backbone.latent_channels} "
+            "channels of the guess; raise features or switch guess off"
+        )
     return ResAttnEncoder(spec, backbone.latent_channels, backbone.text_channels).to(context.device, context.dtype)
 
 
@@ -25,12 +35,14 @@ class ResAttnEncoder(nn.Module):
 
     def __init__(self, spec: ResAttnSpec, latent_channels: int, text_channels: int) -> None:
         super().__init__()
-        self.ports = ViewEncoderPorts(features=spec.features)
+        self.ports = ViewEncoderPorts(features=spec.features, guess=spec.guess)
         widths, lowest = spec.channels, len(spec.channels) - 1
         time = 4 * widths[0]
         self.time_channels = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
-        self.enter = nn.Conv2d(latent_channels, widths[0], 3, padding=1)
+        seen = 2 * latent_channels if spec.guess else latent_channels
+        own = spec.features - latent_channels if spec.guess else spec.features
+        self.enter = nn.Conv2d(seen, widths[0], 3, padding=1)
 
         def level(inputs: int, at: int) -> Level:
             attends = at >= spec.attention_from or at == lowest
@@ -40,10 +52,10 @@ class ResAttnEncoder(nn.Module):
         self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in widths[:-1])
         self.up = nn.ModuleList(level(widths[at + 1] + widths[at], at) for at in reversed(range(lowest)))
         self.leave = nn.Sequential(
-            nn.GroupNorm(spec.groups, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], spec.features, 3, padding=1)
+            nn.GroupNorm(spec.groups, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], own, 3, padding=1)
         )
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
         """Encode the views.
 
         Args:
@@ -51,15 +63,17 @@ class ResAttnEncoder(nn.Module):
             t: ``b n``, float.
             text: b prompts.
             cameras: ``b n``; not used, the field knows where the views stand.
+            guess: ``b n c h w``, the frozen model's guess of the clean views, where the spec asks for it.
 
         Returns:
-            ``b n f h w``.
+            ``b n f h w``; with a guess, its channels are the last.
         """
         b, n = t.shape
         weight = self.enter.weight
         time = self.time(embed_noise_level(t.flatten(), self.time_channels).to(weight.dtype))
         text = text.per_view(n)
-        x = self.enter(x_t.flatten(0, 1).to(weight.dtype))
+        seen = x_t if guess is None else torch.cat([x_t, guess], dim=2)
+        x = self.enter(seen.flatten(0, 1).to(weight.dtype))
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             x = down(x, time, text)
@@ -69,7 +83,8 @@ class ResAttnEncoder(nn.Module):
         for up in self.up:
             skip = skips.pop()
             x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], dim=1), time, text)
-        return torch.unflatten(self.leave(x), 0, (b, n))
+        features = torch.unflatten(self.leave(x), 0, (b, n))
+        return features if guess is None else torch.cat([features, guess.to(features.dtype)], dim=2)
 
 
 class Level(nn.Module):

@@ -24,6 +24,8 @@ LIGHTS = (((-0.45, -0.65, 0.60), 0.24), ((0.80, -0.10, 0.35), 0.12), ((0.20, 0.8
 SKY = 0.10
 DARKEST = 24.0
 """What a texture's 0 is raised to, of 255: on a true black no light would show the form."""
+BRIGHTEST = 235.0
+"""What lit surfaces are cut at, of 255: as white as the ground, a white chair would have no outline."""
 
 _LAYERS = 8
 """How many see-through texels (leaves, lattices) a ray may pass before it counts as a miss."""
@@ -146,7 +148,7 @@ class _Tracer:
 
 
 def shade(normals: Floats) -> Floats:
-    """Brightness of surfaces that face ``normals`` (``r 3``), about 0.6 to 1.1 (brighter colours are cut at white)."""
+    """Brightness of surfaces that face ``normals`` (``r 3``), about 0.6 to 1.1; colours are cut at ``BRIGHTEST``."""
     light = AMBIENT + SKY * normals[:, 2]
     for direction, strength in LIGHTS:
         towards = np.asarray(direction, dtype=np.float32) / np.linalg.norm(direction).astype(np.float32)
@@ -199,7 +201,7 @@ def _resolve(hits: _Hits, pixel: NDArray[np.int64], resolution: int, per_pixel: 
     coverage = np.bincount(pixel, minlength=count)
     some = np.maximum(coverage, 1)[:, None]
     rgba = np.zeros((count, 4), dtype=np.uint8)
-    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * shade(hits.normal)[:, None], pixel) / some, 255))
+    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * shade(hits.normal)[:, None], pixel) / some, BRIGHTEST))
     rgba[:, 3] = np.rint(coverage * (255 / per_pixel))
     nearest = np.full(count, np.inf, dtype=np.float32)
     np.minimum.at(nearest, pixel, hits.depth)

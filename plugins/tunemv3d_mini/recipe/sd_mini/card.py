@@ -88,6 +88,10 @@ def _figures(figures: dict[str, Any]) -> str:
             f"- reconstruction of {vae['pictures']} held-out pictures: {vae['psnr']:.1f} dB, foreground "
             f"{vae['psnr_foreground']:.1f} dB (means over pictures)"
         )
+        lines.append(
+            f"- root mean square of the latents of the white ground around held-out objects: {vae['ground']:.3f} "
+            "(of all latents: 1), so that a 3D field can leave it empty"
+        )
         drift = ", ".join(f"{name} {value:.3f}" for name, value in vae["colours"].items())
         lines.append(f"- OKLab distance of the mean foreground colour before and after, held-out objects: {drift}")
     lines += [

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sd_mini.data import Views, composite
-from sd_mini.vae import decode, moments, white_latent
+from sd_mini.vae import decode, encode_all, ground_cells, moments, white_latent
 from tunemv3d_data.colours import COLOURS, colour_name, oklab
 
 WANTED = (
@@ -33,7 +33,8 @@ def evaluate_vae(pipeline: StableDiffusionPipeline, held: Views, folder: Path, m
     Returns:
         ``psnr`` (of whole pictures) and ``psnr_foreground`` (where alpha is over a half), both means over pictures in
         dB; ``colours``: for every colour the OKLab distance of the mean foreground colour before and after;
-        ``white_latent``: the largest value inside and in all.
+        ``white_latent``: the largest value inside and in all; ``ground``: the root mean square of the latents of white
+        ground around the objects.
     """
     vae = pipeline.vae
     white = white_latent(vae, held.images.shape[-1]).abs()
@@ -46,7 +47,10 @@ def evaluate_vae(pipeline: StableDiffusionPipeline, held: Views, folder: Path, m
     step = max(1, len(held.images) // most)
     images = held.images[::step][:most]
     real = composite(images)
-    made = torch.cat([decode(vae, moments(vae, part * 2 - 1)[0]) for part in real.split(64)]).clamp(-1, 1) / 2 + 0.5
+    latents = encode_all(vae, images)
+    made = torch.cat([decode(vae, part) for part in latents.split(64)]).clamp(-1, 1) / 2 + 0.5
+    ground = ground_cells(images[:, 3:].float() / 255)[:, 0]
+    figures["ground"] = latents.square().mean(1)[ground].mean().sqrt().item()
     solid = images[:, 3:] > 127
     error = (made - real).square()
     whole = -10 * error.mean((1, 2, 3)).log10()

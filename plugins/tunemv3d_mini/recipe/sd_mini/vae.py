@@ -11,6 +11,11 @@ from torch import Tensor, nn
 
 from sd_mini.data import Views, composite
 
+STRIDE = 4
+"""Pixels of a latent cell, per axis."""
+GROUND_WEIGHT = 0.5
+"""Of ``ground_loss``."""
+
 
 def reconstruction_loss(vae: AutoencoderKL, views: Views, batch: int) -> Callable[[], Tensor]:
     """The loss of a random batch of views, half of them in other colours.
@@ -19,27 +24,54 @@ def reconstruction_loss(vae: AutoencoderKL, views: Views, batch: int) -> Callabl
     """
 
     def loss() -> Tensor:
-        clean = augmented(views.images[views.draw(batch)])
+        clean, alpha = augmented(views.images[views.draw(batch)])
         mean, log_variance = moments(vae, clean)
         latents = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         made = decode(vae, latents)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         coarse = F.l1_loss(F.avg_pool2d(made, 8), F.avg_pool2d(clean, 8))
         edges = sum(F.l1_loss(made.diff(dim=axis), clean.diff(dim=axis)) for axis in (-1, -2))
-        return F.l1_loss(made, clean) + 4 * coarse + 2 * F.mse_loss(made, clean) + 0.1 * edges + 1e-4 * divergence
+        pictures = F.l1_loss(made, clean) + 4 * coarse + 2 * F.mse_loss(made, clean) + 0.1 * edges
+        return pictures + 1e-4 * divergence + GROUND_WEIGHT * ground_loss(mean, alpha)
 
     return loss
 
 
-def augmented(images: Tensor) -> Tensor:
-    """RGBA uint8 ``n 4 H W`` to ``n 3 H W`` in [-1, 1] over white: mirrored and recoloured, each half of the time."""
+def ground_loss(latents: Tensor, alpha: Tensor) -> Tensor:
+    """How far the white ground's latents depend on the object: their mean square over that of all other latents.
+
+    Group norms look at the whole picture, so that without this term the ground's latents shift with the object's size
+    and colour. No 3D field could then render them.
+
+    Args:
+        latents: ``n c h w``.
+        alpha: ``n 1 H W`` in [0, 1].
+    """
+    ground = ground_cells(alpha).float()
+    energy = latents.square().mean(1, keepdim=True)
+    rest = (energy * (1 - ground)).sum() / (1 - ground).sum().clamp(min=1)
+    return (energy * ground).sum() / ground.sum().clamp(min=1) / rest.detach().clamp(min=1e-6)
+
+
+def ground_cells(alpha: Tensor) -> Tensor:
+    """Cells that the object keeps at least one cell's distance from: ``n 1 H W`` to ``n 1 h w``, boolean."""
+    return F.max_pool2d(alpha, 3 * STRIDE, stride=STRIDE, padding=STRIDE) == 0
+
+
+def augmented(images: Tensor) -> tuple[Tensor, Tensor]:
+    """RGBA uint8 ``n 4 H W`` over white, mirrored and recoloured, each half of the time.
+
+    Returns:
+        ``n 3 H W`` in [-1, 1], and alpha ``n 1 H W`` in [0, 1].
+    """
     n, device = len(images), images.device
     colours = images[:, :3].float() / 255
     matrices = torch.where(_coin(n, device), random_recolouring(n, device), torch.eye(3, device=device))
     colours = torch.einsum("nij,njhw->nihw", matrices, colours).clamp(0, 1)
     alpha = images[:, 3:].float() / 255
-    pictures = (colours * alpha + 1 - alpha) * 2 - 1
-    return torch.where(_coin(n, device)[..., None], pictures.flip(-1), pictures)
+    drawn = torch.cat([(colours * alpha + 1 - alpha) * 2 - 1, alpha], dim=1)
+    drawn = torch.where(_coin(n, device)[..., None], drawn.flip(-1), drawn)
+    return drawn[:, :3], drawn[:, 3:]
 
 
 def random_recolouring(n: int, device: torch.device) -> Tensor:
