@@ -61,8 +61,8 @@ class GuessReader(TinyEncoder):
 def test_a_view_encoder_that_asks_gets_the_frozen_models_guess(consistency: float) -> None:
     reader = GuessReader()
     model, inputs = disturb(tiny_model(view_encoder=reader)), tiny_inputs()
-    # The stand-in's "clean" is the prediction moved by x_t, so the guess shows where it came from.
-    expected = inputs["x_t"] - model.frozen(inputs["x_t"], inputs["t"], inputs["text"])
+    # The stand-in's "clean" is x_t less the prediction, and its white ground 0.25.
+    expected = inputs["x_t"] - model.frozen(inputs["x_t"], inputs["t"], inputs["text"]) - 0.25
     model(**inputs).modulated.sum().backward()
     assert torch.equal(reader.given, expected) and not reader.given.requires_grad
     model.fuse(**inputs)

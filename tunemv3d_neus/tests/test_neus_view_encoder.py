@@ -11,7 +11,7 @@ from tunemv3d_neus.view_encoder import ResAttnEncoder, build
 
 def small(guess: bool = False) -> tuple[ResAttnEncoder, torch.Tensor, torch.Tensor, Text, Cameras]:
     torch.manual_seed(0)
-    spec = ResAttnSpec(type="resattn", features=5, channels=(8, 16), head_channels=8, groups=4, guess=guess)
+    spec = ResAttnSpec(type="resattn", features=7, channels=(8, 16), head_channels=8, groups=4, guess=guess)
     encoder = ResAttnEncoder(spec, latent_channels=4, text_channels=12).eval()
     text = Text(torch.randn(2, 7, 12), mask=torch.tensor([[1] * 7, [1] * 3 + [0] * 4]))
     return encoder, torch.randn(2, 3, 4, 9, 6), torch.full((2, 3), 500.0), text, Cameras.orbit(3)[None].expand(2, 3)
@@ -39,16 +39,21 @@ def test_knows_t_of_each_view_and_the_text() -> None:
 def test_the_guess_is_seen_and_handed_on() -> None:
     encoder, x, t, text, cameras = small(guess=True)
     guess = torch.randn_like(x)
+    guess[:, :, :, :4] = 0  # white ground
     features = encoder(x, t, text, cameras, guess)
-    assert encoder.ports.guess and features.shape == (2, 3, 5, 9, 6)
-    assert torch.equal(features[:, :, 1:], guess)
-    assert (encoder(x, t, text, cameras, guess + 1)[:, :, 0] - features[:, :, 0]).abs().max() > 1e-4
+    assert encoder.ports.guess and features.shape == (2, 3, 7, 9, 6)
+    assert not features[:, :, :2].any(), "its own channels start at zero"
+    assert torch.equal(features[:, :, 2:6], guess)
+    assert not features[:, :, 6, :4].any() and features[:, :, 6, 4:].min() > 0 and features[:, :, 6].max() <= 1
+    torch.nn.init.normal_(encoder.leave[-1].weight)
+    own, other = (encoder(x, t, text, cameras, g)[:, :, :2] for g in (guess, guess + 1))
+    assert (own - other).abs().max() > 1e-3
 
 
 def test_a_guess_needs_room_beside_itself() -> None:
     ports = BackbonePorts(4, 8, 4, 12, (), "epsilon", 1000)
-    spec = ResAttnSpec(type="resattn", features=4, guess=True)
-    with pytest.raises(PortsError, match="features = 4 leaves no room"):
+    spec = ResAttnSpec(type="resattn", features=5, guess=True)
+    with pytest.raises(PortsError, match="features = 5 leaves no room"):
         build(spec, Neighbours(ports), BuildContext(torch.device("cpu")))
 
 

@@ -57,7 +57,7 @@ class MultiviewDiffusion(nn.Module):
         self.lifter = cast(Lifter | None, lifter)
         self.injector = cast(Injector | None, injector)
         self._names = names or {}
-        self._backgrounds: dict[tuple[Any, ...], Tensor] = {}
+        self._grounds: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:
         """The components that are there, by slot, in the order in which they were built."""
@@ -128,27 +128,32 @@ class MultiviewDiffusion(nn.Module):
         if self.view_encoder is None or self.field is None:
             raise ValueError("this model has no field")
         if frozen is not None and self._guesses():
-            features = self.view_encoder(x_t, t, text, cameras, self.backbone.clean(frozen, x_t, t))
+            guess = self.backbone.clean(frozen, x_t, t) - self.ground((x_t.shape[-2], x_t.shape[-1]))
+            features = self.view_encoder(x_t, t, text, cameras, guess)
         else:
             features = self.view_encoder(x_t, t, text, cameras)
         offered = self.view_encoder.ports.features
         check_shape(self._who("view_encoder", "features"), features, "b n f h w", **_sizes(x_t), f=offered)
         return self.field.fuse(features, cameras, t.amax(dim=1))
 
+    def ground(self, size: tuple[int, int]) -> Tensor:
+        """The latent of a white image, ``c h w``: what views show where no object is."""
+        weight = next(iter(cast(nn.Module, self.backbone).parameters()))
+        key = (size, weight.device, weight.dtype)
+        if key not in self._grounds:
+            stride = self.backbone.ports.image_stride
+            white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=weight.device)
+            with torch.no_grad():
+                self._grounds[key] = self.backbone.encode_images(white)[0, 0].clone()
+        return self._grounds[key]
+
     def background(self, size: tuple[int, int]) -> Tensor:
         """What lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
         assert self.field is not None
-        weight = next(iter(cast(nn.Module, self.backbone).parameters()))
-        key = (size, weight.device, weight.dtype)
-        if key not in self._backgrounds:
-            if self.field.ports.gives == "features":
-                self._backgrounds[key] = torch.zeros(self.field.ports.values, *size, device=weight.device)
-            else:
-                stride = self.backbone.ports.image_stride
-                white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=weight.device)
-                with torch.no_grad():
-                    self._backgrounds[key] = self.backbone.encode_images(white)[0, 0].clone()
-        return self._backgrounds[key]
+        ground = self.ground(size)
+        if self.field.ports.gives == "features":
+            return ground.new_zeros(self.field.ports.values, *size)
+        return ground
 
     def blend(self, rendering: Rendering, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
         """Put the background behind a rendering: ``values + (1 - opacity) * background``, ``b m v ...``."""

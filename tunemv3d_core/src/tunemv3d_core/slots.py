@@ -87,7 +87,8 @@ class ViewEncoder(Protocol):
     def __call__(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
         """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``.
 
-        ``guess`` (``b n c h w``), the frozen model's guess of the clean views, is passed where the ports ask for it.
+        ``guess`` is passed where the ports ask for it: the frozen model's guess of the clean views less the white
+        ground's latent, ``b n c h w``, so that 0 shows no object.
         """
         ...
 

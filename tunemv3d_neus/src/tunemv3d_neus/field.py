@@ -17,9 +17,6 @@ from tunemv3d_neus.volume import NOTHING, Composite, composite, section_ends
 CPU_CHUNK = 8192
 """Points evaluated at once on a CPU, so that the network's intermediate results stay in the cache."""
 
-SHARPNESS_START = 0.3
-"""Start of v in s = exp(10 v), as in NeuS: s = 20."""
-
 
 def build(spec: NeuSSpec, neighbours: Neighbours, context: BuildContext) -> "NeuSField":
     """Build the field for the view encoder's features and the backbone's latents. Its parameters stay float32."""
@@ -44,7 +41,7 @@ class NeuSField(nn.Module):
         self.ports = ports
         self.aggregator = aggregator
         self.network = NeuSNetwork(spec, aggregator.channels, ports.values)
-        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS_START))
+        self.sharpness = nn.Parameter(torch.tensor(spec.sharpness))
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> "NeuSScene":
         """Fuse views.
@@ -152,7 +149,7 @@ class NeuSScene:
         points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).flatten(1, 2)
         aggregated = self._field.aggregator(self._features, self._cameras, points)
         hidden = network.trunk(points, aggregated, self._time)
-        distances = torch.unflatten(network.signed_distance(points, hidden), 1, (-1, samples))
+        distances = torch.unflatten(network.signed_distance(points, hidden, aggregated), 1, (-1, samples))
         unit = directions / directions.norm(dim=-1, keepdim=True)
         values = network.values(*(torch.unflatten(z, 1, (-1, samples)) for z in (hidden, aggregated)), unit)
         with full_precision(points):
@@ -163,7 +160,7 @@ class NeuSScene:
     def _distance(self, points: Tensor) -> Tensor:
         network = self._field.network
         aggregated = self._field.aggregator(self._features, self._cameras, points)
-        return network.signed_distance(points, network.trunk(points, aggregated, self._time))
+        return network.signed_distance(points, network.trunk(points, aggregated, self._time), aggregated)
 
     def _gradient(self, points: Tensor) -> Tensor:
         """Central differences of the signed distance at ``b p 3``."""

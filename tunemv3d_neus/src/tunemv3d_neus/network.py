@@ -22,6 +22,9 @@ class NeuSNetwork(nn.Module):
 
     The trunk sees no view direction, so the surface looks the same from everywhere. Last layers start at zero: the
     surface is exactly a sphere and all values are zero (white), whatever the features and t.
+
+    What the views say of a point reaches its distance and its value by straight roads too (``*_seen``), as SparseNeuS
+    and IBRNet blend pixels: the network need not first learn to pass it on.
     """
 
     def __init__(self, spec: NeuSSpec, aggregated: int, values: int) -> None:
@@ -34,10 +37,11 @@ class NeuSNetwork(nn.Module):
         self.latent = nn.Linear(aggregated, spec.latent_blocks * hidden)
         self.blocks = nn.ModuleList(ResnetBlock(hidden) for _ in range(spec.blocks))
         self.distance = _zeroed(nn.Linear(hidden, 1))
+        self.distance_seen = _zeroed(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
         self.value_out = _zeroed(nn.Linear(hidden // 2, values))
-        self.value_seen = _zeroed(nn.Linear(aggregated, values))
+        self.value_seen = _zeroed(nn.Linear(aggregated, values, bias=False))
 
     def embed(self, t: Tensor) -> Tensor:
         """What the noise level ``b`` adds in each block: ``b k hidden``."""
@@ -57,18 +61,15 @@ class NeuSNetwork(nn.Module):
             x = block(x, time[:, k, None])
         return softplus(x)
 
-    def signed_distance(self, points: Tensor, hidden: Tensor) -> Tensor:
-        """``b p 3`` and the trunk's ``b p hidden`` to ``b p``, float32: negative inside."""
+    def signed_distance(self, points: Tensor, hidden: Tensor, aggregated: Tensor) -> Tensor:
+        """``b p 3``, the trunk's ``b p hidden`` and ``b p a`` to ``b p``, float32: negative inside."""
         with full_precision(points):
             sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - SPHERE
-            return sphere + torch.squeeze(self.distance(hidden.float()), -1)
+            change: Tensor = self.distance(hidden.float()) + self.distance_seen(aggregated.float())
+            return sphere + torch.squeeze(change, -1)
 
     def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
-        """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``.
-
-        What the views say of a point reaches its value by a straight road too, as SparseNeuS and IBRNet blend pixels:
-        the network need not learn to copy it.
-        """
+        """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``."""
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
         values: Tensor = self.value_out(softplus(inner)) + self.value_seen(aggregated)
         return values
@@ -124,6 +125,6 @@ class _Softplus(torch.autograd.Function):
 
 
 def _zeroed(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

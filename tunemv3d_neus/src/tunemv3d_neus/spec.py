@@ -32,8 +32,8 @@ class ResAttnSpec(ComponentSpec):
     """Groups of each GroupNorm; must divide the channels of every level."""
 
     guess: bool = False
-    """Also see the frozen model's guess of each clean view, and hand it on as the last feature channels. Not in the
-    paper; costs one pass of the frozen decoder in training and at K = 1."""
+    """Also see the frozen model's guess of each clean view, and hand it on as the last feature channels with one more
+    that says where it shows an object. Not in the paper; costs one pass of the frozen decoder."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -74,6 +74,10 @@ class NeuSSpec(ComponentSpec):
 
     samples: int = Field(default=32, ge=2)
     """Points a ray at which the network is evaluated; they bound ``samples - 1`` sections."""
+
+    sharpness: float = 0.3
+    """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS. A softer
+    start lets gradients reach parts that lie outside the first sphere."""
 
     radius: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Radius of the sphere around the origin that is rendered, world units; objects lie within 0.9."""

@@ -14,6 +14,10 @@ from tunemv3d_core.types import Text
 from tunemv3d_neus.encoding import embed_noise_level
 from tunemv3d_neus.spec import ResAttnSpec
 
+PRESENCE = 2.0
+"""How fast a cell counts as showing an object with its squared distance from the white ground's latent, whose root mean
+square over pictures is about 1 in every channel."""
+
 
 def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "ResAttnEncoder":
     """Build the encoder for the backbone's latents and text.
@@ -22,16 +26,20 @@ def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "
         PortsError: with ``guess``, no feature channels beside the guess.
     """
     backbone = neighbours.backbone
-    if spec.guess and spec.features <= backbone.latent_channels:
+    handed_on = backbone.latent_channels + 1
+    if spec.guess and spec.features <= handed_on:
         raise PortsError(
-            f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {backbone.latent_channels} "
-            "channels of the guess; raise features or switch guess off"
+            f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {handed_on} channels of the "
+            "guess; raise features or switch guess off"
         )
     return ResAttnEncoder(spec, backbone.latent_channels, backbone.text_channels).to(context.device, context.dtype)
 
 
 class ResAttnEncoder(nn.Module):
-    """Encodes n noisy views, each by itself, to f feature channels at latent resolution."""
+    """Encodes n noisy views, each by itself, to f feature channels at latent resolution.
+
+    With a guess, its own channels start at zero: at first the field sees the guess alone.
+    """
 
     def __init__(self, spec: ResAttnSpec, latent_channels: int, text_channels: int) -> None:
         super().__init__()
@@ -41,7 +49,7 @@ class ResAttnEncoder(nn.Module):
         self.time_channels = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
         seen = 2 * latent_channels if spec.guess else latent_channels
-        own = spec.features - latent_channels if spec.guess else spec.features
+        own = spec.features - latent_channels - 1 if spec.guess else spec.features
         self.enter = nn.Conv2d(seen, widths[0], 3, padding=1)
 
         def level(inputs: int, at: int) -> Level:
@@ -54,6 +62,9 @@ class ResAttnEncoder(nn.Module):
         self.leave = nn.Sequential(
             nn.GroupNorm(spec.groups, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], own, 3, padding=1)
         )
+        if spec.guess:
+            for parameter in self.leave[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
         """Encode the views.
@@ -63,10 +74,11 @@ class ResAttnEncoder(nn.Module):
             t: ``b n``, float.
             text: b prompts.
             cameras: ``b n``; not used, the field knows where the views stand.
-            guess: ``b n c h w``, the frozen model's guess of the clean views, where the spec asks for it.
+            guess: ``b n c h w``, the frozen model's guess of the clean views less the white ground, where the spec
+                asks for it.
 
         Returns:
-            ``b n f h w``; with a guess, its channels are the last.
+            ``b n f h w``; with a guess, the last channels are the guess and where it shows an object (0 to 1).
         """
         b, n = t.shape
         weight = self.enter.weight
@@ -84,7 +96,10 @@ class ResAttnEncoder(nn.Module):
             skip = skips.pop()
             x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], dim=1), time, text)
         features = torch.unflatten(self.leave(x), 0, (b, n))
-        return features if guess is None else torch.cat([features, guess.to(features.dtype)], dim=2)
+        if guess is None:
+            return features
+        shown = 1 - torch.exp(-PRESENCE * guess.square().sum(2, keepdim=True))
+        return torch.cat([features, guess.to(features.dtype), shown.to(features.dtype)], dim=2)
 
 
 class Level(nn.Module):

@@ -112,7 +112,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
     if model.field is not None:
         # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
-        model.background(latents.shape[1:])
+        model.ground(latents.shape[1:])
     batches = Batches(dataset, latents, texts, device)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}

@@ -1,4 +1,6 @@
-"""Store a tuned run as the packaged adapter: half precision, the chosen K, a model card with measured figures."""
+"""Store a tuned run as the packaged adapter: half precision, the chosen K, a model card with measured figures, and
+what was sampled as pictures.
+"""
 
 import argparse
 import json
@@ -6,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.spec import RunSpec, load_spec
+
+SWEPT = 4
+"""Prompts that are shown at every K of the sweep: the first ones."""
 
 COLUMNS = {
     "consistency": "K",
@@ -26,17 +32,61 @@ def main() -> None:
     """Run with command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("evaluation", type=Path, help="evaluate.json of the sweep over K")
+    parser.add_argument("evaluation", type=Path, help="folder of the sweep over K: evaluate.json and pictures/")
     parser.add_argument("--consistency", type=float, required=True, help="the default K")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     source = find_checkpoint(options.run)
     spec, model = load_checkpoint(source)
-    record, evaluation = read_json(source / "provenance.json"), read_json(options.evaluation)
+    record, evaluation = read_json(source / "provenance.json"), read_json(options.evaluation / "evaluate.json")
+    evaluation["checkpoint"] = options.out.name
     data = {**record["data"], "dataset": {"recipe": "recipe/chairs, train/chairs: 57 chairs, each with 7 variants"}}
     save_checkpoint(options.out, model, published(spec, options.consistency), data=data, dtype=torch.float16)
     (options.out / "evaluate.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     (options.out / "README.md").write_text(card(spec, record, evaluation, options.consistency), encoding="utf-8")
+    sheets = [Sheet(path, evaluation) for path in sorted((options.evaluation / "pictures").glob("[0-9]*.png"))]
+    chosen = [sheet.strips((0.0, 1), (options.consistency, 3)) for sheet in sheets]
+    _save(chosen, 2, options.out / "pictures.webp")
+    sweep = sorted(evaluation["settings"]["consistency"])
+    _save([sheet.strips(*((k, 1) for k in sweep)) for sheet in sheets[:SWEPT]], 2, options.out / "sweep.webp")
+
+
+class Sheet:
+    """One prompt's picture as ``tunemv3d evaluate`` wrote it: a title, then views, renders and opacity for every K."""
+
+    TITLE = 28
+
+    def __init__(self, path: Path, evaluation: dict[str, Any]) -> None:
+        with Image.open(path) as picture:
+            self.picture = picture.convert("RGB")
+        self.strengths = [float(k) for k in evaluation["settings"]["consistency"]]
+        self.strip = (self.picture.height - self.TITLE) // (3 * len(self.strengths))
+
+    def strips(self, *wanted: tuple[float, int]) -> Image.Image:
+        """The title and, for every wanted K, its first one to three strips."""
+        boxes = [(0, self.TITLE)]
+        for k, count in wanted:
+            top = self.TITLE + 3 * self.strip * self.strengths.index(k)
+            boxes.append((top, top + count * self.strip))
+        return _stacked([self.picture.crop((0, top, self.picture.width, bottom)) for top, bottom in boxes])
+
+
+def _stacked(pictures: list[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (pictures[0].width, sum(p.height for p in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return whole
+
+
+def _save(tiles: list[Image.Image], columns: int, path: Path) -> None:
+    """Tiles of one size in columns."""
+    width, height = tiles[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
+    for k, tile in enumerate(tiles):
+        whole.paste(tile, (k % columns * width, k // columns * height))
+    whole.save(path, quality=75)
 
 
 def published(spec: RunSpec, consistency: float) -> RunSpec:
@@ -51,7 +101,8 @@ def card(spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], cons
     """The model card."""
     settings = evaluation["settings"]
     lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += [_row(f"{means['consistency']:g}", means) for means in evaluation["sampled"]["means"]]
+    swept = sorted(evaluation["sampled"]["means"], key=lambda means: float(means["consistency"]))
+    lines += [_row(f"{means['consistency']:g}", means) for means in swept]
     if evaluation["real"]:
         lines.append(_row("real views", evaluation["real"]["means"]))
     return TEXT.format(
@@ -77,7 +128,15 @@ def _phase(spec: RunSpec) -> list[str]:
     if train.start_from is not None:
         earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))
     own = f"{train.steps} steps of {train.batch} objects, learning rate {spec.optimizer.lr:g}"
-    return [*earlier, f"{own}, mask weight {spec.loss.mask:g}."]
+    weights = f"weights of mask and eikonal term {spec.loss.mask:g} and {spec.loss.eikonal:g}"
+    return [*earlier, f"{own}, {optimizer_told(spec)}, {weights}."]
+
+
+def optimizer_told(spec: RunSpec) -> str:
+    """The learning rate's course in words."""
+    return {"constant": "constant after its warm-up", "cosine": "falling over the last 40 % of the steps"}[
+        spec.optimizer.schedule
+    ]
 
 
 TEXT = """---
@@ -102,7 +161,8 @@ CC-BY 4.0 with the creators named here.
 
 20 prompts that are no captions of the training data, eight views, one seed each, the same noise at every K; {sampling};
 measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
-`evaluate.json`; `pictures.webp` shows every prompt at K = 0 and at the default, nothing left out.
+`evaluate.json`. `pictures.webp` shows every prompt, nothing left out: the views at K = 0, then views, the field's
+renders and its opacity at the default. `sweep.webp` shows the first four prompts at every K.
 
 {table}
 
@@ -111,6 +171,10 @@ measured on {device}, {date}. The default is K = {consistency}. Every figure of 
 - opacity IoU: the field's opacity against the views' silhouettes, at latent resolution
 - pose followed: the share of views that the field fits best from their own camera
 - named colour: the share of objects whose commonest colour is the prompt's
+
+![every prompt at K = 0 and at the default](pictures.webp)
+
+![four prompts at every K](sweep.webp)
 """
 
 

@@ -99,6 +99,7 @@ def _figures(figures: dict[str, Any]) -> str:
         f"{prior['guidance']:g}): the mean foreground colour bears the named one's name in {prior['named_colour']:.0%}",
         f"- white ground (mean of the outermost pixels over 0.97) in {prior['white_ground']['share']:.0%}",
     ]
+    lines += ["", "![every prompt with every seed, none left out](prompts.webp)"]
     return "## Figures\n" + "\n".join(lines) + "\n"
 
 

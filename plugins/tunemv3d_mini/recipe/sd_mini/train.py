@@ -15,6 +15,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -163,7 +164,10 @@ def _finish(job: Job, train: Views, held: Views, stages: dict[str, Any]) -> None
     _say("figures of the prior")
     figures["prior"] = evaluate_prior(pipeline, report, STEPS if job.size.image > 32 else 3)
     _say(json.dumps(figures["prior"]))
-    write_json(report / "figures.json", {**stages, **{"figures": figures}})
+    for place in (report, folder):
+        write_json(place / "figures.json", {**stages, **{"figures": figures}})
+    with Image.open(report / "prompts.png") as grid:
+        grid.save(folder / "prompts.webp", quality=80)
     card = model_card(job.size.image, train, held, stages, figures)
     (folder / "README.md").write_text(card, encoding="utf-8")
     _say(f"done: {folder}, {folder_size(folder) / 1e6:.1f} MB; figures and pictures: {report}")
