@@ -99,6 +99,20 @@ def test_only_values_know_the_view_direction() -> None:
     assert (after.values - before.values).abs().max() > 1e-3
 
 
+def test_what_the_views_say_reaches_distance_and_value_on_a_straight_road() -> None:
+    network = small_field().network
+    torch.nn.init.normal_(network.distance_seen.weight)
+    torch.nn.init.normal_(network.value_seen.weight)
+    points, seen = torch.randn(1, 6, 3), torch.randn(1, 6, network.value_seen.in_features)
+    hidden = torch.randn(1, 6, 16)
+    distances = network.signed_distance(points, hidden, seen)
+    expected = points.norm(dim=-1) - SPHERE + seen @ network.distance_seen.weight[0]
+    torch.testing.assert_close(distances, expected)
+    by_rays = hidden.reshape(1, 3, 2, 16), seen.reshape(1, 3, 2, -1)
+    values = network.values(*by_rays, torch.zeros(1, 3, 3))
+    torch.testing.assert_close(values.flatten(1, 2), seen @ network.value_seen.weight.T)
+
+
 def test_training_reaches_every_parameter_and_t_matters() -> None:
     field = small_field().train()
     features, cameras = small_views()

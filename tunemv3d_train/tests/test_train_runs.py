@@ -71,6 +71,9 @@ def test_training_lowers_the_losses_and_leaves_the_frozen_model_alone(spec_file:
     outcome = train(spec, tmp_path / "run")
     assert outcome.after["neus_inputs"] < 0.8 * outcome.before["neus_inputs"]
     assert outcome.after["neus_novel"] < 0.8 * outcome.before["neus_novel"]
+    n, m = spec.views.inputs, spec.views.novel
+    whole = (n * outcome.after["neus_inputs"] + m * outcome.after["neus_novel"]) / (n + m)
+    assert outcome.after["neus"] == pytest.approx(whole, rel=1e-5)
     for t in (50, 500, 950):
         assert outcome.before[f"denoise/t={t}"] == outcome.before[f"denoise_frozen/t={t}"]
         assert outcome.after[f"denoise/t={t}"] < outcome.after[f"denoise_frozen/t={t}"]

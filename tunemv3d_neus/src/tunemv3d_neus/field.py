@@ -151,7 +151,8 @@ class NeuSScene:
         hidden = network.trunk(points, aggregated, self._time)
         distances = torch.unflatten(network.signed_distance(points, hidden, aggregated), 1, (-1, samples))
         unit = directions / directions.norm(dim=-1, keepdim=True)
-        values = network.values(*(torch.unflatten(z, 1, (-1, samples)) for z in (hidden, aggregated)), unit)
+        along_rays = torch.unflatten(hidden, 1, (-1, samples)), torch.unflatten(aggregated, 1, (-1, samples))
+        values = network.values(*along_rays, unit)
         with full_precision(points):
             sharpness = (10 * self._field.sharpness).exp().clamp(1e-6, 1e6)
             # Constant along rays that miss, so that they stay empty.

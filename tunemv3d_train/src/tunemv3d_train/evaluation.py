@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
 
 import torch
 from rich.table import Table
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.sampling import initial_noise
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import ViewsSpec
@@ -83,7 +83,8 @@ class Measurement:
         """Figures by name, means over the objects.
 
         ``denoise/t=T`` and ``denoise_frozen/t=T`` are mean squared errors in the backbone's prediction type.
-        With a field also ``neus_inputs`` and ``neus_novel`` (L1), and ``opacity_iou``, the share of the silhouette
+        With a field also L_neus, as ``neus`` over all views and as ``neus_inputs`` and ``neus_novel``, and
+        ``opacity_iou``, the share of the silhouette
         that opacity > 0.5 and alpha > 0.5 have in common, over the input views.
         """
         training = model.training
@@ -135,10 +136,17 @@ class Measurement:
         if prediction.rendering is not None:
             figures["opacity_iou"] = iou(prediction.rendering.opacity, alpha[:, :n])
         if prediction.x0 is not None and prediction.x0.shape[2] == latents.shape[2]:
-            figures["neus_inputs"] = losses.per_view_l1(prediction.x0, latents[:, :n]).mean()
-            if prediction.novel_x0 is not None:
-                figures["neus_novel"] = losses.per_view_l1(prediction.novel_x0, latents[:, n:]).mean()
+            figures |= _neus(prediction, latents[:, :n], latents[:, n:])
         return figures
+
+
+def _neus(prediction: Prediction, inputs: Tensor, novel: Tensor) -> dict[str, Tensor]:
+    """L_neus of the input views, of the novel ones where there are any, and of all."""
+    assert prediction.x0 is not None
+    errors = {"neus_inputs": losses.per_view_l1(prediction.x0, inputs)}
+    if prediction.novel_x0 is not None:
+        errors["neus_novel"] = losses.per_view_l1(prediction.novel_x0, novel)
+    return {"neus": torch.cat(list(errors.values()), dim=1).mean(), **{k: e.mean() for k, e in errors.items()}}
 
 
 def iou(opacity: Tensor, alpha: Tensor) -> Tensor:
@@ -148,16 +156,38 @@ def iou(opacity: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean()
 
 
-_TOLD = {"neus_inputs": "L_neus, input views", "neus_novel": "L_neus, novel views", "opacity_iou": "opacity IoU"}
+_TOLD = {
+    "neus": "L_neus",
+    "neus_inputs": "L_neus, input views",
+    "neus_novel": "L_neus, novel views",
+    "opacity_iou": "opacity IoU",
+}
+_PREDICTIONS = ("denoise/", "denoise_frozen/")
 
 
 def table(before: Figures, after: Figures, measured: str) -> Table:
-    """Before and after for people, with the frozen model's L_denoise beside."""
+    """Before and after for people; L_denoise beside the frozen model's, all else beside what it was before."""
     shown = Table(title=f"{measured}: same views, timesteps and noise", title_justify="left")
-    for name in ("", "before", "after", "frozen model"):
+    for name in ("", "before", "after", "frozen model", "change"):
         shown.add_column(name, justify="left" if not name else "right")
-    for name in [*(n for n in _TOLD if n in after), *(n for n in after if n.startswith("denoise/"))]:
-        label = _TOLD.get(name, name.replace("denoise/", "L_denoise, "))
-        frozen: Any = after.get(name.replace("denoise/", "denoise_frozen/")) if "/" in name else None
-        shown.add_row(label, *("" if v is None else f"{v:.4f}" for v in (before.get(name), after[name], frozen)))
+    for name, label in _TOLD.items():
+        if name in after:
+            shown.add_row(label, *_told(before.get(name), after[name], None))
+    levels = [name for name in after if name.startswith("denoise/")]
+    for name in levels:
+        frozen = after[name.replace("denoise/", "denoise_frozen/")]
+        shown.add_row(name.replace("denoise/", "L_denoise, "), *_told(before.get(name), after[name], frozen))
+    shown.add_row("L_denoise, mean", *_told(_mean(before, "denoise/"), *(_mean(after, p) for p in _PREDICTIONS)))
     return shown
+
+
+def _mean(figures: Figures, prefix: str) -> float | None:
+    values = [value for name, value in figures.items() if name.startswith(prefix)]
+    return fmean(values) if values else None
+
+
+def _told(before: float | None, after: float | None, frozen: float | None) -> list[str]:
+    """One row's cells; the change is against the frozen model where it has the figure, else against before."""
+    reference = before if frozen is None else frozen
+    change = "" if not reference or after is None else f"{after / reference - 1:+.1%}"
+    return [*("" if v is None else f"{v:.4f}" for v in (before, after, frozen)), change]

@@ -7,5 +7,6 @@ resume=$([ -d "$out/checkpoints" ] && echo --resume || true)
 tunemv3d-train chairs-mini --out "$out" --steps "$steps" $resume \
     --set data.path="$data" --set train.batch=8 --set train.precision=bf16 --set train.cuda_graph=true \
     --set train.ema=0.999 --set optimizer.warmup=200 --set train.log_every=100 --set train.checkpoint_every=1000 \
-    --set model.field.samples=40 --set loss.mask=0.5 \
-    --set 'optimizer.lr_scale={"field": 1.5, "field.network.distance_seen": 5, "field.network.value_seen": 5}' "$@"
+    --set model.field.samples=40 --set views.novel_pixels=0.25 --set loss.mask=0.5 --set loss.weighting=v \
+    --set 'optimizer.lr_scale={"field": 1.5, "field.network.distance_seen": 5, "field.network.value_seen": 5,
+        "lifter": 0.2, "lifter.stem": 0.5, "injector": 0.5}' "$@"

@@ -1,0 +1,34 @@
+"""The adapter's pictures are cut from the evaluation's without mixing up strengths."""
+
+import runpy
+from pathlib import Path
+
+from PIL import Image
+
+PUBLISH = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipe" / "chairs_mini" / "publish.py"))
+STRENGTHS = [1.0, 0.0, 2.0]
+
+
+def sheet(folder: Path) -> Path:
+    """A title of 28 rows, then three strips of 10 rows for every K: red tells K, green the strip."""
+    picture = Image.new("RGB", (16, 28 + 10 * 9), "white")
+    for block, k in enumerate(STRENGTHS):
+        for strip in range(3):
+            picture.paste(
+                (int(100 * k), 50 * strip, 0), (0, 28 + 10 * (3 * block + strip), 16, 28 + 10 * (3 * block + strip + 1))
+            )
+    picture.save(folder / "000.png")
+    return folder / "000.png"
+
+
+def test_strips_are_those_of_the_wanted_strengths_below_the_title(tmp_path: Path) -> None:
+    made = PUBLISH["Sheet"](sheet(tmp_path), {"settings": {"consistency": STRENGTHS}})
+    cut = made.strips((0.0, 1), (2.0, 3))
+    assert cut.size == (16, 28 + 10 + 30)
+    assert cut.getpixel((3, 5)) == (255, 255, 255)
+    assert [cut.getpixel((3, 28 + 10 * i + 5)) for i in range(4)] == [
+        (0, 0, 0),
+        (200, 0, 0),
+        (200, 50, 0),
+        (200, 100, 0),
+    ]
