@@ -84,8 +84,8 @@ class Measurement:
 
         ``denoise/t=T`` and ``denoise_frozen/t=T`` are mean squared errors in the backbone's prediction type.
         With a field also L_neus, as ``neus`` over all views and as ``neus_inputs`` and ``neus_novel``, and
-        ``opacity_iou``, the share of the silhouette
-        that opacity > 0.5 and alpha > 0.5 have in common, over the input views.
+        ``opacity_iou``, the share of the silhouette that opacity > 0.5 and alpha > 0.5 have in common, over the input
+        views.
         """
         training = model.training
         model.eval()

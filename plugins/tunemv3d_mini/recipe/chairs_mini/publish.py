@@ -129,10 +129,10 @@ def _phase(spec: RunSpec) -> list[str]:
         earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))
     own = f"{train.steps} steps of {train.batch} objects, learning rate {spec.optimizer.lr:g}"
     weights = f"weights of mask and eikonal term {spec.loss.mask:g} and {spec.loss.eikonal:g}"
-    return [*earlier, f"{own}, {optimizer_told(spec)}, {weights}."]
+    return [*earlier, f"{own}, {_course(spec)}, {weights}."]
 
 
-def optimizer_told(spec: RunSpec) -> str:
+def _course(spec: RunSpec) -> str:
     """The learning rate's course in words."""
     return {"constant": "constant after its warm-up", "cosine": "falling over the last 40 % of the steps"}[
         spec.optimizer.schedule
