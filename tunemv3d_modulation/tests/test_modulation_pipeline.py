@@ -109,7 +109,7 @@ def test_some_of_an_objects_views_can_be_fused(pipe):
         ({"prompts": " "}, "a prompt is empty"),
         ({"prompts": []}, "a prompt is empty"),
         ({"num_inference_steps": 0}, "steps must be at least 1, not 0"),
-        ({"consistency": -1.0}, "K must be at least 0, not -1.0"),
+        ({"consistency": -1.0}, "K must be at least 0, not -1"),
         ({"consistency": float("nan")}, "K must be at least 0, not nan"),
         ({"guidance_scale": -2.0}, "guidance must be at least 0, not -2.0"),
         ({"seed": [1, 2]}, "2 seeds for 1 prompts"),

@@ -1,7 +1,9 @@
 """Sampling n views of b objects together: the one loop that the pipeline, previews and metrics share."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.slots import Scene
+from tunemv3d_core.strength import strength_of_steps
 from tunemv3d_core.types import Text
 
 SURFACE_TIMESTEP = 20.0
@@ -32,10 +35,33 @@ class SamplingStep:
     prediction: Prediction
 
 
-def initial_noise(seeds: Sequence[int], views: int, channels: int, size: tuple[int, int]) -> Tensor:
-    """Noise ``b n c h w``, one seed an object: the same on every device and in every batch."""
+@dataclass(frozen=True)
+class KnownViews:
+    """Views that are given and stay as they are, while the others are made to fit them (image to 3D).
+
+    Attributes:
+        latents: ``b n c h w``, clean, read where ``views`` holds.
+        views: ``b n`` boolean.
+    """
+
+    latents: Tensor
+    views: Tensor
+
+    def put_into(self, latents: Tensor) -> Tensor:
+        """``b n c h w`` with the known views in their places."""
+        return torch.where(self.views[..., None, None, None], self.latents, latents)
+
+
+def initial_noise(
+    seeds: Sequence[int], views: int, channels: int, size: tuple[int, int], shared: bool = False
+) -> Tensor:
+    """Noise ``b n c h w``, one seed an object: the same on every device and in every batch.
+
+    ``shared`` gives all views of an object the same noise.
+    """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(views, channels, *size, generator=g) for g in generators])
+    drawn = torch.stack([torch.randn(1 if shared else views, channels, *size, generator=g) for g in generators])
+    return drawn.expand(-1, views, -1, -1, -1).contiguous()
 
 
 @torch.no_grad()
@@ -43,13 +69,16 @@ def sample(
     model: MultiviewDiffusion,
     text: Text,
     cameras: Cameras,
-    noise: Tensor,
+    seeds: Sequence[int],
     *,
     steps: int,
+    size: tuple[int, int] | None = None,
     scheduler: str = "",
     guidance: float = 1.0,
     negative: Text | None = None,
-    consistency: float = 1.0,
+    consistency: float | Sequence[float] = 1.0,
+    shared_noise: bool = False,
+    known: KnownViews | None = None,
     on_step: Callable[[SamplingStep], None] | None = None,
 ) -> Tensor:
     """Denoise, and return clean latents ``b n c h w``.
@@ -60,32 +89,59 @@ def sample(
         model: the model.
         text: b prompts.
         cameras: ``b n``.
-        noise: ``b n c h w``, unit variance.
+        seeds: b of them; an object's noise depends on its own alone.
         steps: denoising steps.
+        size: (h, w) of the latents; default: what the backbone was made for.
         scheduler: name of one that the backbone knows; "" takes the model's own.
         guidance: classifier-free guidance scale; 1 is none and runs one branch.
         negative: b prompts to move away from; needed where guidance is not 1.
-        consistency: K, see ``MultiviewDiffusion.predict``.
+        consistency: K, see ``MultiviewDiffusion.predict``; several numbers are a schedule, see ``strength_of_steps``.
+        shared_noise: start all views of an object from the same noise.
+        known: views that are given; they are shown to the model clean (t = 0) and left out of the scheduler's steps.
         on_step: called after every step.
     """
+    ports = model.backbone.ports
+    size = (ports.latent_size, ports.latent_size) if size is None else size
+    noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
     solver = model.backbone.scheduler(scheduler)
-    solver.set_timesteps(steps, device=noise.device)
+    solver.set_timesteps(steps, device=cameras.intrinsics.device)
+    options = _noise_source(solver, seeds)
     guided = guidance != 1
     if guided:
         if negative is None:
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
-    latents: Tensor = noise * solver.init_noise_sigma
+    latents: Tensor = noise.to(next(model.parameters())) * solver.init_noise_sigma
+    strength = strength_of_steps(consistency, len(solver.timesteps))
     for index, t in enumerate(solver.timesteps):
-        x_t = solver.scale_model_input(latents, t)
-        x_t = torch.cat([x_t, x_t]) if guided else x_t
-        prediction = model.predict(x_t, t.float().expand(x_t.shape[:2]), text, cameras, consistency)
+        x_t, level = _shown(solver.scale_model_input(latents, t), t, known)
+        if guided:
+            x_t, level = torch.cat([x_t, x_t]), torch.cat([level, level])
+        prediction = model.predict(x_t, level, text, cameras, strength[index])
         if guided:
             prediction = _guide(prediction, guidance)
-        latents = solver.step(prediction.modulated, t, latents).prev_sample
+        latents = solver.step(prediction.modulated, t, latents, **options).prev_sample
+        if known is not None:
+            latents = known.put_into(latents)
         if on_step is not None:
             on_step(SamplingStep(index, float(t), latents, prediction))
     return latents
+
+
+def _noise_source(solver: Any, seeds: Sequence[int]) -> dict[str, Any]:
+    """What a solver's step needs to draw further noise from each object's own seed, for those that draw any."""
+    if "generator" not in inspect.signature(solver.step).parameters:
+        return {}
+    # Other numbers than those of the initial noise.
+    return {"generator": [torch.Generator().manual_seed(2**32 + seed) for seed in seeds]}
+
+
+def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Tensor]:
+    """What the model sees, ``b n c h w``, and its noise levels, ``b n``: known views are clean."""
+    level = t.float().expand(x_t.shape[:2])
+    if known is None:
+        return x_t, level
+    return known.put_into(x_t), level.masked_fill(known.views, 0.0)
 
 
 @torch.no_grad()

@@ -229,8 +229,10 @@ class SampleSpec(Block):
     """Denoising steps."""
     guidance: Weight = 3.0
     """Scale of classifier-free guidance; 1 is none."""
-    consistency: Weight = 1.0
-    """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates."""
+    consistency: Weight | Annotated[tuple[Weight, ...], Field(min_length=2)] = 1.0
+    """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
+    shared_noise: bool = False
+    """Start all views of an object from the same noise."""
     scheduler: str = ""
     """Solver, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
 

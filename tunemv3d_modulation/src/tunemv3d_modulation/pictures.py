@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from tunemv3d_core.errors import TuneMV3DError
 
 if TYPE_CHECKING:
     from tunemv3d_modulation.pipeline import TuneMV3DOutput
@@ -13,6 +16,22 @@ if TYPE_CHECKING:
 def to_pil(image: Tensor) -> Image.Image:
     """``H W 3`` or ``H W`` in [0, 1] as a picture."""
     return Image.fromarray((image.detach().cpu().float() * 255).round().clamp(0, 255).byte().numpy())
+
+
+def read_picture(picture: Image.Image | Tensor, size: int) -> Tensor:
+    """A picture on white as ``3 size size`` in [0, 1]. Tensors are ``3 H H``; files that are not square are padded.
+
+    Raises:
+        TuneMV3DError: a tensor of another shape.
+    """
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or picture.shape[0] != 3 or picture.shape[1] != picture.shape[2]:
+            raise TuneMV3DError(f"a known view should be a picture, or a tensor '3 H H'; got {tuple(picture.shape)}")
+        sized = torch.nn.functional.interpolate(picture[None].float(), (size, size), mode="bilinear", antialias=True)
+        return sized[0]
+    on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
+    square = ImageOps.pad(on_white, (size, size), color="white")
+    return torch.from_numpy(np.array(square)).movedim(-1, 0).float() / 255
 
 
 def grid(output: "TuneMV3DOutput", index: int) -> Image.Image:

@@ -1,7 +1,7 @@
 """Sampling a tuned model: text in, views and their shape out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.sampling import SamplingStep, fuse_clean, initial_noise, sample
+from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
-from tunemv3d_modulation.pictures import to_pil
+from tunemv3d_core.strength import check_strength
+from tunemv3d_modulation.pictures import read_picture, to_pil
 
-DEFAULT_VIEWS = 8
 DEFAULT_ELEVATION = 20.0
 
 
@@ -84,27 +84,34 @@ class TuneMV3DPipeline:
         *,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        consistency: float | None = None,
+        consistency: float | Sequence[float] | None = None,
         scheduler: str | None = None,
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] = "",
         seed: int | Sequence[int] = 0,
+        shared_noise: bool | None = None,
+        known_views: Mapping[int, Image.Image | Tensor] | None = None,
         callback_on_step_end: Callable[[SamplingStep], None] | None = None,
     ) -> TuneMV3DOutput:
         """Sample one object a prompt.
 
         Args:
             prompts: one or b of them.
-            cameras: ``n``, the same for every object, or ``b n``; default: 8 around the object, 20 degrees up.
+            cameras: ``n``, the same for every object, or ``b n``; default: as many as in training around the object,
+                20 degrees up.
             num_inference_steps: denoising steps, at least 1.
             guidance_scale: of classifier-free guidance; 1 is none and takes half the time.
-            consistency: K, at least 0: 0 gives the plain 2D model, 1 the tuned one, more extrapolates.
+            consistency: K, at least 0: 0 gives the plain 2D model, 1 the tuned one, more extrapolates. Several numbers
+                are a schedule over the steps.
             scheduler: a solver that the backbone knows, such as "ddim" or "dpm++"; "" takes the 2D model's own.
-            negative_prompt: what guidance moves away from.
+            negative_prompt: what guidance moves away from: one for all objects or one each.
             seed: one for all objects or one each; an object's noise depends on its seed alone.
+            shared_noise: start all views of an object from the same noise.
+            known_views: pictures by the index of their camera: these views are given, the others are made to fit them
+                (image to 3D). RGBA is put on white; tensors are ``3 H H`` in [0, 1]. They come out as they went in.
             callback_on_step_end: gets a ``SamplingStep`` after every step.
 
         Raises:
-            TuneMV3DError: an empty prompt or an option out of its range.
+            TuneMV3DError: an empty prompt, an option out of its range, or a known view without a camera.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         defaults = self.spec.sample
@@ -112,29 +119,55 @@ class TuneMV3DPipeline:
         guidance = defaults.guidance if guidance_scale is None else guidance_scale
         strength = defaults.consistency if consistency is None else consistency
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        check_options(prompts, steps, guidance, strength, seeds)
+        negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
+        check_options(prompts, steps, guidance, strength, seeds, negatives)
         cameras = self._cameras(cameras, len(prompts))
+        known = self._known(known_views or {}, cameras)
         backbone = self.model.backbone
-        size = (backbone.ports.latent_size,) * 2
-        weight = next(self.model.parameters())
-        noise = initial_noise(seeds, cameras.shape[1], backbone.ports.latent_channels, size).to(weight)
         text = backbone.encode_text(prompts)
         latents = sample(
             self.model,
             text,
             cameras,
-            noise,
+            seeds,
             steps=steps,
             scheduler=defaults.scheduler if scheduler is None else scheduler,
             guidance=guidance,
-            negative=None if guidance == 1 else backbone.encode_text([negative_prompt] * len(prompts)),
+            negative=None if guidance == 1 else backbone.encode_text(negatives),
             consistency=strength,
+            shared_noise=defaults.shared_noise if shared_noise is None else shared_noise,
+            known=known,
             on_step=callback_on_step_end,
         )
         images = self._decode(latents)
+        for index, picture in (known_views or {}).items():
+            images[:, index] = self._picture(picture).movedim(0, -1).to(images)
         if self.model.field is None:
             return TuneMV3DOutput(images, latents, cameras)
         return TuneMV3DOutput(images, latents, cameras, **self._shape(latents, prompts, cameras))
+
+    def _picture(self, picture: Image.Image | Tensor) -> Tensor:
+        """``3 H W`` in [0, 1] at the model's size."""
+        ports = self.model.backbone.ports
+        return read_picture(picture, ports.latent_size * ports.image_stride)
+
+    def _known(self, pictures: Mapping[int, Image.Image | Tensor], cameras: Cameras) -> KnownViews | None:
+        """The given pictures as latents, the same for every object."""
+        if not pictures:
+            return None
+        b, n = cameras.shape
+        if strays := [index for index in pictures if not 0 <= index < n]:
+            raise TuneMV3DError(f"known view {strays[0]} has no camera: there are {n}, counted from 0")
+        if len(pictures) == n:
+            raise TuneMV3DError(f"all {n} views are known: leave one to be made, or add cameras")
+        weight = next(self.model.parameters())
+        given = torch.stack([self._picture(picture) for picture in pictures.values()])
+        encoded = self.model.backbone.encode_images(given[None].to(weight) * 2 - 1)
+        latents = encoded.new_zeros(b, n, *encoded.shape[2:])
+        latents[:, list(pictures)] = encoded
+        views = torch.zeros(b, n, dtype=torch.bool, device=weight.device)
+        views[:, list(pictures)] = True
+        return KnownViews(latents, views)
 
     @torch.no_grad()
     def fuse_clean(self, latents: Tensor, prompts: Sequence[str], cameras: Cameras) -> Scene:
@@ -160,7 +193,8 @@ class TuneMV3DPipeline:
         return (images / 2 + 0.5).clamp(0, 1).movedim(2, -1)
 
     def _cameras(self, cameras: Cameras | None, objects: int) -> Cameras:
-        cameras = Cameras.orbit(DEFAULT_VIEWS, elevation=DEFAULT_ELEVATION) if cameras is None else cameras
+        if cameras is None:
+            cameras = Cameras.orbit(self.spec.views.inputs, elevation=DEFAULT_ELEVATION)
         if len(cameras.shape) == 1:
             cameras = cameras[None].expand(objects, cameras.shape[0])
         weight = next(self.model.parameters())
@@ -168,7 +202,12 @@ class TuneMV3DPipeline:
 
 
 def check_options(
-    prompts: Sequence[str], steps: int, guidance: float, consistency: float, seeds: Sequence[int]
+    prompts: Sequence[str],
+    steps: int,
+    guidance: float,
+    consistency: float | Sequence[float],
+    seeds: Sequence[int],
+    negatives: Sequence[str],
 ) -> None:
     """Refuse what cannot be sampled.
 
@@ -181,9 +220,7 @@ def check_options(
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
     if not 0 <= guidance < math.inf:
         raise TuneMV3DError(f"guidance must be at least 0, not {guidance}: 1 is none, 3 to 7 is usual")
-    if not 0 <= consistency < math.inf:
-        raise TuneMV3DError(
-            f"consistency K must be at least 0, not {consistency}: 0 is the plain 2D model, 1 the tuned"
-        )
-    if len(seeds) != len(prompts):
-        raise TuneMV3DError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one for all or one each")
+    check_strength(consistency)
+    for what, given in (("seeds", seeds), ("negative prompts", negatives)):
+        if len(given) != len(prompts):
+            raise TuneMV3DError(f"{len(given)} {what} for {len(prompts)} prompts: give one for all or one each")

@@ -12,8 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.strength import read_strength
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
 
 
@@ -26,13 +29,27 @@ def sample(
         float | None, typer.Option(help="Guidance scale; 1 is none; default: the checkpoint's.")
     ] = None,
     consistency: Annotated[
-        float | None,
-        typer.Option(help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; default: the checkpoint's."),
-    ] = None,
+        str,
+        typer.Option(
+            help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; 2:1 falls from 2 to 1 over the steps; "
+            "default: the checkpoint's."
+        ),
+    ] = "",
     scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim or dpm++.")] = None,
     negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
-    seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
-    views: Annotated[int, typer.Option(help="Cameras, evenly around the object.")] = 8,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Same seed, same noise; one for all prompts or one each; default: 0.")
+    ] = None,
+    shared_noise: Annotated[
+        bool | None, typer.Option(help="Start all views from the same noise; default: the checkpoint's.")
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[VIEW=]FILE", help="A picture of the object that is given, of view 0 or of VIEW."),
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Cameras, evenly around the object; default: as many as in training.")
+    ] = None,
     elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
@@ -45,23 +62,35 @@ def sample(
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
 
     # Before the model is loaded; None stands for the checkpoint's own, which its spec has checked.
-    given = (1 if steps is None else steps, guidance or 0.0, consistency or 0.0)
-    check_options(prompts, *given, [seed] * len(prompts))
-    cameras = Cameras.orbit(views, elevation=elevation)
+    strength = read_strength(consistency) if consistency else None
+    seeds = (seed or [0]) * (len(prompts) if len(seed or [0]) == 1 else 1)
+    check_options(
+        prompts,
+        1 if steps is None else steps,
+        guidance or 0.0,
+        0.0 if strength is None else strength,
+        seeds,
+        [""] * len(prompts),
+    )
+    cameras = None if views is None else Cameras.orbit(views, elevation=elevation)
+    known = _read_images(image or [])
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint, find_device(device))
+    defaults = pipe.spec.sample
     options = {
-        "num_inference_steps": pipe.spec.sample.steps if steps is None else steps,
-        "guidance_scale": pipe.spec.sample.guidance if guidance is None else guidance,
-        "consistency": pipe.spec.sample.consistency if consistency is None else consistency,
-        "scheduler": pipe.spec.sample.scheduler if scheduler is None else scheduler,
+        "num_inference_steps": defaults.steps if steps is None else steps,
+        "guidance_scale": defaults.guidance if guidance is None else guidance,
+        "consistency": defaults.consistency if strength is None else strength,
+        "scheduler": defaults.scheduler if scheduler is None else scheduler,
         "negative_prompt": negative,
-        "seed": seed,
+        "shared_noise": defaults.shared_noise if shared_noise is None else shared_noise,
     }
+    cameras = Cameras.orbit(pipe.spec.views.inputs, elevation=elevation) if cameras is None else cameras
+    told = {**options, "views": len(cameras.origins), "elevation": elevation, "images": image or []}
     manifests = []
-    for prompt in prompts:
+    for prompt, own_seed in zip(prompts, seeds, strict=True):
         began = time.perf_counter()
-        output = _with_progress(pipe, prompt, cameras, options)
-        about = {**_about(pipe, checkpoint), "prompt": prompt, **options, "views": views, "elevation": elevation}
+        output = _with_progress(pipe, prompt, cameras, {**options, "seed": own_seed, "known_views": known})
+        about = {**_about(pipe, checkpoint), "prompt": prompt, "seed": own_seed, **told}
         about["seconds"] = round(time.perf_counter() - began, 2)
         manifests.append(save(output, out, about))
         if not as_json:
@@ -115,6 +144,28 @@ def _with_progress(pipe: "TuneMV3DPipeline", prompt: str, cameras: Any, options:
     with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
         task = progress.add_task(prompt[:40].replace("[", "("), total=options["num_inference_steps"])
         return pipe(prompt, cameras, callback_on_step_end=lambda step: progress.advance(task), **options)
+
+
+def _read_images(given: list[str]) -> "dict[int, Image]":
+    """Pictures by view, from words such as ``front.png`` and ``4=back.png``.
+
+    Raises:
+        TuneMV3DError: not a picture, or two of one view.
+    """
+    from PIL import Image
+
+    found: dict[int, Image.Image] = {}
+    for words in given:
+        view, equals, file = words.partition("=")
+        view, file = (view, file) if equals and view.isdigit() else ("0", words)
+        if int(view) in found:
+            raise TuneMV3DError(f"--image {words}: view {view} has a picture already; say which with VIEW=FILE")
+        try:
+            found[int(view)] = Image.open(file)
+            found[int(view)].load()
+        except OSError as error:
+            raise TuneMV3DError(f"--image {words}: cannot be read as a picture: {error}") from None
+    return found
 
 
 def _about(pipe: "TuneMV3DPipeline", checkpoint: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.sampling import initial_noise, sample
+from tunemv3d_core.sampling import sample
 from tunemv3d_core.spec import SampleSpec
+from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Text
 
 STEPS_AT_MOST = 12
@@ -30,7 +31,7 @@ class Preview:
         prompts: one row pair each.
         cameras: ``(n,)``.
         size: latent (h, w).
-        options: guidance, scheduler, K and steps, of which ``STEPS_AT_MOST`` are taken.
+        options: guidance, scheduler, K, starting noise and steps, of which ``STEPS_AT_MOST`` are taken.
         seed: of the noise.
     """
 
@@ -44,8 +45,7 @@ class Preview:
         seed: int,
     ) -> None:
         self._model, self._prompts, self._options = model, list(prompts), options
-        channels = model.backbone.ports.latent_channels
-        self._noise = initial_noise([seed + i for i in range(len(prompts))], cameras.shape[0], channels, size)
+        self._size, self._seeds = size, [seed + i for i in range(len(prompts))]
         self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
         # A backbone that is tuned itself is frozen only now.
         self._frozen = self._sample(0.0) if model.field is None else None
@@ -62,24 +62,26 @@ class Preview:
             self._frozen = self._sample(0.0)
         tuned = self._sample(self._options.consistency)
         self._model.train(training)
-        label = f"tuned, step {step}, K = {self._options.consistency:g}"
+        label = f"tuned, step {step}, K = {told_strength(self._options.consistency)}"
         write_rows(path, self._prompts, self._frozen, tuned, label)
         return path
 
-    def _sample(self, consistency: float) -> Tensor:
+    def _sample(self, consistency: Strength) -> Tensor:
         """Images ``b n 3 H W`` in [-1, 1]."""
-        model, device = self._model, self._cameras.intrinsics.device
+        model = self._model
         text, empty = self._texts()
         clean = sample(
             model,
             text,
             self._cameras,
-            self._noise.to(device),
+            self._seeds,
             steps=min(self._options.steps, STEPS_AT_MOST),
+            size=self._size,
             scheduler=self._options.scheduler,
             guidance=self._options.guidance,
             negative=empty,
             consistency=consistency,
+            shared_noise=self._options.shared_noise,
         )
         return model.backbone.decode_latents(clean).float().cpu()
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.strength import Strength, check_strength, read_strength, told_strength
 
 if TYPE_CHECKING:
     from tunemv3d_eval.evaluation import Settings
@@ -24,7 +25,7 @@ def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
     prompts: Annotated[Path, typer.Option(help="Text file, one prompt a line; default: 20 chairs.")] = CHAIR_PROMPTS,
     consistency: Annotated[
-        str, typer.Option(help="Values of K, such as 0,0.5,1,1.5; default: 0, 1 and the checkpoint's.")
+        str, typer.Option(help="Values of K, such as 0,1,1.5,2:1; default: 0, 1 and the checkpoint's.")
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Samples a prompt, each from its own noise.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the checkpoint's.")] = None,
@@ -56,13 +57,14 @@ def evaluate(
     spec, model = load_checkpoint(checkpoint, find_device("" if device == "auto" else device))
     defaults = spec.sample
     settings = Settings(
-        consistency=(0.0,) if model.field is None else strengths or tuple(sorted({0.0, 1.0, defaults.consistency})),
+        consistency=(0.0,) if model.field is None else strengths or _swept(defaults.consistency),
         samples=seeds,
         steps=defaults.steps if steps is None else steps,
         guidance=defaults.guidance if guidance is None else guidance,
         scheduler=defaults.scheduler if scheduler is None else scheduler,
         views=views,
         elevation=elevation,
+        shared_noise=defaults.shared_noise,
     )
     began, pictures = time.perf_counter(), out / "pictures"
     measured = _measure(model, texts, objects, settings, pictures)
@@ -109,19 +111,18 @@ def read_prompts(path: Path) -> list[str]:
     return found
 
 
-def parse_strengths(text: str) -> tuple[float, ...]:
-    """Values of K between commas or blanks, each once, in the given order; none for an empty text.
+def parse_strengths(text: str) -> tuple[Strength, ...]:
+    """Values or schedules of K between commas or blanks, each once, in the given order; none for an empty text.
 
     Raises:
         TuneMV3DError: something that is no number, or a negative one.
     """
-    try:
-        found = tuple(dict.fromkeys(float(word) for word in text.replace(",", " ").split()))
-    except ValueError:
-        raise TuneMV3DError(f"--consistency '{text}': give numbers between commas, such as 0,1,1.5") from None
-    if any(not 0 <= k < float("inf") for k in found):
-        raise TuneMV3DError(f"--consistency '{text}': K must be at least 0: 0 is the plain 2D model, 1 the tuned one")
-    return found
+    return tuple(dict.fromkeys(read_strength(word) for word in text.replace(",", " ").split()))
+
+
+def _swept(default: Strength) -> tuple[Strength, ...]:
+    """The frozen model, the modulated one and the checkpoint's own K, in rising order of their first value."""
+    return tuple(sorted({0.0, 1.0, default}, key=check_strength))
 
 
 def _make_free(out: Path) -> None:
@@ -169,7 +170,7 @@ def _table(report: dict[str, Any]) -> Table:
     for heading in ["K", *(name.replace("_", " ") for name in names), "seconds"]:
         table.add_column(heading, justify="right")
     for row in report["sampled"]["means"]:
-        table.add_row(f"{row['consistency']:g}", *(_told(row[name]) for name in names), f"{row['seconds']:.0f}")
+        table.add_row(told_strength(row["consistency"]), *(_told(row[name]) for name in names), f"{row['seconds']:.0f}")
     if report["real"]:
         table.add_row("real", *(_told(report["real"]["means"][name]) for name in names), "")
     return table

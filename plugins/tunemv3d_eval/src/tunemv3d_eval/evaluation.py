@@ -13,8 +13,9 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.registry import registry
-from tunemv3d_core.sampling import initial_noise, sample
+from tunemv3d_core.sampling import sample
 from tunemv3d_core.slots import Dataset
+from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Views
 from tunemv3d_eval.measure import Measured, means, measure
 from tunemv3d_eval.pictures import write_picture
@@ -40,15 +41,17 @@ class Settings:
         scheduler: the solver's name; "" takes the model's own.
         views: cameras, evenly around the object.
         elevation: of the cameras, degrees.
+        shared_noise: start all views of an object from the same noise.
     """
 
-    consistency: tuple[float, ...]
+    consistency: tuple[Strength, ...]
     samples: int
     steps: int
     guidance: float
     scheduler: str
     views: int
     elevation: float
+    shared_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def evaluate_prompts(
     seconds = dict.fromkeys(settings.consistency, 0.0)
     objects: list[dict[str, Any]] = []
 
-    def work(batch: Sequence[Job]) -> list[tuple[float, Measured]]:
+    def work(batch: Sequence[Job]) -> list[tuple[Strength, Measured]]:
         rows = []
         for k in settings.consistency:
             start = time.perf_counter()
@@ -89,7 +92,7 @@ def evaluate_prompts(
         for i, job in enumerate(batch):
             for k, measured in rows:
                 objects.append({"prompt": job.prompt, "seed": job.seed, "consistency": k, **measured.figures[i]})
-            labelled = [(f"K = {k:g}", measured) for k, measured in rows]
+            labelled = [(f"K = {told_strength(k)}", measured) for k, measured in rows]
             write_picture(pictures / f"{job.seed:03d}.png", f"{job.prompt}  (seed {job.seed})", labelled, i)
     table = [
         {"consistency": k, **means([o for o in objects if o["consistency"] == k]), "seconds": round(seconds[k], 1)}
@@ -99,24 +102,23 @@ def evaluate_prompts(
 
 
 @torch.no_grad()
-def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: float) -> Measured:
+def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Strength) -> Measured:
     """Sample a batch at strength ``k`` and measure it."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
-    size = (backbone.ports.latent_size, backbone.ports.latent_size)
-    noise = initial_noise([job.seed for job in batch], settings.views, backbone.ports.latent_channels, size)
     prompts = [job.prompt for job in batch]
     text = backbone.encode_text(prompts)
     latents = sample(
         model,
         text,
         cameras,
-        noise.to(device),
+        [job.seed for job in batch],
         steps=settings.steps,
         scheduler=settings.scheduler,
         guidance=settings.guidance,
         negative=backbone.encode_text([""] * len(batch)),
         consistency=k,
+        shared_noise=settings.shared_noise,
     )
     return measure(model, latents, text, cameras, prompts)
 

@@ -1,0 +1,126 @@
+"""Known views, schedules of K, negative prompts, starting noise and solvers that draw noise."""
+
+import pytest
+import torch
+from PIL import Image
+from toy_model import SPEC, moved_model
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.sampling import KnownViews, initial_noise, sample
+from tunemv3d_modulation.pictures import read_picture
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
+
+
+@pytest.fixture(scope="module")
+def pipe(folders):
+    return TuneMV3DPipeline(moved_model(folders["mini"]), SPEC)
+
+
+def picture(seed: int = 0) -> torch.Tensor:
+    return torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm++", "euler", "unipc"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_known_view_comes_out_as_it_went_in_and_the_others_heed_it(pipe, monkeypatch, scheduler, guidance):
+    shown = []
+    predict = MultiviewDiffusion.predict
+
+    def watch(self, x_t, t, *rest):
+        shown.append((x_t[:, 1], t[:, 1], t[:, 0]))
+        return predict(self, x_t, t, *rest)
+
+    monkeypatch.setattr(MultiviewDiffusion, "predict", watch)
+    options = {"scheduler": scheduler, "guidance_scale": guidance}
+    output = pipe("a red chair", Cameras.orbit(3), known_views={1: picture()}, **options)
+    latents = pipe.model.backbone.encode_images(picture()[None, None] * 2 - 1)[0, 0]
+    assert torch.equal(output.latents[0, 1], latents)
+    torch.testing.assert_close(output.images[0, 1], picture().movedim(0, -1))
+    for seen, level, others in shown:
+        assert torch.equal(seen, latents.expand_as(seen)), "shown to the model clean, whatever the solver scales"
+        assert not level.any()
+    assert all(bool(others.any()) for _, _, others in shown[:-1]), "only the known view is given at t = 0"
+    other = pipe("a red chair", Cameras.orbit(3), known_views={1: picture(1)}, **options)
+    assert (other.latents[0, 0] - output.latents[0, 0]).abs().mean() > 1e-4
+
+
+def test_known_views_of_each_object_are_its_own(pipe):
+    backbone, cameras = pipe.model.backbone, Cameras.orbit(2)[None].expand(2, 2)
+    latents = initial_noise([8, 9], 2, 4, (8, 8))
+    known = KnownViews(latents, torch.tensor([[True, False], [False, True]]))
+    made = sample(pipe.model, backbone.encode_text(["a", "b"]), cameras, [1, 2], steps=2, known=known)
+    assert torch.equal(made[0, 0], latents[0, 0]) and torch.equal(made[1, 1], latents[1, 1])
+    assert not torch.equal(made[0, 1], latents[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({3: picture()}, "known view 3 has no camera: there are 3"),
+        ({-1: picture()}, "known view -1 has no camera"),
+        ({0: picture(), 1: picture(), 2: picture()}, "all 3 views are known"),
+        ({0: torch.rand(4, 8, 8)}, r"a picture, or a tensor '3 H H'; got \(4, 8, 8\)"),
+    ],
+)
+def test_known_views_that_do_not_fit_are_refused(pipe, known, message):
+    with pytest.raises(TuneMV3DError, match=message):
+        pipe("a red chair", Cameras.orbit(3), known_views=known)
+
+
+def test_pictures_are_put_on_white_and_padded():
+    transparent = Image.new("RGBA", (8, 4), (255, 0, 0, 0))
+    transparent.paste((0, 0, 255, 255), (0, 0, 4, 4))
+    pixels = read_picture(transparent, 16)
+    assert pixels.shape == (3, 16, 16)
+    assert pixels[:, 8, 2].tolist() == [0, 0, 1] and pixels[:, 8, 14].tolist() == [1, 1, 1]
+    assert pixels[:, 1, 2].tolist() == [1, 1, 1]
+
+
+def test_a_schedule_of_strengths_acts_step_by_step(pipe):
+    def latents(**options):
+        return pipe("a red chair", Cameras.orbit(2), num_inference_steps=4, scheduler="ddim", **options).latents
+
+    assert torch.equal(latents(consistency=[1.5, 1.5]), latents(consistency=1.5))
+    frozen, late = latents(consistency=0), latents(consistency=[0, 0, 0, 1])
+    seen = []
+    latents(consistency=[0, 0, 0, 1], callback_on_step_end=lambda s: seen.append(s.prediction.x0 is not None))
+    assert seen == [False, False, False, True], "where K is 0 no field runs"
+    assert not torch.equal(late, frozen)
+    assert (late - frozen).abs().mean() < (latents(consistency=1) - frozen).abs().mean()
+
+
+def test_each_object_may_have_its_negative_prompt(pipe):
+    both = pipe(["a red chair"] * 2, Cameras.orbit(2), negative_prompt=["blue", "a stool"], guidance_scale=4).latents
+    for i, negative in enumerate(("blue", "a stool")):
+        alone = pipe("a red chair", Cameras.orbit(2), negative_prompt=negative, guidance_scale=4).latents
+        torch.testing.assert_close(both[i : i + 1], alone, rtol=1e-4, atol=1e-4)
+    with pytest.raises(TuneMV3DError, match="2 negative prompts for 1 prompts"):
+        pipe("a red chair", negative_prompt=["a", "b"])
+
+
+def test_views_may_start_from_the_same_noise():
+    apart, same = (initial_noise([3, 4], 5, 4, (8, 8), shared) for shared in (False, True))
+    assert torch.equal(same[:, :1].expand_as(same), same)
+    assert not torch.equal(apart[:, 0], apart[:, 1]) and not torch.equal(same[0], same[1])
+
+
+def test_shared_noise_gives_the_plain_model_equal_views(pipe):
+    plain = TuneMV3DPipeline(MultiviewDiffusion(pipe.model.backbone), SPEC)
+    same = plain("a red chair", Cameras.orbit(3), shared_noise=True).latents
+    torch.testing.assert_close(same[:, 1:], same[:, :1].expand_as(same[:, 1:]), rtol=1e-4, atol=1e-4)
+    assert (plain("a red chair", Cameras.orbit(3)).latents[:, 0] - same[:, 0]).abs().mean() < 1.0
+
+
+def test_as_many_views_as_in_training_are_the_default(pipe):
+    few = SPEC.model_copy(update={"views": SPEC.views.model_copy(update={"inputs": 2})})
+    assert TuneMV3DPipeline(pipe.model, few)("a red chair", num_inference_steps=1).cameras.shape == (1, 2)
+
+
+def test_any_number_of_views_and_any_cameras(pipe):
+    cameras = Cameras.look_at(
+        torch.tensor([[0.0, -3.0, 0.5], [2.0, 2.0, 2.0], [0.1, 0.0, 3.0], [-2.0, 0, -1.5], [3, 0, 0]])
+    )
+    output = pipe("a red chair", cameras, num_inference_steps=2)
+    assert output.latents.shape == (1, 5, 4, 8, 8) and output.latents.isfinite().all()
