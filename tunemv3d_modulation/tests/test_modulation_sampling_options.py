@@ -38,7 +38,7 @@ def test_a_known_view_comes_out_as_it_went_in_and_the_others_heed_it(pipe, monke
     latents = pipe.model.backbone.encode_images(picture()[None, None] * 2 - 1)[0, 0]
     assert torch.equal(output.latents[0, 1], latents)
     torch.testing.assert_close(output.images[0, 1], picture().movedim(0, -1))
-    for seen, level, others in shown:
+    for seen, level, _ in shown:
         assert torch.equal(seen, latents.expand_as(seen)), "shown to the model clean, whatever the solver scales"
         assert not level.any()
     assert all(bool(others.any()) for _, _, others in shown[:-1]), "only the known view is given at t = 0"

@@ -46,15 +46,28 @@ def test_neus_weighs_every_view_alike_however_many_cells_it_shows() -> None:
                 errors = [abs(p - q) for p, q in pairs]
                 per_view.append(sum(errors) / len(errors))
     expected = sum(per_view) / len(per_view)
-    assert float(losses.neus(inputs, target, novel, novel_target)) == pytest.approx(expected, rel=1e-12)
-    assert float(losses.neus(inputs, target, None, None)) == pytest.approx(sum(per_view[:6]) / 6, rel=1e-12)
+    assert float(losses.neus(inputs, target, novel, novel_target).mean()) == pytest.approx(expected, rel=1e-12)
+    assert float(losses.neus(inputs, target, None, None).mean()) == pytest.approx(sum(per_view[:6]) / 6, rel=1e-12)
 
 
 def test_mask_is_the_cross_entropy_of_a_coin() -> None:
-    opacity, alpha = torch.tensor([0.2, 0.9, 0.5], dtype=torch.float64), torch.tensor([0.0, 1.0, 0.25])
-    expected = -(math.log(0.8) + math.log(0.9) + math.log(0.5)) / 3
-    assert float(losses.mask(opacity, alpha)) == pytest.approx(expected, rel=1e-12)
-    assert math.isfinite(float(losses.mask(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]))))
+    opacity = torch.tensor([[[0.2, 0.9], [0.5, 0.5]]], dtype=torch.float64)
+    alpha = torch.tensor([[[0.0, 1.0], [0.25, 0.75]]], dtype=torch.float64)
+    expected = [-(math.log(0.8) + math.log(0.9)) / 2, -math.log(0.5)]
+    seen = losses.mask(opacity, alpha, opacity[:, 1:, :1], alpha[:, 1:, :1])
+    assert seen[0].tolist() == pytest.approx([*expected, -math.log(0.5)], rel=1e-12)
+    wrong = losses.mask(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]), None, None)
+    assert math.isfinite(float(wrong.mean()))
+
+
+def test_errors_fall_into_equal_ranges_of_t() -> None:
+    errors, t = random(2, 3).abs(), torch.tensor([[0.0, 199.9, 200.0], [999.0, 450.5, 999.0]])
+    counted = torch.tensor([[True, True, True], [True, True, False]])
+    sums, counts = losses.by_level(errors, counted, t, 1000)
+    e = errors.tolist()
+    assert counts.tolist() == [2, 1, 1, 0, 1]
+    assert sums.tolist() == pytest.approx([e[0][0] + e[0][1], e[0][2], e[1][1], 0, e[1][0]])
+    assert [losses.level_name(k, 1000) for k in (0, 4)] == ["t=0-200", "t=800-1000"]
 
 
 def test_x_prev_weight_is_what_the_posterior_mean_makes_of_an_epsilon_error() -> None:

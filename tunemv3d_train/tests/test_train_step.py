@@ -13,6 +13,7 @@ from tunemv3d_core.spec import LossSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.step import TrainingStep, at_cells, cell_centres
+from tunemv3d_train.trainer import mean_losses
 
 N, M = 3, 2
 
@@ -68,12 +69,10 @@ def test_the_forward_is_equation_3(pixels: bool) -> None:
     denoise = (per_view.sum() - per_view[0, 1]) / 6
     cells = inputs.get("novel_pixels", torch.arange(64).expand(2, M, 64))
     novel, target = at_cells(seen.novel_x0, cells), at_cells(inputs["latents"][:, N:], cells)
-    neus = losses.neus(seen.x0, inputs["latents"][:, :N], novel, target)
+    neus = losses.neus(seen.x0, inputs["latents"][:, :N], novel, target).mean()
     opacity = at_cells(seen.novel.opacity[:, :, None], cells)
-    mask = (
-        N * losses.mask(seen.rendering.opacity, inputs["alpha"][:, :N])
-        + M * losses.mask(opacity, at_cells(inputs["alpha"][:, N:, None], cells))
-    ) / (N + M)
+    alpha = at_cells(inputs["alpha"][:, N:, None], cells)
+    mask = losses.mask(seen.rendering.opacity, inputs["alpha"][:, :N], opacity, alpha).mean()
     torch.manual_seed(9)
     eikonal = seen.scene.losses()["eikonal"]
     expected: dict[str, Any] = {"denoise": denoise, "neus": neus, "mask": mask, "eikonal": eikonal}
@@ -94,7 +93,7 @@ def test_gradients_reach_what_is_trainable_and_nothing_else() -> None:
 def test_without_a_field_the_backbone_is_tuned() -> None:
     step = TrainingStep(model(field=False), N, LossSpec())
     total, parts = step(**batch())
-    assert set(parts) == {"loss", "denoise"}
+    assert set(parts) == {"loss", "denoise", "denoise/t"}
     total.backward()
     assert all(bool(p.grad.any()) for p in step.parameters() if p.grad is not None)
 
@@ -108,3 +107,27 @@ def test_the_modulated_model_starts_as_the_frozen_one() -> None:
     frozen = whole.frozen(x_t, inputs["t"], Text(inputs["tokens"]))
     expected = losses.denoise(frozen, inputs["noise"], torch.ones(2, N), inputs["clean"])
     assert torch.equal(parts["denoise"], expected)
+
+
+def test_losses_are_told_by_ranges_of_t_and_clean_views_left_out() -> None:
+    inputs, whole = batch(), model()
+    torch.manual_seed(9)
+    _, parts = TrainingStep(whole, N, LossSpec())(**inputs)
+    x_t = whole.backbone.add_noise(inputs["latents"][:, :N], inputs["noise"], inputs["t"])
+    x_t[0, 1] = inputs["latents"][0, 1]
+    frozen = whole.frozen(x_t, inputs["t"], Text(inputs["tokens"]))
+    errors = (frozen - inputs["noise"]).square().mean((2, 3, 4))
+    # t is 500 (the third of five ranges) in two views that are not clean, and 30 in three.
+    assert parts["denoise/t"][1].tolist() == [3, 0, 2, 0, 0]
+    torch.testing.assert_close(
+        parts["denoise/t"][0], torch.stack([errors[1].sum(), *[errors[0, [0, 2]].sum() * k for k in (0, 1, 0, 0)]])
+    )
+    assert parts["neus/t"][1].tolist() == parts["mask/t"][1].tolist() == [N + M, 0, N + M, 0, 0]
+    for name in ("neus", "mask"):
+        assert float(parts[f"{name}/t"][0].sum()) / (2 * (N + M)) == pytest.approx(float(parts[name]), rel=1e-5)
+
+
+def test_means_over_steps_leave_out_ranges_that_were_not_drawn() -> None:
+    levels = torch.tensor([[6.0, 0, 0, 1, 0], [3.0, 0, 0, 2, 0]])
+    means = mean_losses({"loss": torch.tensor(4.0), "neus/t": levels}, 2, 1000)
+    assert means == {"loss": 2.0, "neus/t=0-200": 2.0, "neus/t=600-800": 0.5}

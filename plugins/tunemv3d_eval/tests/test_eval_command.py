@@ -114,7 +114,7 @@ def test_strengths(text: str, values: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["one", "0,-1", "nan", "inf"])
 def test_bad_strengths_are_refused(text: str) -> None:
-    with pytest.raises(TuneMV3DError, match="^consistency"):
+    with pytest.raises(TuneMV3DError, match=r"^consistency"):
         parse_strengths(text)
 
 

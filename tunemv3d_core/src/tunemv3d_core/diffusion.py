@@ -1,6 +1,6 @@
 """The whole model: a frozen 2D diffusion model whose views talk to each other through a 3D field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ class Prediction:
 
     Attributes:
         modulated: ``b n c h w``, in the backbone's prediction type.
+        frozen: like ``modulated``: the frozen model's, where it was asked; without gradient.
         x0: ``b n v h w``: the field's guess of the clean views, blended over the background.
         rendering: the input views as rendered.
         scene: what the field made of the views.
@@ -32,6 +33,7 @@ class Prediction:
     scene: Scene | None = None
     novel_x0: Tensor | None = None
     novel: Rendering | None = None
+    frozen: Tensor | None = None
 
 
 class MultiviewDiffusion(nn.Module):
@@ -114,7 +116,7 @@ class MultiviewDiffusion(nn.Module):
         if frozen is None or consistency == 1:
             return prediction
         blended = frozen + consistency * (prediction.modulated - frozen)
-        return Prediction(blended, prediction.x0, prediction.rendering, prediction.scene)
+        return replace(prediction, modulated=blended)
 
     def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         """The field's scene of noisy views alone: what its renders and its surface come from."""
@@ -190,7 +192,7 @@ class MultiviewDiffusion(nn.Module):
         if novel_cameras is not None:
             novel = scene.render(novel_cameras, (h, w), novel_pixels)
             novel_x0 = self.blend(novel, (h, w), novel_pixels)
-        return Prediction(modulated, x0, rendering, scene, novel_x0, novel)
+        return Prediction(modulated, x0, rendering, scene, novel_x0, novel, frozen)
 
     def _check_inputs(self, x_t: Tensor, t: Tensor, cameras: Cameras) -> None:
         sizes = check_shape("x_t", x_t, "b n c h w", c=self.backbone.ports.latent_channels)

@@ -31,8 +31,8 @@ def sample(
     consistency: Annotated[
         str,
         typer.Option(
-            help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; 2:1 falls from 2 to 1 over the steps; "
-            "default: the checkpoint's."
+            help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; 2:1 falls from 2 to 1 over the "
+            "steps; default: the checkpoint's."
         ),
     ] = "",
     scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim or dpm++.")] = None,

@@ -82,10 +82,11 @@ class Measurement:
     def __call__(self, model: MultiviewDiffusion) -> Figures:
         """Figures by name, means over the objects.
 
-        ``denoise/t=T`` and ``denoise_frozen/t=T`` are mean squared errors in the backbone's prediction type.
-        With a field also L_neus, as ``neus`` over all views and as ``neus_inputs`` and ``neus_novel``, and
-        ``opacity_iou``, the share of the silhouette that opacity > 0.5 and alpha > 0.5 have in common, over the input
-        views.
+        ``denoise/t=T`` and ``denoise_frozen/t=T`` are mean squared errors in the backbone's prediction type, on the
+        same noise. With a field also L_neus, as ``neus`` over all views and as ``neus_inputs`` and ``neus_novel``,
+        ``mask``, the scene's own losses, and ``opacity_iou``, the share of the silhouette that opacity > 0.5 and
+        alpha > 0.5 have in common, over the input views; each as a mean over the noise levels and, as ``NAME/t=T``,
+        at each level.
         """
         training = model.training
         model.eval()
@@ -133,11 +134,14 @@ class Measurement:
         if self._frozen is None:
             frozen = prediction.modulated if model.field is None else model.frozen(x_t, t, text)
             figures[f"denoise_frozen/t={timestep}"] = losses.per_view_error(frozen, target).mean()
-        if prediction.rendering is not None:
-            figures["opacity_iou"] = iou(prediction.rendering.opacity, alpha[:, :n])
-        if prediction.x0 is not None and prediction.x0.shape[2] == latents.shape[2]:
-            figures |= _neus(prediction, latents[:, :n], latents[:, n:])
-        return figures
+        shared: dict[str, Tensor] = {}
+        if prediction.rendering is not None and prediction.scene is not None:
+            shared = {"opacity_iou": iou(prediction.rendering.opacity, alpha[:, :n])}
+            shared["mask"] = _mask(prediction, alpha[:, :n], alpha[:, n:])
+            shared |= prediction.scene.losses()
+        if model.field is not None and model.field.ports.gives == "latents":
+            shared |= _neus(prediction, latents[:, :n], latents[:, n:])
+        return figures | shared | {f"{name}/t={timestep}": value for name, value in shared.items()}
 
 
 def _neus(prediction: Prediction, inputs: Tensor, novel: Tensor) -> dict[str, Tensor]:
@@ -147,6 +151,12 @@ def _neus(prediction: Prediction, inputs: Tensor, novel: Tensor) -> dict[str, Te
     if prediction.novel_x0 is not None:
         errors["neus_novel"] = losses.per_view_l1(prediction.novel_x0, novel)
     return {"neus": torch.cat(list(errors.values()), dim=1).mean(), **{k: e.mean() for k, e in errors.items()}}
+
+
+def _mask(prediction: Prediction, alpha: Tensor, novel_alpha: Tensor) -> Tensor:
+    assert prediction.rendering is not None
+    novel = None if prediction.novel is None else prediction.novel.opacity
+    return losses.mask(prediction.rendering.opacity, alpha, novel, novel_alpha).mean()
 
 
 def iou(opacity: Tensor, alpha: Tensor) -> Tensor:
@@ -160,6 +170,7 @@ _TOLD = {
     "neus": "L_neus",
     "neus_inputs": "L_neus, input views",
     "neus_novel": "L_neus, novel views",
+    "mask": "mask term",
     "opacity_iou": "opacity IoU",
 }
 _PREDICTIONS = ("denoise/", "denoise_frozen/")
@@ -173,6 +184,8 @@ def table(before: Figures, after: Figures, measured: str) -> Table:
     for name, label in _TOLD.items():
         if name in after:
             shown.add_row(label, *_told(before.get(name), after[name], None))
+    for name in (name for name in after if name.startswith("neus/")):
+        shown.add_row(name.replace("neus/", "L_neus, "), *_told(before.get(name), after[name], None))
     levels = [name for name in after if name.startswith("denoise/")]
     for name in levels:
         frozen = after[name.replace("denoise/", "denoise_frozen/")]

@@ -18,6 +18,10 @@ MIN_SNR_GAMMA = 5.0
 """gamma of Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, 2023."""
 
 
+LEVELS = 5
+"""Equal ranges of t by which losses are reported: what modulation gains, it gains at high t, where errors are tiny."""
+
+
 def denoise(prediction: Tensor, target: Tensor, weight: Tensor, clean: Tensor) -> Tensor:
     """L_denoise: ``1/(b n) sum_i w_i mean((prediction_i - target_i)^2)`` over the views that are not clean.
 
@@ -36,7 +40,7 @@ def per_view_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def neus(inputs: Tensor, input_target: Tensor, novel: Tensor | None, novel_target: Tensor | None) -> Tensor:
-    """L_neus (paper B.1): mean over the n + n' views of each view's mean absolute error.
+    """L_neus of each view (paper B.1), ``b (n + m)``: its mean absolute error. Their mean is the loss.
 
     Args:
         inputs: ``b n c h w``, the rendered input views.
@@ -44,10 +48,7 @@ def neus(inputs: Tensor, input_target: Tensor, novel: Tensor | None, novel_targe
         novel: ``b m c r`` (or ``b m c h w``), the rendered novel views or a random subset of their cells.
         novel_target: like ``novel``.
     """
-    errors = per_view_l1(inputs, input_target)
-    if novel is not None and novel_target is not None:
-        errors = torch.cat([errors, per_view_l1(novel, novel_target)], dim=1)
-    return errors.mean()
+    return _of_all_views(per_view_l1, inputs, input_target, novel, novel_target)
 
 
 def per_view_l1(rendered: Tensor, target: Tensor) -> Tensor:
@@ -55,13 +56,51 @@ def per_view_l1(rendered: Tensor, target: Tensor) -> Tensor:
     return (_exact(rendered) - _exact(target)).abs().flatten(2).mean(dim=2)
 
 
-def mask(opacity: Tensor, alpha: Tensor) -> Tensor:
-    """Binary cross-entropy of the rendered opacity against the picture's alpha, both of any equal shape in [0, 1].
+def mask(opacity: Tensor, alpha: Tensor, novel_opacity: Tensor | None, novel_alpha: Tensor | None) -> Tensor:
+    """Binary cross-entropy of each view's rendered opacity against its picture's alpha, ``b (n + m)``.
 
     Not in the paper: under L_neus alone a white fog around the object costs nothing on a white background.
+
+    Args:
+        opacity: ``b n h w`` in [0, 1], of the input views.
+        alpha: like ``opacity``.
+        novel_opacity: ``b m r`` (or ``b m h w``).
+        novel_alpha: like ``novel_opacity``.
     """
+    return _of_all_views(per_view_cross_entropy, opacity, alpha, novel_opacity, novel_alpha)
+
+
+def per_view_cross_entropy(opacity: Tensor, alpha: Tensor) -> Tensor:
+    """Mean binary cross-entropy of every view, ``b n``; opacities nearer to 0 or 1 than 1e-4 count as 1e-4 away."""
     opacity = _exact(opacity).clamp(1e-4, 1 - 1e-4)
-    return -(alpha * opacity.log() + (1 - alpha) * (1 - opacity).log()).mean()
+    return -(alpha * opacity.log() + (1 - alpha) * (1 - opacity).log()).flatten(2).mean(dim=2)
+
+
+def _of_all_views(
+    error: Callable[[Tensor, Tensor], Tensor], seen: Tensor, target: Tensor, novel: Tensor | None, wanted: Tensor | None
+) -> Tensor:
+    if novel is None or wanted is None:
+        return error(seen, target)
+    return torch.cat([error(seen, target), error(novel, wanted)], dim=1)
+
+
+def by_level(errors: Tensor, counted: Tensor, t: Tensor, timesteps: int) -> Tensor:
+    """Sums and counts of the views' errors in ``LEVELS`` equal ranges of t, ``2 LEVELS``.
+
+    Args:
+        errors: ``b n``, of each view.
+        counted: ``b n`` boolean.
+        t: ``b n``.
+        timesteps: length of the noise schedule.
+    """
+    level = (t * (LEVELS / timesteps)).long().clamp(max=LEVELS - 1)
+    within = (level[..., None] == torch.arange(LEVELS, device=t.device)) & counted[..., None]
+    return torch.stack([(errors.detach()[..., None] * within).sum((0, 1)), within.to(errors.dtype).sum((0, 1))])
+
+
+def level_name(level: int, timesteps: int) -> str:
+    """The range of t of a level, such as ``t=200-400``."""
+    return f"t={level * timesteps // LEVELS}-{(level + 1) * timesteps // LEVELS}"
 
 
 def weigher(

@@ -59,7 +59,9 @@ class TrainingStep(nn.Module):
             novel_pixels: ``b m r``, flat indices of the novel views' cells to render; None renders all.
 
         Returns:
-            A scalar with gradient, and detached scalars by name.
+            A scalar with gradient, and detached losses by name: scalars, and for the names that end in "/t" sums and
+            counts over the views in ranges of t (``losses.by_level``). "denoise_frozen/t" is there where the model
+            asks the frozen one anyway.
         """
         n = self.inputs
         cameras = Cameras(poses, intrinsics)
@@ -72,30 +74,45 @@ class TrainingStep(nn.Module):
         prediction = self.model(x_t, t, text, cameras[:, :n], novel, at)
         target = self.model.backbone.target(latents[:, :n], noise, t)
         parts = {"denoise": losses.denoise(prediction.modulated, target, self._weigh(t), clean)}
+        levels = self._denoise_levels(prediction, target, t, clean)
         if prediction.scene is not None:
-            parts |= self._field_losses(prediction, latents, alpha, novel_pixels)
+            errors = self._field_errors(prediction, latents, alpha, novel_pixels)
+            parts |= {name: views.mean() for name, views in errors.items()}
+            levels |= {name: self._levels(views, t.amax(1, keepdim=True)) for name, views in errors.items()}
+            if self.weights.eikonal or self.weights.sparsity:
+                parts |= prediction.scene.losses()
         total = self._total(parts)
-        return total, {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+        told = {name: part.detach() for name, part in parts.items()}
+        return total, {"loss": total.detach(), **told, **{f"{name}/t": both for name, both in levels.items()}}
 
-    def _field_losses(
+    def _denoise_levels(self, prediction: Prediction, target: Tensor, t: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """L_denoise without its weights, of the modulated model and of the frozen one on the same noise."""
+        seen = {"denoise": prediction.modulated, "denoise_frozen": prediction.frozen}
+        return {
+            name: self._levels(losses.per_view_error(predicted, target), t, ~clean)
+            for name, predicted in seen.items()
+            if predicted is not None
+        }
+
+    def _field_errors(
         self, prediction: Prediction, latents: Tensor, alpha: Tensor, novel_pixels: Tensor | None
     ) -> dict[str, Tensor]:
-        assert prediction.x0 is not None and prediction.rendering is not None and prediction.scene is not None
-        n = self.inputs
-        parts = {"mask": losses.mask(prediction.rendering.opacity, alpha[:, :n])}
+        """What the field renders against the pictures, for each view ``b (n + m)``."""
+        assert self.model.field is not None and prediction.rendering is not None and prediction.x0 is not None
+        n, novel = self.inputs, prediction.novel
         target, seen = latents[:, n:], alpha[:, n:]
         if novel_pixels is not None:
             target, seen = at_cells(target, novel_pixels), at_cells(seen[:, :, None], novel_pixels)[:, :, 0]
-        if prediction.novel is not None:
-            parts["mask"] = (n * parts["mask"] + seen.shape[1] * losses.mask(prediction.novel.opacity, seen)) / (
-                n + seen.shape[1]
-            )
-        assert self.model.field is not None
+        opacity = None if novel is None else novel.opacity
+        errors = {"mask": losses.mask(prediction.rendering.opacity, alpha[:, :n], opacity, seen)}
         if self.model.field.ports.gives == "latents":
-            parts["neus"] = losses.neus(prediction.x0, latents[:, :n], prediction.novel_x0, target)
-        if self.weights.eikonal or self.weights.sparsity:
-            parts |= prediction.scene.losses()
-        return parts
+            errors["neus"] = losses.neus(prediction.x0, latents[:, :n], prediction.novel_x0, target)
+        return errors
+
+    def _levels(self, errors: Tensor, t: Tensor, counted: Tensor | None = None) -> Tensor:
+        counted = torch.ones_like(errors, dtype=torch.bool) if counted is None else counted
+        timesteps = self.model.backbone.ports.train_timesteps
+        return losses.by_level(errors, counted, t.expand_as(errors), timesteps)
 
     def _total(self, parts: dict[str, Tensor]) -> Tensor:
         """The weighted sum; a term of weight 0 is left out, so that it costs no backward pass."""

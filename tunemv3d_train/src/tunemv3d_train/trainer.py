@@ -19,6 +19,7 @@ from tunemv3d_train import state
 from tunemv3d_train.captured import CapturedStep
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import Interruption, watched
+from tunemv3d_train.losses import LEVELS, level_name
 from tunemv3d_train.optimisation import lr_factor, set_lr
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
@@ -181,8 +182,7 @@ class Trainer:
         """
         if not self._summed:
             return {}
-        values = (torch.stack(list(self._sums.values())) / self._summed).tolist()
-        means = dict(zip(self._sums, values, strict=True))
+        means = mean_losses(self._sums, self._summed, self.parts.model.backbone.ports.train_timesteps)
         self._sums, self._summed = {}, 0
         if not math.isfinite(means["loss"]):
             raise TuneMV3DError(
@@ -261,6 +261,22 @@ class Trainer:
             return False
         wish = torch.tensor(float(interruption.requested), device=self.accelerator.device)
         return bool(self.accelerator.reduce(wish, "sum") > 0)
+
+
+def mean_losses(sums: dict[str, Tensor], steps: int, timesteps: int) -> dict[str, float]:
+    """Means of losses that were summed over steps; those by ranges of t only for ranges that were drawn."""
+    # One transfer from the device for all of them.
+    values = torch.cat([tensor.flatten().float() for tensor in sums.values()]).tolist()
+    means: dict[str, float] = {}
+    for name, tensor in sums.items():
+        own, values = values[: tensor.numel()], values[tensor.numel() :]
+        if tensor.ndim == 0:
+            means[name] = own[0] / steps
+            continue
+        for level, (total, count) in enumerate(zip(own[:LEVELS], own[LEVELS:], strict=True)):
+            if count:
+                means[name.removesuffix("t") + level_name(level, timesteps)] = total / count
+    return means
 
 
 @contextmanager
