@@ -220,3 +220,16 @@ def test_without_a_network_a_hub_id_fails_at_once(monkeypatch):
     with pytest.raises(ComponentError, match=r"no model 'nowhere/at-all'.*Offline, give the path"):
         load("nowhere/at-all")
     assert asked
+
+
+def test_the_latent_key_tells_image_encoders_apart(folders):
+    one, same, other = load(folders["mini"]), load(folders["mini"]), load(folders["mini"])
+    assert one.latent_key() == same.latent_key()
+    with torch.no_grad():
+        other.unet.conv_in.weight.add_(1)
+    assert other.latent_key() == one.latent_key(), "the UNet makes no latents"
+    with torch.no_grad():
+        other.vae.encoder.conv_in.weight[0, 0, 0, 0] += 1e-3
+    assert other.latent_key() != one.latent_key()
+    same.vae.register_to_config(shift_factor=0.25)
+    assert same.latent_key() != one.latent_key()

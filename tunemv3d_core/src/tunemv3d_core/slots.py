@@ -3,6 +3,7 @@ attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -70,6 +71,10 @@ class Backbone(Protocol):
 
     def fingerprint(self) -> dict[str, str]:
         """The frozen model's weight files and their sha256, so that a checkpoint can tell if the base was swapped."""
+        ...
+
+    def latent_key(self) -> str:
+        """sha256 of whatever ``encode_images`` depends on: its weights and its scale."""
         ...
 
     def copy_encoder(self) -> nn.Module:
@@ -172,6 +177,18 @@ class Dataset(Protocol):
 
     def views(self, index: int, cameras: list[int]) -> Views:
         """The named cameras' pictures of one object, a batch of one."""
+        ...
+
+
+@runtime_checkable
+class KeepsLatents(Dataset, Protocol):
+    """A dataset beside which latents of its pictures may be kept."""
+
+    latents_folder: Path | None
+    """Where they are kept; None where nobody asked for it."""
+
+    def digest(self, index: int) -> str:
+        """sha256 of everything that one object's latents are made from: its pictures, in order."""
         ...
 
 

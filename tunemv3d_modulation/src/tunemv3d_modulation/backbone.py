@@ -1,5 +1,6 @@
 """The backbone ``diffusers``: a frozen Stable Diffusion 1.x / 2.x model, split into its encoder and its decoder."""
 
+import hashlib
 import warnings
 from typing import Any
 
@@ -151,6 +152,14 @@ class DiffusersBackbone(nn.Module):
     def fingerprint(self) -> dict[str, str]:
         """The model's weight files and their sha256."""
         return fingerprint(self.source, self.revision)
+
+    def latent_key(self) -> str:
+        """sha256 of the VAE's weights, in the precision that they were loaded in, and of the latents' shift and scale."""
+        digest = hashlib.sha256(repr(self._latent_scale()).encode())
+        for name, weight in sorted(self.vae.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def copy_encoder(self) -> halves.EncoderCopy:
         """A trainable copy of the encoder for a lifter (paper B.1)."""

@@ -15,7 +15,8 @@ from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
-from tunemv3d_train.batches import Batches, LatentCache, TextCache
+from tunemv3d_train.batches import Batches, TextCache
+from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.sampling import ring
 
 TIMESTEPS = (0.05, 0.25, 0.5, 0.75, 0.95)

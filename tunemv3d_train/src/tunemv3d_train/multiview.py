@@ -1,5 +1,6 @@
 """The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ CACHE_BYTES = 2 * 2**30
 
 def build(spec: MultiviewSpec) -> "MultiviewImages":
     """Build the dataset that ``spec`` names."""
-    return MultiviewImages(find_asset(spec.path))
+    return MultiviewImages(find_asset(spec.path), spec.cache_latents)
 
 
 class MultiviewImages:
@@ -27,6 +28,7 @@ class MultiviewImages:
 
     Args:
         folder: a dataset's folder (layout: ``tunemv3d_core.posed_images``).
+        cache_latents: offer a folder for the pictures' latents.
 
     Raises:
         DatasetError: no manifest, an object without pictures or captions, a missing or unreadable picture, or
@@ -34,8 +36,9 @@ class MultiviewImages:
         CameraError: a camera is not rigid; names the file and the camera.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache_latents: bool = False) -> None:
         self.folder = folder
+        self.latents_folder = folder / "latents" if cache_latents else None
         self._splits = read_manifest(folder)
         self._folders = [folder / "objects" / id_ for id_ in self._splits]
         self._records = [_checked(object_folder) for object_folder in self._folders]
@@ -73,6 +76,13 @@ class MultiviewImages:
             captions=[record.captions[0]],
             ids=[record.id],
         )
+
+    def digest(self, index: int) -> str:
+        """sha256 of one object's picture files, in order."""
+        digest = hashlib.sha256()
+        for file in self._records[index].files:
+            digest.update(hashlib.sha256((self._folders[index] / file).read_bytes()).digest())
+        return digest.hexdigest()
 
     def _check_sizes(self) -> None:
         first = self._records[0]

@@ -12,6 +12,10 @@ class MultiviewSpec(ComponentSpec):
     path: str = Field(min_length=1)
     """Name of a packaged dataset, or its folder."""
 
+    cache_latents: bool = False
+    """Keep the pictures' latents on disk, in ``latents/`` of the dataset's folder, so that the next run with the same
+    image encoder need not encode them again."""
+
 
 MULTIVIEW = ComponentPlugin(
     slot="dataset",

@@ -20,8 +20,9 @@ from tunemv3d_core.errors import SpecError
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
-from tunemv3d_train.batches import Batches, LatentCache, TextCache
+from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
+from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
 from tunemv3d_train.preview import Preview
 from tunemv3d_train.sampling import Sampler, check_counts, ring
