@@ -154,7 +154,7 @@ class DiffusersBackbone(nn.Module):
         return fingerprint(self.source, self.revision)
 
     def latent_key(self) -> str:
-        """sha256 of the VAE's weights, in the precision that they were loaded in, and of the latents' shift and scale."""
+        """sha256 of the VAE's weights, as precise as they were loaded, and of the latents' shift and scale."""
         digest = hashlib.sha256(repr(self._latent_scale()).encode())
         for name, weight in sorted(self.vae.state_dict().items()):
             digest.update(name.encode())

@@ -98,11 +98,11 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     check_counts(dataset, splits["train"], spec.views)
     torch.manual_seed(spec.seed)
     model = assemble(spec.model, device)
+    _check_field(spec, model)
     if spec.train.start_from is not None and resume_from is None:
         source = find_checkpoint(spec.train.start_from)
         check_checkpoint(source)
         load_weights(model, source / "model.safetensors")
-    _check_novel(spec, model)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
     optimizer = _optimizer(spec, parameters, device)
@@ -136,11 +136,18 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     )
 
 
-def _check_novel(spec: RunSpec, model: MultiviewDiffusion) -> None:
-    if model.field is not None and spec.views.novel and not model.field.ports.novel_views:
-        assert spec.model.field is not None
+def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
+    """Refuse losses that the field cannot have."""
+    if model.field is None:
+        return
+    assert spec.model.field is not None
+    name, ports = spec.model.field.type, model.field.ports
+    if spec.views.novel and not ports.novel_views:
+        raise SpecError(f"views.novel: the field '{name}' renders only the views that it saw; set views.novel to 0")
+    if spec.loss.neus and ports.gives == "features":
         raise SpecError(
-            f"views.novel: the field '{spec.model.field.type}' renders only the views that it saw; set views.novel to 0"
+            f"loss.neus: the field '{name}' renders features, which no picture shows; set loss.neus to 0, or let the "
+            "field give latents"
         )
 
 
