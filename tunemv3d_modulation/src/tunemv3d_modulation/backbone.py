@@ -152,9 +152,9 @@ class DiffusersBackbone(nn.Module):
         """The model's weight files and their sha256."""
         return fingerprint(self.source, self.revision)
 
-    def copy_encoder(self) -> halves.EncoderCopy:
-        """A trainable copy of the encoder for a lifter (paper B.1)."""
-        return halves.EncoderCopy(self.unet)
+    def copy_encoder(self, share: bool = False) -> halves.EncoderCopy:
+        """A trainable copy of the encoder for a lifter (paper B.1), or with ``share`` one of the same weights."""
+        return halves.EncoderCopy(self.unet, share)
 
 
 def _ports(parts: Parts) -> BackbonePorts:
