@@ -52,6 +52,15 @@ def test_frozen_weights_are_not_stored(saved: Path) -> None:
     assert names and not [name for name in names if name.startswith("backbone.")]
 
 
+def test_frozen_weights_that_a_lifter_shares_are_not_stored_either(saved: Path) -> None:
+    model, own = tiny_model(), trainable_tensors(tiny_model())
+    model.lifter.shared = model.backbone.down
+    assert "lifter.shared.weight" in model.state_dict() and trainable_tensors(model).keys() == own.keys()
+    load_weights(model, saved / "model.safetensors")
+    model.backbone.down.requires_grad_(True)
+    assert {"backbone.down.weight", "lifter.layer.weight"} <= trainable_tensors(model).keys()
+
+
 def test_half_precision_storage_loads_into_full(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = save_checkpoint(tmp_path / "half", tiny_model(), SimpleNamespace(model=None), dtype=torch.float16)
     model = tiny_model()

@@ -1,9 +1,7 @@
-import hashlib
-
 import pytest
 import torch
 from diffusers import ControlNetModel
-from toy_model import toy_inputs, toy_model
+from toy_model import digest, toy_inputs, toy_model
 
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, InjectorPorts, MapPort, Neighbours
@@ -80,13 +78,6 @@ def test_gradients_reach_the_injector_first_then_o_and_nothing_frozen_moves(fold
     # The stem's zero convolution moves at step 2, what lies before it at step 3.
     assert "lifter.stem.4.weight" in reached[1] and "lifter.stem.0.weight" not in reached[1]
     assert {n for n in names if n.startswith("lifter.")} <= reached[2]
-
-
-def digest(module: torch.nn.Module) -> str:
-    state = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        state.update(name.encode() + tensor.numpy().tobytes())
-    return state.hexdigest()
 
 
 def test_injectors_refuse_maps_that_do_not_fit(backbone):

@@ -43,6 +43,14 @@ UNETS: dict[str, dict[str, Any]] = {
     },
 }
 
+SD15_UNET: dict[str, Any] = {
+    **UNETS["sd15"],
+    "block_out_channels": (320, 640, 1280, 1280),
+    "cross_attention_dim": 768,
+    "sample_size": 64,
+}
+"""The published one of stable-diffusion-v1-5: 859,520,964 parameters."""
+
 SCHEDULERS: dict[str, Any] = {
     "sd15": lambda: PNDMScheduler(**SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
     "sd21": lambda: DDIMScheduler(

@@ -1,5 +1,6 @@
 """A modulated model whose view encoder and field are a few lines, around the real backbone, lifter and injector."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours, ViewEncoderPorts
+from tunemv3d_core.ports import BuildContext, FieldPorts, Gives, Neighbours, ViewEncoderPorts
 from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, SampleSpec, TrainSpec
 from tunemv3d_core.types import Rendering, Text
-from tunemv3d_modulation import backbone, injector, lifter
+from tunemv3d_modulation import backbone, injector
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
 
 SPEC = RunSpec(
@@ -55,9 +57,9 @@ class MeanScene:
 
 
 class MeanField(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, gives: Gives = "latents") -> None:
         super().__init__()
-        self.ports, self.scale = FieldPorts(4, "latents", 4), nn.Parameter(torch.ones(4, 1, 1))
+        self.ports, self.scale = FieldPorts(4, gives, 4), nn.Parameter(torch.ones(4, 1, 1))
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> MeanScene:
         return MeanScene(features.mean(1) * self.scale)
@@ -69,12 +71,19 @@ def load(folder: Path, trainable: str = "none", context: BuildContext = CONTEXT)
 
 
 def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
+    """With the lifter ``copied-encoder``."""
+    return model_around(load(folder), CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise))
+
+
+def model_around(
+    base: backbone.DiffusersBackbone, lifter: ComponentSpec, gives: Gives = "latents"
+) -> MultiviewDiffusion:
     """Built as ``assemble`` builds, with the two components above in the slots of other packages."""
     torch.manual_seed(1)
-    base, field = load(folder), MeanField()
+    field = MeanField(gives)
     context = BuildContext(CONTEXT.device, backbone=base)
     neighbours = Neighbours(base.ports, field=field.ports)
-    lift = lifter.build(CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise), neighbours, context)
+    lift = build_component("lifter", lifter, neighbours, context)
     neighbours = Neighbours(base.ports, field=field.ports, lifter=lift.ports)
     inject = injector.build(ZeroConvSpec(type="zero-conv"), neighbours, context)
     return MultiviewDiffusion(base, MeanEncoder(), field, lift, inject)
@@ -100,3 +109,11 @@ def toy_inputs(model: MultiviewDiffusion | None = None, b: int = 2, n: int = 3) 
         inputs["text"] = model.backbone.encode_text(["a red chair", ""])
         inputs["cameras"] = Cameras.orbit(n)[None].expand(b, n)
     return inputs
+
+
+def digest(module: nn.Module) -> str:
+    """Of every tensor's name and bytes."""
+    state = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        state.update(name.encode() + tensor.numpy().tobytes())
+    return state.hexdigest()

@@ -35,13 +35,14 @@ _CHECKED = ("spec.json", "model.safetensors")
 
 
 def trainable_tensors(model: MultiviewDiffusion) -> dict[str, Tensor]:
-    """Everything that tuning changes, by name: the slots' whole state, and of the backbone what is trainable."""
+    """Everything that tuning changes, by name: the slots' whole state, and of the backbone what is trainable.
+
+    What a slot shares with the backbone belongs to the backbone alone.
+    """
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if name in trainable or not name.startswith("backbone.")
-    }
+    state = model.state_dict(keep_vars=True)
+    shared = {id(tensor) for name, tensor in state.items() if name.startswith("backbone.")}
+    return {name: tensor.detach() for name, tensor in state.items() if name in trainable or id(tensor) not in shared}
 
 
 def save_checkpoint(

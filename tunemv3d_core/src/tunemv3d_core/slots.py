@@ -77,9 +77,12 @@ class Backbone(Protocol):
         """sha256 of whatever ``encode_images`` depends on: its weights and its scale."""
         ...
 
-    def copy_encoder(self) -> nn.Module:
+    def copy_encoder(self, share: bool = False) -> nn.Module:
         """A trainable copy of the encoder for a lifter: ``copy(x, t, text, hint) -> tuple of L maps (b n) c_k h_k w_k``
         where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
+
+        With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
+        a lifter may add to them, not change them.
         """
         ...
 

@@ -161,9 +161,9 @@ class DiffusersBackbone(nn.Module):
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def copy_encoder(self) -> halves.EncoderCopy:
-        """A trainable copy of the encoder for a lifter (paper B.1)."""
-        return halves.EncoderCopy(self.unet)
+    def copy_encoder(self, share: bool = False) -> halves.EncoderCopy:
+        """A trainable copy of the encoder for a lifter (paper B.1), or with ``share`` one of the same weights."""
+        return halves.EncoderCopy(self.unet, share)
 
 
 def _ports(parts: Parts) -> BackbonePorts:

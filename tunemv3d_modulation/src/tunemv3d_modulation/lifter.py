@@ -1,38 +1,58 @@
-"""The lifter ``copied-encoder``: O, a trainable copy of the 2D model's encoder (paper B.1)."""
+"""O, the 2D model's encoder between the field and the injector (paper B.1), and the lifter ``copied-encoder``."""
 
 from torch import Tensor, nn
 
 from tunemv3d_core.ports import BuildContext, LifterPorts, Neighbours
-from tunemv3d_core.slots import Backbone
 from tunemv3d_core.types import Text
+from tunemv3d_modulation.cross_view import CrossViews
 from tunemv3d_modulation.injector import zero_conv
-from tunemv3d_modulation.spec import CopiedEncoderSpec
+from tunemv3d_modulation.spec import CopiedEncoderSpec, LoRAEncoderSpec
 
 
-def build(spec: CopiedEncoderSpec, neighbours: Neighbours, context: BuildContext) -> "CopiedEncoder":
-    """Build O from the backbone in ``context``."""
-    return CopiedEncoder(spec, context.backbone).to(context.device, context.dtype)
+def build(spec: CopiedEncoderSpec, neighbours: Neighbours, context: BuildContext) -> "EncoderLifter":
+    """Build O around a trainable copy of the encoder of the backbone in ``context``.
+
+    Raises:
+        PortsError: views shall attend to each other at a stride that no map has.
+    """
+    encoder = context.backbone.copy_encoder().to(context.device, context.dtype)
+    cross_views = None
+    if spec.cross_view_stride is not None:
+        cross_views = CrossViews(context.backbone.ports.residuals, spec.cross_view_stride)
+    return EncoderLifter(encoder, spec, context, cross_views)
 
 
-class CopiedEncoder(nn.Module):
+class EncoderLifter(nn.Module):
     """O: rendered latents to L feature maps (``tunemv3d_core.slots.Lifter``).
 
     With ``raw_noise`` the stem, a light encoder of the noisy view, is added after O's first layer. It ends in a zero
     convolution, so that O starts as the 2D model's encoder of the rendered x0.
 
     Args:
+        encoder: of the backbone's ``copy_encoder``; used as it is, because it may share the backbone's weights.
         spec: options.
-        backbone: the model whose encoder is copied.
+        context: with the backbone.
+        cross_views: attention between views on the maps.
     """
 
-    def __init__(self, spec: CopiedEncoderSpec, backbone: Backbone) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        spec: CopiedEncoderSpec | LoRAEncoderSpec,
+        context: BuildContext,
+        cross_views: CrossViews | None = None,
+    ) -> None:
         super().__init__()
-        ports = backbone.ports
+        ports = context.backbone.ports
+        place = context.device, context.dtype
         self.ports = LifterPorts(takes="latents", values=ports.latent_channels, maps=ports.residuals)
-        self.encoder = backbone.copy_encoder()
+        self.encoder = encoder
         self.stem = (
-            stem(ports.latent_channels, spec.stem_channels, ports.residuals[0].channels) if spec.raw_noise else None
+            stem(ports.latent_channels, spec.stem_channels, ports.residuals[0].channels).to(*place)
+            if spec.raw_noise
+            else None
         )
+        self.cross_views = None if cross_views is None else cross_views.to(*place)
 
     def forward(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
         """Lift rendered latents.
@@ -47,7 +67,8 @@ class CopiedEncoder(nn.Module):
             L maps ``(b n) c_k h_k w_k``.
         """
         hint = None if self.stem is None else self.stem(x_t.flatten(0, 1))
-        return tuple(self.encoder(values, t, text, hint))
+        maps: tuple[Tensor, ...] = self.encoder(values, t, text, hint)
+        return maps if self.cross_views is None else tuple(self.cross_views(maps, values.shape[1]))
 
 
 def stem(channels: int, hidden: int, out: int) -> nn.Sequential:

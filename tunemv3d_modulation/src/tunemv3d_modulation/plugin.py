@@ -1,7 +1,7 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
 from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
-from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec
+from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, DirectSpec, LoRAEncoderSpec, ZeroConvSpec
 
 DIFFUSERS = ComponentPlugin(
     slot="backbone",
@@ -21,6 +21,26 @@ COPIED_ENCODER = ComponentPlugin(
     build="tunemv3d_modulation.lifter:build",
     summary="A trainable copy of the 2D model's encoder that also sees the raw noisy view.",
     reference="TuneMV3D, supplement B.1",
+)
+
+LORA_ENCODER = ComponentPlugin(
+    slot="lifter",
+    name="lora-encoder",
+    api="1.0",
+    spec=LoRAEncoderSpec,
+    build="tunemv3d_modulation.lora_encoder:build",
+    summary="LoRA on the 2D model's frozen encoder, whose weights are shared and not copied.",
+    reference="Hu et al., LoRA, ICLR 2022",
+)
+
+DIRECT = ComponentPlugin(
+    slot="lifter",
+    name="direct",
+    api="1.0",
+    spec=DirectSpec,
+    build="tunemv3d_modulation.direct:build",
+    summary="The field's own rendered features, averaged down to each map; learns nothing.",
+    reference="TuneMV3D, supplement D",
 )
 
 ZERO_CONV = ComponentPlugin(

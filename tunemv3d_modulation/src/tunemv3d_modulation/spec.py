@@ -35,6 +35,34 @@ class CopiedEncoderSpec(ComponentSpec):
     stem_channels: int = Field(default=32, ge=1)
     """Width of that light encoder in channels."""
 
+    cross_view_stride: int | None = Field(default=None, ge=1)
+    """Let the cells of all views of an object attend to each other on every map of at least this stride, in latent
+    cells (Stable Diffusion has maps of strides 1, 2, 4 and 8); None: nowhere, as in the paper."""
+
+
+class LoRAEncoderSpec(ComponentSpec):
+    """O as LoRA on the 2D model's frozen encoder, for those who cannot afford a copy of it. Not in the paper."""
+
+    type: Literal["lora-encoder"]
+    """Name of the component."""
+
+    rank: int = Field(default=64, ge=1)
+    """Rank of the update of every linear layer and convolution; 64 trains 27.6 million weights for Stable Diffusion
+    1.5 instead of the copy's 349 million."""
+
+    raw_noise: bool = True
+    """Add a light encoder of the noisy view x_t after O's first layer (paper B.1; the ablation in D is False)."""
+
+    stem_channels: int = Field(default=32, ge=1)
+    """Width of that light encoder in channels."""
+
+
+class DirectSpec(ComponentSpec):
+    """Rendered features as feature maps, without x0 and O (the paper's ablation in D). It has no options."""
+
+    type: Literal["direct"]
+    """Name of the component."""
+
 
 class ZeroConvSpec(ComponentSpec):
     """1x1 convolutions whose weights and biases start at zero (paper B.2, Eq. 2)."""

@@ -134,16 +134,20 @@ class EncoderCopy(nn.Module):
 
     Args:
         unet: a supported ``UNet2DConditionModel``; it is not changed.
+        share: copy the layers but hold the UNet's own parameters in them, as trainable as they are there.
     """
 
-    def __init__(self, unet: Any) -> None:
+    def __init__(self, unet: Any, share: bool = False) -> None:
         super().__init__()
-        self.conv_in = copy.deepcopy(unet.conv_in)
-        self.time_proj = copy.deepcopy(unet.time_proj)
-        self.time_embedding = copy.deepcopy(unet.time_embedding)
-        self.down_blocks = copy.deepcopy(unet.down_blocks)
-        self.mid_block = copy.deepcopy(unet.mid_block)
-        self.requires_grad_(True)
+        # What deepcopy finds in its memo it takes for copied already.
+        memo = {id(tensor): tensor for tensor in (*unet.parameters(), *unet.buffers())} if share else {}
+        self.conv_in = copy.deepcopy(unet.conv_in, memo)
+        self.time_proj = copy.deepcopy(unet.time_proj, memo)
+        self.time_embedding = copy.deepcopy(unet.time_embedding, memo)
+        self.down_blocks = copy.deepcopy(unet.down_blocks, memo)
+        self.mid_block = copy.deepcopy(unet.mid_block, memo)
+        if not share:
+            self.requires_grad_(True)
 
     def forward(self, x: Tensor, t: Tensor, text: Text, hint: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode ``x``.

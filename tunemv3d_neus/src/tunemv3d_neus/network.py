@@ -21,7 +21,8 @@ class NeuSNetwork(nn.Module):
     """Signed distances and values at points.
 
     The trunk sees no view direction, so the surface looks the same from everywhere. Last layers start at zero: the
-    surface is exactly a sphere and all values are zero (white), whatever the features and t.
+    surface is exactly a sphere and all latents are zero (white), whatever the features and t. Rendered features start
+    at random: of zero ones an injector that is zero as well would never learn.
 
     What the views say of a point reaches its distance and its value by straight roads too (``*_seen``), as SparseNeuS
     and IBRNet blend pixels: the network need not first learn to pass it on.
@@ -40,7 +41,8 @@ class NeuSNetwork(nn.Module):
         self.distance_seen = _zeroed(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
-        self.value_out = _zeroed(nn.Linear(hidden // 2, values))
+        value_out = nn.Linear(hidden // 2, values)
+        self.value_out = _zeroed(value_out) if spec.gives == "latents" else value_out
         self.value_seen = _zeroed(nn.Linear(aggregated, values, bias=False))
 
     def embed(self, t: Tensor) -> Tensor:

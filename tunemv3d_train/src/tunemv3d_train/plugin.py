@@ -1,5 +1,7 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tunemv3d_core.plugin import ComponentPlugin
@@ -25,3 +27,16 @@ MULTIVIEW = ComponentPlugin(
     build="tunemv3d_train.multiview:build",
     summary="RGBA pictures with cameras and captions (transforms.json), as tunemv3d data render writes them.",
 )
+
+_SPECS = Path(__file__).parent / "specs"
+
+ABLATION_CROSS_VIEW_ATTENTION = _SPECS / "ablation-cross-view-attention.json"
+ABLATION_DIRECT_FEATURES = _SPECS / "ablation-direct-features.json"
+ABLATION_FOUR_VIEWS = _SPECS / "ablation-four-views.json"
+ABLATION_NO_NEUS_LOSS = _SPECS / "ablation-no-neus-loss.json"
+ABLATION_NO_NOVEL_VIEWS = _SPECS / "ablation-no-novel-views.json"
+ABLATION_NO_RAW_NOISE = _SPECS / "ablation-no-raw-noise.json"
+ABLATION_TWO_VIEWS = _SPECS / "ablation-two-views.json"
+BASELINE_2D = _SPECS / "baseline-2d.json"
+PAPER_MINI_OBJAVERSE = _SPECS / "paper-mini-objaverse.json"
+PAPER_SHAPENET_CHAIR = _SPECS / "paper-shapenet-chair.json"
