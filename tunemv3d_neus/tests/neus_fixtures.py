@@ -14,12 +14,12 @@ from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec
 FEATURES, VALUES = 6, 4
 
 
-def small_field(**options: object) -> NeuSField:
+def small_field(aggregator: nn.Module | None = None, **options: object) -> NeuSField:
     merge = MeanVarianceSpec(type="mean-variance")
     chosen = {"hidden": 16, "samples": 24, "eikonal_points": 32} | options
     spec = NeuSSpec(type="neus", aggregator=merge, **chosen)  # type: ignore[arg-type]
     ports = FieldPorts(features=FEATURES, gives="latents", values=VALUES)
-    return NeuSField(spec, ports, MeanVariance(FEATURES)).eval()
+    return NeuSField(spec, ports, aggregator or MeanVariance(FEATURES)).eval()
 
 
 class FormulaNetwork(nn.Module):

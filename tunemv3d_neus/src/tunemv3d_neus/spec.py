@@ -51,6 +51,23 @@ class MeanVarianceSpec(ComponentSpec):
     """The aggregator ``mean-variance`` has no options."""
 
 
+class VisibilitySpec(ComponentSpec):
+    """Options of the aggregator ``visibility``."""
+
+    hidden: PositiveInt = 16
+    """Width of the network that weighs views."""
+
+
+class AttentionSpec(ComponentSpec):
+    """Options of the aggregator ``attention``."""
+
+    heads: PositiveInt = 4
+    """Attention heads."""
+
+    head_channels: PositiveInt = 8
+    """Channels of one head."""
+
+
 class NeuSSpec(ComponentSpec):
     """Options of the field ``neus`` (paper B.1)."""
 
