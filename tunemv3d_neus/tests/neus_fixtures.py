@@ -18,7 +18,7 @@ def small_field(aggregator: nn.Module | None = None, **options: object) -> NeuSF
     merge = MeanVarianceSpec(type="mean-variance")
     chosen = {"hidden": 16, "samples": 24, "eikonal_points": 32} | options
     spec = NeuSSpec(type="neus", aggregator=merge, **chosen)  # type: ignore[arg-type]
-    ports = FieldPorts(features=FEATURES, gives="latents", values=VALUES)
+    ports = FieldPorts(features=FEATURES, gives=spec.gives, values=spec.values or VALUES)
     return NeuSField(spec, ports, aggregator or MeanVariance(FEATURES)).eval()
 
 

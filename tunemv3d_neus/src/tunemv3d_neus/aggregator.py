@@ -117,4 +117,4 @@ def look_up(features: Tensor, cameras: Cameras, points: Tensor) -> ViewsOfPoints
         mask = seen.mT.to(features.dtype)
         ways = points[:, :, None] - cameras.origins[:, None].to(features.dtype)
         directions = ways / ways.norm(dim=-1, keepdim=True).clamp(min=1e-6) * mask[..., None]
-        return ViewsOfPoints(samples.permute(0, 3, 1, 2), directions, mask)
+        return ViewsOfPoints(samples.permute(0, 3, 1, 2).contiguous(), directions, mask)
