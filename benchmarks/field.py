@@ -1,6 +1,7 @@
 """What the interaction field costs in a training step: 8 views whole, 8 novel views at a quarter of their pixels.
 
-Run it as ``python benchmarks/field.py [--device cuda] [--objects 1] [--samples 16,24,32] [--hidden 64] [--threads 1]``.
+Run it as ``python benchmarks/field.py [--device cuda] [--objects 1] [--samples 16,24,32,8+16] [--hidden 64]
+[--threads 1]``; 8+16 stands for 8 coarse and 16 fine samples.
 
 On a CPU, processor time is reported (it does not count what else the machine does); on a GPU, wall time in eager mode
 and replayed from a CUDA graph, under bfloat16 autocast.
@@ -23,10 +24,18 @@ from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec
 FEATURES, SIZE, VIEWS, NOVEL_PIXELS = 16, 32, 8, 256
 
 
-def build_step(device: torch.device, objects: int, samples: int, hidden: int) -> Callable[[], Tensor]:
+def build_step(device: torch.device, objects: int, samples: list[int], hidden: int) -> Callable[[], Tensor]:
     torch.manual_seed(0)
     merge = MeanVarianceSpec(type="mean-variance")
-    spec = NeuSSpec(type="neus", aggregator=merge, hidden=hidden, samples=samples, radius=0.92, eikonal_points=512)
+    spec = NeuSSpec(
+        type="neus",
+        aggregator=merge,
+        hidden=hidden,
+        samples=samples[0],
+        fine_samples=sum(samples[1:]),
+        radius=0.92,
+        eikonal_points=512,
+    )
     ports = FieldPorts(features=FEATURES, gives="latents", values=4)
     field = NeuSField(spec, ports, MeanVariance(FEATURES)).to(device)
     features = torch.randn(objects, VIEWS, FEATURES, SIZE, SIZE, device=device, requires_grad=True)
@@ -84,15 +93,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    for samples in (int(part) for part in options.samples.split(",")):
+    for part in options.samples.split(","):
+        samples = [int(count) for count in part.split("+")]
         step = build_step(device, options.objects, samples, options.hidden)
-        points = options.objects * VIEWS * (SIZE * SIZE + NOVEL_PIXELS) * samples
-        row = {"samples": samples, "points": points, "step_s": seconds(step, device, options.repeats)}
+        points = options.objects * VIEWS * (SIZE * SIZE + NOVEL_PIXELS) * sum(samples)
+        row = {"points": points, "step_s": seconds(step, device, options.repeats)}
         row["us_per_point"] = 1e6 * row["step_s"] / points
         if device.type == "cuda":
             row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
             row["graph_s"] = seconds(captured(step).replay, device, options.repeats)
-        print(json.dumps({name: round(value, 5) for name, value in row.items()}), flush=True)
+        print(json.dumps({"samples": part} | {name: round(value, 5) for name, value in row.items()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Cameras against an independent package's projection, by closed forms and in their error messages."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import trimesh
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere, pixel_centres
 from tunemv3d_core.errors import CameraError
+from tunemv3d_core.posed_images import read_object
 
 
 def random_cameras(n: int = 5) -> Cameras:
@@ -17,20 +20,88 @@ def random_cameras(n: int = 5) -> Cameras:
     return Cameras.look_at(2.7 * eyes / eyes.norm(dim=-1, keepdim=True), 1.2)
 
 
-def test_projection_equals_trimesh() -> None:
-    """trimesh uses OpenGL axes and pixel intrinsics; both must hit the same pixel."""
-    width, height = 640, 480
-    camera = Cameras.look_at(torch.tensor([1.5, -2.0, 0.7]), 1.1)
-    scene_camera = trimesh.scene.Camera(resolution=(width, height), focal=(1.1 * width, 1.1 * height))
+def trimesh_view(width: int = 64, height: int = 48) -> trimesh.Scene:
+    """trimesh's own camera, which follows OpenGL (x right, y up, z backward), with focal lengths that differ."""
+    pose = trimesh.transformations.euler_matrix(1.1, 0.2, -0.7)
+    pose[:3, 3] = pose[:3, 2] * 2.7 + [0.1, -0.2, 0.15]
+    camera = trimesh.scene.Camera(resolution=(width, height), focal=(1.1 * width, 1.6 * height))
+    return trimesh.Scene(trimesh.creation.icosphere(), camera=camera, camera_transform=pose)
+
+
+def same_rays(cameras: Cameras, scene: trimesh.Scene) -> None:
+    """Every pixel's ray is trimesh's."""
+    origins, directions, pixels = scene.camera_rays()
+    width, height = scene.camera.resolution
+    rays = cameras.rays((int(height), int(width)))
+    # trimesh counts rows from the image's lower edge.
+    order = torch.tensor((height - 1 - pixels[:, 1]) * width + pixels[:, 0]).long()
+    ours = torch.nn.functional.normalize(rays.directions.reshape(-1, 3)[order], dim=-1)
+    assert np.allclose(ours.numpy(), directions, atol=1e-5)
+    assert np.allclose(rays.origins.reshape(-1, 3)[order].numpy(), origins, atol=1e-5)
+
+
+def test_opencv_cameras_have_the_rays_of_trimesh() -> None:
+    """An OpenCV calibration [R|t] and K, as a projection matrix gives them."""
+    scene = trimesh_view()
+    world_to_camera = np.diag([1.0, -1.0, -1.0, 1.0]) @ np.linalg.inv(scene.camera_transform)
+    k = scene.camera.K
+    width, height = scene.camera.resolution
+    intrinsics = torch.tensor([k[0, 0] / width, k[1, 1] / height, k[0, 2] / width, k[1, 2] / height])
+    cameras = Cameras(torch.tensor(np.linalg.inv(world_to_camera)), intrinsics).to(torch.float32)
+    same_rays(cameras, scene)
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3))
-    opengl = camera.camera_to_world.double().numpy() @ np.diag([1.0, -1.0, -1.0, 1.0])
-    scene = trimesh.Scene(camera=scene_camera, camera_transform=opengl)
-    in_camera = trimesh.transform_points(points, np.linalg.inv(scene.camera_transform)) * [1, -1, -1]
-    homogeneous = in_camera @ scene_camera.K.T
-    expected = homogeneous[:, :2] / homogeneous[:, 2:]
-    pixels, depth = camera.project(torch.tensor(points, dtype=torch.float32))
-    assert np.allclose(pixels.numpy() * [width, height], expected, atol=1e-2)
-    assert np.allclose(depth.numpy(), in_camera[:, 2], atol=1e-5)
+    homogeneous = np.c_[points, np.ones(20)] @ (k @ world_to_camera[:3]).T
+    pixels, depth = cameras.project(torch.tensor(points, dtype=torch.float32))
+    assert np.allclose(pixels.numpy() * [width, height], homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-3)
+    assert np.allclose(depth.numpy(), homogeneous[:, 2], atol=1e-5)
+
+
+def test_opengl_matrices_on_disk_have_the_rays_of_trimesh(tmp_path: Path) -> None:
+    scene = trimesh_view()
+    write_transforms(tmp_path, scene.camera_transform, *scene.camera.resolution, *scene.camera.focal)
+    same_rays(read_object(tmp_path).cameras, scene)
+
+
+def test_opengl_clip_coordinates_are_our_pixels(tmp_path: Path) -> None:
+    """glFrustum's matrix applied to a matrix on disk: x right and y up in [-1, 1]."""
+    pose, focal = trimesh_view().camera_transform, (70.4, 76.8)
+    write_transforms(tmp_path, pose, 64, 48, *focal)
+    near, far = 0.1, 10.0
+    frustum = np.array(
+        [
+            [2 * focal[0] / 64, 0, 0, 0],
+            [0, 2 * focal[1] / 48, 0, 0],
+            [0, 0, (near + far) / (near - far), 2 * near * far / (near - far)],
+            [0, 0, -1, 0],
+        ]
+    )
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3))
+    clip = np.c_[points, np.ones(20)] @ (frustum @ np.linalg.inv(pose)).T
+    pixels, depth = read_object(tmp_path).cameras[0].project(torch.tensor(points, dtype=torch.float32))
+    assert np.allclose(pixels[:, 0].numpy(), (clip[:, 0] / clip[:, 3] + 1) / 2, atol=1e-5)
+    assert np.allclose(pixels[:, 1].numpy(), (1 - clip[:, 1] / clip[:, 3]) / 2, atol=1e-5)
+    assert np.allclose(depth.numpy(), clip[:, 3], atol=1e-5)
+
+
+def test_a_blender_camera_on_disk_sees_what_blender_says(tmp_path: Path) -> None:
+    """Blender's unrotated camera looks down; turned by 90 degrees around x it looks along +y, with z up."""
+    turned = trimesh.transformations.rotation_matrix(math.pi / 2, [1, 0, 0])
+    turned[:3, 3] = [0, -3, 0]
+    write_transforms(tmp_path, turned, 64, 64, 80, 80)
+    (camera,) = (read_object(tmp_path).cameras[i] for i in range(1))
+    pixels, depth = camera.project(torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0, 0, 0.3], [0, 1, 0]]))
+    shift = 0.3 / 3 * 80 / 64
+    expected = torch.tensor([[0.5, 0.5], [0.5 + shift, 0.5], [0.5, 0.5 - shift], [0.5, 0.5]])
+    torch.testing.assert_close(pixels, expected)
+    torch.testing.assert_close(depth, torch.tensor([3.0, 3, 3, 4]))
+    torch.testing.assert_close(Cameras.orbit(1, elevation=0, distance=3)[0].camera_to_world, camera.camera_to_world)
+
+
+def write_transforms(folder: Path, pose: np.ndarray, w: int, h: int, fl_x: float, fl_y: float) -> None:
+    """A transforms.json as Blender's exporters and instant-ngp write it."""
+    frames = [{"file_path": "0.png", "transform_matrix": pose.tolist()}]
+    content = {"w": int(w), "h": int(h), "fl_x": float(fl_x), "fl_y": float(fl_y), "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(content))
 
 
 def test_rays_and_projection_are_inverse_and_depth_is_z() -> None:
@@ -70,6 +141,10 @@ def test_look_straight_down_is_a_rigid_camera() -> None:
         (lambda p: p[2, 0, 3].fill_(math.nan), "camera 2 holds a number that is not finite"),
         (lambda p: p[0, :3, 0].mul_(-1), "camera 0 is mirrored"),
         (lambda p: p[3, 3, 0].fill_(1.0), "camera 3 has a last row"),
+        (
+            lambda p: p[4, :3, 3].mul_(0.99 / 2.7),
+            "camera 4 lies inside the object's unit sphere: move it to more than 1 from the origin",
+        ),
     ],
 )
 def test_a_faulty_camera_is_named(change: object, message: str) -> None:
@@ -77,6 +152,16 @@ def test_a_faulty_camera_is_named(change: object, message: str) -> None:
     change(pose)  # type: ignore[operator]
     with pytest.raises(CameraError, match=message):
         Cameras(pose, random_cameras().intrinsics).check()
+
+
+def test_a_faulty_camera_of_many_objects_is_named() -> None:
+    pose = random_cameras().camera_to_world.repeat(3, 1, 1, 1)
+    pose[2, 1, :3, 3] = 0.1
+    cameras = Cameras(pose, random_cameras().intrinsics.expand(3, 5, 4))
+    with pytest.raises(CameraError, match="camera 1 of object 2 lies inside"):
+        cameras.check()
+    with pytest.raises(CameraError, match="camera 0 lies inside"):
+        cameras[2, 1].check()
 
 
 def test_cameras_inside_the_object_are_refused() -> None:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from neus_fixtures import small_field, small_views, wake
+from neus_fixtures import formula_scene, small_field, small_views, wake
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import HasSurface, Scene
@@ -23,32 +23,6 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
     points = torch.randn(2, 300, 3)
     torch.testing.assert_close(scene.signed_distance(points), points.norm(dim=-1) - SPHERE, rtol=0, atol=0)
     assert not scene.render(cameras, (4, 4)).values.any(), "values start white"
-
-
-@pytest.mark.parametrize("size", [(32, 32), (48, 40)])
-def test_a_sphere_lands_where_the_projection_says(size: tuple[int, int]) -> None:
-    field = small_field(samples=64)
-    with torch.no_grad():
-        field.sharpness.fill_(0.7)  # a hard surface
-    features, cameras = small_views(objects=1)
-    with torch.no_grad():
-        rendering = field.fuse(features, cameras, torch.zeros(1)).render(cameras, size, normals=True)
-    # A ball at distance 2.7 is a disc of tangent radius r / sqrt(d^2 - r^2) around the image's centre.
-    tangent = SPHERE / math.sqrt(2.7**2 - SPHERE**2)
-    area = math.pi * tangent**2 * 1.3**2 * size[0] * size[1]
-    radius_error = rendering.opacity[0].sum((-1, -2)).div(area).sqrt().sub(1).abs() * tangent * 1.3 * size[0]
-    assert radius_error.max() < 0.1, "in latent cells"
-    rays = cameras.rays(size)
-    depth = rendering.depth[0].flatten(1)
-    solid = rendering.opacity[0].flatten(1) > 0.99
-    hits = rays.origins[0] + depth[..., None] * rays.directions[0]
-    assert solid.sum() > 100
-    assert (hits.norm(dim=-1) - SPHERE)[solid].abs().max() < 0.03
-    normals = rendering.normals
-    assert normals is not None
-    outward = (normals[0].flatten(2).mT * hits / hits.norm(dim=-1, keepdim=True)).sum(-1)
-    assert outward[solid].min() > 0.999
-    assert not depth[rendering.opacity[0].flatten(1) < 1e-4].any()
 
 
 def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
@@ -146,6 +120,44 @@ def test_regularisers_measure_what_they_say() -> None:
     with torch.no_grad():
         field.network.distance.weight.normal_(std=1.0)
         assert float(field.fuse(features, cameras, torch.zeros(2)).losses()["eikonal"]) > 1e-2
+
+
+def test_eikonal_and_sparsity_are_exact_on_known_fields() -> None:
+    def slope(points: torch.Tensor) -> torch.Tensor:
+        return 1.7 * points @ points.new_tensor([0.6, 0.0, 0.8])
+
+    def bent(points: torch.Tensor) -> torch.Tensor:
+        """Slope 1 near the surface and 3 further away."""
+        x = points[..., 0]
+        return x + 2 * x.sign() * (x.abs() - 0.25).clamp(min=0)
+
+    assert float(formula_scene(slope).losses()["eikonal"]) == pytest.approx(0.7**2, abs=1e-4)
+    assert float(formula_scene(bent, eikonal_points=256).losses()["eikonal"]) == pytest.approx(0, abs=1e-4)
+    flat = formula_scene(lambda points: torch.full_like(points[..., 0], -0.02), sparsity_scale=50.0)
+    losses = flat.losses()
+    assert float(losses["sparsity"]) == pytest.approx(math.exp(-1), abs=1e-6)
+    assert float(losses["eikonal"]) == pytest.approx(1, abs=1e-6), "no slope at all"
+
+
+def test_features_are_rendered_in_their_own_channels() -> None:
+    field = small_field(gives="features", values=7, fine_samples=6)
+    assert (field.ports.gives, field.ports.values) == ("features", 7)
+    wake(field)
+    features, cameras = small_views()
+    seen = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (5, 6))
+    assert seen.values.shape == (2, 3, 7, 5, 6)
+    assert (seen.values.flatten(3).std(-1) > 0).all(), "every channel shows something"
+    assert not seen.values[..., 0, 0].any(), "nothing beside the sphere"
+
+
+def test_training_with_further_samples_reaches_every_parameter() -> None:
+    field = small_field(samples=8, fine_samples=8).train()
+    wake(field)
+    features, cameras = small_views()
+    rendering = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (8, 8))
+    (rendering.values.square().mean() + rendering.opacity.mean() + rendering.depth.mean()).backward()
+    for name, parameter in field.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
 def test_autocast_keeps_the_surface_in_float32() -> None:

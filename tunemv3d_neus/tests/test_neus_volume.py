@@ -1,11 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 import torch
+from neus_naive import naive_ray, naive_surface_depths
 
 from tunemv3d_neus.encoding import encode_points
-from tunemv3d_neus.volume import NOTHING, composite, section_ends
+from tunemv3d_neus.volume import composite, section_ends, surface_depths
 
 
 def test_point_encoding_is_eq_1() -> None:
@@ -13,30 +12,6 @@ def test_point_encoding_is_eq_1() -> None:
     encoded = encode_points(points, 6, 1.5)
     terms = [f(2.0**k * 1.5 * points.numpy()) for k in range(6) for f in (np.sin, np.cos)]
     np.testing.assert_allclose(encoded.numpy(), np.concatenate(terms, axis=-1), rtol=1e-12, atol=1e-12)
-
-
-def naive_ray(
-    distances: list[float], values: list[float], depths: list[float], s: float
-) -> tuple[float, float, float, list[float]]:
-    """NeuS's sections one after the other, in float64: value, opacity, depth, weights."""
-
-    def sigmoid(x: float) -> float:
-        return 1 / (1 + math.exp(-x)) if x > -700 else math.exp(max(x, -745))
-
-    through, value, depth, weights = 1.0, 0.0, 0.0, []
-    for i in range(len(distances) - 1):
-        before, after = sigmoid(s * distances[i]), sigmoid(s * distances[i + 1])
-        # Deep inside both vanish; their quotient then is exp(s (after - before)).
-        deep = s * max(distances[i], distances[i + 1]) < -600
-        fall = max(min(s * (distances[i + 1] - distances[i]), 0), -745)
-        ratio = math.exp(fall) if deep else after / max(before, 1e-300)
-        alpha = max(0.0, 1 - ratio)
-        weights.append(through * alpha)
-        value += weights[-1] * (values[i] + values[i + 1]) / 2
-        depth += weights[-1] * (depths[i] + depths[i + 1]) / 2
-        through *= 1 - alpha
-    opacity = 1 - through
-    return value, opacity, depth / opacity if opacity > NOTHING else 0.0, weights
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 20.0, 300.0, 1e4])
@@ -80,3 +55,35 @@ def test_sections_stay_sorted_within_their_bounds() -> None:
     assert (moved.diff(dim=-1) >= 0).all() and moved.min() >= 1.5 and moved.max() <= 3.0
     assert (moved - even).abs().max() <= 1.5 / 8 / 2 + 1e-6
     assert moved[0].ne(moved[1]).any()
+
+
+def test_further_samples_are_the_naive_draw() -> None:
+    torch.manual_seed(0)
+    depths = torch.rand(12, 10, dtype=torch.float64).sort(dim=-1).values + 2
+    distances = (depths - 2.5).abs() - torch.rand(12, 1, dtype=torch.float64) * 0.6 + 0.2
+    lengths = 1.2 * depths.diff(dim=-1)
+    for sharpness in (1.0, 20.0, 300.0, 1e4):
+        got = surface_depths(distances, depths, lengths, torch.tensor(sharpness).double(), 7, jitter=False)
+        for r in range(12):
+            given = distances[r].tolist(), depths[r].tolist(), lengths[r].tolist()
+            assert got[r].tolist() == pytest.approx(naive_surface_depths(*given, sharpness, 7), abs=1e-9)
+
+
+@pytest.mark.parametrize("sharpness", [20.0, 300.0, 1e4])
+def test_further_samples_find_a_wall_between_two_samples(sharpness: float) -> None:
+    """A wall of thickness 0.06 lies where no even sample sees its inside."""
+    depths = torch.linspace(1, 2, 9).expand(200, 9)
+    wall = (depths - 1.3125).abs() - 0.03
+    assert (wall > 0).all()
+    torch.manual_seed(0)
+    for jitter in (False, True):
+        fine = surface_depths(wall, depths, depths.diff(dim=-1), torch.tensor(sharpness), 16, jitter)
+        assert (fine.diff(dim=-1) >= 0).all() and fine.min() >= 1 and fine.max() <= 2
+        assert (((fine - 1.3125).abs() < 0.03).sum(-1) >= 2).all()
+    assert fine[0].ne(fine[1]).any(), "jittered"
+
+
+def test_further_samples_of_a_ray_without_a_surface_are_spread() -> None:
+    depths = torch.linspace(1, 2, 9)[None]
+    fine = surface_depths(torch.full((1, 9), 5.0), depths, depths.diff(dim=-1), torch.tensor(300.0), 16, jitter=False)
+    torch.testing.assert_close(fine[0], 1 + (torch.arange(16) + 0.5) / 16, rtol=0, atol=1e-4)

@@ -140,7 +140,7 @@ class Cameras:
         return Cameras.look_at(sphere_points(azimuths, [math.radians(e) for e in elevations]) * distance, focal)
 
     def check(self) -> "Cameras":
-        """Return self if every pose is finite and rigid and every focal length positive.
+        """Return self if every pose is finite, rigid and outside the object, and every focal length positive.
 
         Raises:
             CameraError: naming the first camera that is not, and why.
@@ -156,10 +156,14 @@ class Cameras:
             "is mirrored (determinant -1)": torch.linalg.det(rotation) < 0,
             "has a last row other than 0 0 0 1": (pose[:, 3] - pose.new_tensor([0, 0, 0, 1])).abs().amax(-1) > 1e-6,
             "has a focal length that is not positive": ~(focal > 0).all(-1),
+            "lies inside the object's unit sphere: move it to more than 1 from the origin, or scale all camera "
+            "positions so that the object's radius is at most 0.9": pose[:, :3, 3].norm(dim=-1) <= 1,
         }
         for fault, bad in faults.items():
             if bool(bad.any()):
-                raise CameraError(f"camera {int(bad.nonzero()[0])} {fault}")
+                first, views = int(bad.nonzero()[0]), self.shape[-1] if self.shape else 1
+                of_object = f" of object {first // views}" if len(bad) > views else ""
+                raise CameraError(f"camera {first % views}{of_object} {fault}")
         return self
 
     def rays(self, size: tuple[int, int], pixels: Tensor | None = None) -> Rays:

@@ -1,4 +1,9 @@
-"""The aggregator ``mean-variance`` (paper B.1 follows SparseNeuS): what all views that see a point say of it."""
+"""The aggregator ``mean-variance`` (paper B.1 follows SparseNeuS): what all views that see a point say of it.
+
+Its own look-up is shared by the aggregators that weigh views (``visibility.py``, ``attention.py``).
+"""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -77,3 +82,39 @@ def sample_views(features: Tensor, cameras: Cameras, points: Tensor) -> tuple[Te
     grid = torch.where(seen[..., None], pixels * 2 - 1, torch.full_like(pixels, 3.0))
     samples = F.grid_sample(features.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False)
     return torch.unflatten(samples[:, :, 0], 0, (b, n)), seen
+
+
+@dataclass(frozen=True)
+class ViewsOfPoints:
+    """What each view shows of each point, for aggregators that weigh views.
+
+    Attributes:
+        features: ``b p n f``, zero where a view does not see the point.
+        directions: ``b p n 3``, unit vectors from the cameras to the points, in the world; zero like ``features``.
+        seen: ``b p n``, 1 or 0.
+    """
+
+    features: Tensor
+    directions: Tensor
+    seen: Tensor
+
+    def moments(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance over the views by weights ``b p n``, each ``b p f``; zero where no view has weight."""
+        shares = (weights / weights.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
+        mean = (shares * self.features).sum(2)
+        return mean, (shares * (self.features - mean[:, :, None]).square()).sum(2)
+
+
+def look_up(features: Tensor, cameras: Cameras, points: Tensor) -> ViewsOfPoints:
+    """Features ``b n f h w`` at points ``b p 3`` seen by cameras ``b n``, in float32 (or float64) under autocast too.
+
+    Points get no gradient.
+    """
+    with full_precision(features):
+        features = features if features.dtype == torch.float64 else features.float()
+        points = points.detach().to(features.dtype)
+        samples, seen = sample_views(features, cameras.to(features.dtype), points)
+        mask = seen.mT.to(features.dtype)
+        ways = points[:, :, None] - cameras.origins[:, None].to(features.dtype)
+        directions = ways / ways.norm(dim=-1, keepdim=True).clamp(min=1e-6) * mask[..., None]
+        return ViewsOfPoints(samples.permute(0, 3, 1, 2).contiguous(), directions, mask)

@@ -12,7 +12,7 @@ from tunemv3d_core.types import Rendering
 from tunemv3d_neus.network import NeuSNetwork
 from tunemv3d_neus.precision import full_precision, result_dtype
 from tunemv3d_neus.spec import NeuSSpec
-from tunemv3d_neus.volume import NOTHING, Composite, composite, section_ends
+from tunemv3d_neus.volume import NOTHING, Composite, composite, section_ends, surface_depths
 
 CPU_CHUNK = 8192
 """Points evaluated at once on a CPU, so that the network's intermediate results stay in the cache."""
@@ -132,7 +132,7 @@ class NeuSScene:
 
     def _march(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, hit: Tensor) -> Composite:
         """Evaluate and composite rays ``b r`` in chunks; a ray that misses the sphere has opacity 0."""
-        step = max(1, self._chunk(origins.shape[0]) // self._spec.samples)
+        step = max(1, self._chunk(origins.shape[0]) // (self._spec.samples + self._spec.fine_samples))
         parts = [
             self._march_chunk(*chunk)
             for chunk in zip(*(torch.split(z, step, dim=1) for z in (origins, directions, near, far, hit)), strict=True)
@@ -144,8 +144,26 @@ class NeuSScene:
         )
 
     def _march_chunk(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, hit: Tensor) -> Composite:
-        network, samples = self._field.network, self._spec.samples
-        depths = section_ends(near, far, samples, jitter=self._field.training)
+        spec, jitter = self._spec, self._field.training
+        depths = section_ends(near, far, spec.samples, jitter)
+        distances, values = self._look(origins, directions, depths, hit)
+        with full_precision(origins):
+            sharpness = (10 * self._field.sharpness).exp().clamp(1e-6, 1e6)
+        if spec.fine_samples:
+            with torch.no_grad(), full_precision(origins):
+                lengths = depths.diff(dim=-1) * directions.norm(dim=-1, keepdim=True)
+                fine = surface_depths(distances, depths, lengths, sharpness, spec.fine_samples, jitter)
+            more = self._look(origins, directions, fine, hit)
+            depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1)
+            distances = torch.cat([distances, more[0]], dim=-1).gather(-1, order)
+            values = torch.cat([values, more[1]], dim=-2)
+            values = values.gather(-2, order[..., None].expand_as(values))
+        with full_precision(origins):
+            return composite(distances, values, depths, sharpness)
+
+    def _look(self, origins: Tensor, directions: Tensor, depths: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed distances ``b r s`` and values ``b r s v`` at depths ``b r s`` of rays ``b r``, float32."""
+        network, samples = self._field.network, depths.shape[-1]
         points = (origins[:, :, None] + depths[..., None] * directions[:, :, None]).flatten(1, 2)
         aggregated = self._field.aggregator(self._features, self._cameras, points)
         hidden = network.trunk(points, aggregated, self._time)
@@ -153,10 +171,8 @@ class NeuSScene:
         unit = directions / directions.norm(dim=-1, keepdim=True)
         along_rays = torch.unflatten(hidden, 1, (-1, samples)), torch.unflatten(aggregated, 1, (-1, samples))
         values = network.values(*along_rays, unit)
-        with full_precision(points):
-            sharpness = (10 * self._field.sharpness).exp().clamp(1e-6, 1e6)
-            # Constant along rays that miss, so that they stay empty.
-            return composite(torch.where(hit[..., None], distances, 1.0), values.float(), depths, sharpness)
+        # Constant along rays that miss, so that they stay empty.
+        return torch.where(hit[..., None], distances, 1.0), values.float()
 
     def _distance(self, points: Tensor) -> Tensor:
         network = self._field.network

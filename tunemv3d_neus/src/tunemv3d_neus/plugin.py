@@ -1,7 +1,7 @@
 """Descriptors of this package's components. Light: imports no torch."""
 
 from tunemv3d_core.plugin import ComponentPlugin
-from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec, ResAttnSpec
+from tunemv3d_neus.spec import AttentionSpec, MeanVarianceSpec, NeuSSpec, ResAttnSpec, VisibilitySpec
 
 RESATTN = ComponentPlugin(
     slot="view_encoder",
@@ -21,6 +21,26 @@ MEAN_VARIANCE = ComponentPlugin(
     build="tunemv3d_neus.aggregator:build",
     summary="Mean and variance over the views that see a point, and the share of views that do",
     reference="SparseNeuS, arXiv:2206.05737",
+)
+
+VISIBILITY = ComponentPlugin(
+    slot="aggregator",
+    name="visibility",
+    api="1.0",
+    spec=VisibilitySpec,
+    build="tunemv3d_neus.visibility:build",
+    summary="Mean and variance weighed by how well each view seems to see a point",
+    reference="IBRNet, arXiv:2102.13090",
+)
+
+ATTENTION = ComponentPlugin(
+    slot="aggregator",
+    name="attention",
+    api="1.0",
+    spec=AttentionSpec,
+    build="tunemv3d_neus.attention:build",
+    summary="The mean corrected by multi-head attention over the views that see a point, and their variance",
+    reference="Attention is all you need, arXiv:1706.03762",
 )
 
 NEUS = ComponentPlugin(

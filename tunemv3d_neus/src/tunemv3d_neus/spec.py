@@ -51,6 +51,23 @@ class MeanVarianceSpec(ComponentSpec):
     """The aggregator ``mean-variance`` has no options."""
 
 
+class VisibilitySpec(ComponentSpec):
+    """Options of the aggregator ``visibility``."""
+
+    hidden: PositiveInt = 16
+    """Width of the network that weighs views."""
+
+
+class AttentionSpec(ComponentSpec):
+    """Options of the aggregator ``attention``."""
+
+    heads: PositiveInt = 4
+    """Attention heads."""
+
+    head_channels: PositiveInt = 8
+    """Channels of one head."""
+
+
 class NeuSSpec(ComponentSpec):
     """Options of the field ``neus`` (paper B.1)."""
 
@@ -74,6 +91,10 @@ class NeuSSpec(ComponentSpec):
 
     samples: int = Field(default=32, ge=2)
     """Points a ray at which the network is evaluated; they bound ``samples - 1`` sections."""
+
+    fine_samples: int = Field(default=0, ge=0)
+    """Further points a ray, placed where the first ``samples`` leave room for a surface. 8 + 16 points show thin parts
+    that 24 even ones miss; the paper does not say how rays are sampled."""
 
     sharpness: float = 0.3
     """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS. A softer
