@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
+from full_size_pipeline import save_pipeline
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
@@ -22,48 +22,6 @@ from tunemv3d_core.spec import LossSpec, ModelSpec
 from tunemv3d_train.step import TrainingStep
 
 VIEWS, SIZE = 2, (16, 16)
-
-VAE = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 512,
-}
-TEXT_ENCODER = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "projection_dim": 768,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-}
-
-
-def save_pipeline(folder: Path) -> None:
-    """Random weights in half precision; the tokenizer alone is small."""
-    torch.manual_seed(0)
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float16)
-    try:
-        pipe = StableDiffusionPipeline(
-            vae=AutoencoderKL(**VAE),
-            text_encoder=CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER)),
-            tokenizer=tiny_pipelines.tokenizer(),
-            unet=UNet2DConditionModel(**tiny_pipelines.SD15_UNET),
-            scheduler=tiny_pipelines.SCHEDULERS["sd15"](),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    finally:
-        torch.set_default_dtype(usual)
-    pipe.save_pretrained(folder)
 
 
 @pytest.fixture

@@ -60,12 +60,12 @@ SCHEDULERS: dict[str, Any] = {
 }
 
 
-def tokenizer() -> CLIPTokenizer:
+def tokenizer(length: int = 16) -> CLIPTokenizer:
     """A byte-pair encoding of CLIP's kind that knows the letters, "chair" and "red"."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     merges = [("c", "h"), ("ch", "a"), ("cha", "i"), ("chai", "r</w>"), ("r", "e"), ("re", "d</w>")]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{x}</w>" for x in letters), *map("".join, merges)]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=16)
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=length)
 
 
 def pipeline(kind: str, **unet_options: Any) -> StableDiffusionPipeline:
