@@ -92,6 +92,13 @@ def test_lora_shares_the_frozen_weights_and_adds_only_its_own(folder):
     assert {f"lifter.{name}" for name in trained} == {n for n in trainable_tensors(model) if n.startswith("lifter.")}
 
 
+def test_lora_still_shares_when_the_whole_model_moves(folders):
+    model = with_lifter(folders["mini"], LORA).to(torch.float64)
+    frozen = [p for p in model.lifter.parameters() if not p.requires_grad]
+    assert frozen and {p.dtype for p in model.parameters()} == {torch.float64}
+    assert {p.data_ptr() for p in frozen} <= {p.data_ptr() for p in model.backbone.parameters()}
+
+
 def test_lora_of_the_published_model_trains_fewer_than_40_million():
     with torch.device("meta"):
         unet = UNet2DConditionModel(**tiny_pipelines.SD15_UNET)
