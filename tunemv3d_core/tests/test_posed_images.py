@@ -75,6 +75,17 @@ def test_a_missing_key_and_a_sheared_camera_are_located(tmp_path: Path) -> None:
         read_object(tmp_path)
 
 
+def test_a_camera_inside_the_object_is_located(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "transforms.json"
+    content = json.loads(path.read_text())
+    for row in content["frames"][1]["transform_matrix"][:3]:
+        row[3] /= 3  # from 2.7 to 0.9
+    path.write_text(json.dumps(content))
+    with pytest.raises(CameraError, match=re.escape(f"{path}: camera 1 lies inside the object's unit sphere: move")):
+        read_object(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
