@@ -63,15 +63,25 @@ class MeanField(nn.Module):
         return MeanScene(features.mean(1) * self.scale)
 
 
-def load(folder: Path, trainable: str = "none", context: BuildContext = CONTEXT) -> backbone.DiffusersBackbone:
-    spec = DiffusersSpec.model_validate({"type": "diffusers", "pretrained": str(folder), "trainable": trainable})
+def load(folder: Path | str, context: BuildContext = CONTEXT, **options: Any) -> backbone.DiffusersBackbone:
+    spec = DiffusersSpec.model_validate({"type": "diffusers", "pretrained": str(folder), **options})
     return backbone.build(spec, None, context)
 
 
-def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
+def unet_forward(base: backbone.DiffusersBackbone, x_t: Tensor, t: Tensor, text: Text, **more: Any) -> Tensor:
+    """The diffusers UNet's own forward on all views; XL is told pictures of four pixels a latent cell, uncropped."""
+    n, (h, w) = x_t.shape[1], x_t.shape[-2:]
+    sizes = torch.tensor([[4.0 * h, 4 * w, 0, 0, 4 * h, 4 * w]]).expand(x_t.shape[0] * n, -1)
+    views = text.map(lambda x: x.repeat_interleave(n, 0))
+    added = {"text_embeds": views.pooled, "time_ids": sizes}
+    flat = base.unet(x_t.flatten(0, 1), t.flatten(), views.tokens, added_cond_kwargs=added, **more).sample
+    return flat.reshape(x_t.shape)
+
+
+def toy_model(folder: Path, raw_noise: bool = True, **options: Any) -> MultiviewDiffusion:
     """Built as ``assemble`` builds, with the two components above in the slots of other packages."""
     torch.manual_seed(1)
-    base, field = load(folder), MeanField()
+    base, field = load(folder, **options), MeanField()
     context = BuildContext(CONTEXT.device, backbone=base)
     neighbours = Neighbours(base.ports, field=field.ports)
     lift = lifter.build(CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise), neighbours, context)
@@ -80,9 +90,9 @@ def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
     return MultiviewDiffusion(base, MeanEncoder(), field, lift, inject)
 
 
-def moved_model(folder: Path) -> MultiviewDiffusion:
+def moved_model(folder: Path, **options: Any) -> MultiviewDiffusion:
     """One whose injector has moved, so that views influence each other."""
-    model = toy_model(folder)
+    model = toy_model(folder, **options)
     torch.manual_seed(4)
     with torch.no_grad():
         for parameter in model.injector.parameters():
