@@ -156,6 +156,22 @@ def test_weights_stored_in_half_precision_are_used_in_the_precision_asked_for(tm
         assert {p.dtype for p in backbone.parameters()} == {dtype}
 
 
+def test_weights_under_the_names_of_older_libraries_are_known(folders, tmp_path):
+    """As the published Stable Diffusion 1.5 has them."""
+    folder, wanted = Path(shutil.copytree(folders["sd15"], tmp_path / "older")), load(folders["sd15"]).state_dict()
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    file = folder / "vae/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    for new, old in older.items():
+        weights = {name.replace(new, old): weight for name, weight in weights.items()}
+    save_file(weights, file, {"format": "pt"})
+    file = folder / "text_encoder/model.safetensors"
+    weights = {f"text_model.{name}": weight for name, weight in load_file(file).items()}
+    save_file(weights | {"text_model.embeddings.position_ids": torch.arange(16)[None]}, file, {"format": "pt"})
+    loaded = load(folder).state_dict()
+    assert loaded.keys() == wanted.keys() and all(torch.equal(weight, wanted[name]) for name, weight in loaded.items())
+
+
 def test_the_fingerprint_tells_a_swapped_file(folders, tmp_path):
     shutil.copytree(folders["mini"], tmp_path / "copy")
     backbone = load(tmp_path / "copy")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from toy_model import SPEC, load, moved_model, toy_inputs, unet_forward
 
@@ -122,6 +122,15 @@ def test_a_lora_of_another_model_is_refused(folders, tmp_path, made_for, base):
     for path in save_both(tmp_path, drawn).values():
         with pytest.raises(ComponentError, match=rf"the LoRA {path} does not fit the model: "):
             load(folders[base], lora=[{"path": str(path)}])
+
+
+@pytest.mark.parametrize("place", ["unet.up_blocks.9.attentions.0.to_q", "text_encoder_2.encoder.layers.0.mlp.fc1"])
+def test_a_lora_with_tensors_that_have_no_place_in_the_model_is_refused(folders, tmp_path, place):
+    tensors = load_file(save_both(tmp_path, changes(DiffusionPipeline.from_pretrained(folders["mini"])))["diffusers"])
+    more = {f"{place}.lora_A.weight": torch.ones(RANK, 32), f"{place}.lora_B.weight": torch.ones(32, RANK)}
+    save_file(tensors | more, tmp_path / "more.safetensors")
+    with pytest.raises(ComponentError, match=rf"only {len(tensors)} of its {len(tensors) + 2} tensors have a place"):
+        load(folders["mini"], lora=[{"path": str(tmp_path / "more.safetensors")}])
 
 
 @pytest.mark.parametrize("name", ["nowhere.safetensors", "pickled.bin"])

@@ -191,10 +191,8 @@ def _check_sizes(parts: Parts, pooled: int) -> None:
         ComponentError: it takes something else.
     """
     unet = parts.unet.config
-    wanted, given = (
-        unet.projection_class_embeddings_input_dim,
-        pooled + halves.SIZE_NUMBERS * unet.addition_time_embed_dim,
-    )
+    wanted = unet.projection_class_embeddings_input_dim
+    given = pooled + halves.SIZE_NUMBERS * unet.addition_time_embed_dim
     if wanted != given:
         raise ComponentError(
             f"{parts.source}: the UNet takes {wanted} channels of pooled text and image size, not {given}: it is no XL "

@@ -93,7 +93,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
     with _reading(origin, "model_index.json"):
         folder = _configs(origin)
         index = json.loads((folder / "model_index.json").read_text("utf-8"))
-    kind, names = index["_class_name"], _part_names(origin, index)
+    kind, names = index.get("_class_name"), _part_names(origin, index)
     with _reading(origin, "scheduler"):
         scheduler = _scheduler(folder, index)
     if origin.file is None:
@@ -107,7 +107,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
             with _reading(origin, name):
                 _check_words(words)
     with _quiet():
-        fuse_loras(kind, modules, spec.lora)
+        fuse_loras(kind, modules, [(path, lora.scale) for path, lora in zip(added, spec.lora, strict=True)])
     vae = modules["vae"]
     if dtype == torch.float16 and vae.config.force_upcast:
         vae.to(torch.float32)
@@ -172,7 +172,7 @@ def _part_names(origin: Origin, index: dict[str, Any]) -> list[str]:
     Raises:
         ComponentError: a pipeline of another kind, or one that lacks a part.
     """
-    kind = index["_class_name"]
+    kind = index.get("_class_name")
     if kind not in WEIGHTS:
         raise ComponentError(
             f"backbone 'diffusers': {origin.name} is a {kind}; this backbone takes {' and '.join(WEIGHTS)}"

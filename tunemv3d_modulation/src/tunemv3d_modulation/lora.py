@@ -31,7 +31,7 @@ def lora_files(loras: Sequence[LoraFile]) -> list[Path]:
     return paths
 
 
-def fuse_loras(kind: str, modules: dict[str, Any], loras: Sequence[LoraFile]) -> None:
+def fuse_loras(kind: str, modules: dict[str, Any], loras: Sequence[tuple[Path, float]]) -> None:
     """Add LoRA weights to the UNet's and the text encoders' own, in place.
 
     Args:
@@ -49,13 +49,13 @@ def fuse_loras(kind: str, modules: dict[str, Any], loras: Sequence[LoraFile]) ->
     none: dict[str, Any] = {"requires_safety_checker": False, "safety_checker": None}
     options = {"add_watermarker": False} if "text_encoder_2" in modules else none
     pipe = getattr(diffusers, kind)(**modules, scheduler=scheduler, feature_extractor=None, **options)
-    for lora, path in zip(loras, lora_files(loras), strict=True):
+    for path, scale in loras:
         try:
             _check_kind(path)
             tensors, *_ = pipe.lora_state_dict(str(path), unet_config=pipe.unet.config)
             pipe.load_lora_weights(str(path), use_safetensors=True)
             _check_fits(len(tensors), modules)
-            pipe.fuse_lora(lora_scale=lora.scale)
+            pipe.fuse_lora(lora_scale=scale)
             pipe.unload_lora_weights()
         except Exception as error:  # diffusers and peft raise a dozen kinds
             reason = " ".join(str(error).split())[:300]
