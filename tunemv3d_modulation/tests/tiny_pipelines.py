@@ -126,7 +126,7 @@ def pipeline(kind: str, **unet_options: Any) -> StableDiffusionPipeline | Stable
 def sd_pipeline(kind: str, shared: dict[str, Any]) -> StableDiffusionPipeline:
     """Text as in 1.x, or as in 2.x: wider, another activation, padded with "!"."""
     second = kind == "sd21"
-    words = tokenizer("!") if second else tokenizer()
+    words = tokenizer(pad="!") if second else tokenizer()
     return StableDiffusionPipeline(
         **shared,
         tokenizer=words,
@@ -139,7 +139,7 @@ def sd_pipeline(kind: str, shared: dict[str, Any]) -> StableDiffusionPipeline:
 
 def xl_pipeline(shared: dict[str, Any]) -> StableDiffusionXLPipeline:
     """Both text encoders of SDXL."""
-    words, other_words = tokenizer(), tokenizer("!")
+    words, other_words = tokenizer(), tokenizer(pad="!")
     return StableDiffusionXLPipeline(
         **shared,
         tokenizer=words,
