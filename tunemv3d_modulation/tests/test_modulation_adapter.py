@@ -1,12 +1,15 @@
 import pytest
 import torch
 from diffusers import ControlNetModel
-from toy_model import digest, toy_inputs, toy_model
+from toy_model import SPEC, digest, moved_model, toy_inputs, toy_model
 
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, InjectorPorts, MapPort, Neighbours
 from tunemv3d_modulation import injector
 from tunemv3d_modulation.injector import ZeroConv
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.spec import ZeroConvSpec
 
 
@@ -53,6 +56,19 @@ def test_at_the_start_the_modulated_model_is_the_frozen_one_bit_for_bit(folder):
     modulated = model(**inputs).modulated
     frozen = model.frozen(inputs["x_t"], inputs["t"], inputs["text"])
     assert torch.equal(modulated, frozen) and modulated.requires_grad
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_sampling_starts_as_the_frozen_model_and_is_it_always_at_strength_zero(folder, guidance):
+    def views(model, consistency):
+        options = {"num_inference_steps": 2, "guidance_scale": guidance, "consistency": consistency, "seed": 5}
+        return TuneMV3DPipeline(model, SPEC)("a red chair", Cameras.orbit(2), **options).latents
+
+    untrained, moved = toy_model(folder), moved_model(folder)
+    frozen = views(MultiviewDiffusion(untrained.backbone), 1.0)
+    assert torch.equal(views(untrained, 1.0), frozen)
+    assert torch.equal(views(moved, 0.0), frozen)
+    assert not torch.allclose(views(moved, 1.0), frozen, atol=1e-3)
 
 
 def test_gradients_reach_the_injector_first_then_o_and_nothing_frozen_moves(folders):

@@ -6,22 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import pipeline
 from torch import nn
-from toy_model import load, toy_inputs
+from toy_model import load, toy_inputs, unet_forward
 
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import BuildContext
-from tunemv3d_modulation.backbone import IMAGES_AT_ONCE, DiffusersBackbone
+from tunemv3d_modulation.backbone import IMAGES_AT_ONCE
 from tunemv3d_modulation.unet import check_supported
-
-
-def unet_forward(backbone: DiffusersBackbone, x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor, **more):
-    flat = backbone.unet(x_t.flatten(0, 1), t.flatten(), tokens.repeat_interleave(x_t.shape[1], 0), **more).sample
-    return flat.reshape(x_t.shape)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 10)])
@@ -30,7 +25,7 @@ def test_encode_and_decode_are_the_models_own_forward_bit_for_bit(backbone, size
     text = backbone.encode_text(["a red chair", "a stool"])
     x_t, t = torch.randn(2, 3, 4, *size), torch.tensor([[999.0, 0.0, 12.5], [3, 500, 250.75]])
     split = backbone.decode(backbone.encode(x_t, t, text), None, t, text)
-    assert torch.equal(split, unet_forward(backbone, x_t, t, text.tokens))
+    assert torch.equal(split, unet_forward(backbone, x_t, t, text))
     assert split.std() > 0.1
 
 
@@ -44,17 +39,21 @@ def test_residuals_act_as_those_of_a_controlnet_and_zeros_as_none(backbone):
     residuals = tuple(torch.randn_like(m) for m in skips.maps)
     added = backbone.decode(skips, residuals, inputs["t"], text)
     control = {"down_block_additional_residuals": residuals[:-1], "mid_block_additional_residual": residuals[-1]}
-    assert torch.equal(added, unet_forward(backbone, inputs["x_t"], inputs["t"], text.tokens, **control))
+    assert torch.equal(added, unet_forward(backbone, inputs["x_t"], inputs["t"], text, **control))
     assert not torch.allclose(added, none)
 
 
+@pytest.mark.parametrize(("kind", "count"), [("sd15", 13), ("sd21", 13), ("sdxl", 10), ("mini", 7)])
 @torch.no_grad()
-def test_ports_tell_the_maps_that_encode_gives(backbone):
+def test_ports_tell_what_encode_and_encode_text_give(folders, kind, count):
+    backbone = load(folders[kind])
     inputs, text = toy_inputs(), backbone.encode_text(["a", "b"])
     maps = backbone.encode(**inputs, text=text).maps
     assert [(m.shape[1], 8 // m.shape[2]) for m in maps] == [(p.channels, p.stride) for p in backbone.ports.residuals]
-    assert len(maps) == {4: 13, 3: 7}[len(backbone.unet.config.block_out_channels)]
+    assert len(maps) == count
     assert text.tokens.shape == (2, 16, backbone.ports.text_channels)
+    assert (None if text.pooled is None else text.pooled.shape[1]) == backbone.ports.pooled_channels
+    assert backbone.ports.prediction == ("v_prediction" if kind == "sd21" else "epsilon")
 
 
 def test_the_frozen_model_stays_frozen_and_in_evaluation_mode(backbone):
@@ -73,7 +72,7 @@ def test_the_frozen_encoder_keeps_no_graph_but_passes_gradients_to_its_input(bac
 
 def test_trainable_all_trains_the_unet_alone(folders):
     backbone = load(folders["mini"], trainable="all").train()
-    assert backbone.unet.training and not backbone.vae.training and not backbone.text_encoder.training
+    assert backbone.unet.training and not backbone.vae.training and not backbone.prompts.training
     inputs, text = toy_inputs(), backbone.encode_text(["a", "b"])
     backbone.decode(backbone.encode(**inputs, text=text), None, inputs["t"], text).square().mean().backward()
     without = {name for name, p in backbone.named_parameters() if p.grad is None}
@@ -82,7 +81,7 @@ def test_trainable_all_trains_the_unet_alone(folders):
 
 @torch.no_grad()
 def test_images_and_latents_pass_the_vae_as_diffusers_passes_them(backbone, folder):
-    vae = StableDiffusionPipeline.from_pretrained(folder).vae
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     images = torch.rand(3, 5, 3, 32, 32) * 2 - 1
     assert images[:, :, 0, 0, 0].numel() > IMAGES_AT_ONCE
     latents = backbone.encode_images(images)
@@ -105,12 +104,40 @@ def test_a_shift_factor_moves_the_latents(folders):
     torch.testing.assert_close(backbone.decode_latents(torch.full((1, 1, 4, 8, 8), -0.5 * scale)), decoded)
 
 
+@torch.no_grad()
 def test_text_is_encoded_as_diffusers_encodes_it(backbone, folder):
-    pipe = StableDiffusionPipeline.from_pretrained(folder)
-    with torch.no_grad():
-        wanted, empty = pipe.encode_prompt("a red office chair", "cpu", 1, True)
-    text = backbone.encode_text(["a red office chair", ""])
-    assert torch.equal(text.tokens, torch.cat([wanted, empty])) and text.mask is None
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    options = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": True}
+    prompt, empty, *pooled = pipe.encode_prompt("a red office chair", **options)
+    for words, tokens, pool in zip(["a red office chair", ""], [prompt, empty], pooled or [None] * 2, strict=True):
+        text = backbone.encode_text([words])
+        assert torch.equal(text.tokens, tokens) and text.mask is None
+        assert (text.pooled is None) if pool is None else torch.equal(text.pooled, pool)
+
+
+@torch.no_grad()
+def test_the_empty_prompt_is_zeros_where_the_pipeline_says_so(folders, tmp_path):
+    assert not load(folders["sdxl"]).encode_text([""]).tokens.any()
+    folder = Path(shutil.copytree(folders["sdxl"], tmp_path / "encoded"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "force_zeros_for_empty_prompt": False}))
+    _, tokens, _, pooled = DiffusionPipeline.from_pretrained(folder).encode_prompt("a", negative_prompt="")
+    text = load(folder).encode_text([""])
+    assert torch.equal(text.tokens, tokens) and torch.equal(text.pooled, pooled) and tokens.any()
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@torch.no_grad()
+def test_a_vae_that_overflows_in_half_precision_stays_in_single(folders, kind, tmp_path):
+    half = BuildContext(torch.device("cpu"), torch.float16)
+    folder = Path(shutil.copytree(folders[kind], tmp_path / "half"))
+    for upcast, dtype in ((True, torch.float32), (False, torch.float16)):
+        config = json.loads((folder / "vae/config.json").read_text())
+        (folder / "vae/config.json").write_text(json.dumps({**config, "force_upcast": upcast}))
+        backbone = load(folder, half)
+        assert backbone.vae.dtype == dtype and backbone.unet.dtype == torch.float16
+        latents = backbone.encode_images(torch.rand(1, 1, 3, 32, 32))
+        assert latents.dtype == torch.float16 and backbone.decode_latents(latents).isfinite().all()
 
 
 def test_a_cut_prompt_is_told_once(folders):
@@ -127,6 +154,22 @@ def test_weights_stored_in_half_precision_are_used_in_the_precision_asked_for(tm
     for dtype in (torch.float32, torch.bfloat16):
         backbone = load(tmp_path, context=BuildContext(torch.device("cpu"), dtype))
         assert {p.dtype for p in backbone.parameters()} == {dtype}
+
+
+def test_weights_under_the_names_of_older_libraries_are_known(folders, tmp_path):
+    """As the published Stable Diffusion 1.5 has them."""
+    folder, wanted = Path(shutil.copytree(folders["sd15"], tmp_path / "older")), load(folders["sd15"]).state_dict()
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    file = folder / "vae/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    for new, old in older.items():
+        weights = {name.replace(new, old): weight for name, weight in weights.items()}
+    save_file(weights, file, {"format": "pt"})
+    file = folder / "text_encoder/model.safetensors"
+    weights = {f"text_model.{name}": weight for name, weight in load_file(file).items()}
+    save_file(weights | {"text_model.embeddings.position_ids": torch.arange(16)[None]}, file, {"format": "pt"})
+    loaded = load(folder).state_dict()
+    assert loaded.keys() == wanted.keys() and all(torch.equal(weight, wanted[name]) for name, weight in loaded.items())
 
 
 def test_the_fingerprint_tells_a_swapped_file(folders, tmp_path):
@@ -166,12 +209,12 @@ def test_parts_of_different_models_are_refused(tmp_path):
 
 def test_what_cannot_be_loaded_is_one_message_that_says_where(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ComponentError, match=r"no model 'nowhere/at-all'.*folder .*nowhere/at-all.*hub id"):
+    with pytest.raises(ComponentError, match=r"no model 'nowhere/at-all'.*path .*nowhere/at-all.*hub id"):
         load(Path("nowhere/at-all"))
     with pytest.raises(ComponentError, match="no model 'sd-nimi'"):
         load(Path("sd-nimi"))
     (tmp_path / "unet").mkdir()
-    with pytest.raises(ComponentError, match="lacks tokenizer, text_encoder, vae, scheduler"):
+    with pytest.raises(ComponentError, match="it lacks model_index"):
         load(tmp_path)
     broken = tmp_path / "broken"
     shutil.copytree(folders["mini"], broken)

@@ -102,7 +102,9 @@ def test_lora_still_shares_when_the_whole_model_moves(folders):
 def test_lora_of_the_published_model_trains_fewer_than_40_million():
     with torch.device("meta"):
         unet = UNet2DConditionModel(**tiny_pipelines.SD15_UNET)
-    encoder = add_lora(EncoderCopy(unet.requires_grad_(False), share=True), LoRAEncoderSpec(type="lora-encoder").rank)
+    encoder = add_lora(
+        EncoderCopy(unet.requires_grad_(False), 8, share=True), LoRAEncoderSpec(type="lora-encoder").rank
+    )
     trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     assert trained == 27_560_192
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964

@@ -1,6 +1,9 @@
+import json
+import shutil
+
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from toy_model import SPEC, load, moved_model
 
 from tunemv3d_core.cameras import Cameras
@@ -16,28 +19,56 @@ def pipe(folders):
     return TuneMV3DPipeline(moved_model(folders["mini"]), SPEC)
 
 
-@pytest.mark.parametrize(
-    ("kind", "scheduler"),
-    [("sd15", ""), ("sd15", "dpm++"), ("sd15", "euler"), ("sd15", "unipc"), ("sd21", ""), ("sd21", "dpm++")],
-)
-def test_without_a_field_it_samples_what_diffusers_own_pipeline_samples(folders, kind, scheduler):
-    theirs = StableDiffusionPipeline.from_pretrained(folders[kind])
+def their_latents(folder, scheduler, **options):
+    """What diffusers' own pipeline makes of the same noise."""
+    theirs = DiffusionPipeline.from_pretrained(folder)
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = load(folders[kind]).scheduler(scheduler)
+    theirs.scheduler = scheduler
     noise = initial_noise([5], 2, 4, (8, 8))[0]
-    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
-    wanted = theirs(["a red chair"] * 2, negative_prompt=["blue"] * 2, latents=noise, **options).images
-    ours = TuneMV3DPipeline(MultiviewDiffusion(load(folders[kind])), SPEC)(
-        "a red chair",
-        Cameras.orbit(2),
-        num_inference_steps=3,
-        guidance_scale=3.0,
-        negative_prompt="blue",
-        seed=5,
-        scheduler=scheduler,
-    )
-    torch.testing.assert_close(ours.latents[0], wanted, rtol=1e-4, atol=1e-4)
-    assert ours.scene is None and ours.images.shape == (1, 2, 32, 32, 3)
+    return theirs(["a red chair"] * 2, latents=noise, guidance_scale=3.0, output_type="latent", **options).images
+
+
+def our_latents(folder, scheduler, steps, negative):
+    pipe = TuneMV3DPipeline(MultiviewDiffusion(load(folder)), SPEC)
+    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "negative_prompt": negative, "seed": 5}
+    output = pipe("a red chair", Cameras.orbit(2), scheduler=scheduler, **options)
+    assert output.scene is None and output.images.shape == (1, 2, 32, 32, 3)
+    return output.latents[0]
+
+
+@pytest.mark.parametrize("scheduler", ["", "ddim", "dpm++", "euler", "unipc"])
+@pytest.mark.parametrize("kind", ["sd15", "sd21", "sdxl"])
+def test_without_a_field_it_samples_what_diffusers_own_pipeline_samples(folders, kind, scheduler):
+    options = {"num_inference_steps": 3, "negative_prompt": ["blue"] * 2}
+    wanted = their_latents(folders[kind], load(folders[kind]).scheduler(scheduler), **options)
+    torch.testing.assert_close(our_latents(folders[kind], scheduler, 3, "blue"), wanted, rtol=1e-4, atol=1e-4)
+
+
+# The last step of those that draw noise draws none.
+@pytest.mark.parametrize(
+    ("scheduler", "steps"),
+    [("HeunDiscreteScheduler", 3), ("PNDMScheduler", 3), ("EulerAncestralDiscreteScheduler", 1), ("LCMScheduler", 1)],
+)
+def test_other_schedulers_of_diffusers_go_by_their_class(folders, scheduler, steps):
+    options = {"num_inference_steps": steps, "negative_prompt": ["blue"] * 2}
+    wanted = their_latents(folders["sd15"], load(folders["sd15"]).scheduler(scheduler), **options)
+    torch.testing.assert_close(our_latents(folders["sd15"], scheduler, steps, "blue"), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_fractional_timesteps_and_scaled_inputs_are_those_of_diffusers(folders, tmp_path, kind):
+    folder = shutil.copytree(folders[kind], tmp_path / "karras")
+    own = load(folder).scheduler_config
+    solver = EulerDiscreteScheduler.from_config({**own, "timestep_spacing": "linspace", "use_karras_sigmas": True})
+    solver.save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    solver.set_timesteps(4)
+    assert solver.timesteps.frac().any() and solver.init_noise_sigma > 10
+    # Without a negative prompt XL moves away from zeros, the others from the empty prompt.
+    wanted = their_latents(folder, solver, num_inference_steps=4)
+    torch.testing.assert_close(our_latents(folder, "", 4, ""), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_outputs_have_the_promised_shapes_and_ranges(pipe):

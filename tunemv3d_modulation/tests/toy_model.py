@@ -65,14 +65,24 @@ class MeanField(nn.Module):
         return MeanScene(features.mean(1) * self.scale)
 
 
-def load(folder: Path, trainable: str = "none", context: BuildContext = CONTEXT) -> backbone.DiffusersBackbone:
-    spec = DiffusersSpec.model_validate({"type": "diffusers", "pretrained": str(folder), "trainable": trainable})
+def load(folder: Path | str, context: BuildContext = CONTEXT, **options: Any) -> backbone.DiffusersBackbone:
+    spec = DiffusersSpec.model_validate({"type": "diffusers", "pretrained": str(folder), **options})
     return backbone.build(spec, None, context)
 
 
-def toy_model(folder: Path, raw_noise: bool = True) -> MultiviewDiffusion:
+def unet_forward(base: backbone.DiffusersBackbone, x_t: Tensor, t: Tensor, text: Text, **more: Any) -> Tensor:
+    """The diffusers UNet's own forward on all views; XL is told pictures of four pixels a latent cell, uncropped."""
+    n, (h, w) = x_t.shape[1], x_t.shape[-2:]
+    sizes = torch.tensor([[4.0 * h, 4 * w, 0, 0, 4 * h, 4 * w]]).expand(x_t.shape[0] * n, -1)
+    views = text.map(lambda x: x.repeat_interleave(n, 0))
+    added = {"text_embeds": views.pooled, "time_ids": sizes}
+    flat = base.unet(x_t.flatten(0, 1), t.flatten(), views.tokens, added_cond_kwargs=added, **more).sample
+    return flat.reshape(x_t.shape)
+
+
+def toy_model(folder: Path, raw_noise: bool = True, **options: Any) -> MultiviewDiffusion:
     """With the lifter ``copied-encoder``."""
-    return model_around(load(folder), CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise))
+    return model_around(load(folder, **options), CopiedEncoderSpec(type="copied-encoder", raw_noise=raw_noise))
 
 
 def model_around(
@@ -89,9 +99,9 @@ def model_around(
     return MultiviewDiffusion(base, MeanEncoder(), field, lift, inject)
 
 
-def moved_model(folder: Path) -> MultiviewDiffusion:
+def moved_model(folder: Path, **options: Any) -> MultiviewDiffusion:
     """One whose injector has moved, so that views influence each other."""
-    model = toy_model(folder)
+    model = toy_model(folder, **options)
     torch.manual_seed(4)
     with torch.no_grad():
         for parameter in model.injector.parameters():

@@ -1,7 +1,6 @@
-"""The backbone ``diffusers``: a frozen Stable Diffusion 1.x / 2.x model, split into its encoder and its decoder."""
+"""The backbone ``diffusers``: a frozen Stable Diffusion (1.x, 2.x, XL), split into its encoder and its decoder."""
 
 import hashlib
-import warnings
 from typing import Any
 
 import torch
@@ -9,11 +8,14 @@ from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
+from tunemv3d_core.provenance import sha256
 from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
-from tunemv3d_modulation.loading import Parts, fingerprint, load_parts
+from tunemv3d_modulation.loading import Parts, load_parts
+from tunemv3d_modulation.lora import add_adapters, is_adapter, without_adapters
 from tunemv3d_modulation.schedule import Schedule, make_solver
 from tunemv3d_modulation.spec import DiffusersSpec
+from tunemv3d_modulation.text import PromptEncoder
 
 IMAGES_AT_ONCE = 8
 """Images that pass the VAE together; bounds its memory, which exceeds the UNet's."""
@@ -21,36 +23,39 @@ IMAGES_AT_ONCE = 8
 
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
     """Build the backbone that ``spec`` names; it comes first and has no neighbours."""
-    parts = load_parts(spec.pretrained, spec.revision, context.dtype)
-    return DiffusersBackbone(parts, trainable=spec.trainable == "all").to(context.device)
+    parts = load_parts(spec, context.dtype)
+    return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
 
 
 class DiffusersBackbone(nn.Module):
-    """The 2D model of a StableDiffusionPipeline (``tunemv3d_core.slots.Backbone``).
+    """The 2D model of a StableDiffusionPipeline or StableDiffusionXLPipeline (``tunemv3d_core.slots.Backbone``).
 
     Args:
         parts: what ``load_parts`` read.
-        trainable: train the UNet. Text encoder and VAE are frozen always.
+        trainable: "none", "lora" (low-rank changes of the UNet's attention) or "all" (the UNet). Text encoders and VAE
+            are frozen always.
+        lora_rank: of those changes.
 
     Raises:
         ComponentError: parts that do not fit together, or a UNet of another layout.
     """
 
-    def __init__(self, parts: Parts, trainable: bool = False) -> None:
+    def __init__(self, parts: Parts, trainable: str = "none", lora_rank: int = 1) -> None:
         super().__init__()
         halves.check_supported(parts.unet.config, parts.source)
-        self.ports = _ports(parts)
-        self.source, self.revision = parts.source, parts.revision
+        self.prompts = PromptEncoder(parts.tokenizers, parts.text_encoders, parts.zero_empty)
+        self.ports = _ports(parts, self.prompts)
         self.scheduler_config: dict[str, Any] = parts.scheduler
-        self.tokenizer = parts.tokenizer
-        self.text_encoder = parts.text_encoder
         self.vae = parts.vae
         self.unet = parts.unet
         self.schedule = Schedule(parts.scheduler)
-        self.trainable = trainable
-        self._warned_of_length = False
+        self.trainable = trainable != "none"
+        self._files = parts.files
         self.requires_grad_(False)
-        self.unet.requires_grad_(trainable)
+        if trainable == "lora":
+            add_adapters(self.unet, lora_rank)
+        for name, parameter in self.unet.named_parameters():
+            parameter.requires_grad_(trainable == "all" or (trainable == "lora" and is_adapter(name)))
         self.train(False)
 
     def train(self, mode: bool = True) -> "DiffusersBackbone":
@@ -59,30 +64,10 @@ class DiffusersBackbone(nn.Module):
         self.unet.train(mode and self.trainable)
         return self
 
-    @torch.no_grad()
     def encode_text(self, prompts: list[str]) -> Text:
-        """Encode prompts to tokens ``b l d``. Longer prompts than the encoder takes are cut, with one warning."""
-        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        if not self._warned_of_length:
-            self._warn_of_length(prompts, length)
-        encoded = self.tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).to(self.text_encoder.device)
-        # Stable Diffusion was trained on padded prompts without a mask; the text encoder's config says otherwise.
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        mask = encoded.attention_mask if masked else None
-        return Text(tokens=self.text_encoder(encoded.input_ids, attention_mask=mask).last_hidden_state)
-
-    def _warn_of_length(self, prompts: list[str], length: int) -> None:
-        for prompt, ids in zip(prompts, self.tokenizer(prompts, verbose=False).input_ids, strict=True):
-            if len(ids) > length:
-                self._warned_of_length = True
-                warnings.warn(
-                    f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut: {prompt[:80]!r} ... "
-                    "(this is said once)",
-                    stacklevel=3,
-                )
-                return
+        """Encode prompts; longer ones than the encoder takes are cut, with one warning."""
+        text: Text = self.prompts(prompts)
+        return text
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -90,7 +75,7 @@ class DiffusersBackbone(nn.Module):
         shift, scale = self._latent_scale()
         chunks = torch.split(images.flatten(0, 1).to(self.vae.dtype), IMAGES_AT_ONCE)
         means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
-        latents: Tensor = (means - shift) * scale
+        latents: Tensor = ((means - shift) * scale).to(self.unet.dtype)
         return latents.reshape(*images.shape[:2], *latents.shape[1:])
 
     def decode_latents(self, latents: Tensor) -> Tensor:
@@ -126,9 +111,9 @@ class DiffusersBackbone(nn.Module):
         """
         wanted = self.trainable or x_t.requires_grad or text.tokens.requires_grad
         with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
-            x = x_t.flatten(0, 1)
-            emb = halves.embed_time(self.unet, t.flatten(), x.dtype)
-            return Skips(halves.encode(self.unet, x, emb, text.per_view(x_t.shape[1]).tokens), state=emb)
+            x, text = x_t.flatten(0, 1), text.per_view(x_t.shape[1])
+            emb = halves.embed(self.unet, x, t.flatten(), text, self.ports.image_stride)
+            return Skips(halves.encode(self.unet, x, emb, text.tokens), state=emb)
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
         """The decoder with L residuals added to the skips: the prediction ``b n c h w``."""
@@ -142,16 +127,16 @@ class DiffusersBackbone(nn.Module):
         """A fresh diffusers scheduler on the model's own configuration.
 
         Args:
-            name: one of ``schedule.SOLVERS``, or "" for the model's own kind.
+            name: one of ``schedule.SOLVERS``, the class of a diffusers scheduler, or "" for the model's own kind.
 
         Raises:
-            ComponentError: an unknown name.
+            ComponentError: an unknown name, or a scheduler that cannot sample this model.
         """
         return make_solver(self.scheduler_config, name)
 
     def fingerprint(self) -> dict[str, str]:
-        """The model's weight files and their sha256."""
-        return fingerprint(self.source, self.revision)
+        """The model's weight files, LoRA files among them, and their sha256."""
+        return {name: sha256(path) for name, path in self._files.items()}
 
     def latent_key(self) -> str:
         """sha256 of the VAE's weights, as precise as they were loaded, and of the latents' shift and scale."""
@@ -163,26 +148,37 @@ class DiffusersBackbone(nn.Module):
 
     def copy_encoder(self, share: bool = False) -> halves.EncoderCopy:
         """A trainable copy of the encoder for a lifter (paper B.1), or with ``share`` one of the same weights."""
-        return halves.EncoderCopy(self.unet, share)
+        return without_adapters(halves.EncoderCopy(self.unet, self.ports.image_stride, share))
 
 
-def _ports(parts: Parts) -> BackbonePorts:
+def _ports(parts: Parts, prompts: PromptEncoder) -> BackbonePorts:
     """What the loaded parts offer to their neighbours.
 
     Raises:
         ComponentError: text encoder, VAE and UNet of different models.
     """
     unet, vae = parts.unet.config, parts.vae.config
-    if unet.cross_attention_dim != parts.text_encoder.config.hidden_size:
+    if unet.cross_attention_dim != prompts.channels:
         raise ComponentError(
             f"{parts.source}: the UNet attends to {unet.cross_attention_dim} text channels, "
-            f"but the text encoder gives {parts.text_encoder.config.hidden_size}"
+            f"but the text encoder gives {prompts.channels}"
         )
+    if len(set(prompts.lengths)) > 1:
+        raise ComponentError(f"{parts.source}: the text encoders take different numbers of tokens: {prompts.lengths}")
+    if (unet.addition_embed_type is None) != (prompts.pooled_channels is None):
+        raise ComponentError(
+            f"{parts.source}: a UNet with addition_embed_type = {unet.addition_embed_type!r} does not go with "
+            f"{len(prompts.lengths)} text encoders"
+        )
+    if prompts.pooled_channels is not None:
+        _check_sizes(parts, prompts.pooled_channels)
     if unet.in_channels != vae.latent_channels:
         raise ComponentError(
             f"{parts.source}: the UNet denoises {unet.in_channels} latent channels, "
             f"but the VAE gives {vae.latent_channels}"
         )
+    if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
+        raise ComponentError(f"{parts.source}: the VAE scales each latent channel by itself, which is not supported")
     stride = int(2 ** (len(vae.block_out_channels) - 1))
     sizes = unet.sample_size or vae.sample_size // stride
     return BackbonePorts(
@@ -193,4 +189,21 @@ def _ports(parts: Parts) -> BackbonePorts:
         residuals=halves.residual_ports(parts.unet),
         prediction=str(parts.scheduler.get("prediction_type", "epsilon")),
         train_timesteps=int(parts.scheduler.get("num_train_timesteps", 1000)),
+        pooled_channels=prompts.pooled_channels,
     )
+
+
+def _check_sizes(parts: Parts, pooled: int) -> None:
+    """XL's embedding takes the pooled text and six numbers on the image's size; the refiner takes five.
+
+    Raises:
+        ComponentError: it takes something else.
+    """
+    unet = parts.unet.config
+    wanted = unet.projection_class_embeddings_input_dim
+    given = pooled + halves.SIZE_NUMBERS * unet.addition_time_embed_dim
+    if wanted != given:
+        raise ComponentError(
+            f"{parts.source}: the UNet takes {wanted} channels of pooled text and image size, not {given}: it is no XL "
+            "base model (the refiner is told other numbers)"
+        )

@@ -9,7 +9,7 @@ DIFFUSERS = ComponentPlugin(
     api="1.0",
     spec=DiffusersSpec,
     build="tunemv3d_modulation.backbone:build",
-    summary="A frozen Stable Diffusion 1.x / 2.x pipeline folder, split into encoder and decoder.",
+    summary="A frozen Stable Diffusion (1.x, 2.x, XL), split into encoder and decoder.",
     reference="Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022",
 )
 

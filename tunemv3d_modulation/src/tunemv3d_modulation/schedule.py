@@ -9,6 +9,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.registry import suggestion
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -18,7 +19,7 @@ SOLVERS = {
     "euler": "EulerDiscreteScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-"""Deterministic diffusers schedulers by their names in specs."""
+"""Short names of deterministic diffusers schedulers; every other one goes by the name of its class."""
 
 
 def make_solver(config: dict[str, Any], name: str) -> Any:
@@ -26,19 +27,55 @@ def make_solver(config: dict[str, Any], name: str) -> Any:
 
     Args:
         config: content of a ``scheduler_config.json``.
-        name: one of ``SOLVERS``, or "" for the config's own class.
+        name: one of ``SOLVERS``, the class of any diffusers scheduler, or "" for the config's own class.
 
     Raises:
-        ComponentError: an unknown name.
+        ComponentError: an unknown name, or a scheduler that cannot sample what was trained on this schedule.
     """
+    kind = SOLVERS.get(name, name) or str(config.get("_class_name"))
+    classes = [known for known in dir(diffusers) if known.endswith("Scheduler")]
+    if kind not in classes:
+        raise ComponentError(
+            f"no scheduler '{kind}'.{suggestion(kind, [*SOLVERS, *classes])} Known: {', '.join(SOLVERS)}, the classes "
+            "of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
+        )
     # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
     config = {"clip_sample": False, **config}
-    if not name:
-        return getattr(diffusers, config["_class_name"]).from_config(config)
-    if name not in SOLVERS:
-        raise ComponentError(f"no scheduler '{name}'. Known: {', '.join(SOLVERS)}, or '' for the model's own")
-    # Few steps must begin at the last timestep: at high noise the layout is decided, and with it whether views agree.
-    return getattr(diffusers, SOLVERS[name]).from_config({**config, "timestep_spacing": "trailing"})
+    if name:
+        # Few steps must begin at the last timestep: at high noise the layout is decided, and whether views agree.
+        config["timestep_spacing"] = "trailing"
+    _check_samples(kind, config)
+    return getattr(diffusers, kind).from_config(config)
+
+
+def _check_samples(kind: str, config: dict[str, Any]) -> None:
+    """Let a scheduler denoise a few cells, because its class does not tell whether it can.
+
+    Raises:
+        ComponentError: it stops with an error, or denoises another process than the one of ``config``.
+    """
+    told = f"scheduler {kind} cannot sample a model that predicts {config.get('prediction_type', 'epsilon')!r}"
+    try:
+        solver = getattr(diffusers, kind).from_config(config)
+        solver.set_timesteps(4)
+        x = torch.zeros(1, 1, 4, 2, 2) * solver.init_noise_sigma
+        with torch.random.fork_rng(devices=[]):
+            for t in solver.timesteps:
+                x = solver.step(solver.scale_model_input(x, t), t, x).prev_sample
+    except Exception as error:  # each class has its own way of failing
+        reason = " ".join(str(error).split())[:200]
+        raise ComponentError(f"{told} on this schedule: {type(error).__name__}: {reason}") from error
+    table, wanted = getattr(solver, "alphas_cumprod", None), training_table(config)
+    if table is None or table.shape != wanted.shape or not torch.allclose(table.float(), wanted, atol=1e-6):
+        raise ComponentError(f"{told}: its noise schedule is another one than the model was trained on")
+    if solver.timesteps[0] <= solver.timesteps[-1]:
+        raise ComponentError(f"{told}: it goes from clean to noisy")
+
+
+def training_table(config: dict[str, Any]) -> Tensor:
+    """Abar at each training timestep, float32."""
+    table: Tensor = DDPMScheduler.from_config(config).alphas_cumprod.float()
+    return table
 
 
 class Schedule(nn.Module):
@@ -50,7 +87,7 @@ class Schedule(nn.Module):
         config: content of a ``scheduler_config.json``.
 
     Raises:
-        ComponentError: a prediction type or a family of schedulers without this process.
+        ComponentError: a prediction type or a family of schedulers without this process, or unreadable numbers.
     """
 
     table: Tensor
@@ -64,7 +101,11 @@ class Schedule(nn.Module):
                 f"{kind} with prediction_type {self.prediction!r} has no variance-preserving noise schedule; "
                 f"this backbone takes models that predict {', '.join(PREDICTIONS)}"
             )
-        self.register_buffer("table", DDPMScheduler.from_config(config).alphas_cumprod.float(), persistent=False)
+        try:
+            table = training_table(config)
+        except Exception as error:  # numbers of a wrong kind fail in as many ways
+            raise ComponentError(f"{kind} has no readable noise schedule: {type(error).__name__}: {error}") from error
+        self.register_buffer("table", table, persistent=False)
 
     @property
     def train_timesteps(self) -> int:

@@ -4,23 +4,44 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.spec import Block, ComponentSpec
+
+
+class LoraFile(Block):
+    """Low-rank changes of the 2D model that a user has."""
+
+    path: str = Field(min_length=1)
+    """A .safetensors file in diffusers' or kohya's format."""
+
+    scale: float = 1.0
+    """How much of it is added."""
 
 
 class DiffusersSpec(ComponentSpec):
-    """A frozen StableDiffusionPipeline (1.x or 2.x layout) in diffusers' folder format."""
+    """A frozen Stable Diffusion 1.x, 2.x or XL model in diffusers' folder format or in one file."""
 
     type: Literal["diffusers"]
     """Name of the component."""
 
     pretrained: str = Field(min_length=1)
-    """Name of a packaged asset, a local folder, or an id on the Hugging Face hub; looked up in this order."""
+    """Name of a packaged asset, a local folder, a local .safetensors file in the original layout, or an id on the
+    Hugging Face hub; looked up in this order."""
+
+    config: str | None = None
+    """Of a single file: the pipeline folder or hub id with its configs and tokenizers; None takes the usual hub id."""
 
     revision: str | None = None
     """Branch, tag or commit on the hub; None takes the default branch. Local folders have none."""
 
-    trainable: Literal["none", "all"] = "none"
-    """"none" keeps the whole 2D model frozen (paper B.2); "all" trains its UNet. Text encoder and VAE stay frozen."""
+    lora: tuple[LoraFile, ...] = ()
+    """LoRA weights that are added to the UNet and the text encoders before anything else happens."""
+
+    trainable: Literal["none", "lora", "all"] = "none"
+    """"none" keeps the whole 2D model frozen (paper B.2); "lora" trains low-rank changes of the UNet's attention,
+    "all" its weights. Text encoders and VAE stay frozen."""
+
+    lora_rank: int = Field(default=8, ge=1)
+    """Rank of what "trainable": "lora" trains."""
 
 
 class CopiedEncoderSpec(ComponentSpec):

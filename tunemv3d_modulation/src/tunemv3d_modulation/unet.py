@@ -1,8 +1,8 @@
 """A UNet2DConditionModel in two halves, and a trainable copy of the first.
 
 ``encode`` and ``decode`` do what ``UNet2DConditionModel.forward`` does, in its order of operations, for the options
-that Stable Diffusion 1.x and 2.x use; ``check_supported`` refuses all others. The L maps stand in the encoder's order:
-the first convolution, every layer and downsampling of the down blocks, then the middle block.
+that Stable Diffusion 1.x, 2.x and XL use; ``check_supported`` refuses all others. The L maps stand in the encoder's
+order: the first convolution, every layer and downsampling of the down blocks, then the middle block.
 """
 
 import copy
@@ -19,18 +19,21 @@ DOWN_BLOCKS = {"DownBlock2D", "CrossAttnDownBlock2D"}
 MID_BLOCKS = {"UNetMidBlock2D", "UNetMidBlock2DCrossAttn"}
 UP_BLOCKS = {"UpBlock2D", "CrossAttnUpBlock2D"}
 
-UNSUPPORTED_OPTIONS: dict[str, Any] = {
-    "center_input_sample": False,
-    "class_embed_type": None,
-    "num_class_embeds": None,
-    "addition_embed_type": None,
-    "encoder_hid_dim": None,
-    "encoder_hid_dim_type": None,
-    "time_cond_proj_dim": None,
-    "time_embedding_act_fn": None,
-    "attention_type": "default",
+SUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+    "addition_embed_type": (None, "text_time"),
+    "encoder_hid_dim": (None,),
+    "encoder_hid_dim_type": (None,),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_act_fn": (None,),
+    "attention_type": ("default",),
 }
-"""Options that change ``UNet2DConditionModel.forward``, and the only value that the two halves reproduce."""
+"""Options that change ``UNet2DConditionModel.forward``, and the values that the two halves reproduce."""
+
+SIZE_NUMBERS = 6
+"""What XL is told of an image: its original height and width, the crop's corner, the height and width aimed at."""
 
 
 def check_supported(config: Any, what: str) -> None:
@@ -44,9 +47,9 @@ def check_supported(config: Any, what: str) -> None:
         ComponentError: names every option that is in the way.
     """
     faults = [
-        f"{option} = {config[option]!r} (needed: {value!r})"
-        for option, value in UNSUPPORTED_OPTIONS.items()
-        if config.get(option, value) != value
+        f"{option} = {config[option]!r} (needed: {' or '.join(map(repr, values))})"
+        for option, values in SUPPORTED_OPTIONS.items()
+        if config.get(option, values[0]) not in values
     ]
     kinds = {
         "down_block_types": (config["down_block_types"], DOWN_BLOCKS),
@@ -63,7 +66,7 @@ def check_supported(config: Any, what: str) -> None:
         )
     if faults:
         raise ComponentError(
-            f"{what}: the UNet is not of the Stable Diffusion 1.x / 2.x text-to-image layout: "
+            f"{what}: the UNet is not of Stable Diffusion's text-to-image layout (1.x, 2.x or XL): "
             + "; ".join(faults)
             + ". Use a plain text-to-image model, or write a backbone component for this one."
         )
@@ -80,11 +83,27 @@ def residual_ports(unet: Any) -> tuple[MapPort, ...]:
     return (*ports, MapPort(unet.mid_block.resnets[-1].out_channels, stride))
 
 
-def embed_time(net: Any, t: Tensor, dtype: torch.dtype) -> Tensor:
-    """The embedding of t (``(b n)``, float steps allowed) that every residual block of ``net`` takes."""
+def embed(net: Any, x: Tensor, t: Tensor, text: Text, image_stride: int) -> Tensor:
+    """The embedding that every residual block of ``net`` takes.
+
+    Args:
+        net: a ``UNet2DConditionModel`` or an ``EncoderCopy``.
+        x: ``(b n) c h w``.
+        t: ``(b n)``, float steps allowed.
+        text: one prompt a view; XL also sees it pooled.
+        image_stride: image pixels per latent cell: XL is told the image's size, and that nothing was cropped.
+    """
     # The sinusoids are float32 whatever the model's dtype, as in diffusers.
-    emb: Tensor = net.time_embedding(net.time_proj(t).to(dtype))
-    return emb
+    emb: Tensor = net.time_embedding(net.time_proj(t).to(x.dtype))
+    if not hasattr(net, "add_embedding"):
+        return emb
+    assert text.pooled is not None
+    sizes = torch.zeros(len(x), SIZE_NUMBERS, device=x.device)
+    sizes[:, 0::4] = x.shape[-2] * image_stride
+    sizes[:, 1::4] = x.shape[-1] * image_stride
+    size_embeds = net.add_time_proj(sizes.flatten()).reshape(len(x), -1)
+    added: Tensor = net.add_embedding(torch.cat([text.pooled, size_embeds], dim=-1).to(emb.dtype))
+    return emb + added
 
 
 def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -93,7 +112,7 @@ def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None
     Args:
         net: a ``UNet2DConditionModel`` or an ``EncoderCopy``.
         x: ``(b n) c h w``.
-        emb: of ``embed_time``.
+        emb: of ``embed``.
         tokens: ``(b n) l d``.
         hint: ``(b n) c_0 h w``, added after ``conv_in``.
 
@@ -134,16 +153,21 @@ class EncoderCopy(nn.Module):
 
     Args:
         unet: a supported ``UNet2DConditionModel``; it is not changed.
+        image_stride: image pixels per latent cell.
         share: copy the layers but hold the UNet's own parameters in them, as trainable as they are there.
     """
 
-    def __init__(self, unet: Any, share: bool = False) -> None:
+    def __init__(self, unet: Any, image_stride: int, share: bool = False) -> None:
         super().__init__()
+        self.image_stride = image_stride
         # What deepcopy finds in its memo it takes for copied already.
         memo = {id(tensor): tensor for tensor in (*unet.parameters(), *unet.buffers())} if share else {}
         self.conv_in = copy.deepcopy(unet.conv_in, memo)
         self.time_proj = copy.deepcopy(unet.time_proj, memo)
         self.time_embedding = copy.deepcopy(unet.time_embedding, memo)
+        if hasattr(unet, "add_embedding"):
+            self.add_time_proj = copy.deepcopy(unet.add_time_proj, memo)
+            self.add_embedding = copy.deepcopy(unet.add_embedding, memo)
         self.down_blocks = copy.deepcopy(unet.down_blocks, memo)
         self.mid_block = copy.deepcopy(unet.mid_block, memo)
         if not share:
@@ -161,6 +185,5 @@ class EncoderCopy(nn.Module):
         Returns:
             L maps ``(b n) c_k h_k w_k`` in the backbone's order.
         """
-        tokens = text.per_view(x.shape[1]).tokens
-        flat = x.flatten(0, 1)
-        return encode(self, flat, embed_time(self, t.flatten(), flat.dtype), tokens, hint)
+        text, flat = text.per_view(x.shape[1]), x.flatten(0, 1)
+        return encode(self, flat, embed(self, flat, t.flatten(), text, self.image_stride), text.tokens, hint)

@@ -1,0 +1,74 @@
+"""Reads a whole pipeline from one safetensors file in the original (LDM, sgm) layout, as model sites offer them."""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_utils import fetch_diffusers_config, load_single_file_checkpoint
+from safetensors import safe_open
+from torch import nn
+
+UNET = "model.diffusion_model."
+"""What the names of the UNet's weights begin with."""
+
+PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
+"""A scheduler's prediction type by what the metadata ``modelspec.prediction_type`` says."""
+
+
+def usual_config(file: Path) -> str:
+    """The hub id of the pipeline that has the same layout, as diffusers guesses it."""
+    return str(fetch_diffusers_config(load_single_file_checkpoint(str(file)))["pretrained_model_name_or_path"])
+
+
+def read(file: Path, folder: Path, kind: str, scheduler: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """All parts of a pipeline by name.
+
+    Args:
+        file: all weights.
+        folder: the pipeline's configs and tokenizers.
+        kind: the pipeline's class.
+        scheduler: the scheduler's config.
+        dtype: of the weights.
+
+    Raises:
+        ValueError: the file holds another model than the configs say. diffusers raises other kinds for the same.
+    """
+    with safe_open(file, "pt") as opened:
+        names, told = set(opened.keys()), opened.metadata() or {}
+    _check_prediction(names, told, str(scheduler.get("prediction_type", "epsilon")))
+    # Parts that nothing here uses would be read from the folder, which need not have them.
+    unused = {"feature_extractor": None, "image_encoder": None} | (
+        {"safety_checker": None} if kind == "StableDiffusionPipeline" else {"add_watermarker": False}
+    )
+    try:
+        pipe = getattr(diffusers, kind).from_single_file(
+            str(file), config=str(folder), dtype=dtype, local_files_only=True, **unused
+        )
+    except NotImplementedError:  # torch's word on weights that were never filled
+        raise ValueError("weights of the UNet or the VAE are missing") from None
+    modules: dict[str, Any] = pipe.components
+    for part, module in modules.items():
+        missing = [n for n, p in module.named_parameters() if p.is_meta] if isinstance(module, nn.Module) else []
+        if missing:
+            raise ValueError(f"{len(missing)} weights of the {part} are missing, such as {missing[0]}")
+    given, taken = sum(name.startswith(UNET) for name in names), len(modules["unet"].state_dict())
+    if given != taken:
+        raise ValueError(f"the file's UNet has {given} weights, but its config's {taken}")
+    return modules
+
+
+def _check_prediction(names: set[str], told: dict[str, str], configured: str) -> None:
+    """Files of models that predict v say so in one of two ways; their weights do not show it.
+
+    Raises:
+        ValueError: the scheduler's config says something else.
+    """
+    said = PREDICTIONS.get(told.get("modelspec.prediction_type", ""), configured)
+    if "v_pred" in names:
+        said = "v_prediction"
+    if said != configured:
+        raise ValueError(
+            f"the file says that its model predicts {said!r}, the scheduler's config that it predicts {configured!r}; "
+            "name a config with the right prediction_type"
+        )

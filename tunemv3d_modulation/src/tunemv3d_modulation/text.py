@@ -1,0 +1,84 @@
+"""Prompts to tokens, as StableDiffusionPipeline and StableDiffusionXLPipeline encode them."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from tunemv3d_core.types import Text
+
+
+class PromptEncoder(nn.Module):
+    """One text encoder (Stable Diffusion 1.x and 2.x: its last states), or two (XL: the states before the last side by
+    side, and what the second one projects as the pooled text).
+
+    Args:
+        tokenizers: one for each encoder.
+        encoders: a ``CLIPTextModel``, for XL with a ``CLIPTextModelWithProjection``.
+        zero_empty: encode the empty prompt as zeros, as XL was trained.
+    """
+
+    def __init__(self, tokenizers: Sequence[CLIPTokenizer], encoders: Sequence[nn.Module], zero_empty: bool) -> None:
+        super().__init__()
+        self.tokenizers = list(tokenizers)
+        self.encoders = nn.ModuleList(encoders)
+        self.zero_empty = zero_empty
+        self._warned_of_length = False
+
+    @property
+    def channels(self) -> int:
+        """Of the tokens: d."""
+        return sum(encoder.config.hidden_size for encoder in self._encoders())
+
+    @property
+    def pooled_channels(self) -> int | None:
+        """Of the pooled text: d'; None with one encoder."""
+        return self._encoders()[-1].config.projection_dim if len(self.encoders) > 1 else None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens that each encoder takes."""
+        pairs = zip(self.tokenizers, self._encoders(), strict=True)
+        return [min(words.model_max_length, encoder.config.max_position_embeddings) for words, encoder in pairs]
+
+    @torch.no_grad()
+    def forward(self, prompts: list[str]) -> Text:
+        """Encode prompts to tokens ``b l d``. Longer prompts than the encoders take are cut, with one warning."""
+        if not self._warned_of_length:
+            self._warn_of_length(prompts)
+        if len(self.encoders) == 1:
+            return Text(tokens=self._outputs(0, prompts).last_hidden_state)
+        outputs = [self._outputs(i, prompts, output_hidden_states=True) for i in range(len(self.encoders))]
+        text = Text(torch.cat([o.hidden_states[-2] for o in outputs], dim=-1), pooled=outputs[-1].text_embeds)
+        if not self.zero_empty:
+            return text
+        given = torch.tensor([prompt != "" for prompt in prompts], device=text.tokens.device)
+        return text.where(given, text.map(torch.zeros_like))
+
+    def _outputs(self, index: int, prompts: list[str], **options: Any) -> Any:
+        encoder = self._encoders()[index]
+        encoded = self.tokenizers[index](
+            prompts, padding="max_length", max_length=self.lengths[index], truncation=True, return_tensors="pt"
+        ).to(encoder.device)
+        # Stable Diffusion was trained on padded prompts without a mask; a text encoder's config may say otherwise.
+        masked = len(self.encoders) == 1 and getattr(encoder.config, "use_attention_mask", False)
+        mask: Tensor | None = encoded.attention_mask if masked else None
+        return encoder(encoded.input_ids, attention_mask=mask, **options)
+
+    def _encoders(self) -> list[Any]:
+        return list(self.encoders)
+
+    def _warn_of_length(self, prompts: list[str]) -> None:
+        length = min(self.lengths)
+        for prompt, ids in zip(prompts, self.tokenizers[0](prompts, verbose=False).input_ids, strict=True):
+            if len(ids) > length:
+                self._warned_of_length = True
+                warnings.warn(
+                    f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut: {prompt[:80]!r} ... "
+                    "(this is said once)",
+                    stacklevel=2,
+                )
+                return
