@@ -189,3 +189,26 @@ def test_novel_cameras_of_another_number() -> None:
     novel = Cameras.orbit(5, elevation=40.0)[None].expand(2, 5)
     rendering = small_field().fuse(features, cameras, torch.zeros(2)).render(novel, (4, 6))
     assert rendering.values.shape == (2, 5, 4, 4, 6) and rendering.depth.shape == (2, 5, 4, 6)
+
+
+@pytest.mark.parametrize("fine", [0, 8])
+def test_recomputing_gives_the_same_gradients_and_keeps_a_fraction(fine: int) -> None:
+    features, cameras = small_views()
+    target, kept, gradients = torch.randn(2, 3, 4, 8, 8), [], []
+    whole = small_field(fine_samples=fine)
+    wake(whole)
+    for recompute in (False, True):
+        field = small_field(fine_samples=fine, recompute=recompute, chunk=1000).train()
+        field.load_state_dict(whole.state_dict())
+        seen = features.clone().requires_grad_()
+        sizes = []
+        torch.manual_seed(7)
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.nbytes) or x, lambda x: x):
+            rendering = field.fuse(seen, cameras, torch.tensor([50.0, 900.0])).render(cameras, (8, 8))
+            loss = (rendering.values - target).square().mean() + rendering.opacity.mean()
+        loss.backward()
+        kept.append(sum(sizes))
+        gradients.append([seen.grad, *(p.grad for p in field.parameters())])
+    assert kept[1] < 0.1 * kept[0]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, intersect_sphere
@@ -134,7 +135,7 @@ class NeuSScene:
         """Evaluate and composite rays ``b r`` in chunks; a ray that misses the sphere has opacity 0."""
         step = max(1, self._chunk(origins.shape[0]) // (self._spec.samples + self._spec.fine_samples))
         parts = [
-            self._march_chunk(*chunk)
+            self._march_kept(*chunk)
             for chunk in zip(*(torch.split(z, step, dim=1) for z in (origins, directions, near, far, hit)), strict=True)
         ]
         return Composite(
@@ -142,6 +143,13 @@ class NeuSScene:
             torch.cat([part.opacity for part in parts], dim=1),
             torch.cat([part.depth for part in parts], dim=1),
         )
+
+    def _march_kept(self, *rays: Tensor) -> Composite:
+        """``_march_chunk``, whose intermediate results the backward pass finds or, as the spec says, makes anew."""
+        if not (self._spec.recompute and torch.is_grad_enabled()):
+            return self._march_chunk(*rays)
+        seen: Composite = checkpoint(self._march_chunk, *rays, use_reentrant=False)
+        return seen
 
     def _march_chunk(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, hit: Tensor) -> Composite:
         spec, jitter = self._spec, self._field.training
@@ -198,7 +206,8 @@ class NeuSScene:
         if self._features.device.type == "cpu":
             limit = min(CPU_CHUNK, self._spec.chunk)
         else:
-            limit = 2**62 if torch.is_grad_enabled() else self._spec.chunk
+            kept = torch.is_grad_enabled() and not self._spec.recompute
+            limit = 2**62 if kept else self._spec.chunk
         return max(1, limit // objects)
 
 
