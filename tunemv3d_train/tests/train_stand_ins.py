@@ -82,7 +82,7 @@ class TinySolver:
         self.table = table
 
     def set_timesteps(self, steps: int, device: Any = None) -> None:
-        self.timesteps = torch.linspace(999, 0, steps).long()
+        self.timesteps = torch.linspace(999, 0, steps).long().to(device)
 
     def scale_model_input(self, latents: Tensor, t: Tensor) -> Tensor:
         return latents

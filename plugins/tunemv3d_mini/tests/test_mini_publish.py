@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-PUBLISH = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipe" / "chairs_mini" / "publish.py"))
+PUBLISH = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipe" / "adapters" / "publish.py"))
 STRENGTHS = [1.0, 0.0, 2.0]
 
 

@@ -17,6 +17,10 @@ BASELINE_2D_MINI_SPEC = _SPECS / "baseline-2d-mini.json"
 CHAIRS_MINI_SPEC = _SPECS / "chairs-mini.json"
 FURNITURE_MINI_SPEC = _SPECS / "furniture-mini.json"
 
-SD_MINI = _HERE / "assets" / "sd-mini"
-CHAIRS = _HERE / "assets" / "chairs"
-CHAIRS_MINI = _HERE / "assets" / "chairs-mini"
+_ASSETS = _HERE / "assets"
+
+SD_MINI = _ASSETS / "sd-mini"
+CHAIRS = _ASSETS / "chairs"
+FURNITURE = _ASSETS / "furniture"
+CHAIRS_MINI = _ASSETS / "chairs-mini"
+FURNITURE_MINI = _ASSETS / "furniture-mini"

@@ -1,0 +1,233 @@
+"""Store a tuned run as the packaged adapter: half precision, the chosen K, a model card with measured figures, and
+what was sampled as pictures.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.spec import RunSpec, load_spec
+
+SWEPT = 4
+"""Prompts that are shown at every K of the sweep: the first ones."""
+
+COLUMNS = {
+    "consistency": "K",
+    "hull_recall": "hull recall",
+    "hull_recall_cell": "within a latent cell",
+    "leave_one_out": "leave-one-out PSNR",
+    "opacity_iou": "opacity IoU",
+    "pose_agreement": "pose followed",
+    "colour_met": "named colour",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a model card says of its data.
+
+    Attributes:
+        dataset: the packaged one.
+        rendered: what the training pictures show, and where their recipe is.
+        object: one of them.
+        prompt: an example.
+        lifter: how O was trained.
+        prompts: what the evaluation's prompts have to do with the training captions.
+    """
+
+    dataset: str
+    rendered: str
+    object: str
+    prompt: str
+    lifter: str
+    prompts: str
+
+
+WORLDS = {
+    "chairs-mini": World(
+        "chairs",
+        "57 real chairs as modelled, repainted and rescaled (recipe/chairs); ten chairs were held out whole.",
+        "chair",
+        "a red office chair",
+        "O is a trainable copy of the encoder.",
+        "20 prompts that are no captions of the training data",
+    ),
+    "furniture-mini": World(
+        "furniture",
+        "727 real objects as modelled and once more repainted and rescaled (recipe/furniture); 48 were held out whole. "
+        "The packaged dataset `furniture` has 40 of them and eight that were held out.",
+        "piece of furniture",
+        "a red sofa",
+        "O is LoRA of rank 32 on the shared, frozen encoder.",
+        "20 prompts, of which 17 are also captions of training objects (they are short)",
+    ),
+}
+
+
+def main() -> None:
+    """Run with command-line arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("adapter", choices=WORLDS)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("evaluation", type=Path, help="folder of the sweep over K: evaluate.json and pictures/")
+    parser.add_argument("--consistency", type=float, required=True, help="the default K")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    source = find_checkpoint(options.run)
+    spec, model = load_checkpoint(source)
+    record, evaluation = read_json(source / "provenance.json"), read_json(options.evaluation / "evaluate.json")
+    evaluation["checkpoint"] = options.out.name
+    world = WORLDS[options.adapter]
+    data = {**record["data"], "dataset": {"recipe": world.rendered}}
+    spec_out = published(spec, world, options.consistency)
+    save_checkpoint(options.out, model, spec_out, data=data, dtype=torch.float16)
+    (options.out / "evaluate.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
+    (options.out / "README.md").write_text(card(options.adapter, spec, record, evaluation, options.consistency), encoding="utf-8")
+    sheets = [Sheet(path, evaluation) for path in sorted((options.evaluation / "pictures").glob("[0-9]*.png"))]
+    chosen = [sheet.strips((0.0, 1), (options.consistency, 3)) for sheet in sheets]
+    _save(chosen, 2, options.out / "pictures.webp")
+    sweep = sorted(evaluation["settings"]["consistency"])
+    _save([sheet.strips(*((k, 1) for k in sweep)) for sheet in sheets[:SWEPT]], 2, options.out / "sweep.webp")
+
+
+class Sheet:
+    """One prompt's picture as ``tunemv3d evaluate`` wrote it: a title, then views, renders and opacity for every K."""
+
+    TITLE = 28
+
+    def __init__(self, path: Path, evaluation: dict[str, Any]) -> None:
+        with Image.open(path) as picture:
+            self.picture = picture.convert("RGB")
+        self.strengths = [float(k) for k in evaluation["settings"]["consistency"]]
+        self.strip = (self.picture.height - self.TITLE) // (3 * len(self.strengths))
+
+    def strips(self, *wanted: tuple[float, int]) -> Image.Image:
+        """The title and, for every wanted K, its first one to three strips."""
+        boxes = [(0, self.TITLE)]
+        for k, count in wanted:
+            top = self.TITLE + 3 * self.strip * self.strengths.index(k)
+            boxes.append((top, top + count * self.strip))
+        return _stacked([self.picture.crop((0, top, self.picture.width, bottom)) for top, bottom in boxes])
+
+
+def _stacked(pictures: list[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (pictures[0].width, sum(p.height for p in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return whole
+
+
+def _save(tiles: list[Image.Image], columns: int, path: Path) -> None:
+    """Tiles of one size in columns."""
+    width, height = tiles[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
+    for k, tile in enumerate(tiles):
+        whole.paste(tile, (k % columns * width, k // columns * height))
+    whole.save(path, quality=75)
+
+
+def published(spec: RunSpec, world: World, consistency: float) -> RunSpec:
+    """The run's spec with the packaged dataset's name, the chosen K, and no earlier run to start from."""
+    data = spec.data.model_copy(update={"path": world.dataset, "cache_latents": False})
+    train = spec.train.model_copy(update={"start_from": None})
+    sample = spec.sample.model_copy(update={"consistency": consistency})
+    return spec.model_copy(update={"data": data, "train": train, "sample": sample})
+
+
+def card(
+    adapter: str, spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float
+) -> str:
+    """The model card."""
+    world = WORLDS[adapter]
+    settings = evaluation["settings"]
+    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
+    swept = sorted(evaluation["sampled"]["means"], key=lambda means: float(means["consistency"]))
+    lines += [_row(f"{means['consistency']:g}", means) for means in swept]
+    if evaluation["real"]:
+        lines.append(_row("real views", evaluation["real"]["means"]))
+    return TEXT.format(
+        adapter=adapter,
+        world=world,
+        table="\n".join(lines),
+        consistency=f"{consistency:g}",
+        sampling=f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
+        device=evaluation["device"],
+        date=evaluation["date"][:10],
+        phases=" ".join(_phase(spec)),
+        objects=record["data"]["objects"],
+        creators=", ".join(sorted(record["data"]["creators"])),
+    )
+
+
+def _row(first: str, means: dict[str, float | None]) -> str:
+    values = (means[name] for name in list(COLUMNS)[1:])
+    return "| " + " | ".join([first, *("-" if v is None else f"{v:.4g}" for v in values)]) + " |"
+
+
+def _phase(spec: RunSpec) -> list[str]:
+    """What was trained, the run that this one started from first."""
+    train, earlier = spec.train, []
+    if train.start_from is not None:
+        earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))
+    own = f"{train.steps} steps of {train.batch} objects, learning rate {spec.optimizer.lr:g}"
+    weights = f"weights of mask and eikonal term {spec.loss.mask:g} and {spec.loss.eikonal:g}"
+    return [*earlier, f"{own}, {_course(spec)}, {weights}."]
+
+
+def _course(spec: RunSpec) -> str:
+    """The learning rate's course in words."""
+    return {"constant": "constant after its warm-up", "cosine": "falling over the last 40 % of the steps"}[
+        spec.optimizer.schedule
+    ]
+
+
+TEXT = """---
+license: cc-by-4.0
+base_model: sd-mini
+---
+# {adapter}
+
+A packaged adapter of TuneMV3D: it makes the frozen prior `sd-mini` denoise eight views of one {world.object} together.
+
+    tunemv3d sample {adapter} "{world.prompt}" --out samples
+
+## Training
+
+`tunemv3d-train {adapter}` on one H100, on {objects} objects: {world.rendered}
+{phases} {world.lifter}
+
+The objects are CC0 and CC-BY works of: {creators}. CC-BY asks for attribution, so these weights are given under
+CC-BY 4.0 with the creators named here.
+
+## Figures
+
+{world.prompts}; eight views, one seed each, the same noise at every K; {sampling};
+measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
+`evaluate.json`. `pictures.webp` shows every prompt, nothing left out: the views at K = 0, then views, the field's
+renders and its opacity at the default. `sweep.webp` shows the first four prompts at every K.
+
+{table}
+
+- hull recall: the share of a view's silhouette inside the visual hull of the other seven
+- leave-one-out PSNR: seven views are fused and the eighth is rendered, dB
+- opacity IoU: the field's opacity against the views' silhouettes, at latent resolution
+- pose followed: the share of views that the field fits best from their own camera
+- named colour: the share of objects whose commonest colour is the prompt's
+
+![every prompt at K = 0 and at the default](pictures.webp)
+
+![four prompts at every K](sweep.webp)
+"""
+
+
+if __name__ == "__main__":
+    main()
