@@ -1,7 +1,8 @@
-"""``paper-shapenet-chair`` at full size with random weights: ``python benchmarks/paper_spec.py DATASET WORK [--set ...]``.
+"""``paper-shapenet-chair`` at full size with random weights for 20 steps.
 
-DATASET has pictures of 8 times the latent size. WORK gets the random pipeline (2 GiB, once) and the run. Prints JSON: the
-first and last losses, the time of a step, and on a GPU the peak memory of the whole run.
+Run it as ``python benchmarks/paper_spec.py DATASET WORK [--set ...]``. DATASET has pictures of 8 times the latents.
+WORK gets the random pipeline (2 GiB, once) and the run. Prints JSON: the losses, the median time of a step, and on a GPU
+the peak memory of the steps after the first, optimizer included.
 """
 
 import argparse

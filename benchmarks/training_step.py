@@ -1,7 +1,7 @@
 """What the parts of a training step of a spec cost: ``python benchmarks/training_step.py [SPEC] [--device cuda]``.
 
-Prints JSON: seconds of wall time, the mean of four calls after one that is not counted, on random latents; on a GPU also
-the memory that each part needs at its peak beyond what was there before it, and what the parameters take.
+Prints JSON: seconds of wall time, the mean of four calls after one that is not counted, on random latents; on a GPU
+also the memory that each part needs at its peak beyond what was there before it.
 """
 
 import argparse

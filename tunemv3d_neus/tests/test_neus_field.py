@@ -201,9 +201,14 @@ def test_recomputing_gives_the_same_gradients_and_keeps_a_fraction(fine: int) ->
         field = small_field(fine_samples=fine, recompute=recompute, chunk=1000).train()
         field.load_state_dict(whole.state_dict())
         seen = features.clone().requires_grad_()
-        sizes = []
+        sizes: list[int] = []
+
+        def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
         torch.manual_seed(7)
-        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.nbytes) or x, lambda x: x):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             rendering = field.fuse(seen, cameras, torch.tensor([50.0, 900.0])).render(cameras, (8, 8))
             loss = (rendering.values - target).square().mean() + rendering.opacity.mean()
         loss.backward()

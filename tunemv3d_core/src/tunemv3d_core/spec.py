@@ -24,11 +24,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from tunemv3d_core.errors import ComponentError, SpecError
+from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
 from tunemv3d_core.plugin import MODEL_SLOTS
 from tunemv3d_core.registry import registry, suggestion
 from tunemv3d_core.spec_faults import fault, tell
 from tunemv3d_core.spec_source import resolve
+from tunemv3d_core.strength import Strength, check_strength
 
 
 class ComponentSpec(BaseModel):
@@ -229,12 +230,22 @@ class SampleSpec(Block):
     """Denoising steps."""
     guidance: Weight = 3.0
     """Scale of classifier-free guidance; 1 is none."""
-    consistency: Weight | Annotated[tuple[Weight, ...], Field(min_length=2)] = 1.0
+    consistency: Strength = 1.0
     """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
     shared_noise: bool = False
     """Start all views of an object from the same noise."""
     scheduler: str = ""
     """Solver, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
+
+    @field_validator("consistency", mode="before")
+    @classmethod
+    def _is_strength(cls, given: Any) -> Any:
+        try:
+            check_strength(given)
+        except (TuneMV3DError, TypeError, ValueError):
+            told = json.dumps(given, default=str)
+            raise fault(f"K should be a number of at least 0, or a list of them over the steps, got {told}") from None
+        return given
 
 
 class RunSpec(Block):

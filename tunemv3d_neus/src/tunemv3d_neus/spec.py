@@ -113,8 +113,8 @@ class NeuSSpec(ComponentSpec):
     """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
 
     recompute: bool = False
-    """In training, too, evaluate ``chunk`` points at once and keep none of them: the backward pass evaluates them anew.
-    Takes more time and little memory; the field's memory otherwise grows with the latents' area. Not in a CUDA graph."""
+    """In training, too, evaluate ``chunk`` points at once and keep none: the backward pass evaluates them anew. Takes
+    more time and little memory; otherwise the field's memory grows with the latents' area. Not in a CUDA graph."""
 
     difference: Positive = 0.005
     """Step of the finite differences for normals and the eikonal term, world units."""

@@ -89,7 +89,9 @@ def main() -> None:
     spec_out = published(spec, world, options.consistency)
     save_checkpoint(options.out, model, spec_out, data=data, dtype=torch.float16)
     (options.out / "evaluate.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
-    (options.out / "README.md").write_text(card(options.adapter, spec, record, evaluation, options.consistency), encoding="utf-8")
+    (options.out / "README.md").write_text(
+        card(options.adapter, spec, record, evaluation, options.consistency), encoding="utf-8"
+    )
     sheets = [Sheet(path, evaluation) for path in sorted((options.evaluation / "pictures").glob("[0-9]*.png"))]
     chosen = [sheet.strips((0.0, 1), (options.consistency, 3)) for sheet in sheets]
     _save(chosen, 2, options.out / "pictures.webp")
@@ -143,9 +145,7 @@ def published(spec: RunSpec, world: World, consistency: float) -> RunSpec:
     return spec.model_copy(update={"data": data, "train": train, "sample": sample})
 
 
-def card(
-    adapter: str, spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float
-) -> str:
+def card(adapter: str, spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float) -> str:
     """The model card."""
     world = WORLDS[adapter]
     settings = evaluation["settings"]
