@@ -1,8 +1,8 @@
 """``paper-shapenet-chair`` at full size with random weights for 20 steps.
 
-Run it as ``python benchmarks/paper_spec.py DATASET WORK [--set ...]``. DATASET has pictures of 8 times the latents.
-WORK gets the random pipeline (2 GiB, once) and the run. Prints JSON: the losses, the median time of a step, and on a GPU
-the peak memory of the steps after the first, optimizer included.
+Run it as ``python benchmarks/paper_spec.py DATASET WORK [--set ...]``. DATASET has pictures of 8 times the latents'
+size. WORK gets the random pipeline (2 GiB, once) and the run. Prints JSON: the losses, the median time of a step, and
+on a GPU the peak memory of the steps after the first, optimizer included.
 """
 
 import argparse

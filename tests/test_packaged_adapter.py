@@ -1,4 +1,4 @@
-"""The packaged adapter does on chairs that it never saw what its card says."""
+"""The packaged adapters do on objects that they never saw what their cards say."""
 
 from collections.abc import Iterator
 
@@ -17,14 +17,14 @@ from tunemv3d_core.types import Views
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def loaded() -> tuple[RunSpec, MultiviewDiffusion]:
-    return load_checkpoint("chairs-mini")
+@pytest.fixture(scope="module", params=["chairs-mini", "furniture-mini"])
+def loaded(request: pytest.FixtureRequest) -> tuple[RunSpec, MultiviewDiffusion]:
+    return load_checkpoint(request.param)
 
 
 @pytest.fixture(scope="module")
-def chairs(loaded: tuple[RunSpec, MultiviewDiffusion]) -> list[tuple[Views, Tensor]]:
-    """Three held-out chairs on the ring, with their latents."""
+def objects(loaded: tuple[RunSpec, MultiviewDiffusion]) -> list[tuple[Views, Tensor]]:
+    """Three held-out objects on the ring, with their latents."""
     spec, model = loaded
     dataset = build_component("dataset", spec.data)
 
@@ -38,11 +38,11 @@ def chairs(loaded: tuple[RunSpec, MultiviewDiffusion]) -> list[tuple[Views, Tens
 
 @torch.no_grad()
 def test_the_modulated_model_predicts_noise_better_than_the_frozen_one(
-    loaded: tuple[RunSpec, MultiviewDiffusion], chairs: list[tuple[Views, Tensor]]
+    loaded: tuple[RunSpec, MultiviewDiffusion], objects: list[tuple[Views, Tensor]]
 ) -> None:
     _, model = loaded
     errors = []
-    for seed, (views, latents) in enumerate(chairs):
+    for seed, (views, latents) in enumerate(objects):
         noise = initial_noise([seed], 8, 4, (32, 32))
         t = torch.full((1, 8), 750.0)
         x_t, text = model.backbone.add_noise(latents, noise, t), model.backbone.encode_text(views.captions[:1])
@@ -54,11 +54,11 @@ def test_the_modulated_model_predicts_noise_better_than_the_frozen_one(
 
 @torch.no_grad()
 def test_the_field_of_real_views_has_their_silhouettes_also_from_cameras_it_did_not_see(
-    loaded: tuple[RunSpec, MultiviewDiffusion], chairs: list[tuple[Views, Tensor]]
+    loaded: tuple[RunSpec, MultiviewDiffusion], objects: list[tuple[Views, Tensor]]
 ) -> None:
     _, model = loaded
     shares = []
-    for views, latents in chairs:
+    for views, latents in objects:
         seen, unseen = [0, 1, 2, 3, 4, 6, 7], [5]
         text = model.backbone.encode_text(views.captions[:1])
         scene = fuse_clean(model, latents[:, seen], text, views.cameras[:, seen])
