@@ -35,9 +35,11 @@ def main() -> None:
     base = options.work / "sd15-random"
     if not base.exists():
         save_pipeline(base)
+    first = next(options.dataset.glob("objects/*/transforms.json"))
+    size = [json.loads(first.read_text())[side] for side in ("h", "w")]
     fixed = [f"model.backbone.pretrained={base}", f"data.path={options.dataset}", "train.log_every=1"]
     fixed += [f"train.steps={STEPS}", f"train.checkpoint_every={STEPS}", 'train.preview_prompts=["a red chair"]']
-    spec = load_spec(options.spec, [*fixed, "sample.steps=1", *options.set])
+    spec = load_spec(options.spec, [*fixed, "sample.steps=1", f"sample.size={size}", *options.set])
     times: list[float] = []
     one_step = Trainer._step
 

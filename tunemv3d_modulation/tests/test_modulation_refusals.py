@@ -113,7 +113,10 @@ def test_schedulers_of_other_processes(spoilt, kind, told):
 
 
 def test_scheduler_configs_that_cannot_be_used(spoilt):
-    refused(spoilt("sd15", SCHEDULER, prediction_type="flow_prediction"), "takes models that predict epsilon, v_pred")
+    refused(
+        spoilt("sd15", SCHEDULER, prediction_type="flow_prediction"),
+        "is 'flow_prediction'; this backbone takes epsilon, v_pred",
+    )
     refused(spoilt("sd15", SCHEDULER, prediction_type="sample"), "PNDMScheduler cannot sample .* predicts 'sample'")
     refused(spoilt("sd15", SCHEDULER, beta_schedule="steep"), "PNDMScheduler has no readable noise schedule: .*steep")
 

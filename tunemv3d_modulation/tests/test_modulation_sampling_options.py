@@ -1,5 +1,8 @@
 """Known views, schedules of K, negative prompts, starting noise and solvers that draw noise."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -61,7 +64,9 @@ def test_known_views_of_each_object_are_its_own(pipe):
         ({3: picture()}, "known view 3 has no camera: there are 3"),
         ({-1: picture()}, "known view -1 has no camera"),
         ({0: picture(), 1: picture(), 2: picture()}, "all 3 views are known"),
-        ({0: torch.rand(4, 8, 8)}, r"a picture, or a tensor '3 H H'; got \(4, 8, 8\)"),
+        ({0: torch.rand(3, 8, 8) * 255}, r"values should lie in \[0, 1\]; got up to 25"),
+        ({0: "front.png"}, "a PIL picture or a tensor '3 H W', not str"),
+        ({0: torch.rand(4, 8, 8)}, r"a picture, or a tensor '3 H W' like the views; got \(4, 8, 8\)"),
     ],
 )
 def test_known_views_that_do_not_fit_are_refused(pipe, known, message):
@@ -72,7 +77,7 @@ def test_known_views_that_do_not_fit_are_refused(pipe, known, message):
 def test_pictures_are_put_on_white_and_padded():
     transparent = Image.new("RGBA", (8, 4), (255, 0, 0, 0))
     transparent.paste((0, 0, 255, 255), (0, 0, 4, 4))
-    pixels = read_picture(transparent, 16)
+    pixels = read_picture(transparent, (16, 16))
     assert pixels.shape == (3, 16, 16)
     assert pixels[:, 8, 2].tolist() == [0, 0, 1] and pixels[:, 8, 14].tolist() == [1, 1, 1]
     assert pixels[:, 1, 2].tolist() == [1, 1, 1]
@@ -124,3 +129,61 @@ def test_any_number_of_views_and_any_cameras(pipe):
     )
     output = pipe("a red chair", cameras, num_inference_steps=2)
     assert output.latents.shape == (1, 5, 4, 8, 8) and output.latents.isfinite().all()
+
+
+def test_pictures_stand_upright_and_keep_16_bits():
+    sideways = Image.new("RGB", (4, 8), "red")
+    sideways.paste((0, 0, 255), (0, 0, 4, 4))
+    tag = sideways.getexif()
+    tag[0x0112] = 6  # the top of the object is at the file's left
+    turned = io.BytesIO()
+    sideways.save(turned, "PNG", exif=tag)
+    upright = read_picture(Image.open(turned), (16, 16))
+    assert upright[:, 8, 2].tolist() == [1, 0, 0] and upright[:, 8, 14].tolist() == [0, 0, 1]
+    grey = Image.fromarray(np.full((8, 8), 32768, dtype=np.uint16))
+    assert float(read_picture(grey, (8, 8)).mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_spec_may_say_another_size(pipe):
+    wide = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 48)})})
+    output = TuneMV3DPipeline(pipe.model, wide)("a red chair", Cameras.orbit(2), num_inference_steps=1)
+    assert output.latents.shape == (1, 2, 4, 8, 12) and output.images.shape == (1, 2, 32, 48, 3)
+    given = torch.rand(3, 32, 48)
+    known = TuneMV3DPipeline(pipe.model, wide)("a", Cameras.orbit(2), num_inference_steps=1, known_views={0: given})
+    torch.testing.assert_close(known.images[0, 0], given.movedim(0, -1))
+
+
+def test_what_a_callback_sees_is_the_branch_with_text(pipe):
+    backbone, seen = pipe.model.backbone, []
+    options = {"num_inference_steps": 1, "scheduler": "ddim", "consistency": 1.0}
+    pipe(["a red chair", "a stool"], Cameras.orbit(3), guidance_scale=3.0, callback_on_step_end=seen.append, **options)
+    x_t, t = initial_noise([0, 0], 3, 4, (8, 8)), torch.full((2, 3), seen[0].t)
+    expected = pipe.model.predict(
+        x_t, t, backbone.encode_text(["a red chair", "a stool"]), Cameras.orbit(3)[None].expand(2, 3)
+    )
+    shown = seen[0].prediction
+    torch.testing.assert_close(shown.rendering.opacity, expected.rendering.opacity)
+    torch.testing.assert_close(shown.x0, expected.x0, rtol=1e-4, atol=1e-4)
+    assert shown.scene is None and shown.modulated.shape == (2, 3, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guidance_scale": 1.0, "negative_prompt": "blue"}, "a negative prompt needs guidance"),
+        ({"seed": 2**40}, "a seed should be from 0 to 4294967295"),
+        ({"seed": [-1]}, "a seed should be from 0"),
+        ({"cameras": Cameras.orbit(2)[None].expand(3, 2)}, "cameras of 3 objects for 1 prompts"),
+        ({"scheduler": "ddim", "num_inference_steps": 5000}, "scheduler 'ddim' cannot take 5000 steps"),
+        ({"consistency": []}, "K must be at least 0, not empty"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(pipe, options, message):
+    with pytest.raises(TuneMV3DError, match=message):
+        pipe("a red chair", **options)
+
+
+def test_numbers_of_numpy_are_numbers(pipe):
+    cameras = Cameras.orbit(2)
+    plain = pipe("a red chair", cameras, seed=3, consistency=1.5).latents
+    assert torch.equal(pipe("a red chair", cameras, seed=np.int64(3), consistency=np.float32(1.5)).latents, plain)

@@ -121,3 +121,10 @@ def test_flow_models_have_no_epsilon_weighting() -> None:
     assert losses.weigher("flow", "backbone", "uniform", schedule)(torch.zeros(1, 2)).tolist() == [[1, 1]]
     with pytest.raises(SpecError, match="flow"):
         losses.weigher("flow", "backbone", "v", schedule)
+
+
+def test_min_snr_is_finite_where_no_signal_is_left() -> None:
+    ends_dark = torch.tensor([0.0, 1e-6, 0.5, 5 / 6, 0.99], dtype=torch.float64)
+    snr = ends_dark[1:] / (1 - ends_dark[1:])
+    expected = [1.0, *(snr.clamp(max=5) / snr).tolist()]
+    assert losses.min_snr_weight(ends_dark).tolist() == pytest.approx(expected, rel=1e-12)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core import checkpoint
-from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError
+from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError
 from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_train.events import EventFile
 from tunemv3d_train.trainer import Trainer, train
@@ -290,7 +290,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_fi
 def test_without_held_out_objects_the_figures_say_so(spec_file: Path, tmp_path: Path) -> None:
     tiny.write_dataset(tmp_path / "all", splits=("train",) * 2)
     outcome = train(load_spec(spec_file, [f"data.path={tmp_path / 'all'}", "train.steps=1"]), tmp_path / "run")
-    assert outcome.measured == "2 training objects (none is held out)"
+    assert outcome.measured == "2 training objects (none is held out), 4 + 3 views"
 
 
 def test_help_imports_no_torch(offered: Path) -> None:
@@ -310,3 +310,35 @@ def test_two_processes_train_one_model(offered: Path, spec_file: Path, tmp_path:
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["step"] == 2 and Path(told["checkpoint"]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sample.scheduler=nonsense", "no scheduler 'nonsense'"),
+        ("sample.steps=5000", "scheduler 'TinySolver' cannot take 5000 steps"),
+        (
+            "sample.size=[32, 16]",
+            r"the pictures have \[16, 16\] pixels, samples would have \[32, 16\]; set sample.size",
+        ),
+        ("loss.denoise=0", "every weight that reaches the model is 0"),
+    ],
+)
+def test_what_could_not_be_sampled_or_learned_is_refused_before_training(
+    spec_file: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(TuneMV3DError, match=message):
+        train(load_spec(spec_file, [override, "loss.neus=0", "loss.mask=0"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_measures_what_it_measured_and_may_sample_otherwise(
+    spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(load_spec(spec_file), tmp_path / "run")
+    step = tmp_path / "run/checkpoints/step-000006"
+    shutil.rmtree(step)
+    monkeypatch.setattr("tunemv3d_train.setup.TIMESTEPS", (0.1, 0.2, 0.3))
+    outcome = train(load_spec(spec_file, ["sample.steps=3"]), tmp_path / "run", resume=True)
+    assert outcome.before.keys() == outcome.after.keys()
+    assert load_spec(step / "spec.json").sample.steps == 3

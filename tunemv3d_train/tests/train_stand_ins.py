@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
 from tunemv3d_core.posed_images import PosedImages, write_manifest, write_object
@@ -70,6 +71,8 @@ class TinyBackbone(nn.Module):
         return {"tiny.safetensors": "0" * 64}
 
     def scheduler(self, name: str = "") -> "TinySolver":
+        if name:
+            raise ComponentError(f"no scheduler '{name}'")
         return TinySolver(self.table)
 
 
@@ -82,6 +85,8 @@ class TinySolver:
         self.table = table
 
     def set_timesteps(self, steps: int, device: Any = None) -> None:
+        if steps > 1000:
+            raise ValueError("more steps than timesteps")
         self.timesteps = torch.linspace(999, 0, steps).long().to(device)
 
     def scale_model_input(self, latents: Tensor, t: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
-from tunemv3d_core.slots import Scene
+from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.slots import Backbone, Scene
 from tunemv3d_core.strength import strength_of_steps
-from tunemv3d_core.types import Text
+from tunemv3d_core.types import Rendering, Text
 
 SURFACE_TIMESTEP = 20.0
 """The noise level at which finished views are fused into a scene: as clean as the field has seen in training."""
@@ -26,7 +27,8 @@ class SamplingStep:
         index: from 0.
         t: the timestep that was denoised.
         latents: ``b n c h w`` after the step.
-        prediction: the branch with text; its x0 and scene show the shape appearing.
+        prediction: of the branch with text; its x0 and rendering show the shape appearing. With guidance its scene is
+            not there, because it is one scene of both branches.
     """
 
     index: int
@@ -103,8 +105,7 @@ def sample(
     ports = model.backbone.ports
     size = (ports.latent_size, ports.latent_size) if size is None else size
     noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
-    solver = model.backbone.scheduler(scheduler)
-    solver.set_timesteps(steps, device=cameras.intrinsics.device)
+    solver = prepared_solver(model.backbone, scheduler, steps, cameras.intrinsics.device)
     options = _noise_source(solver, seeds)
     guided = guidance != 1
     if guided:
@@ -126,6 +127,22 @@ def sample(
         if on_step is not None:
             on_step(SamplingStep(index, float(t), latents, prediction))
     return latents
+
+
+def prepared_solver(backbone: Backbone, scheduler: str, steps: int, device: torch.device | None = None) -> Any:
+    """A scheduler of the backbone that is set to a number of steps.
+
+    Raises:
+        ComponentError: an unknown scheduler, or one that cannot sample the model.
+        TuneMV3DError: it cannot take so many, or so few, steps.
+    """
+    solver = backbone.scheduler(scheduler)
+    try:
+        solver.set_timesteps(steps, device=device)
+    except Exception as error:  # each class has its own way of failing
+        name, reason = scheduler or type(solver).__name__, " ".join(str(error).split())[:200]
+        raise TuneMV3DError(f"scheduler '{name}' cannot take {steps} steps: {reason}") from error
+    return solver
 
 
 def _noise_source(solver: Any, seeds: Sequence[int]) -> dict[str, Any]:
@@ -159,5 +176,8 @@ def _guide(prediction: Prediction, guidance: float) -> Prediction:
     """Combine the branches ``[without text, with text]``; what is shown of the field is the second's."""
     without, with_text = prediction.modulated.chunk(2)
     guided = without + guidance * (with_text - without)
-    x0 = None if prediction.x0 is None else prediction.x0.chunk(2)[1]
-    return replace(prediction, modulated=guided, x0=x0)
+    if prediction.x0 is None or prediction.rendering is None:
+        return Prediction(guided)
+    seen = prediction.rendering
+    values, opacity, depth = (z.chunk(2)[1] for z in (seen.values, seen.opacity, seen.depth))
+    return Prediction(guided, prediction.x0.chunk(2)[1], Rendering(values, opacity, depth))

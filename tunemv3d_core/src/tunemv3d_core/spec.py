@@ -231,9 +231,11 @@ class SampleSpec(Block):
     guidance: Weight = 3.0
     """Scale of classifier-free guidance; 1 is none."""
     consistency: Strength = 1.0
-    """K: 0 is the frozen 2D model, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
+    """K: 0 is the 2D model alone, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
     shared_noise: bool = False
     """Start all views of an object from the same noise."""
+    size: tuple[Count, Count] | None = None
+    """Pixels (height, width) of a view; None takes what the 2D model was made for. Training asks for the pictures'."""
     scheduler: str = ""
     """Solver, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
 

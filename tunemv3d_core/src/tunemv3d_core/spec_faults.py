@@ -43,7 +43,8 @@ def _told(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
         return f"unknown.{suggestion(str(name), accepted)} Accepted: {', '.join(accepted)}"
     given = json.dumps(found["input"], ensure_ascii=False, default=str)
     shown = given if len(given) <= 60 else given[:57] + "..."
-    return f"{found['msg'].replace('Input should', 'should')}, got {shown}"
+    said = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"{said}, got {shown}"
 
 
 def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -> type[BaseModel]:

@@ -54,4 +54,4 @@ def strength_of_steps(consistency: float | Sequence[float], steps: int) -> list[
 
 
 def _as_list(consistency: float | Sequence[float]) -> list[float]:
-    return [float(k) for k in ([consistency] if isinstance(consistency, int | float) else consistency)]
+    return [float(k) for k in (consistency if isinstance(consistency, Sequence) else [consistency])]

@@ -177,6 +177,8 @@ def _ports(parts: Parts, prompts: PromptEncoder) -> BackbonePorts:
             f"{parts.source}: the UNet denoises {unet.in_channels} latent channels, "
             f"but the VAE gives {vae.latent_channels}"
         )
+    if vae.scaling_factor is None:
+        raise ComponentError(f"{parts.source}: the VAE's config has no scaling_factor")
     if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
         raise ComponentError(f"{parts.source}: the VAE scales each latent channel by itself, which is not supported")
     stride = int(2 ** (len(vae.block_out_channels) - 1))

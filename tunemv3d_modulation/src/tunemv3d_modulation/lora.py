@@ -26,7 +26,9 @@ def lora_files(loras: Sequence[LoraFile]) -> list[Path]:
     """
     paths = [Path(lora.path).expanduser() for lora in loras]
     for path in paths:
-        if path.suffix != ".safetensors" or not path.is_file():
+        if not path.is_file():
+            raise ComponentError(f"backbone 'diffusers': lora: no file {path}")
+        if path.suffix != ".safetensors":
             raise ComponentError(f"backbone 'diffusers': lora: {path} is no .safetensors file")
     return paths
 

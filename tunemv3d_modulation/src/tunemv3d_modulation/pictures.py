@@ -18,20 +18,37 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image.detach().cpu().float() * 255).round().clamp(0, 255).byte().numpy())
 
 
-def read_picture(picture: Image.Image | Tensor, size: int) -> Tensor:
-    """A picture on white as ``3 size size`` in [0, 1]. Tensors are ``3 H H``; files that are not square are padded.
+def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture on white as ``3 H W`` in [0, 1] for ``size`` (H, W). Files of another aspect ratio are padded.
+
+    Args:
+        picture: upright or with an orientation tag, of any mode; or a tensor ``3 h w`` in [0, 1] of the same ratio.
+        size: (H, W).
 
     Raises:
-        TuneMV3DError: a tensor of another shape.
+        TuneMV3DError: something else, or a tensor of another shape or range.
     """
     if isinstance(picture, Tensor):
-        if picture.ndim != 3 or picture.shape[0] != 3 or picture.shape[1] != picture.shape[2]:
-            raise TuneMV3DError(f"a known view should be a picture, or a tensor '3 H H'; got {tuple(picture.shape)}")
-        sized = torch.nn.functional.interpolate(picture[None].float(), (size, size), mode="bilinear", antialias=True)
-        return sized[0]
+        return _resized(picture, size)
+    if not isinstance(picture, Image.Image):
+        raise TuneMV3DError(f"a known view should be a PIL picture or a tensor '3 H W', not {type(picture).__name__}")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        # 16 bits a pixel, which Pillow would clip to 8.
+        picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))
     on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
-    square = ImageOps.pad(on_white, (size, size), color="white")
-    return torch.from_numpy(np.array(square)).movedim(-1, 0).float() / 255
+    padded = ImageOps.pad(on_white, size[::-1], color="white")
+    return torch.from_numpy(np.array(padded)).movedim(-1, 0).float() / 255
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    given = tuple(picture.shape)
+    if len(given) != 3 or given[0] != 3 or given[1] * size[1] != given[2] * size[0]:
+        raise TuneMV3DError(f"a known view should be a picture, or a tensor '3 H W' like the views; got {given}")
+    if float(picture.min()) < 0 or float(picture.max()) > 1:
+        raise TuneMV3DError(f"a known view's values should lie in [0, 1]; got up to {float(picture.max()):g}")
+    sized = torch.nn.functional.interpolate(picture[None].float(), size, mode="bilinear", antialias=True)
+    return sized[0].clamp(0, 1)
 
 
 def grid(output: "TuneMV3DOutput", index: int) -> Image.Image:

@@ -107,7 +107,7 @@ class TuneMV3DPipeline:
             seed: one for all objects or one each; an object's noise depends on its seed alone.
             shared_noise: start all views of an object from the same noise.
             known_views: pictures by the index of their camera: these views are given, the others are made to fit them
-                (image to 3D). RGBA is put on white; tensors are ``3 H H`` in [0, 1]. They come out as they went in.
+                (image to 3D). RGBA is put on white; tensors are ``3 H W`` in [0, 1]. They come out as they went in.
             callback_on_step_end: gets a ``SamplingStep`` after every step.
 
         Raises:
@@ -118,7 +118,7 @@ class TuneMV3DPipeline:
         steps = defaults.steps if num_inference_steps is None else num_inference_steps
         guidance = defaults.guidance if guidance_scale is None else guidance_scale
         strength = defaults.consistency if consistency is None else consistency
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        seeds = [int(s) for s in (seed if isinstance(seed, Sequence) else [seed] * len(prompts))]
         negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
         check_options(prompts, steps, guidance, strength, seeds, negatives)
         cameras = self._cameras(cameras, len(prompts))
@@ -131,6 +131,7 @@ class TuneMV3DPipeline:
             cameras,
             seeds,
             steps=steps,
+            size=self._latent_size(),
             scheduler=defaults.scheduler if scheduler is None else scheduler,
             guidance=guidance,
             negative=None if guidance == 1 else backbone.encode_text(negatives),
@@ -148,8 +149,17 @@ class TuneMV3DPipeline:
 
     def _picture(self, picture: Image.Image | Tensor) -> Tensor:
         """``3 H W`` in [0, 1] at the model's size."""
+        stride = self.model.backbone.ports.image_stride
+        h, w = self._latent_size()
+        return read_picture(picture, (h * stride, w * stride))
+
+    def _latent_size(self) -> tuple[int, int]:
+        """(h, w) of the views' latents: what the spec says, or what the 2D model was made for."""
         ports = self.model.backbone.ports
-        return read_picture(picture, ports.latent_size * ports.image_stride)
+        if self.spec.sample.size is None:
+            return ports.latent_size, ports.latent_size
+        height, width = self.spec.sample.size
+        return height // ports.image_stride, width // ports.image_stride
 
     def _known(self, pictures: Mapping[int, Image.Image | Tensor], cameras: Cameras) -> KnownViews | None:
         """The given pictures as latents, the same for every object."""
@@ -197,6 +207,10 @@ class TuneMV3DPipeline:
             cameras = Cameras.orbit(self.spec.views.inputs, elevation=DEFAULT_ELEVATION)
         if len(cameras.shape) == 1:
             cameras = cameras[None].expand(objects, cameras.shape[0])
+        if cameras.shape[0] != objects:
+            raise TuneMV3DError(
+                f"cameras of {cameras.shape[0]} objects for {objects} prompts: give 'n' or 'b n' of them"
+            )
         weight = next(self.model.parameters())
         return cameras.check().to(weight.device)
 
@@ -221,6 +235,10 @@ def check_options(
     if not 0 <= guidance < math.inf:
         raise TuneMV3DError(f"guidance must be at least 0, not {guidance}: 1 is none, 3 to 7 is usual")
     check_strength(consistency)
+    if guidance == 1 and any(negatives):
+        raise TuneMV3DError("a negative prompt needs guidance: with a guidance scale of 1 nothing moves away from it")
+    if strays := [seed for seed in seeds if not 0 <= seed < 2**32]:
+        raise TuneMV3DError(f"a seed should be from 0 to {2**32 - 1}, not {strays[0]}")
     for what, given in (("seeds", seeds), ("negative prompts", negatives)):
         if len(given) != len(prompts):
             raise TuneMV3DError(f"{len(given)} {what} for {len(prompts)} prompts: give one for all or one each")

@@ -70,7 +70,7 @@ def sample(
         guidance or 0.0,
         0.0 if strength is None else strength,
         seeds,
-        [""] * len(prompts),
+        [negative] * len(prompts),
     )
     cameras = None if views is None else Cameras.orbit(views, elevation=elevation)
     known = _read_images(image or [])
@@ -157,7 +157,7 @@ def _read_images(given: list[str]) -> "dict[int, Image]":
     found: dict[int, Image.Image] = {}
     for words in given:
         view, equals, file = words.partition("=")
-        view, file = (view, file) if equals and view.isdigit() else ("0", words)
+        view, file = (view, file) if equals and view.isdecimal() else ("0", words)
         if int(view) in found:
             raise TuneMV3DError(f"--image {words}: view {view} has a picture already; say which with VIEW=FILE")
         try:

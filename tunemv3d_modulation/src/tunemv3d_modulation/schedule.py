@@ -96,15 +96,17 @@ class Schedule(nn.Module):
         super().__init__()
         kind = str(config.get("_class_name", "scheduler"))
         self.prediction = str(config.get("prediction_type", "epsilon"))
-        if "Flow" in kind or self.prediction not in PREDICTIONS:
+        if "Flow" in kind:
+            raise ComponentError(f"{kind} has no variance-preserving noise schedule: flow matching is not supported")
+        if self.prediction not in PREDICTIONS:
             raise ComponentError(
-                f"{kind} with prediction_type {self.prediction!r} has no variance-preserving noise schedule; "
-                f"this backbone takes models that predict {', '.join(PREDICTIONS)}"
+                f"{kind}: prediction_type is {self.prediction!r}; this backbone takes {', '.join(PREDICTIONS)}"
             )
         try:
             table = training_table(config)
         except Exception as error:  # numbers of a wrong kind fail in as many ways
-            raise ComponentError(f"{kind} has no readable noise schedule: {type(error).__name__}: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise ComponentError(f"{kind} has no readable noise schedule: {type(error).__name__}: {reason}") from error
         self.register_buffer("table", table, persistent=False)
 
     @property

@@ -51,6 +51,7 @@ def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequenc
     enough = [index for index in splits["held_out"] if len(dataset.record(index).files) >= wanted]
     chosen = (enough or splits["train"])[:objects]
     told = f"{len(chosen)} held-out objects" if enough else f"{len(chosen)} training objects (none is held out)"
+    told += f", {counts.inputs} + {counts.novel} views"
     return HeldOut(chosen, told, counts, tuple(timesteps), seed)
 
 

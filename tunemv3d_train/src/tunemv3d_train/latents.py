@@ -109,6 +109,8 @@ class LatentFiles:
         self._dataset, self._folder = dataset, dataset.latents_folder / key[:16]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / f"{os.getpid()}.part").touch()
+            (self._folder / f"{os.getpid()}.part").unlink()
         except OSError as error:
             raise DatasetError(_unwritable(self._folder, error)) from None
 
@@ -136,6 +138,7 @@ class LatentFiles:
         tensors = {"latents": latents.cpu().contiguous(), "alpha": alpha.cpu().contiguous()}
         stated = {"pictures": self._dataset.digest(index), "numbers": _digest(*tensors.values())}
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, beside, metadata=stated)
             beside.replace(path)
         except (OSError, SafetensorError) as error:

@@ -155,8 +155,8 @@ def v_weight(alpha_bar: Tensor) -> Tensor:
 
 def min_snr_weight(alpha_bar: Tensor) -> Tensor:
     """``min(SNR, gamma) / SNR`` for an epsilon error, with ``SNR = alphabar / (1 - alphabar)``."""
-    snr = alpha_bar / (1 - alpha_bar)
-    return snr.clamp(max=MIN_SNR_GAMMA) / snr
+    # In this form also where nothing of the signal is left and SNR is 0.
+    return (MIN_SNR_GAMMA * (1 - alpha_bar) / alpha_bar).clamp(max=1)
 
 
 _EPSILON_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {

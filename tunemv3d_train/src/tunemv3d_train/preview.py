@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -47,8 +48,9 @@ class Preview:
         self._model, self._prompts, self._options = model, list(prompts), options
         self._size, self._seeds = size, [seed + i for i in range(len(prompts))]
         self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
-        # A backbone that is tuned itself is frozen only now.
-        self._frozen = self._sample(0.0) if model.field is None else None
+        # A backbone that is tuned itself is what it was only now.
+        tuned = any(p.requires_grad for p in cast(nn.Module, model.backbone).parameters())
+        self._frozen = self._sample(0.0) if tuned else None
 
     @torch.no_grad()
     def __call__(self, path: Path, step: int) -> Path:

@@ -10,6 +10,9 @@ from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.spec import RunSpec, canonical_json
 
+FREE = ("sample.", "data.cache_latents")
+"""Options that a resumed run may change, because no step depends on them."""
+
 
 class RunFolder:
     """Where a run writes.
@@ -62,7 +65,8 @@ class RunFolder:
 
     def _check_same(self, recorded: Path) -> None:
         old, new = _flat(read_json(recorded)), _flat(json.loads(canonical_json(self.spec)))
-        changed = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+        differing = (key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+        changed = sorted(key for key in differing if not key.startswith(FREE))
         if changed:
             shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
             raise SpecError(

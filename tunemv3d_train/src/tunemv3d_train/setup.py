@@ -17,6 +17,7 @@ from tunemv3d_core.checkpoint import check_checkpoint, find_checkpoint, load_wei
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.sampling import prepared_solver
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
@@ -24,7 +25,7 @@ from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
-from tunemv3d_train.preview import Preview
+from tunemv3d_train.preview import STEPS_AT_MOST, Preview
 from tunemv3d_train.sampling import Sampler, check_counts, ring
 from tunemv3d_train.step import TrainingStep
 
@@ -108,6 +109,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     optimizer = _optimizer(spec, parameters, device)
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
     latents, texts = LatentCache(dataset, model.backbone, device), TextCache(model.backbone)
+    _check_sampling(spec, model, latents.shape[1:])
     if device.type == "cuda":
         objects = splits["train"] + splits["held_out"]
         latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
@@ -117,7 +119,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     batches = Batches(dataset, latents, texts, device)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
-    measurement = _measurement(spec, dataset, latents, texts, batches, restored.get("before"))
+    measurement = _measurement(spec, dataset, latents, texts, batches, restored)
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
     wrapped, accelerated = accelerator.prepare(step, optimizer)
     return Parts(
@@ -139,15 +141,33 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
     """Refuse losses that the field cannot have."""
     if model.field is None:
+        if not spec.loss.denoise:
+            raise SpecError("loss.denoise: 0 leaves the plain 2D model nothing to learn from")
         return
     assert spec.model.field is not None
     name, ports = spec.model.field.type, model.field.ports
     if spec.views.novel and not ports.novel_views:
         raise SpecError(f"views.novel: the field '{name}' renders only the views that it saw; set views.novel to 0")
+    if not (spec.loss.denoise or spec.loss.mask or (spec.loss.neus and ports.gives == "latents")):
+        raise SpecError("loss: every weight that reaches the model is 0; raise denoise, neus or mask")
     if spec.loss.neus and ports.gives == "features":
         raise SpecError(
             f"loss.neus: the field '{name}' renders features, which no picture shows; set loss.neus to 0, or let the "
             "field give latents"
+        )
+
+
+def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, int]) -> None:
+    """Refuse what could not be sampled after training; ``size`` is that of the dataset's latents."""
+    for steps in (spec.sample.steps, min(spec.sample.steps, STEPS_AT_MOST)):
+        prepared_solver(model.backbone, spec.sample.scheduler, steps)
+    ports = model.backbone.ports
+    pictures = [side * ports.image_stride for side in size]
+    samples = list(spec.sample.size or (ports.latent_size * ports.image_stride,) * 2)
+    if pictures != samples:
+        raise SpecError(
+            f"sample.size: the pictures have {pictures} pixels, samples would have {samples}; "
+            f"set sample.size={pictures}, or render pictures of the other size"
         )
 
 
@@ -193,12 +213,15 @@ def _measurement(
     latents: LatentCache,
     texts: TextCache,
     batches: Batches,
-    before: dict[str, float] | None,
+    restored: dict[str, Any],
 ) -> Measurement:
-    # A processor needs seconds for what an accelerator does in milliseconds, so it measures a smaller sample.
-    objects, timesteps = (16, TIMESTEPS) if latents.device.type == "cuda" else (4, TIMESTEPS[::2])
+    # A processor needs seconds for what an accelerator does in milliseconds, so it measures a smaller sample. A resumed
+    # run measures what it measured before, wherever it is resumed.
+    own = [16, list(TIMESTEPS)] if latents.device.type == "cuda" else [4, list(TIMESTEPS[::2])]
+    objects, timesteps = restored.get("measured", own)
     sample = choose(dataset, spec.views, objects, timesteps, spec.seed)
-    frozen = {name: v for name, v in (before or {}).items() if name.startswith("denoise_frozen/")}
+    before = restored.get("before") or {}
+    frozen = {name: v for name, v in before.items() if name.startswith("denoise_frozen/")}
     return Measurement(dataset, sample, latents, texts, batches, frozen or None)
 
 

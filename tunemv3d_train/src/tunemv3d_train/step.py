@@ -1,10 +1,13 @@
 """One training step as one forward of one module: DDP, torch.compile and CUDA graphs see nothing else."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.errors import SpecError
 from tunemv3d_core.spec import LossSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
@@ -25,6 +28,12 @@ class TrainingStep(nn.Module):
         self.inputs = inputs
         self.weights = weights
         backbone = model.backbone
+        self._tunes_2d = any(p.requires_grad for p in cast(nn.Module, backbone).parameters())
+        last = torch.tensor(float(backbone.ports.train_timesteps - 1))
+        if weights.target == "x_prev" and not float(backbone.alphas_cumprod(last)):
+            raise SpecError(
+                "loss.target: 'x_prev' has no finite weight at a last timestep without signal; use 'backbone'"
+            )
         self._weigh = losses.weigher(
             backbone.ports.prediction, weights.target, weights.weighting, backbone.alphas_cumprod
         )
@@ -87,7 +96,7 @@ class TrainingStep(nn.Module):
 
     def _denoise_levels(self, prediction: Prediction, target: Tensor, t: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """L_denoise without its weights, of the modulated model and of the frozen one on the same noise."""
-        seen = {"denoise": prediction.modulated, "denoise_frozen": prediction.frozen}
+        seen = {"denoise": prediction.modulated, "denoise_frozen": None if self._tunes_2d else prediction.frozen}
         return {
             name: self._levels(losses.per_view_error(predicted, target), t, ~clean)
             for name, predicted in seen.items()

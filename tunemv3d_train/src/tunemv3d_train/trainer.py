@@ -222,7 +222,9 @@ class Trainer:
 
     def _save(self, done: int, progress: Progressed) -> None:
         parts = self.parts
-        values = {"step": done, "seconds": progress.seconds, "before": self._before}
+        sample = self.parts.measurement.sample
+        measured = [len(sample.objects), list(sample.timesteps)]
+        values = {"step": done, "seconds": progress.seconds, "before": self._before, "measured": measured}
         save_checkpoint(
             self.folder.checkpoint(done),
             parts.model,

@@ -65,6 +65,7 @@ def evaluate(
         views=views,
         elevation=elevation,
         shared_noise=defaults.shared_noise,
+        size=defaults.size,
     )
     began, pictures = time.perf_counter(), out / "pictures"
     measured = _measure(model, texts, objects, settings, pictures)

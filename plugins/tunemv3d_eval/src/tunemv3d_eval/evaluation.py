@@ -42,6 +42,7 @@ class Settings:
         views: cameras, evenly around the object.
         elevation: of the cameras, degrees.
         shared_noise: start all views of an object from the same noise.
+        size: pixels (height, width) of a view; None takes what the 2D model was made for.
     """
 
     consistency: tuple[Strength, ...]
@@ -52,6 +53,7 @@ class Settings:
     views: int
     elevation: float
     shared_noise: bool = False
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
     """Sample a batch at strength ``k`` and measure it."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
-    prompts = [job.prompt for job in batch]
+    prompts, stride = [job.prompt for job in batch], backbone.ports.image_stride
     text = backbone.encode_text(prompts)
     latents = sample(
         model,
@@ -119,6 +121,7 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
         negative=backbone.encode_text([""] * len(batch)),
         consistency=k,
         shared_noise=settings.shared_noise,
+        size=None if settings.size is None else (settings.size[0] // stride, settings.size[1] // stride),
     )
     return measure(model, latents, text, cameras, prompts)
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
@@ -58,7 +58,9 @@ def _row(record: EntryPointRecord, load: bool) -> dict[str, Any]:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    table = Table("slot", "name", "distribution", "version", "note", box=None, header_style="bold")
+    table = Table(
+        "slot", Column("name", overflow="fold"), "distribution", "version", "note", box=None, header_style="bold"
+    )
     for row in rows:
         note = f"also in {', '.join(row['duplicates'])}" if "duplicates" in row else ""
         if "problem" in row:

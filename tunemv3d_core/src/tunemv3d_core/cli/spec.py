@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
@@ -34,7 +34,7 @@ def show(
     if as_json:
         print(canonical_json(spec))
         return
-    table = Table("option", "value", box=None, header_style="bold")
+    table = Table(Column("option", overflow="fold"), "value", box=None, header_style="bold")
     for path, value in flat(spec).items():
         table.add_row(path, _shown(value))
     console.print(table)
@@ -66,7 +66,7 @@ def diff(first: Name, second: Name, as_json: Json = False) -> None:
     if as_json:
         print_json({path: [ours.get(path), theirs.get(path)] for path in paths})
         return
-    table = Table("option", first, second, box=None, header_style="bold")
+    table = Table(Column("option", overflow="fold"), first, second, box=None, header_style="bold")
     for path in paths:
         table.add_row(path, _shown(ours.get(path)), _shown(theirs.get(path)))
     console.print(table if paths else "no difference")
