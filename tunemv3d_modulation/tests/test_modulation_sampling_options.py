@@ -148,6 +148,9 @@ def test_the_spec_may_say_another_size(pipe):
     wide = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 48)})})
     output = TuneMV3DPipeline(pipe.model, wide)("a red chair", Cameras.orbit(2), num_inference_steps=1)
     assert output.latents.shape == (1, 2, 4, 8, 12) and output.images.shape == (1, 2, 32, 48, 3)
+    uneven = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 50)})})
+    with pytest.raises(TuneMV3DError, match=r"\[32, 50\] should be multiples of 4 pixels"):
+        TuneMV3DPipeline(pipe.model, uneven)("a red chair")
     given = torch.rand(3, 32, 48)
     known = TuneMV3DPipeline(pipe.model, wide)("a", Cameras.orbit(2), num_inference_steps=1, known_views={0: given})
     torch.testing.assert_close(known.images[0, 0], given.movedim(0, -1))

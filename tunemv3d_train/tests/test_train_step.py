@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import SpecError
 from tunemv3d_core.spec import LossSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
@@ -125,6 +126,14 @@ def test_losses_are_told_by_ranges_of_t_and_clean_views_left_out() -> None:
     assert parts["neus/t"][1].tolist() == parts["mask/t"][1].tolist() == [N + M, 0, N + M, 0, 0]
     for name in ("neus", "mask"):
         assert float(parts[f"{name}/t"][0].sum()) / (2 * (N + M)) == pytest.approx(float(parts[name]), rel=1e-5)
+
+
+def test_x_prev_is_refused_where_the_schedule_ends_without_signal() -> None:
+    dark = model()
+    dark.backbone.table[-1] = 0
+    TrainingStep(dark, N, LossSpec(weighting="min-snr"))
+    with pytest.raises(SpecError, match=r"loss\.target: 'x_prev' has no finite weight"):
+        TrainingStep(dark, N, LossSpec(target="x_prev"))
 
 
 def test_means_over_steps_leave_out_ranges_that_were_not_drawn() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.ports import BackbonePorts
 from tunemv3d_core.slots import Backbone, Scene
 from tunemv3d_core.strength import strength_of_steps
 from tunemv3d_core.types import Rendering, Text
@@ -52,6 +53,19 @@ class KnownViews:
     def put_into(self, latents: Tensor) -> Tensor:
         """``b n c h w`` with the known views in their places."""
         return torch.where(self.views[..., None, None, None], self.latents, latents)
+
+
+def latent_size(ports: BackbonePorts, pixels: tuple[int, int] | None) -> tuple[int, int]:
+    """(h, w) of the latents of views of (height, width) pixels; None stands for what the 2D model was made for.
+
+    Raises:
+        TuneMV3DError: the pixels are no whole number of latent cells.
+    """
+    if pixels is None:
+        return ports.latent_size, ports.latent_size
+    if any(side % ports.image_stride for side in pixels):
+        raise TuneMV3DError(f"sample.size: {list(pixels)} should be multiples of {ports.image_stride} pixels")
+    return pixels[0] // ports.image_stride, pixels[1] // ports.image_stride
 
 
 def initial_noise(

@@ -14,7 +14,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
+from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_core.strength import check_strength
@@ -155,11 +155,7 @@ class TuneMV3DPipeline:
 
     def _latent_size(self) -> tuple[int, int]:
         """(h, w) of the views' latents: what the spec says, or what the 2D model was made for."""
-        ports = self.model.backbone.ports
-        if self.spec.sample.size is None:
-            return ports.latent_size, ports.latent_size
-        height, width = self.spec.sample.size
-        return height // ports.image_stride, width // ports.image_stride
+        return latent_size(self.model.backbone.ports, self.spec.sample.size)
 
     def _known(self, pictures: Mapping[int, Image.Image | Tensor], cameras: Cameras) -> KnownViews | None:
         """The given pictures as latents, the same for every object."""

@@ -75,15 +75,9 @@ def sample(
     cameras = None if views is None else Cameras.orbit(views, elevation=elevation)
     known = _read_images(image or [])
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint, find_device(device))
-    defaults = pipe.spec.sample
-    options = {
-        "num_inference_steps": defaults.steps if steps is None else steps,
-        "guidance_scale": defaults.guidance if guidance is None else guidance,
-        "consistency": defaults.consistency if strength is None else strength,
-        "scheduler": defaults.scheduler if scheduler is None else scheduler,
-        "negative_prompt": negative,
-        "shared_noise": defaults.shared_noise if shared_noise is None else shared_noise,
-    }
+    given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
+    given |= {"scheduler": scheduler, "shared_noise": shared_noise, "negative_prompt": negative}
+    options = _defaults(pipe) | {name: value for name, value in given.items() if value is not None}
     cameras = Cameras.orbit(pipe.spec.views.inputs, elevation=elevation) if cameras is None else cameras
     told = {**options, "views": len(cameras.origins), "elevation": elevation, "images": image or []}
     manifests = []
@@ -137,6 +131,18 @@ def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return manifest
+
+
+def _defaults(pipe: "TuneMV3DPipeline") -> dict[str, Any]:
+    """The checkpoint's own options."""
+    own = pipe.spec.sample
+    return {
+        "num_inference_steps": own.steps,
+        "guidance_scale": own.guidance,
+        "consistency": own.consistency,
+        "scheduler": own.scheduler,
+        "shared_noise": own.shared_noise,
+    }
 
 
 def _with_progress(pipe: "TuneMV3DPipeline", prompt: str, cameras: Any, options: dict[str, Any]) -> "TuneMV3DOutput":

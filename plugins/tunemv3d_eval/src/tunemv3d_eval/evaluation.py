@@ -13,7 +13,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.registry import registry
-from tunemv3d_core.sampling import sample
+from tunemv3d_core.sampling import latent_size, sample
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Views
@@ -108,7 +108,7 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
     """Sample a batch at strength ``k`` and measure it."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
-    prompts, stride = [job.prompt for job in batch], backbone.ports.image_stride
+    prompts = [job.prompt for job in batch]
     text = backbone.encode_text(prompts)
     latents = sample(
         model,
@@ -121,7 +121,7 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
         negative=backbone.encode_text([""] * len(batch)),
         consistency=k,
         shared_noise=settings.shared_noise,
-        size=None if settings.size is None else (settings.size[0] // stride, settings.size[1] // stride),
+        size=latent_size(backbone.ports, settings.size),
     )
     return measure(model, latents, text, cameras, prompts)
 
