@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from tunemv3d_data.captions import captions, measure, type_of
-from tunemv3d_data.colours import COLOURS, colour_name, colour_names
-from tunemv3d_data.embree import EmbreeRenderer
-from tunemv3d_data.meshes import from_trimesh
-from tunemv3d_data.recolour import repaint
-from tunemv3d_data.sources import SourceObject
-from tunemv3d_data.viewpoints import random_for, viewpoints
+from tunemv3d_data.captions.colours import COLOURS, colour_name, colour_names
+from tunemv3d_data.captions.measured import captions, measure, type_of
+from tunemv3d_data.meshes.mesh import from_trimesh
+from tunemv3d_data.meshes.recolour import repaint
+from tunemv3d_data.renderers.embree import EmbreeRenderer
+from tunemv3d_data.rendering.viewpoints import random_for, viewpoints
+from tunemv3d_data.sources.objects import SourceObject
 
 
 def source(name: str = "Chair", **known: object) -> SourceObject:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
-from tunemv3d_data.colours import COLOURS, colour_name
-from tunemv3d_data.viewpoints import viewpoints
+from tunemv3d_data.captions.colours import COLOURS, colour_name
+from tunemv3d_data.rendering.viewpoints import viewpoints
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.posed_images import read_manifest, read_object
 from tunemv3d_data.commands import app
-from tunemv3d_data.embree import EmbreeRenderer
-from tunemv3d_data.meshes import RADIUS, Mesh, from_trimesh, load_mesh
-from tunemv3d_data.recolour import repaint, variant
-from tunemv3d_data.render import RenderJob, run_job
-from tunemv3d_data.sources import SourceObject, read_sources, select
-from tunemv3d_data.viewpoints import random_for, viewpoints
+from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
+from tunemv3d_data.meshes.recolour import repaint, variant
+from tunemv3d_data.renderers.embree import EmbreeRenderer
+from tunemv3d_data.rendering.job import RenderJob, run_job
+from tunemv3d_data.rendering.viewpoints import random_for, viewpoints
+from tunemv3d_data.sources.objects import SourceObject, read_sources, select
 
 RED, GREEN, BLUE = (220, 30, 30, 255), (30, 180, 40, 255), (30, 50, 220, 255)
 
@@ -307,7 +307,7 @@ def test_an_unknown_renderer_and_a_full_disk_are_one_message(tmp_path: Path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tunemv3d_data.render.save_image", full)
+    monkeypatch.setattr("tunemv3d_data.rendering.job.save_image", full)
     with pytest.raises(DatasetError, match="No space left"):
         run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
     monkeypatch.undo()

@@ -198,8 +198,9 @@ class KeepsLatents(Dataset, Protocol):
 class MeshRenderer(Protocol):
     """Renders a mesh from cameras; used to make datasets."""
 
-    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]:
+    def __call__(self, mesh: object, cameras: Cameras, resolution: int, light: object) -> Iterator[dict[str, object]]:
         """One view for each camera (shape ``(n,)``): arrays ``rgba`` (h w 4, uint8, straight alpha), ``depth`` and
-        ``normals`` by name, ``resolution`` pixels a side.
+        ``normals`` by name, ``resolution`` pixels a side. Mesh and light are of the types that the caller's
+        package defines.
         """
         ...

@@ -8,7 +8,7 @@ EMBREE = ComponentPlugin(
     name="embree",
     api="1.0",
     spec=EmbreeSpec,
-    build="tunemv3d_data.embree:build",
+    build="tunemv3d_data.renderers.embree:build",
     summary="Ray casting on the CPU with fixed lights; the same bytes on every run",
     reference="Wald et al. 2014, Embree: A Kernel Framework for Efficient CPU Ray Tracing",
 )

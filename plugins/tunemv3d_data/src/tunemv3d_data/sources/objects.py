@@ -56,7 +56,7 @@ def read_sources(path: Path) -> list[SourceObject]:
     Raises:
         DatasetError: nothing there, nothing readable, or two objects that would share a folder.
     """
-    from tunemv3d_data.sweethome import read_library
+    from tunemv3d_data.sources.sweethome import read_library
 
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder")

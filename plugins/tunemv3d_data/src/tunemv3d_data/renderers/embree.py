@@ -15,13 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_data.meshes import Bytes, Floats, Mesh
+from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
+from tunemv3d_data.renderers.light import STUDIO, Light
 from tunemv3d_data.spec import EmbreeSpec
 
-AMBIENT = 0.70
-LIGHTS = (((-0.45, -0.65, 0.60), 0.24), ((0.80, -0.10, 0.35), 0.12), ((0.20, 0.85, 0.50), 0.12))
-"""Directions towards the lights in the world (front left, right, back), and their strengths."""
-SKY = 0.10
 DARKEST = 24.0
 """What a texture's 0 is raised to, of 255: on a true black no light would show the form."""
 BRIGHTEST = 235.0
@@ -48,7 +45,9 @@ class EmbreeRenderer:
     def __init__(self, samples: int = 2) -> None:
         self.samples = samples
 
-    def __call__(self, mesh: object, cameras: Cameras, resolution: int) -> Iterator[dict[str, object]]:
+    def __call__(
+        self, mesh: object, cameras: Cameras, resolution: int, light: object = STUDIO
+    ) -> Iterator[dict[str, object]]:
         """Yield a view for each camera (shape ``(n,)``), as a dict of square arrays of ``resolution`` pixels.
 
         - ``rgba``: ``h w 4`` uint8, sRGB, straight alpha, colour 0 where alpha is 0;
@@ -58,20 +57,21 @@ class EmbreeRenderer:
         - ``material``: ``h w`` int16, index into the mesh's materials, -1 where nothing was hit.
         """
         if not isinstance(mesh, Mesh):
-            raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.Mesh, not a {type(mesh).__name__}")
+            raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.mesh.Mesh, not a {type(mesh).__name__}")
+        assert isinstance(light, Light)
         footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / resolution
         tracer = _Tracer(mesh, footprint)
         for index in range(cameras.shape[0]):
-            yield self._view(tracer, cameras[index], resolution)
+            yield self._view(tracer, cameras[index], resolution, light)
 
-    def _view(self, tracer: "_Tracer", camera: Cameras, resolution: int) -> dict[str, object]:
+    def _view(self, tracer: "_Tracer", camera: Cameras, resolution: int, light: Light) -> dict[str, object]:
         pixels = _subpixels(resolution, self.samples)
         inside = _in_frame_of(tracer.corners, camera, pixels)
         rays = camera.rays((resolution, resolution), pixels=pixels[inside])
         hits = tracer.cast(rays.origins.numpy().astype(np.float32), rays.directions.numpy().astype(np.float32))
         per_pixel = self.samples**2
         pixel = torch.nonzero(inside)[:, 0].numpy()[hits.ray] // per_pixel
-        return _resolve(hits, pixel, resolution, per_pixel)
+        return _resolve(hits, light.on(hits.normal), pixel, resolution, per_pixel)
 
 
 def build(spec: EmbreeSpec) -> EmbreeRenderer:
@@ -147,15 +147,6 @@ class _Tracer:
         return np.asarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
 
 
-def shade(normals: Floats) -> Floats:
-    """Brightness of surfaces that face ``normals`` (``r 3``), about 0.6 to 1.1; colours are cut at ``BRIGHTEST``."""
-    light = AMBIENT + SKY * normals[:, 2]
-    for direction, strength in LIGHTS:
-        towards = np.asarray(direction, dtype=np.float32) / np.linalg.norm(direction).astype(np.float32)
-        light = light + strength * np.clip(normals @ towards, 0, None)
-    return np.asarray(light, dtype=np.float32)
-
-
 def _subpixels(resolution: int, samples: int) -> torch.Tensor:
     """Ray positions as fractions of the image, pixel by pixel: ``(h w samples samples) 2``."""
     fine = pixel_centres((resolution * samples,) * 2).reshape(resolution, samples, resolution, samples, 2)
@@ -190,7 +181,9 @@ def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
     return np.asarray(reduced)
 
 
-def _resolve(hits: _Hits, pixel: NDArray[np.int64], resolution: int, per_pixel: int) -> dict[str, object]:
+def _resolve(
+    hits: _Hits, brightness: Floats, pixel: NDArray[np.int64], resolution: int, per_pixel: int
+) -> dict[str, object]:
     """Average the rays of every pixel. Depth, normal and material are those of the pixel's nearest surface."""
     count = resolution**2
 
@@ -201,7 +194,7 @@ def _resolve(hits: _Hits, pixel: NDArray[np.int64], resolution: int, per_pixel: 
     coverage = np.bincount(pixel, minlength=count)
     some = np.maximum(coverage, 1)[:, None]
     rgba = np.zeros((count, 4), dtype=np.uint8)
-    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * shade(hits.normal)[:, None], pixel) / some, BRIGHTEST))
+    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * brightness[:, None], pixel) / some, BRIGHTEST))
     rgba[:, 3] = np.rint(coverage * (255 / per_pixel))
     nearest = np.full(count, np.inf, dtype=np.float32)
     np.minimum.at(nearest, pixel, hits.depth)

@@ -17,11 +17,12 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
 from tunemv3d_core.registry import registry
 from tunemv3d_core.slots import MeshRenderer
-from tunemv3d_data.captions import captions, measure, type_of
-from tunemv3d_data.meshes import Mesh, load_mesh
-from tunemv3d_data.recolour import is_paintable, variant
-from tunemv3d_data.sources import SourceObject
-from tunemv3d_data.viewpoints import viewpoints
+from tunemv3d_data.captions.measured import captions, measure, type_of
+from tunemv3d_data.meshes.mesh import Mesh, load_mesh
+from tunemv3d_data.meshes.recolour import is_paintable, variant
+from tunemv3d_data.renderers.light import STUDIO
+from tunemv3d_data.rendering.viewpoints import viewpoints
+from tunemv3d_data.sources.objects import SourceObject
 
 MIN_COVER = 0.02
 """Objects that cover less of the picture on average (rods, cables) are refused."""
@@ -127,7 +128,7 @@ def _render_one(
 ) -> Result:
     cameras = viewpoints(name, job.views)
     try:
-        views = list(renderer(mesh, cameras, job.resolution))
+        views = list(renderer(mesh, cameras, job.resolution, STUDIO))
         look = measure(views, cameras, mesh, keep_names=number == 0)
     except (ArithmeticError, LookupError, ValueError) as error:
         return Result(name, "failed", f"{source.id}: cannot be rendered: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""``tunemv3d data``: make multi-view datasets from meshes."""
+"""``tunemv3d data render``: meshes in, a dataset out."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
-from tunemv3d_data.render import RenderJob, Report, run_job
-from tunemv3d_data.sources import SourceObject, read_ids, read_sources, select
-from tunemv3d_data.viewpoints import random_for
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
+from tunemv3d_data.rendering.job import RenderJob, Report, run_job
+from tunemv3d_data.rendering.viewpoints import random_for
+from tunemv3d_data.sources.objects import SourceObject, read_ids, read_sources, select
 
 
-@app.callback()
-def _group() -> None:
-    """Make multi-view datasets from meshes."""
-
-
-@app.command()
 def render(
     source: Annotated[Path, typer.Argument(help="A .sh3f library, a folder of them, or a folder of meshes.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],

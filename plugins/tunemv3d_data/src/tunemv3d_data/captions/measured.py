@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_data.colours import COLOURS, colour_names
-from tunemv3d_data.meshes import Mesh
-from tunemv3d_data.sources import SourceObject
+from tunemv3d_data.captions.colours import COLOURS, colour_names
+from tunemv3d_data.meshes.mesh import Mesh
+from tunemv3d_data.sources.objects import SourceObject
 
 _TYPES: tuple[tuple[str, str], ...] = (
     (r"wheelchair", "wheelchair"),

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tunemv3d_data.colours import COLOURS, colour_name
-from tunemv3d_data.meshes import Bytes, Material, Mesh
-from tunemv3d_data.sources import SourceObject
-from tunemv3d_data.viewpoints import random_for
+from tunemv3d_data.captions.colours import COLOURS, colour_name
+from tunemv3d_data.meshes.mesh import Bytes, Material, Mesh
+from tunemv3d_data.rendering.viewpoints import random_for
+from tunemv3d_data.sources.objects import SourceObject
 
 STRETCH = (0.85, 1.2)
 _QUIET = ("brown", "black", "white", "grey", "beige")

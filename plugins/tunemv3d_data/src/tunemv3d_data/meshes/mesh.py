@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.sources import SourceObject
-from tunemv3d_data.sweethome import load_member
+from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.sources.sweethome import load_member
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

@@ -16,7 +16,7 @@ import trimesh
 from trimesh.resolvers import Resolver
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.sources import SourceObject, slug
+from tunemv3d_data.sources.objects import SourceObject, slug
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
 _LINE = re.compile(r"(\w+)(?:#(\d+))?\s*=\s*(.*)")
