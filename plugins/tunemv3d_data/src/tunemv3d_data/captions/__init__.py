@@ -1,0 +1,1 @@
+"""Captions: measured on the pictures, or written by an image-captioning model."""

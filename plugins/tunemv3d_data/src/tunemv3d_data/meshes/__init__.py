@@ -1,0 +1,1 @@
+"""Meshes as renderers need them, and variants of them."""

@@ -1,0 +1,1 @@
+"""The mesh renderers, and the light that they share."""

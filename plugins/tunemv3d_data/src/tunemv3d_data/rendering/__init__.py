@@ -1,0 +1,1 @@
+"""The render job: which cameras, what is written, by how many workers."""
