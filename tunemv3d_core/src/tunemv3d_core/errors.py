@@ -39,3 +39,7 @@ class DatasetError(TuneMV3DError):
 
 class CheckpointError(TuneMV3DError):
     """A checkpoint that is incomplete, of another format, or needs components that are not installed."""
+
+
+class SampleError(TuneMV3DError):
+    """A sampled object's folder that is missing, incomplete or damaged."""
