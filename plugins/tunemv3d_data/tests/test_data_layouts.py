@@ -185,6 +185,11 @@ def layout(request: pytest.FixtureRequest, chair: Chair, tmp_path_factory: pytes
     return request.param, folder
 
 
+def zoom_of(name: str) -> np.ndarray:
+    """Focal lengths that the writers gave the 24 views, over the chair's own 1.3."""
+    return {"zero123": np.full(24, 1.09375 / 1.3), "trellis": 1 - 0.01 * np.arange(24)}.get(name, np.ones(24))
+
+
 def factor_of(cameras: Cameras, chair: Chair) -> float:
     """Our world units in one of the chair's, from the distances between eyes."""
     eyes = cameras.origins.double().numpy()
@@ -211,8 +216,7 @@ def test_points_are_seen_at_the_same_pixels(layout: tuple[str, Path], chair: Cha
     fx, fy, cx, cy = cameras.intrinsics.double().numpy().T[..., None]
     x = in_camera[..., 0] / in_camera[..., 2] * fx + cx
     y = in_camera[..., 1] / in_camera[..., 2] * fy + cy
-    focal = fx / chair.focal
-    expected = (chair.pixels() - 0.5) * focal[..., None] + 0.5
+    expected = (chair.pixels() - 0.5) * zoom_of(name)[:, None, None] + 0.5
     assert np.abs(np.stack([x, y], axis=-1) - expected).max() < 1e-4
 
 

@@ -19,18 +19,15 @@ class Layout(Protocol):
     LOOKS_LIKE: str
     """What a folder of this layout holds, for people."""
 
-    @staticmethod
-    def recognise(path: Path) -> bool:
+    def recognise(self, path: Path) -> bool:
         """Whether ``path`` holds objects of this layout; looks at one object at most."""
         ...
 
-    @staticmethod
-    def find(path: Path) -> dict[str, Path]:
+    def find(self, path: Path) -> dict[str, Path]:
         """Ids and folders of all objects, without reading them."""
         ...
 
-    @staticmethod
-    def read(folder: Path) -> SourceViews:
+    def read(self, folder: Path) -> SourceViews:
         """Cameras and picture files of one object; raises DatasetError."""
         ...
 
@@ -57,6 +54,7 @@ class Collection:
 
     Attributes:
         ids: the objects, in the order of their folders.
+        world: what was stated.
 
     Raises:
         DatasetError: no object there.
@@ -64,7 +62,7 @@ class Collection:
 
     def __init__(self, path: Path, layout: str, world: World | None = None) -> None:
         self.path, self.layout = path, layout
-        self._layout, self._world = LAYOUTS[layout], world or World()
+        self._layout, self.world = LAYOUTS[layout], world or World()
         self._folders = self._layout.find(path)
         if not self._folders:
             raise DatasetError(f"{path}: no objects of the layout {layout} ({self._layout.LOOKS_LIKE})")
@@ -89,7 +87,7 @@ class Collection:
             CameraError: a camera is not rigid or stands in the object's sphere; names the object and the camera.
         """
         views = self.views(id_)
-        poses = torch.from_numpy(placed(views, self._world)).float()
+        poses = torch.from_numpy(placed(views, self.world)).float()
         try:
             cameras = Cameras(poses, torch.from_numpy(views.intrinsics).float()).check()
         except CameraError as error:

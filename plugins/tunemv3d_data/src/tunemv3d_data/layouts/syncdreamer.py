@@ -66,7 +66,7 @@ def read(folder: Path) -> SourceViews:
         raise DatasetError(f"{meta}: K of {camera.shape} and {len(world_to_camera)} poses for {len(files)} pictures")
     h, w = picture_size(files[0])
     one = np.array([camera[0, 0] / w, camera[1, 1] / h, camera[0, 2] / w, camera[1, 2] / h])
-    poses = np.linalg.inv(matrices(meta, world_to_camera, (3, 4)))
+    poses = np.asarray(np.linalg.inv(matrices(meta, world_to_camera, (3, 4))), dtype=np.float64)
     return SourceViews(poses, np.tile(one, (len(files), 1)), files, radius=HALF_CUBE_RADIUS)
 
 
