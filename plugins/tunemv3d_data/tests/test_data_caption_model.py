@@ -142,6 +142,15 @@ def test_captions_are_what_the_model_says_of_each_picture(model: Path, dataset: 
         assert torch.equal(record.cameras.camera_to_world, was.cameras.camera_to_world)
 
 
+def test_a_model_stored_in_half_precision_captions_too(model: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "half")
+    whole = transformers.AutoModelForImageTextToText.from_pretrained(model)
+    whole.to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    captioner = Captioner(str(tmp_path / "half"), torch.device("cpu"))
+    assert captioner.model.dtype == torch.bfloat16
+    assert all(captioner([on_white(objects(dataset)[0] / "000.webp")]))
+
+
 class Counting:
     """Says the colour of a picture's middle and counts what it was asked."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,17 @@ def test_pictures_without_any_ground_are_refused(tmp_path: Path) -> None:
         Image.open(path).convert("RGB").save(path)
     results = convert(open_dataset(folder), Conversion(tmp_path / "out"))
     assert results[0].status == "refused" and "masks" in results[0].note
+
+
+def test_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    shutil.copytree(find_asset("chairs") / "objects" / "blend-swap-cc-0-chair", source / "escaped")
+    (source / "objects").mkdir()
+    manifest = {"format": "tunemv3d-multiview/1", "name": "in", "objects": [{"id": "../escaped", "split": "train"}]}
+    (source / "dataset.json").write_text(json.dumps(manifest))
+    results = convert(open_dataset(source), Conversion(tmp_path / "out"))
+    assert results[0].status == "refused" and "one folder" in results[0].note
+    assert not (tmp_path / "out" / "escaped").exists()
 
 
 def test_the_packaged_chairs_convert_to_themselves(tmp_path: Path) -> None:

@@ -388,6 +388,20 @@ def test_what_cannot_be_read_is_said(chair: Chair, tmp_path: Path, change: dict,
         record_of(tmp_path)
 
 
+def test_masks_are_the_alpha_and_must_fit(chair: Chair, tmp_path: Path) -> None:
+    write_nerfstudio(tmp_path, chair)
+    collection = open_dataset(tmp_path)
+    assert np.array_equal(collection.picture(tmp_path.name, 1)[..., 3], chair.pictures[1][..., 3])
+    save(tmp_path / "masks" / "frame_00001.png", np.zeros((5, 5), np.uint8))
+    with pytest.raises(DatasetError, match=r"frame_00001\.png: a mask of \(5, 5\) for a picture of \(128, 128\)"):
+        collection.picture(tmp_path.name, 1)
+    frames = json.loads((tmp_path / "transforms.json").read_text())["frames"]
+    del frames[2]["mask_path"]
+    edit(tmp_path / "transforms.json", frames=frames)
+    with pytest.raises(DatasetError, match="23 of 24 frames have a mask_path"):
+        record_of(tmp_path)
+
+
 def test_missing_and_damaged_files_are_named(chair: Chair, tmp_path: Path) -> None:
     write_srn(tmp_path, chair)
     folder = tmp_path / "chairs_test" / "abc"

@@ -68,11 +68,12 @@ class Captioner:
         Raises:
             TuneMV3DError: too many pictures for the device.
         """
-        pixels = self.processor(images=list(pictures), return_tensors="pt").pixel_values.to(self.device)
+        pixels = self.processor(images=list(pictures), return_tensors="pt").pixel_values
         # The sampling that a checkpoint may carry is switched off.
         options = {"max_new_tokens": _MOST_TOKENS, "do_sample": False, "num_beams": 1}
         try:
             with torch.inference_mode():
+                pixels = pixels.to(self.device, self.model.dtype)
                 tokens = self.model.generate(pixel_values=pixels, **options)
         except torch.OutOfMemoryError:
             raise TuneMV3DError(f"not enough memory for {len(pictures)} pictures at a time; lower --batch") from None

@@ -89,6 +89,8 @@ def read_captions(path: Path) -> dict[str, list[str]]:
 
 
 def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
+    if Path(id_).name != id_:
+        return Converted(id_, "refused", "its id is not the name of one folder")
     folder = job.out / "objects" / id_
     if (folder / "transforms.json").exists():
         return Converted(id_, "kept")

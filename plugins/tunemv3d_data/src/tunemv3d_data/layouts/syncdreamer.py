@@ -57,9 +57,9 @@ def read(folder: Path) -> SourceViews:
     Raises:
         DatasetError: a hostile or damaged meta.pkl, or one that does not fit the pictures.
     """
-    files = tuple(sorted(folder.glob("[0-9][0-9][0-9].png")))
+    files = _pictures(folder)
     meta = folder / "meta.pkl"
-    if not meta.exists():
+    if not meta.exists() and len(files) == _VIEWS:
         return SourceViews(target_poses(), central(_FOCAL, _VIEWS), files, radius=HALF_CUBE_RADIUS)
     camera, _, _, _, world_to_camera = read_meta(meta)
     if camera.shape != (3, 3) or len(world_to_camera) != len(files):
@@ -123,6 +123,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _is_object(folder: Path) -> bool:
     if not (folder / "000.png").is_file() or (folder / "000.npy").exists():
         return False
-    return (folder / "meta.pkl").is_file() or {file.stem for file in folder.glob("*.png")} == {
-        f"{view:03d}" for view in range(_VIEWS)
-    }
+    return (folder / "meta.pkl").is_file() or len(_pictures(folder)) == _VIEWS
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(folder.glob("[0-9][0-9][0-9].png")))
