@@ -14,3 +14,12 @@ class EmbreeSpec(ComponentSpec):
     """The ray caster on Embree: any CPU, no graphics system."""
     samples: int = Field(default=2, ge=1, le=8)
     """Rays per pixel and axis: 2 casts four rays a pixel."""
+
+
+class ModernglSpec(ComponentSpec):
+    """Options of the ``moderngl`` mesh renderer."""
+
+    type: Literal["moderngl"] = "moderngl"
+    """OpenGL without a window: on a GPU, or in software by Mesa."""
+    samples: int = Field(default=2, ge=1, le=8)
+    """Samples per pixel and axis: 2 takes four a pixel."""
