@@ -17,7 +17,7 @@ from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_data.meshes.mesh import Floats, Mesh
 from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.samples import Samples, resolve
-from tunemv3d_data.renderers.textures import Texels, prefiltered
+from tunemv3d_data.renderers.surfaces import Texels, corner_normals, face_normals, prefiltered
 from tunemv3d_data.spec import EmbreeSpec
 
 _LAYERS = 8
@@ -72,6 +72,7 @@ class _Tracer:
         self.corners = torch.from_numpy(np.unique(mesh.triangles.reshape(-1, 3), axis=0))
         self.scene = EmbreeScene()
         self.geometry = TriangleMesh(self.scene, np.ascontiguousarray(mesh.triangles))
+        self.face_normals, self.corner_normals = face_normals(mesh), corner_normals(mesh)
         self.sizes, self.offsets = texels.sizes, texels.offsets
         self.is_textured = self.sizes.max(-1) > 1
         self.texels = texels.values.astype(np.float32)
@@ -100,10 +101,10 @@ class _Tracer:
         return Samples(*(np.concatenate([getattr(h, name) for h in found]) for name in Samples.__dataclass_fields__))
 
     def _normal(self, face: NDArray[np.int32], u: Floats, v: Floats, directions: Floats) -> Floats:
-        corners = self.mesh.normals[face]
+        corners = self.corner_normals[face]
         normal = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-        away = (normal * directions).sum(-1, keepdims=True) > 0
+        away = (self.face_normals[face] * directions).sum(-1, keepdims=True) > 0
         return np.asarray(np.where(away, -normal, normal), dtype=np.float32)
 
     def _texture(self, face: NDArray[np.int32], u: Floats, v: Floats) -> Floats:

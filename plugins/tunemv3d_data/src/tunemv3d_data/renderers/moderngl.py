@@ -20,7 +20,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_data.meshes.mesh import Floats, Mesh
 from tunemv3d_data.renderers import shaders
 from tunemv3d_data.renderers.light import BRIGHTEST, DARKEST, STUDIO, Light
-from tunemv3d_data.renderers.textures import Texels, prefiltered
+from tunemv3d_data.renderers.surfaces import Texels, corner_normals, prefiltered
 from tunemv3d_data.spec import ModernglSpec
 
 _SIDE = 2048
@@ -31,7 +31,7 @@ _CORNER = np.dtype([("position", "3f4"), ("normal", "3f4"), ("uv", "2f4"), ("loo
 
 
 class ModernglRenderer:
-    """Renders meshes by OpenGL with ``samples`` x ``samples`` samples a pixel, on the regular grid of ``embree``'s rays.
+    """Renders meshes by OpenGL with ``samples`` x ``samples`` samples a pixel, on the grid of ``embree``'s rays.
 
     Raises:
         ComponentError: no OpenGL 3.3 context can be created by EGL.
@@ -40,9 +40,9 @@ class ModernglRenderer:
     def __init__(self, samples: int = 2) -> None:
         self.samples = samples
         self.context = context()
-        self.surface = self.context.program(shaders.SURFACE_VERTEX, shaders.SURFACE_FRAGMENT)
-        self.pixel = self.context.program(shaders.PIXEL_VERTEX, shaders.PIXEL_FRAGMENT)
-        self.whole_picture = self.context.vertex_array(self.pixel, [])
+        self.surface_program = self.context.program(shaders.SURFACE_VERTEX, shaders.SURFACE_FRAGMENT)
+        self.pixel_program = self.context.program(shaders.PIXEL_VERTEX, shaders.PIXEL_FRAGMENT)
+        self.whole_picture = self.context.vertex_array(self.pixel_program, [])
         self.targets: _Targets | None = None
 
     def __call__(
@@ -53,16 +53,16 @@ class ModernglRenderer:
             raise TypeError(f"the moderngl renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
         assert isinstance(light, Light)
         at_once = max(1, _SIDE // (resolution * self.samples))
-        with self._uploaded(mesh, cameras, resolution) as triangles:
+        with self._uploaded(mesh, cameras, resolution) as uploaded:
             for first in range(0, cameras.shape[0], at_once**2):
                 some = cameras[first : first + at_once**2]
                 columns = min(at_once, some.shape[0])
                 targets = self._targets(columns, -(-some.shape[0] // columns), resolution)
-                self._draw(triangles, mesh, some, targets)
+                self._draw(uploaded, some, targets)
                 yield from self._read(targets, light, some.shape[0])
 
     @contextmanager
-    def _uploaded(self, mesh: Mesh, cameras: Cameras, resolution: int) -> Iterator[moderngl.VertexArray]:
+    def _uploaded(self, mesh: Mesh, cameras: Cameras, resolution: int) -> Iterator["_Uploaded"]:
         """The mesh's corners and textures on the device, for as long as they are needed."""
         texels = Texels(prefiltered(mesh, cameras, resolution))
         rows = -(-len(texels.values) // _ACROSS)
@@ -75,11 +75,10 @@ class ModernglRenderer:
             stack.callback(corners.release)
             texture = self.context.texture((_ACROSS, rows), 4, padded.tobytes())
             stack.callback(texture.release)
-            texture.use(0)
             names = [f"in_{name}" for name in _CORNER.names or ()]
-            triangles = self.context.vertex_array(self.surface, [(corners, "3f 3f 2f 4i", *names)])
+            triangles = self.context.vertex_array(self.surface_program, [(corners, "3f 3f 2f 4i", *names)])
             stack.callback(triangles.release)
-            yield triangles
+            yield _Uploaded(triangles, texture, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
 
     def _targets(self, columns: int, rows: int, resolution: int) -> "_Targets":
         wanted = (columns, rows, resolution)
@@ -89,37 +88,38 @@ class ModernglRenderer:
             self.targets = _Targets.allocate(self.context, columns, rows, resolution, self.samples)
         return self.targets
 
-    def _draw(self, triangles: moderngl.VertexArray, mesh: Mesh, cameras: Cameras, targets: "_Targets") -> None:
-        side, radius = targets.resolution * self.samples, float(np.linalg.norm(mesh.triangles, axis=-1).max())
+    def _draw(self, uploaded: "_Uploaded", cameras: Cameras, targets: "_Targets") -> None:
+        side = targets.resolution * self.samples
         targets.samples.use()
         targets.samples.clear()
         self.context.enable_only(moderngl.DEPTH_TEST)
-        self.surface["texels"] = 0
-        self.surface["darkest"] = DARKEST / 255
+        uploaded.texture.use(0)
+        self.surface_program["texels"] = 0
+        self.surface_program["darkest"] = DARKEST / 255
         for index in range(cameras.shape[0]):
             row, column = divmod(index, targets.columns)
             self.context.viewport = (column * side, row * side, side, side)
-            self.surface["projection"].write(_projection(cameras[index], radius).T.astype("f4").tobytes())  # type: ignore[union-attr]
-            self.surface["eye"] = tuple(cameras.origins[index].tolist())
-            triangles.render()
+            projection = _projection(cameras[index], uploaded.radius).T.astype("f4")
+            self.surface_program["projection"].write(projection.tobytes())  # type: ignore[union-attr]
+            uploaded.triangles.render()
 
     def _read(self, targets: "_Targets", light: Light, views: int) -> Iterator[dict[str, object]]:
         """Turn samples into pixels, and fetch them."""
         for unit, texture in enumerate(targets.sample_textures, start=1):
             texture.use(unit)
         for unit, name in enumerate(("sample_albedo", "sample_normal_and_depth", "sample_material"), start=1):
-            self.pixel[name] = unit
-        self.pixel["samples"], self.pixel["brightest"] = self.samples, BRIGHTEST / 255
-        self.pixel["ambient"], self.pixel["sky"] = light.ambient, light.sky
-        self.pixel["directions"] = len(light.directions)
-        self.pixel["lights"].write(_lights(light).tobytes())  # type: ignore[union-attr]
+            self.pixel_program[name] = unit
+        self.pixel_program["samples"], self.pixel_program["brightest"] = self.samples, BRIGHTEST / 255
+        self.pixel_program["ambient"], self.pixel_program["sky"] = light.ambient, light.sky
+        self.pixel_program["directions"] = len(light.directions)
+        self.pixel_program["lights"].write(_lights(light).tobytes())  # type: ignore[union-attr]
         targets.pixels.use()
         self.context.enable_only(moderngl.NOTHING)
         self.whole_picture.render(moderngl.TRIANGLES, vertices=3)
         rgba, albedo, surface, material = targets.read()
         for index in range(views):
             yield {
-                "rgba": rgba[index],
+                "rgba": rgba[index].copy(),
                 "depth": surface[index, ..., 3].copy(),
                 "normals": surface[index, ..., :3].copy(),
                 "albedo": albedo[index, ..., :3].copy(),
@@ -142,7 +142,7 @@ def context() -> moderngl.Context:
     # Every worker of a job is a process of its own: in software, each draws in the one thread that it has.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
-        return moderngl.create_context(require=330, standalone=True, backend="egl")
+        return moderngl.create_context(require=330, standalone=True, backend="egl")  # type: ignore[arg-type]
     except Exception as error:  # glcontext raises whatever its loader and the driver provoke
         raise ComponentError(
             f"mesh renderer 'moderngl': EGL gives no OpenGL 3.3 context ({error}); install a driver (on Debian: "
@@ -151,8 +151,17 @@ def context() -> moderngl.Context:
 
 
 @dataclass(frozen=True)
+class _Uploaded:
+    """A mesh on the device: its corners, all its textures in one, and the radius of the sphere that holds it."""
+
+    triangles: moderngl.VertexArray
+    texture: moderngl.Texture
+    radius: float
+
+
+@dataclass(frozen=True)
 class _Targets:
-    """Pictures to draw into: ``columns`` x ``rows`` views of ``resolution`` pixels, first as samples, then as pixels."""
+    """Pictures to draw into: ``columns`` x ``rows`` views of ``resolution`` pixels, as samples and as pixels."""
 
     columns: int
     rows: int
@@ -186,21 +195,24 @@ class _Targets:
         return grid.swapaxes(1, 2).reshape(-1, self.resolution, self.resolution, texture.components)
 
     def release(self) -> None:
-        for held in (self.samples, self.pixels, self.sample_depth, *self.sample_textures, *self.pixel_textures):
-            held.release()
+        for texture in (*self.sample_textures, *self.pixel_textures):
+            texture.release()
+        self.sample_depth.release()
+        self.samples.release()
+        self.pixels.release()
 
 
 def _corners(mesh: Mesh, texels: Texels) -> NDArray[Any]:
     """What the first program reads of every corner; a material stands for its texture's place, height and width."""
     corners = np.empty((len(mesh.triangles), 3), dtype=_CORNER)
-    corners["position"], corners["normal"], corners["uv"] = mesh.triangles, mesh.normals, mesh.uv
+    corners["position"], corners["normal"], corners["uv"] = mesh.triangles, corner_normals(mesh), mesh.uv
     looks = np.column_stack([texels.offsets, texels.sizes, np.arange(len(mesh.materials))])
     corners["look"] = looks[mesh.material][:, None]
     return corners
 
 
 def _projection(camera: Cameras, radius: float) -> NDArray[np.float64]:
-    """World to clip space, ``4 4``. The picture's top row is the target's first: OpenGL's bottom, so nothing is flipped."""
+    """World to clip space, ``4 4``. Upside down for OpenGL, whose first row is the lowest, so none is turned later."""
     world_to_camera = np.linalg.inv(camera.camera_to_world.double().numpy())
     fx, fy, cx, cy = camera.intrinsics.double().tolist()
     middle = world_to_camera[2, 3]

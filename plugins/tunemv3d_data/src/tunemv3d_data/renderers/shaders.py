@@ -10,13 +10,11 @@ in vec3 in_position;
 in vec3 in_normal;
 in vec2 in_uv;
 in ivec4 in_look;
-out vec3 position;
 out vec3 corner_normal;
 out vec2 uv;
 flat out ivec4 look;
 
 void main() {
-    position = in_position;
     corner_normal = in_normal;
     uv = in_uv;
     look = in_look;
@@ -26,10 +24,8 @@ void main() {
 
 SURFACE_FRAGMENT = """
 #version 330
-uniform vec3 eye;
 uniform float darkest;
 uniform sampler2D texels;
-in vec3 position;
 in vec3 corner_normal;
 in vec2 uv;
 flat in ivec4 look;  // where the texture begins, its height and width, the material
@@ -59,7 +55,7 @@ void main() {
     vec4 colour = look.y * look.z == 1 ? texel(0, 0) : bilinear();
     if (colour.a * 255.0 <= 127.0) discard;
     vec3 normal = corner_normal / max(length(corner_normal), 1e-12);
-    if (dot(normal, position - eye) > 0.0) normal = -normal;
+    if (gl_FrontFacing) normal = -normal;  // the picture is drawn upside down: clockwise is counter-clockwise
     albedo = vec4(mix(vec3(darkest), vec3(1.0), colour.rgb), 1.0);
     normal_and_depth = vec4(normal, 1.0 / gl_FragCoord.w);
     material = float(look.w + 1);

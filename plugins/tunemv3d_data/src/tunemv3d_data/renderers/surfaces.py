@@ -1,10 +1,25 @@
-"""A mesh's textures as renderers need them: prefiltered for the pictures' size."""
+"""A mesh's surface as renderers need it: normals on their face's side, textures prefiltered for the pictures' size."""
 
 import numpy as np
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_data.meshes.mesh import Bytes, Mesh
+from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
+
+
+def face_normals(mesh: Mesh) -> Floats:
+    """The side from which a face's corners run counter-clockwise, ``f 3``, not normalised."""
+    edges = mesh.triangles[:, 1:] - mesh.triangles[:, :1]
+    return np.asarray(np.cross(edges[:, 0], edges[:, 1]), dtype=np.float32)
+
+
+def corner_normals(mesh: Mesh) -> Floats:
+    """The corners' normals ``f 3 3``, turned to the side of ``face_normals``.
+
+    Which side of a surface one looks at is its face's matter: near a rim, smooth normals already point away.
+    """
+    away = (mesh.normals * face_normals(mesh)[:, None]).sum(-1, keepdims=True) < 0
+    return np.asarray(np.where(away, -mesh.normals, mesh.normals), dtype=np.float32)
 
 
 def prefiltered(mesh: Mesh, cameras: Cameras, resolution: int) -> list[Bytes]:
