@@ -71,10 +71,19 @@ def test_the_linear_lights_brighten_a_grey_surface_as_the_light_says() -> None:
         assert np.abs(linear ** (1 / 2.2) - light.on(normals)).max() < near
 
 
-def test_of_two_sides_of_a_sheet_one_is_kept() -> None:
-    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.0]])
-    faces = [[0, 1, 2], [2, 1, 0], [1, 2, 3], [1, 2, 0]]
-    assert blender._without_twins(corners[faces].astype(np.float32)).tolist() == [0, 2]
+@pytest.mark.slow
+@needs_blender
+@needs_openexr
+def test_sheets_that_lie_on_one_another_are_not_in_each_others_shadow() -> None:
+    """Two triangulations of one square, one for each side: as bright as the square alone."""
+    corners = [[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]
+    renderer = blender.BlenderRenderer(BlenderSpec(samples=16, denoise=False))
+    alone, doubled = (
+        next(renderer(from_trimesh(trimesh.Trimesh(corners, faces, process=False)), viewpoints("s", 1), 32))["rgba"]
+        for faces in ([[0, 1, 2], [0, 2, 3]], [[0, 1, 2], [0, 2, 3], [3, 1, 0], [3, 2, 1]])
+    )
+    whole = alone[..., 3] == 255
+    assert np.abs(alone[whole].mean(0) - doubled[whole].mean(0)).max() < 4
 
 
 @pytest.mark.slow

@@ -158,29 +158,17 @@ def run_in_blender(program: str, script: str, *arguments: Path) -> str:
     if done.returncode == 0:
         return ""
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
+    return f"{lines[-1] if lines else 'ended'} (exit code {done.returncode})"
 
 
 def _write_scene(folder: Path, mesh: Mesh, textures: list[Bytes]) -> None:
-    see_through = np.array([bool((texture[..., 3] <= 127).any()) for texture in textures])
-    kept = _without_twins(mesh.triangles)
-    arrays = {name: getattr(mesh, name)[kept] for name in ("triangles", "uv", "material")}
-    np.savez(folder / "scene.npz", see_through=see_through, normals=corner_normals(mesh)[kept], **arrays)
+    arrays = {name: getattr(mesh, name) for name in ("triangles", "uv", "material")}
+    np.savez(folder / "scene.npz", normals=corner_normals(mesh), **arrays)
     (folder / "textures").mkdir()
     for index, texture in enumerate(textures):
         raised = texture.copy()
         raised[..., :3] = np.rint(DARKEST + texture[..., :3] * ((255 - DARKEST) / 255))
         Image.fromarray(raised).save(folder / "textures" / f"{index:05d}.png")
-
-
-def _without_twins(triangles: Floats) -> NDArray[np.int64]:
-    """The faces to keep: of those that lie on one another, as the sides of a sheet do, the first.
-
-    Cycles would see each in the other's shadow.
-    """
-    _, corner = np.unique((triangles.reshape(-1, 3) * 20000).round().astype(np.int32), axis=0, return_inverse=True)
-    _, first = np.unique(np.sort(corner.reshape(-1, 3), axis=1), axis=0, return_index=True)
-    return np.sort(first)
 
 
 def _physical(light: Light) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import bpy
 import mathutils
 import numpy as np
 
+_NEAR = 0.002
+
 
 def main(folder: Path) -> None:
     """Build the scene and render every camera twice."""
@@ -53,35 +55,47 @@ def _add_mesh(scene: Any, folder: Path) -> None:
         mesh.use_auto_smooth = True
     mesh.polygons.foreach_set("use_smooth", np.ones(faces, dtype=bool))
     mesh.uv_layers.new().data.foreach_set("uv", arrays["uv"].ravel())
-    textures = sorted((folder / "textures").iterdir())
-    for index, path in enumerate(textures):
-        mesh.materials.append(_material(index, path, bool(arrays["see_through"][index])))
+    for index, path in enumerate(sorted((folder / "textures").iterdir())):
+        mesh.materials.append(_material(index, path))
     mesh.polygons.foreach_set("material_index", arrays["material"])
     mesh.update(calc_edges=True)
     mesh.normals_split_custom_set(arrays["normals"].reshape(-1, 3))
     scene.collection.objects.link(bpy.data.objects.new("mesh", mesh))
 
 
-def _material(index: int, path: Path, see_through: bool) -> Any:
-    """A matt surface with the texture's colours; where its alpha is under a half, there is none."""
+def _material(index: int, path: Path) -> Any:
+    """A matt surface with the texture's colours; where its alpha is under a half, there is none.
+
+    Light passes what lies within ``_NEAR`` of its surface: sheets that lie on one another, as those of many files do,
+    would be in each other's shadow.
+    """
     material = bpy.data.materials.new(path.stem)
     material.use_nodes = True
     material.pass_index = index + 1
     nodes, link = material.node_tree.nodes, material.node_tree.links.new
     nodes.clear()
-    image = nodes.new("ShaderNodeTexImage")
+
+    def calculated(operation: str, *values: Any) -> Any:
+        node = nodes.new("ShaderNodeMath")
+        node.operation = operation
+        for place, value in enumerate(values):
+            if isinstance(value, float):
+                node.inputs[place].default_value = value
+            else:
+                link(value, node.inputs[place])
+        return node.outputs[0]
+
+    image, path_of_light = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeLightPath")
     image.image = bpy.data.images.load(str(path))
     image.image.alpha_mode = "CHANNEL_PACKED"
-    surface, out = nodes.new("ShaderNodeBsdfDiffuse"), nodes.new("ShaderNodeOutputMaterial")
+    far = calculated("GREATER_THAN", path_of_light.outputs["Ray Length"], _NEAR)
+    met = calculated("MAXIMUM", path_of_light.outputs["Is Camera Ray"], far)
+    solid = calculated("GREATER_THAN", image.outputs["Alpha"], 127.0 / 255.0)
+    hole, surface, mix, out = (
+        nodes.new(f"ShaderNode{name}") for name in ("BsdfTransparent", "BsdfDiffuse", "MixShader", "OutputMaterial")
+    )
     link(image.outputs["Color"], surface.inputs["Color"])
-    if not see_through:
-        link(surface.outputs[0], out.inputs["Surface"])
-        return material
-    hole, mix, test = (nodes.new(f"ShaderNode{name}") for name in ("BsdfTransparent", "MixShader", "Math"))
-    test.operation = "GREATER_THAN"
-    test.inputs[1].default_value = 127.0 / 255.0
-    link(image.outputs["Alpha"], test.inputs[0])
-    link(test.outputs[0], mix.inputs[0])
+    link(calculated("MULTIPLY", met, solid), mix.inputs[0])
     link(hole.outputs[0], mix.inputs[1])
     link(surface.outputs[0], mix.inputs[2])
     link(mix.outputs[0], out.inputs["Surface"])
