@@ -1,7 +1,7 @@
 """What this package adds: descriptors only, nothing heavy is imported here."""
 
 from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
-from tunemv3d_data.spec import EmbreeSpec
+from tunemv3d_data.spec import BlenderSpec, EmbreeSpec, ModernglSpec
 
 EMBREE = ComponentPlugin(
     slot="mesh_renderer",
@@ -11,6 +11,26 @@ EMBREE = ComponentPlugin(
     build="tunemv3d_data.renderers.embree:build",
     summary="Ray casting on the CPU with fixed lights; the same bytes on every run",
     reference="Wald et al. 2014, Embree: A Kernel Framework for Efficient CPU Ray Tracing",
+)
+
+MODERNGL = ComponentPlugin(
+    slot="mesh_renderer",
+    name="moderngl",
+    api="1.0",
+    spec=ModernglSpec,
+    build="tunemv3d_data.renderers.moderngl:build",
+    summary="OpenGL without a window, on a GPU or in software; the pictures of embree",
+    reference="Segal and Akeley 2010, The OpenGL Graphics System, version 3.3",
+)
+
+BLENDER = ComponentPlugin(
+    slot="mesh_renderer",
+    name="blender",
+    api="1.0",
+    spec=BlenderSpec,
+    build="tunemv3d_data.renderers.blender:build",
+    summary="Path tracing by Blender's Cycles, with shadows; needs Blender or bpy",
+    reference="Blender Foundation, Cycles",
 )
 
 DATA = CommandPlugin(

@@ -14,3 +14,31 @@ class EmbreeSpec(ComponentSpec):
     """The ray caster on Embree: any CPU, no graphics system."""
     samples: int = Field(default=2, ge=1, le=8)
     """Rays per pixel and axis: 2 casts four rays a pixel."""
+
+
+class ModernglSpec(ComponentSpec):
+    """Options of the ``moderngl`` mesh renderer."""
+
+    type: Literal["moderngl"] = "moderngl"
+    """OpenGL without a window: on a GPU, or in software by Mesa."""
+    samples: int = Field(default=2, ge=1, le=8)
+    """Samples per pixel and axis: 2 takes four a pixel."""
+
+
+class BlenderSpec(ComponentSpec):
+    """Options of the ``blender`` mesh renderer."""
+
+    type: Literal["blender"] = "blender"
+    """Path tracing by Blender's Cycles, with shadows and light from surface to surface."""
+    python: str | None = None
+    """A Python that has bpy, or a blender executable; None: $TUNEMV3D_BLENDER, this Python, or blender on the PATH."""
+    samples: int = Field(default=32, ge=1)
+    """Paths a pixel. Depth, normals and coverage come from a grid of 2 x 2."""
+    denoise: bool = True
+    """By Open Image Denoise, where this Blender has it."""
+    threads: int = Field(default=1, ge=1)
+    """Of one Blender process; each of a job's workers starts one."""
+    hdri: str | None = None
+    """An equirectangular picture of the surroundings (.hdr, .exr) instead of the job's light."""
+    hdri_strength: float = Field(default=1.0, gt=0)
+    """Factor on the HDRI's light."""

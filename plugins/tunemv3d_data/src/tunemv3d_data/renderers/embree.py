@@ -5,38 +5,23 @@ in all views, which is what a 3D model learned from these pictures assumes; a li
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
-from PIL import Image
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
-from tunemv3d_data.renderers.light import STUDIO, Light
+from tunemv3d_data.meshes.mesh import Floats, Mesh
+from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
+from tunemv3d_data.renderers.samples import Samples, resolve
+from tunemv3d_data.renderers.surfaces import Texels, corner_normals, face_normals, prefiltered
 from tunemv3d_data.spec import EmbreeSpec
-
-DARKEST = 24.0
-"""What a texture's 0 is raised to, of 255: on a true black no light would show the form."""
-BRIGHTEST = 235.0
-"""What lit surfaces are cut at, of 255: as white as the ground, a white chair would have no outline."""
 
 _LAYERS = 8
 """How many see-through texels (leaves, lattices) a ray may pass before it counts as a miss."""
-
-
-@dataclass(frozen=True)
-class _Hits:
-    """What the rays of one view met, one entry a ray that hit something opaque."""
-
-    ray: NDArray[np.int64]
-    depth: Floats
-    normal: Floats
-    albedo: Floats
-    material: NDArray[np.int32]
 
 
 class EmbreeRenderer:
@@ -59,8 +44,7 @@ class EmbreeRenderer:
         if not isinstance(mesh, Mesh):
             raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.mesh.Mesh, not a {type(mesh).__name__}")
         assert isinstance(light, Light)
-        footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / resolution
-        tracer = _Tracer(mesh, footprint)
+        tracer = _Tracer(mesh, Texels(prefiltered(mesh, cameras, resolution)))
         for index in range(cameras.shape[0]):
             yield self._view(tracer, cameras[index], resolution, light)
 
@@ -70,8 +54,9 @@ class EmbreeRenderer:
         rays = camera.rays((resolution, resolution), pixels=pixels[inside])
         hits = tracer.cast(rays.origins.numpy().astype(np.float32), rays.directions.numpy().astype(np.float32))
         per_pixel = self.samples**2
-        pixel = torch.nonzero(inside)[:, 0].numpy()[hits.ray] // per_pixel
-        return _resolve(hits, light.on(hits.normal), pixel, resolution, per_pixel)
+        pixel = torch.nonzero(inside)[:, 0].numpy()[hits.index] // per_pixel
+        lit = hits.albedo * light.on(hits.normal)[:, None]
+        return resolve(replace(hits, index=pixel), lit, resolution, per_pixel)
 
 
 def build(spec: EmbreeSpec) -> EmbreeRenderer:
@@ -82,22 +67,21 @@ def build(spec: EmbreeSpec) -> EmbreeRenderer:
 class _Tracer:
     """A mesh in Embree with all its textures in one array, so that shading is a single gather."""
 
-    def __init__(self, mesh: Mesh, footprint: float) -> None:
+    def __init__(self, mesh: Mesh, texels: Texels) -> None:
         self.mesh = mesh
         self.corners = torch.from_numpy(np.unique(mesh.triangles.reshape(-1, 3), axis=0))
         self.scene = EmbreeScene()
         self.geometry = TriangleMesh(self.scene, np.ascontiguousarray(mesh.triangles))
-        textures = [_prefiltered(mesh, index, footprint) for index in range(len(mesh.materials))]
-        self.sizes = np.array([texture.shape[:2] for texture in textures], dtype=np.int64)
+        self.face_normals, self.corner_normals = face_normals(mesh), corner_normals(mesh)
+        self.sizes, self.offsets = texels.sizes, texels.offsets
         self.is_textured = self.sizes.max(-1) > 1
-        self.offsets = np.cumsum([0, *(h * w for h, w in self.sizes[:-1])])
-        self.texels = np.concatenate([texture.reshape(-1, 4) for texture in textures]).astype(np.float32)
+        self.texels = texels.values.astype(np.float32)
 
-    def cast(self, origins: Floats, directions: Floats) -> _Hits:
+    def cast(self, origins: Floats, directions: Floats) -> Samples:
         """The nearest opaque hit of every ray. Directions have z = 1 in the camera, so distances are depths."""
         waiting = np.arange(len(origins))
         start = np.zeros(len(origins), dtype=np.float32)
-        found: list[_Hits] = []
+        found: list[Samples] = []
         for _ in range(_LAYERS):
             ahead = directions[waiting]
             out = self.scene.run(origins[waiting] + start[waiting, None] * ahead, ahead, output=True)
@@ -109,18 +93,18 @@ class _Tracer:
             face, u, v = face[solid], u[solid], v[solid]
             normal = self._normal(face, u, v, directions[ray[solid]])
             albedo = DARKEST + colour[solid, :3] * np.float32((255 - DARKEST) / 255)
-            found.append(_Hits(ray[solid], depth[solid], normal, albedo, self.mesh.material[face]))
+            found.append(Samples(ray[solid], depth[solid], normal, albedo, self.mesh.material[face]))
             waiting = ray[~solid]
             start[waiting] = depth[~solid] + 1e-4
             if not len(waiting):
                 break
-        return _Hits(*(np.concatenate([getattr(h, name) for h in found]) for name in _Hits.__dataclass_fields__))
+        return Samples(*(np.concatenate([getattr(h, name) for h in found]) for name in Samples.__dataclass_fields__))
 
     def _normal(self, face: NDArray[np.int32], u: Floats, v: Floats, directions: Floats) -> Floats:
-        corners = self.mesh.normals[face]
+        corners = self.corner_normals[face]
         normal = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-        away = (normal * directions).sum(-1, keepdims=True) > 0
+        away = (self.face_normals[face] * directions).sum(-1, keepdims=True) > 0
         return np.asarray(np.where(away, -normal, normal), dtype=np.float32)
 
     def _texture(self, face: NDArray[np.int32], u: Floats, v: Floats) -> Floats:
@@ -160,56 +144,3 @@ def _in_frame_of(corners: torch.Tensor, camera: Cameras, pixels: torch.Tensor) -
     x, y = pixels.unbind(-1)
     inside: torch.Tensor = (x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1])
     return inside
-
-
-def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
-    """A material's texture with texels about as large as a pixel, so that no view sees another's aliasing."""
-    texture = mesh.materials[index].texture
-    h, w = texture.shape[:2]
-    faces = mesh.material == index
-    uv = mesh.uv[faces].astype(np.float64)
-    edges = uv[:, 1:] - uv[:, :1]
-    uv_area = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
-    area = float(mesh.areas()[faces].sum())
-    if h * w == 1 or uv_area <= 0 or area <= 0:
-        return texture
-    texel = np.sqrt(area / (uv_area * h * w))
-    factor = int(np.clip(np.floor(footprint / texel), 1, max(h, w)))
-    if factor == 1:
-        return texture
-    reduced = Image.fromarray(texture).reduce((min(factor, w), min(factor, h)))
-    return np.asarray(reduced)
-
-
-def _resolve(
-    hits: _Hits, brightness: Floats, pixel: NDArray[np.int64], resolution: int, per_pixel: int
-) -> dict[str, object]:
-    """Average the rays of every pixel. Depth, normal and material are those of the pixel's nearest surface."""
-    count = resolution**2
-
-    def sums(values: Floats, of: NDArray[np.int64]) -> Floats:
-        columns = [np.bincount(of, values[:, i], minlength=count) for i in range(values.shape[1])]
-        return np.stack(columns, axis=-1)
-
-    coverage = np.bincount(pixel, minlength=count)
-    some = np.maximum(coverage, 1)[:, None]
-    rgba = np.zeros((count, 4), dtype=np.uint8)
-    rgba[:, :3] = np.rint(np.minimum(sums(hits.albedo * brightness[:, None], pixel) / some, BRIGHTEST))
-    rgba[:, 3] = np.rint(coverage * (255 / per_pixel))
-    nearest = np.full(count, np.inf, dtype=np.float32)
-    np.minimum.at(nearest, pixel, hits.depth)
-    front = hits.depth <= nearest[pixel] * 1.02
-    shown, depth = pixel[front], hits.depth[front]
-    layers = np.maximum(np.bincount(shown, minlength=count), 1)
-    normals = sums(hits.normal[front], shown)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    material = np.full(count, -1, dtype=np.int16)
-    material[shown] = hits.material[front]
-    square = (resolution, resolution)
-    return {
-        "rgba": rgba.reshape(*square, 4),
-        "depth": (np.bincount(shown, depth, minlength=count) / layers).astype(np.float32).reshape(square),
-        "normals": normals.astype(np.float32).reshape(*square, 3),
-        "albedo": np.rint(sums(hits.albedo, pixel) / some).astype(np.uint8).reshape(*square, 3),
-        "material": material.reshape(square),
-    }

@@ -6,6 +6,11 @@ import numpy as np
 
 from tunemv3d_data.meshes.mesh import Floats
 
+DARKEST = 24.0
+"""What a texture's 0 is raised to, of 255: on a true black no light would show the form."""
+BRIGHTEST = 235.0
+"""What lit surfaces are cut at, of 255: as white as the ground, a white chair would have no outline."""
+
 
 @dataclass(frozen=True)
 class Light:

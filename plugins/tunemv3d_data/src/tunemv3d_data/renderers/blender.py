@@ -1,0 +1,225 @@
+"""The ``blender`` mesh renderer: path tracing by Cycles in a process of its own; and Blender as a converter.
+
+Blender's Python module, bpy, needs an older NumPy than this project, so it never lives in the same environment:
+``python -m venv bpy && bpy/bin/pip install bpy`` and ``TUNEMV3D_BLENDER=bpy/bin/python``, or an installed Blender.
+Geometry is read from point samples on the grid of ``embree``'s rays, so depth and coverage mean the same.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import ComponentError, DatasetError
+from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
+from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
+from tunemv3d_data.renderers.samples import Samples, resolve
+from tunemv3d_data.renderers.surfaces import corner_normals, prefiltered
+from tunemv3d_data.spec import BlenderSpec
+
+VARIABLE = "TUNEMV3D_BLENDER"
+"""Environment variable: a Python that has bpy, or a ``blender`` executable."""
+
+_GRID = 2
+_SCRIPTS = Path(__file__).parent / "in_blender"
+_GAMMA = 2.2
+_CHANNELS = {  # newer and older Blenders
+    "depth": ("Depth.Z",),
+    "x": ("Normal.X",),
+    "y": ("Normal.Y",),
+    "z": ("Normal.Z",),
+    "r": ("Diffuse Color.R", "DiffCol.R"),
+    "g": ("Diffuse Color.G", "DiffCol.G"),
+    "b": ("Diffuse Color.B", "DiffCol.B"),
+    "material": ("Material Index.X", "IndexMA.X"),
+    "R": ("Combined.R",),
+    "G": ("Combined.G",),
+    "B": ("Combined.B",),
+    "A": ("Combined.A",),
+}
+
+
+class BlenderRenderer:
+    """Renders meshes by Cycles; one Blender process an object.
+
+    Raises:
+        ComponentError: no Blender, no OpenEXR to read its pictures with, or no such HDRI.
+    """
+
+    def __init__(self, spec: BlenderSpec) -> None:
+        self.spec, self.program = spec, find_blender(spec.python)
+        if importlib.util.find_spec("OpenEXR") is None:
+            raise ComponentError("mesh renderer 'blender': needs OpenEXR: pip install 'tunemv3d-data[blender]'")
+        if spec.hdri is not None and not Path(spec.hdri).is_file():
+            raise ComponentError(f"mesh renderer 'blender': hdri: no file {spec.hdri}")
+
+    def __call__(
+        self, mesh: object, cameras: Cameras, resolution: int, light: object = STUDIO
+    ) -> Iterator[dict[str, object]]:
+        """Yield a view for each camera, as ``EmbreeRenderer.__call__`` says. An HDRI stands for ``light``.
+
+        Raises:
+            ValueError: Blender failed, with its last words; or cameras with fx other than fy.
+        """
+        if not isinstance(mesh, Mesh):
+            raise TypeError(f"the blender renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
+        assert isinstance(light, Light)
+        if not bool((cameras.intrinsics[:, 0] == cameras.intrinsics[:, 1]).all()):
+            raise ValueError("the blender renderer takes cameras with fx = fy")
+        with tempfile.TemporaryDirectory(prefix="tunemv3d-") as name:
+            folder = Path(name)
+            _write_scene(folder, mesh, prefiltered(mesh, cameras, resolution))
+            job = self._job(cameras, resolution, light)
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+            if words := run_in_blender(self.program, "render.py", folder):
+                raise ValueError(f"Blender: {words}")
+            for index in range(cameras.shape[0]):
+                yield _view(folder, index, resolution)
+
+    def _job(self, cameras: Cameras, resolution: int, light: Light) -> dict[str, Any]:
+        views = zip(cameras.camera_to_world.tolist(), cameras.intrinsics.tolist(), strict=True)
+        return {
+            "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in views],
+            "resolution": resolution,
+            "grid": _GRID,
+            **self.spec.model_dump(include={"samples", "denoise", "threads", "hdri_strength"}),
+            "hdri": None if self.spec.hdri is None else str(Path(self.spec.hdri).resolve()),
+            **_physical(light),
+        }
+
+
+def build(spec: BlenderSpec) -> BlenderRenderer:
+    """Build the renderer from its options."""
+    return BlenderRenderer(spec)
+
+
+def to_glb(path: Path, python: str | None = None) -> bytes:
+    """A 3D file that Blender can open (.blend, .fbx, .usd, .abc, …) as GLB.
+
+    Args:
+        path: the file.
+        python: a Python that has bpy or a ``blender`` executable; found as the renderer finds it where None.
+
+    Raises:
+        ComponentError: no Blender.
+        DatasetError: Blender cannot read the file; names it and says why.
+    """
+    program = find_blender(python)
+    with tempfile.TemporaryDirectory(prefix="tunemv3d-") as name:
+        out = Path(name) / "out.glb"
+        words = run_in_blender(program, "convert.py", path.resolve(), out)
+        if words or not out.exists():
+            raise DatasetError(f"{path}: cannot be converted by Blender: {words or 'it wrote nothing'}")
+        return out.read_bytes()
+
+
+def find_blender(python: str | None = None) -> str:
+    """The program to run Blender by: the given one, $TUNEMV3D_BLENDER, this Python if it has bpy, ``blender``.
+
+    Raises:
+        ComponentError: there is none; says what to install.
+    """
+    given = python or os.environ.get(VARIABLE)
+    if given:
+        if found := shutil.which(given):
+            return found
+        raise ComponentError(f"Blender: {given} is no program; give a Python that has bpy, or a blender executable")
+    if importlib.util.find_spec("bpy") is not None:
+        return sys.executable
+    if found := shutil.which("blender"):
+        return found
+    raise ComponentError(
+        "Blender is not installed: install it (blender.org, or apt install blender), or its Python module in an "
+        f"environment of its own (python3.11 -m venv bpy && bpy/bin/pip install bpy) and set {VARIABLE}=bpy/bin/python"
+    )
+
+
+def run_in_blender(program: str, script: str, *arguments: Path) -> str:
+    """Run one of our scripts in Blender; its last words where it failed, else nothing."""
+    command = [program, str(_SCRIPTS / script), *map(str, arguments)]
+    if Path(program).name.lower().startswith("blender"):
+        options = ["--background", "-noaudio", "--factory-startup", "--python-exit-code", "1", "--python"]
+        command = [program, *options, command[1], "--", *command[2:]]
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(
+        command, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode == 0:
+        return ""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return f"{lines[-1] if lines else 'ended'} (exit code {done.returncode})"
+
+
+def _write_scene(folder: Path, mesh: Mesh, textures: list[Bytes]) -> None:
+    arrays = {name: getattr(mesh, name) for name in ("triangles", "uv", "material")}
+    np.savez(folder / "scene.npz", normals=corner_normals(mesh), **arrays)
+    (folder / "textures").mkdir()
+    for index, texture in enumerate(textures):
+        raised = texture.copy()
+        raised[..., :3] = np.rint(DARKEST + texture[..., :3] * ((255 - DARKEST) / 255))
+        Image.fromarray(raised).save(folder / "textures" / f"{index:05d}.png")
+
+
+def _physical(light: Light) -> dict[str, Any]:
+    """The lights whose sum on linear colours comes closest to ``light`` on sRGB colours, over all directions."""
+    heights = np.linspace(-1, 1, 64)
+    turns = np.pi * (3 - np.sqrt(5)) * np.arange(64)
+    flat = np.sqrt(1 - heights**2)
+    normals = np.stack([flat * np.cos(turns), flat * np.sin(turns), heights], axis=-1).astype(np.float32)
+    towards = [np.asarray(direction) / np.linalg.norm(direction) for direction, _ in light.directions]
+    lobes = [np.clip(normals @ direction, 0, None) for direction in towards]
+    parts = np.stack([np.ones(64), normals[:, 2], *lobes], axis=-1)
+    ambient, sky, *strengths = np.linalg.lstsq(parts, light.on(normals) ** _GAMMA, rcond=None)[0].tolist()
+    # A sky of a + b z lights a surface by a + 2/3 b n_z; a sun of energy pi lights it by the cosine.
+    suns = [
+        (direction.tolist(), max(np.pi * strength, 0.0)) for direction, strength in zip(towards, strengths, strict=True)
+    ]
+    return {"ambient": ambient, "sky": 1.5 * sky, "suns": suns}
+
+
+def _view(folder: Path, index: int, resolution: int) -> dict[str, object]:
+    fine = _read(folder / f"geometry-{index:03d}.exr", ("depth", "x", "y", "z", "r", "g", "b", "material"))
+    hit = np.nonzero(fine["material"].ravel() > 0.5)[0]
+    row, column = np.divmod(hit, resolution * _GRID)
+    depth, *normal, red, green, blue, material = (fine[name].ravel()[hit] for name in fine)
+    albedo = _to_srgb(np.stack([red, green, blue], axis=-1))
+    samples = Samples(
+        index=(row // _GRID) * resolution + column // _GRID,
+        depth=depth,
+        normal=np.stack(normal, axis=-1),
+        albedo=albedo,
+        material=material.round().astype(np.int32) - 1,
+    )
+    coarse = _read(folder / f"beauty-{index:03d}.exr", ("R", "G", "B", "A"))
+    alpha = coarse["A"].reshape(-1, 1)
+    lit = _to_srgb(np.stack([coarse[name].ravel() for name in "RGB"], axis=-1) / np.maximum(alpha, 1e-6))
+    # Where all paths missed what a sample met, the picture has no colour to give.
+    colour = np.where(alpha > 0, lit, np.nan)[samples.index]
+    return resolve(samples, np.where(np.isnan(colour), albedo, colour), resolution, _GRID**2)
+
+
+def _read(path: Path, names: tuple[str, ...]) -> dict[str, Floats]:
+    """Channels ``h w`` of a multilayer EXR."""
+    import OpenEXR
+
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        found = {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
+    by_end = {name.split(".", 1)[1]: pixels for name, pixels in found.items()}
+    return {name: next(by_end[end] for end in _CHANNELS[name] if end in by_end) for name in names}
+
+
+def _to_srgb(linear: NDArray[Any]) -> Floats:
+    """Linear 0 to 1 as sRGB 0 to 255."""
+    low, high = linear * 12.92, 1.055 * np.clip(linear, 1e-9, 1) ** (1 / 2.4) - 0.055
+    return np.asarray(np.where(linear <= 0.0031308, low, high) * 255, dtype=np.float32)
