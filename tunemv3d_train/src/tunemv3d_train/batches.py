@@ -8,6 +8,7 @@ from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
 from tunemv3d_train.latents import LatentCache, to_device
 from tunemv3d_train.sampling import Draw
+from tunemv3d_train.streaming import StreamedLatents
 
 
 class TextCache:
@@ -40,12 +41,14 @@ class Batches:
         device: where the tensors go.
     """
 
-    def __init__(self, dataset: Dataset, latents: LatentCache, texts: TextCache, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, latents: LatentCache | StreamedLatents, texts: TextCache, device: torch.device
+    ) -> None:
         self._dataset, self._latents, self._texts, self._device = dataset, latents, texts, device
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """The tensors of one draw, on the device; absent optional ones are left out."""
-        latents, alpha = self._latents.gather(draw.objects, draw.views)
+        latents, alpha = self._latents.shown(draw)
         cameras = self.cameras(draw.objects, draw.views)
         generator = torch.Generator().manual_seed(draw.seed)
         noise = torch.randn(*draw.t.shape, *latents.shape[2:], generator=generator)
