@@ -19,7 +19,7 @@ def encode_views(backbone: Backbone, views: Views, device: torch.device | str) -
         views: a batch of one; ``ENCODED_AT_ONCE`` pass the encoder together.
         device: where the backbone is.
     """
-    chunks = views.images.split(ENCODED_AT_ONCE, dim=1)
+    chunks = torch.split(views.images, ENCODED_AT_ONCE, dim=1)
     latents = torch.cat([backbone.encode_images(chunk.to(device))[0].float() for chunk in chunks])
     # In one layout, because what is computed from them is rounded by it.
     latents = latents.contiguous()

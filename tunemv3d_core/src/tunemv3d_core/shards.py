@@ -139,9 +139,9 @@ class ShardIndex(Sequence[PackedObject]):
             found.setdefault(split, []).append(index)
         return found
 
-    def places(self, objects: Sequence[int]) -> np.ndarray:
+    def places(self, objects: np.ndarray) -> np.ndarray:
         """(shard, offset) of some objects, ``objects 2``."""
-        return self._numbers[np.asarray(objects, dtype=np.int64), 1:3]
+        return self._numbers[objects, 1:3]
 
 
 def write_index(path: Path, index: ShardIndex) -> None:

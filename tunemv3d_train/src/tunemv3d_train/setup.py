@@ -66,6 +66,11 @@ class Parts:
     preview: Preview | None
     restored: dict[str, Any]
 
+    def close(self) -> None:
+        """End whatever reads ahead."""
+        if isinstance(self.sampler, ReadAhead):
+            self.sampler.close()
+
 
 def accelerate(spec: RunSpec) -> Accelerator:
     """Device, precision and processes.
@@ -186,8 +191,9 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
 
 
 def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentCache | StreamedLatents:
-    streamed = isinstance(dataset, Streams)
-    return StreamedLatents(dataset, backbone, device) if streamed else LatentCache(dataset, backbone, device)
+    if isinstance(dataset, Streams):
+        return StreamedLatents(dataset, backbone, device)
+    return LatentCache(dataset, backbone, device)
 
 
 def _sampler(

@@ -43,7 +43,8 @@ class Address:
         Raises:
             DatasetError: it is missing, or the address cannot be reached; names the file.
         """
-        return self._asked(name, lambda path: bytes(self._fs.cat_file(path)))
+        data: bytes = self._asked(name, self._fs.cat_file)
+        return data
 
     def sizes(self) -> dict[str, int]:
         """Sizes of the folder's files as far as the address tells them."""

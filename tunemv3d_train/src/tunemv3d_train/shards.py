@@ -122,6 +122,8 @@ class ShardedImages:
         A process keeps to its own stretch of the shards in every epoch, so that it fetches no others. The shards come
         in drawn order, and each object moves by a drawn share of the window: about ``window`` shards are read at once.
         """
+        if len(self._train) < world:
+            raise DatasetError(f"{self._told}: {len(self._train)} training objects for {world} processes; start fewer")
         own = np.array_split(self._train, world)[rank]
         rng = np.random.default_rng([seed, epoch, rank])
         shards, which = np.unique(self._index.places(own)[:, 0], return_inverse=True)

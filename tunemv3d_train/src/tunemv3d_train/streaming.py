@@ -98,6 +98,10 @@ class ReadAhead:
                 self._coming[later] = self._pool.submit(self._read, later)
         return self._coming.pop(step).result()
 
+    def close(self) -> None:
+        """Read no further."""
+        self._pool.shutdown(cancel_futures=True)
+
     def _read(self, step: int) -> Draw:
         for index in self._sampler.objects(step + FAR // self._sampler.batch):
             self._expect(index)
