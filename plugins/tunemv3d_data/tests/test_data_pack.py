@@ -97,8 +97,8 @@ def test_the_index_finds_every_object_by_one_range(folder: Path, tmp_path: Path)
 def test_a_shard_keeps_to_its_size(folder: Path, tmp_path: Path) -> None:
     index = packed(folder, tmp_path / "out", shard_bytes=20_000).index
     assert len(index.shards) == 3
-    # Names over 100 letters take two blocks more a member; tar fills the last record.
-    longest = 20_000 + 2 * tarfile.BLOCKSIZE * (2 * VIEWS + 1) + tarfile.RECORDSIZE
+    # Two objects have names that take two blocks more a member; tar fills the last record.
+    longest = 20_000 + 2 * 2 * tarfile.BLOCKSIZE * (2 * VIEWS + 1) + tarfile.RECORDSIZE
     assert all(shard.bytes < longest for shard in index.shards)
     assert len(packed(folder, tmp_path / "each", shard_bytes=1).index.shards) == len(SPLITS)
 

@@ -20,6 +20,7 @@ object, and the first run alone what training needs where there are latents. A r
 import json
 import os
 import tarfile
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,14 +109,14 @@ class ShardIndex(Sequence[PackedObject]):
         self._ids: list[str] = []
         self._texts: list[tuple[str, str, str]] = []
         shared: dict[tuple[str, str, str], tuple[str, str, str]] = {}
-        numbers = []
+        numbers = array("q")
         for packed in objects:
             self._ids.append(packed.id)
             texts = (packed.licence, packed.creator, packed.split)
             self._texts.append(shared.setdefault(texts, texts))
-            row = (packed.views, packed.shard, packed.offset, *packed.sizes, *packed.crc32)
-            numbers.append(np.array(row, dtype=np.int64))
-        self._numbers = np.stack(numbers)
+            (a, b, c), (d, e, f) = packed.sizes, packed.crc32
+            numbers.extend((packed.views, packed.shard, packed.offset, a, b, c, d, e, f))
+        self._numbers = np.frombuffer(numbers, dtype=np.int64).reshape(-1, 9)
 
     def __len__(self) -> int:
         return len(self._ids)
