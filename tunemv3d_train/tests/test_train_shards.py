@@ -18,6 +18,7 @@ from tunemv3d_core.errors import DatasetError, SpecError
 from tunemv3d_core.shards import PackedObject, Shard, ShardIndex
 from tunemv3d_core.slots import Streams
 from tunemv3d_core.spec import ViewsSpec, load_spec
+from tunemv3d_train import batches
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages
 from tunemv3d_train.plugin import ShardsSpec
@@ -323,3 +324,13 @@ def test_an_index_of_many_objects_is_small() -> None:
     tracemalloc.stop()
     assert kept < 200 * len(index) and index[12_345].id == "object-000012345"
     assert index[12_345] == next(each for each in objects(20_000) if each.offset == 12_345)
+
+
+def test_captions_are_forgotten_beyond_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "TEXT_BYTES", 3 * 40)
+    backbone = tiny.TinyBackbone()
+    cache = batches.TextCache(backbone)
+    captions = ["a" * i for i in range(1, 9)]
+    for asked in (captions, captions[:2], captions[::-1]):
+        assert torch.equal(cache.gather(asked).tokens, backbone.encode_text(asked).tokens)
+    assert len(cache._known) == 4
