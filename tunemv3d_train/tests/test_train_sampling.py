@@ -13,7 +13,10 @@ from tunemv3d_train.sampling import RING, Sampler, ring
 
 
 def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> Sampler:
-    records = [SimpleNamespace(id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}")) for i in range(objects)]
+    records = [
+        SimpleNamespace(id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}"), licence="", creator="")
+        for i in range(objects)
+    ]
     options = {"seed": 7, "batch": 2, "timesteps": 1000, "cells": 64, "text_dropout": 0.1} | changed
     dataset: Any = SimpleNamespace(record=records.__getitem__)
     return Sampler(dataset, list(range(objects)), counts or ViewsSpec(novel_pixels=0.25), **options)

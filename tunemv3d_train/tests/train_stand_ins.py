@@ -1,7 +1,11 @@
 """A tiny world for the trainer: components for every slot, a distribution that offers them, a dataset, a spec."""
 
+import hashlib
 import json
+import tarfile
+import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
-from tunemv3d_core.posed_images import PosedImages, write_manifest, write_object
+from tunemv3d_core.posed_images import PosedImages, read_manifest, write_manifest, write_object
+from tunemv3d_core.shards import PackedLatents, PackedObject, Shard, ShardIndex, write_index
 from tunemv3d_core.spec import ComponentSpec
 from tunemv3d_core.types import Rendering, Skips, Text
 
@@ -66,6 +72,9 @@ class TinyBackbone(nn.Module):
         first, down = skips.maps if residuals is None else [s + r for s, r in zip(skips.maps, residuals, strict=True)]
         up = nn.functional.interpolate(self.up(down), scale_factor=2.0)
         return self.last(first + up).unflatten(0, skips.state)
+
+    def latent_key(self) -> str:
+        return "tiny"
 
     def fingerprint(self) -> dict[str, str]:
         return {"tiny.safetensors": "0" * 64}
@@ -213,11 +222,47 @@ def write_dataset(folder: Path, views: int = 10, splits: tuple[str, ...] = ("tra
     return folder
 
 
+def pack(folder: Path, out: Path, objects: int = 2, latents: Any = None, key: str = "tiny") -> Path:
+    """Shards of a dataset, written with tarfile alone. ``latents``: from an object's folder to tensors."""
+    out.mkdir(parents=True)
+    splits, shards, packed = read_manifest(folder), [], []
+    for split in ("train", "held_out"):
+        ids = [id_ for id_ in splits if splits[id_] == split]
+        for first in range(0, len(ids), objects):
+            path = out / f"discs-{len(shards):06d}.tar"
+            with tarfile.open(path, "w") as tar:
+                ends = [_add(tar, folder / "objects" / id_, latents) for id_ in ids[first : first + objects]]
+            data = path.read_bytes()
+            for id_, (a, b, c) in zip(ids[first:], ends, strict=False):
+                crc32 = (zlib.crc32(data[a:b]), zlib.crc32(data[b:c]), 0)
+                place = (len(shards), a, (b - a, c - b, 0), crc32)
+                packed.append(PackedObject(id_, 10, "CC0-1.0", "nobody", split, *place))
+            shards.append(Shard(path.name, len(data), hashlib.sha256(data).hexdigest()))
+    packed.sort(key=lambda each: list(splits).index(each.id))
+    kept = PackedLatents(key, (3, SIZE // 2, SIZE // 2)) if latents else None
+    write_index(out / "shards.json", ShardIndex("discs", (SIZE, SIZE), kept, shards, packed))
+    return out
+
+
+def _add(tar: tarfile.TarFile, folder: Path, latents: Any) -> tuple[int, int, int]:
+    start = tar.offset
+    tar.add(folder / "transforms.json", f"{folder.name}.transforms.json")
+    if latents:
+        content = save(latents(folder))
+        member = tarfile.TarInfo(f"{folder.name}.latents.safetensors")
+        member.size = len(content)
+        tar.addfile(member, BytesIO(content))
+    middle = tar.offset
+    for picture in sorted(folder.glob("*.webp")):
+        tar.add(picture, f"{folder.name}.{picture.name}")
+    return start, middle, tar.offset
+
+
 def disc(number: int, view: int) -> np.ndarray:
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     alpha = np.hypot(x, y) < 4 + number / 2
     rgba = np.zeros((SIZE, SIZE, 4), dtype=np.uint8)
-    rgba[alpha] = (40 * number, 20 * view, 200, 255)
+    rgba[alpha] = (40 * number % 256, 20 * view, 200, 255)
     return rgba
 
 

@@ -53,6 +53,23 @@ class PosedImages:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What a run must know of an object before it starts.
+
+    Attributes:
+        id: its name.
+        views: how many cameras see it.
+        licence: as in ``PosedImages``.
+        creator: as in ``PosedImages``.
+    """
+
+    id: str
+    views: int
+    licence: str
+    creator: str
+
+
 def write_object(folder: Path, record: PosedImages) -> None:
     """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file."""
     h, w = record.size
@@ -82,7 +99,25 @@ def read_object(folder: Path) -> PosedImages:
     path = folder / "transforms.json"
     if not path.exists():
         raise DatasetError(f"{path}: no such file; restore the object's folder or take it out of dataset.json")
-    content = read_json(path)
+    record = parse_object(read_json(path), path, folder.name)
+    try:
+        record.cameras.check()
+    except CameraError as error:
+        raise CameraError(f"{path}: {error}") from None
+    return record
+
+
+def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedImages:
+    """What ``transforms.json`` says.
+
+    Args:
+        content: of the file.
+        path: for messages.
+        name: the object's id where the file has none.
+
+    Raises:
+        DatasetError: not what it should be; names the file and the field. Its cameras are not checked.
+    """
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise DatasetError(f"{path}: 'frames' must list at least one image, each as an object with its keys")
@@ -99,7 +134,7 @@ def read_object(folder: Path) -> PosedImages:
         intrinsics = torch.tensor([focal_x / w, float(content.get("fl_y", focal_x)) / h, *centre])
         matrices = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
         files = tuple(str(frame["file_path"]) for frame in frames)
-        cameras = Cameras((matrices * _OPENGL_TO_OPENCV).float(), intrinsics.expand(len(frames), 4)).check()
+        cameras = Cameras((matrices * _OPENGL_TO_OPENCV).float(), intrinsics.expand(len(frames), 4))
     except KeyError as error:
         raise DatasetError(f"{path}: the key {error} is missing") from None
     except CameraError as error:
@@ -107,7 +142,7 @@ def read_object(folder: Path) -> PosedImages:
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{path}: {error}") from None
     return PosedImages(
-        id=str(content.get("id", folder.name)),
+        id=str(content.get("id", name)),
         files=files,
         cameras=cameras,
         size=(h, w),
@@ -154,13 +189,19 @@ def read_manifest(folder: Path) -> dict[str, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a ``DatasetError`` names the file and the line of any fault."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path}: not JSON: {error}") from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
+    """A JSON object; a ``DatasetError`` names the file and the line of any fault."""
+    try:
+        content = json.loads(data)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: a JSON object is expected, not a {type(content).__name__}")
     return content

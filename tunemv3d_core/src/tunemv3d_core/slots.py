@@ -2,7 +2,7 @@
 attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.posed_images import Listed, PosedImages
 from tunemv3d_core.types import Rendering, Skips, Text, Views
 
 
@@ -192,6 +192,45 @@ class KeepsLatents(Dataset, Protocol):
 
     def digest(self, index: int) -> str:
         """sha256 of everything that one object's latents are made from: its pictures, in order."""
+        ...
+
+
+@runtime_checkable
+class Streams(Dataset, Protocol):
+    """A dataset that is read while training goes on, because memory cannot hold it.
+
+    ``record``, ``views``, ``latents`` and ``expect`` are called from several threads at once.
+    """
+
+    workers: int
+    """Threads that read ahead of the step."""
+
+    def listed(self) -> Sequence[Listed]:
+        """Every object by its index, known without reading any."""
+        ...
+
+    def order(self, seed: int, epoch: int, rank: int, world: int) -> Sequence[int]:
+        """One process's training objects of an epoch, shuffled: a function of the arguments alone, equally long in
+        every epoch.
+        """
+        ...
+
+    def picture_size(self) -> tuple[int, int]:
+        """(h, w) of every picture."""
+        ...
+
+    def latent_shape(self, key: str) -> tuple[int, int, int] | None:
+        """(c, h, w) of the latents that the image encoder of this key (``Backbone.latent_key``) made, None where the
+        dataset has none of its.
+        """
+        ...
+
+    def latents(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
+        """The named cameras' latents ``n c h w`` and alpha ``n h w``, where ``latent_shape`` promises them."""
+        ...
+
+    def expect(self, index: int) -> None:
+        """Told of an object that will be needed soon. Does not wait, and reports nothing."""
         ...
 
 

@@ -8,10 +8,14 @@ from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
 from tunemv3d_train.latents import LatentCache, to_device
 from tunemv3d_train.sampling import Draw
+from tunemv3d_train.streaming import StreamedLatents
+
+TEXT_BYTES = 2 * 2**30
+"""Encoded captions are kept up to this size; beyond it the oldest is dropped."""
 
 
 class TextCache:
-    """Encoded captions, each encoded once.
+    """Encoded captions, each encoded once as long as they fit.
 
     Args:
         backbone: its ``encode_text``.
@@ -23,11 +27,16 @@ class TextCache:
 
     def gather(self, captions: list[str]) -> Text:
         """One prompt an object."""
+        texts = []
         for caption in captions:
             if caption not in self._known:
                 with torch.no_grad():
-                    self._known[caption] = self._backbone.encode_text([caption])
-        return Text.cat([self._known[caption] for caption in captions])
+                    text = self._backbone.encode_text([caption])
+                if len(self._known) * text.tokens.nbytes > TEXT_BYTES:
+                    del self._known[next(iter(self._known))]
+                self._known[caption] = text
+            texts.append(self._known[caption])
+        return Text.cat(texts)
 
 
 class Batches:
@@ -40,12 +49,14 @@ class Batches:
         device: where the tensors go.
     """
 
-    def __init__(self, dataset: Dataset, latents: LatentCache, texts: TextCache, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, latents: LatentCache | StreamedLatents, texts: TextCache, device: torch.device
+    ) -> None:
         self._dataset, self._latents, self._texts, self._device = dataset, latents, texts, device
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """The tensors of one draw, on the device; absent optional ones are left out."""
-        latents, alpha = self._latents.gather(draw.objects, draw.views)
+        latents, alpha = self._latents.shown(draw)
         cameras = self.cameras(draw.objects, draw.views)
         generator = torch.Generator().manual_seed(draw.seed)
         noise = torch.randn(*draw.t.shape, *latents.shape[2:], generator=generator)

@@ -17,7 +17,8 @@ from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.latents import LatentCache
-from tunemv3d_train.sampling import ring
+from tunemv3d_train.sampling import known, ring
+from tunemv3d_train.streaming import StreamedLatents
 
 TIMESTEPS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Noise levels as fractions of the schedule: 50, 250, 500, 750 and 950 of 1,000."""
@@ -48,7 +49,8 @@ def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequenc
     """The first held-out objects that have enough views; training objects where there are none."""
     splits = dataset.splits()
     wanted = counts.inputs + counts.novel
-    enough = [index for index in splits["held_out"] if len(dataset.record(index).files) >= wanted]
+    held_out = splits["held_out"]
+    enough = [index for index, each in zip(held_out, known(dataset, held_out), strict=True) if each.views >= wanted]
     chosen = (enough or splits["train"])[:objects]
     told = f"{len(chosen)} held-out objects" if enough else f"{len(chosen)} training objects (none is held out)"
     told += f", {counts.inputs} + {counts.novel} views"
@@ -71,7 +73,7 @@ class Measurement:
         self,
         dataset: Dataset,
         sample: HeldOut,
-        latents: LatentCache,
+        latents: LatentCache | StreamedLatents,
         texts: TextCache,
         batches: Batches,
         frozen: Figures | None = None,

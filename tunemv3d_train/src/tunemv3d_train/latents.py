@@ -11,15 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.latents import ENCODED_AT_ONCE, encode_views
 from tunemv3d_core.slots import Backbone, Dataset, KeepsLatents
+from tunemv3d_train.sampling import Draw
 
 DEVICE_BYTES = 4 * 2**30
 """Latents up to this size stay on the device; more than that in the host's memory."""
-
-ENCODED_AT_ONCE = 16
 
 
 class LatentCache:
@@ -48,6 +47,10 @@ class LatentCache:
         """(c, h, w) of a view's latent."""
         c, h, w = self._latents.shape[1:]
         return c, h, w
+
+    def shown(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """``gather`` for a draw."""
+        return self.gather(draw.objects, draw.views)
 
     def gather(self, objects: list[int], views: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Latents ``b n c h w`` and alpha ``b n h w`` (averaged down to latent cells) on the device."""
@@ -82,12 +85,8 @@ class LatentCache:
         self._alpha[rows] = alpha.to(self._alpha.device)
         self._known[index].update(cameras)
 
-    @torch.no_grad()
     def _encode(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        views = self._dataset.views(index, cameras)
-        latents = self._backbone.encode_images(views.images.to(self.device))[0].float()
-        alpha = adaptive_avg_pool2d(views.alpha, (latents.shape[-2], latents.shape[-1]))[0]
-        return latents, alpha
+        return encode_views(self._backbone, self._dataset.views(index, cameras), self.device)
 
 
 class LatentFiles:

@@ -1,6 +1,7 @@
 """The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +69,7 @@ class MultiviewImages:
         """
         record = self._records[index]
         pixels = np.stack([self._decode(self._folders[index] / record.files[i]) for i in cameras])
-        rgba = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        return Views(
-            images=on_white(rgba)[None],
-            alpha=rgba[None, :, 3],
-            cameras=record.cameras[cameras][None],
-            captions=[record.captions[0]],
-            ids=[record.id],
-        )
+        return posed_views(record, cameras, pixels)
 
     def digest(self, index: int) -> str:
         """sha256 of one object's picture files, in order."""
@@ -95,11 +89,7 @@ class MultiviewImages:
 
     def _decode(self, path: Path) -> np.ndarray:
         if path not in self._decoded:
-            with _opened(path) as image:
-                try:
-                    pixels = np.asarray(image.convert("RGBA"))
-                except (OSError, SyntaxError, ValueError) as error:
-                    raise DatasetError(f"{path}: the picture is damaged: {error}") from None
+            pixels = decode(path, path)
             if self._decoded_bytes + pixels.nbytes > CACHE_BYTES:
                 return pixels
             self._decoded[path] = pixels
@@ -107,10 +97,36 @@ class MultiviewImages:
         return self._decoded[path]
 
 
+def decode(picture: Path | bytes, where: Path | str) -> np.ndarray:
+    """RGBA pixels ``H W 4`` of a picture's file or bytes.
+
+    Raises:
+        DatasetError: the picture is missing or damaged; says where it should be.
+    """
+    with _opened(picture, where) as image:
+        try:
+            return np.asarray(image.convert("RGBA"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DatasetError(f"{where}: the picture is damaged: {error}") from None
+
+
+def posed_views(record: PosedImages, cameras: list[int], pixels: np.ndarray) -> Views:
+    """Some cameras of one object with their pixels ``n H W 4``, batch of one, with its first caption."""
+    rgba = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+    return Views(
+        images=on_white(rgba)[None],
+        alpha=rgba[None, :, 3],
+        cameras=record.cameras[cameras][None],
+        captions=[record.captions[0]],
+        ids=[record.id],
+    )
+
+
 def on_white(rgba: Tensor) -> Tensor:
     """Straight-alpha sRGB ``... 4 H W`` in [0, 1] over white, ``... 3 H W`` in [-1, 1]."""
     colour, alpha = rgba[..., :3, :, :], rgba[..., 3:, :, :]
-    return (colour * alpha + 1 - alpha) * 2 - 1
+    # In place: fresh memory for each intermediate result would cost more than the arithmetic.
+    return (colour * alpha).add_(1).sub_(alpha).mul_(2).sub_(1)
 
 
 def _checked(folder: Path) -> PosedImages:
@@ -119,7 +135,7 @@ def _checked(folder: Path) -> PosedImages:
         raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
     for file in record.files:
         path = folder / file
-        with _opened(path) as image:
+        with _opened(path, path) as image:
             if image.size[::-1] != record.size:
                 raise DatasetError(
                     f"{path}: the picture has {image.size[0]} x {image.size[1]} pixels, but transforms.json says "
@@ -130,10 +146,18 @@ def _checked(folder: Path) -> PosedImages:
     return record
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:
     try:
-        return Image.open(path)
+        return _recognised(BytesIO(picture) if isinstance(picture, bytes) else picture)
     except FileNotFoundError:
-        raise DatasetError(f"{path}: the picture is missing; render the object again or restore it") from None
+        raise DatasetError(f"{where}: the picture is missing; render the object again or restore it") from None
     except (UnidentifiedImageError, OSError) as error:
-        raise DatasetError(f"{path}: the picture is damaged: {error}") from None
+        raise DatasetError(f"{where}: the picture is damaged: {error}") from None
+
+
+def _recognised(picture: Path | BytesIO) -> Image.Image:
+    """Pillow tries every format that it knows in turn, which takes as long as decoding a small picture."""
+    try:
+        return Image.open(picture, formats=["WEBP", "PNG"])
+    except UnidentifiedImageError:
+        return Image.open(picture)

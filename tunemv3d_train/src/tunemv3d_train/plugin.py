@@ -19,6 +19,25 @@ class MultiviewSpec(ComponentSpec):
     image encoder need not encode them again."""
 
 
+class ShardsSpec(ComponentSpec):
+    """Objects in WebDataset shards, as ``tunemv3d data pack`` writes them, read while training goes on."""
+
+    path: str = Field(min_length=1)
+    """Folder or address (file://, s3://, gs://, https://, whatever fsspec reaches) that holds ``shards.json``."""
+
+    window: int = Field(default=8, ge=1)
+    """Shards whose objects are mixed: about so many are read from at once."""
+
+    workers: int = Field(default=2, ge=1)
+    """Threads that read the coming steps' objects. No result depends on it."""
+
+    cache: str = "~/.cache/tunemv3d/shards"
+    """Folder in which shards of another machine are kept."""
+
+    cache_gb: float = Field(default=50.0, gt=0)
+    """Gigabytes (1e9 bytes) that a process keeps there for one address; the shards read longest ago are removed."""
+
+
 MULTIVIEW = ComponentPlugin(
     slot="dataset",
     name="multiview",
@@ -26,6 +45,15 @@ MULTIVIEW = ComponentPlugin(
     spec=MultiviewSpec,
     build="tunemv3d_train.multiview:build",
     summary="RGBA pictures with cameras and captions (transforms.json), as tunemv3d data render writes them.",
+)
+
+SHARDS = ComponentPlugin(
+    slot="dataset",
+    name="shards",
+    api="1.0",
+    spec=ShardsSpec,
+    build="tunemv3d_train.shards:build",
+    summary="Objects in WebDataset shards on disk or at an address, streamed; tunemv3d data pack writes them.",
 )
 
 _SPECS = Path(__file__).parent / "specs"

@@ -10,7 +10,7 @@ from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.spec import RunSpec, canonical_json
 
-FREE = ("sample.", "data.cache_latents")
+FREE = ("sample.", "data.cache", "data.workers")
 """Options that a resumed run may change, because no step depends on them."""
 
 

@@ -3,6 +3,7 @@
 A run that is interrupted and resumed therefore draws exactly what an uninterrupted one would have drawn.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,11 +12,16 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.slots import Dataset
+from tunemv3d_core.posed_images import Listed
+from tunemv3d_core.slots import Dataset, Streams
 from tunemv3d_core.spec import ViewsSpec
+from tunemv3d_core.types import Views
 
 RING = 8
 """An object's first cameras stand evenly around it; the later ones anywhere on the sphere."""
+
+Seen = tuple[Tensor, Tensor] | list[Views]
+"""What a draw shows: latents ``b n c h w`` and alpha ``b n h w``, or pictures still to be encoded, an object each."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Draw:
         clean: ``b n`` boolean: views given without noise.
         novel_pixels: ``b m r`` int64, flat indices of latent cells; None renders the novel views whole.
         seed: of the step's noise and of whatever the field draws.
+        seen: what it shows, where it was read ahead.
     """
 
     objects: list[int]
@@ -39,6 +46,7 @@ class Draw:
     clean: Tensor
     novel_pixels: Tensor | None
     seed: int
+    seen: Seen | None = None
 
 
 class Sampler:
@@ -74,31 +82,48 @@ class Sampler:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._records = {index: dataset.record(index) for index in objects}
-        self._objects, self._counts, self._seed, self._batch = objects, counts, seed, batch
+        self._dataset, self._objects, self._counts, self._seed, self.batch = dataset, objects, counts, seed, batch
         self._timesteps, self._cells, self._text_dropout = timesteps, cells, text_dropout
         self._rank, self._world = rank, world
         check_counts(dataset, objects, counts)
+        self._streamed = lru_cache(maxsize=2)(self._stream_order) if isinstance(dataset, Streams) else None
 
     def draw(self, step: int) -> Draw:
         """The batch of one (micro) step of this process."""
         rng = np.random.default_rng([self._seed, step, self._rank])
-        objects = [self._object((step * self._world + self._rank) * self._batch + i) for i in range(self._batch)]
+        objects = self.objects(step)
+        records = [self._dataset.record(index) for index in objects]
         t, clean = self._noise_levels(rng)
         return Draw(
             objects=objects,
-            views=[self._views(len(self._records[index].files), rng) for index in objects],
-            captions=[self._caption(self._records[index].captions, rng) for index in objects],
+            views=[self._views(len(record.files), rng) for record in records],
+            captions=[self._caption(record.captions, rng) for record in records],
             t=t,
             clean=clean,
             novel_pixels=self._novel_pixels(rng),
             seed=int(rng.integers(2**62)),
         )
 
+    def objects(self, step: int) -> list[int]:
+        """The objects of one (micro) step of this process."""
+        if self._streamed is not None:
+            return [self._streamed_object(step * self.batch + i) for i in range(self.batch)]
+        return [self._object((step * self._world + self._rank) * self.batch + i) for i in range(self.batch)]
+
     def _object(self, position: int) -> int:
-        """The object at a position of the endless sequence of shuffled epochs."""
+        """The object at a position of the endless sequence of shuffled epochs, which all processes share."""
         epoch, place = divmod(position, len(self._objects))
         return self._objects[int(_shuffled(self._seed, epoch, len(self._objects))[place])]
+
+    def _streamed_object(self, position: int) -> int:
+        """The object at a position of this process's own endless sequence, in the dataset's order."""
+        assert self._streamed is not None
+        epoch, place = divmod(position, len(self._streamed(0)))
+        return self._streamed(epoch)[place]
+
+    def _stream_order(self, epoch: int) -> Sequence[int]:
+        assert isinstance(self._dataset, Streams)
+        return self._dataset.order(self._seed, epoch, self._rank, self._world)
 
     def _views(self, available: int, rng: np.random.Generator) -> list[int]:
         n, m = self._counts.inputs, self._counts.novel
@@ -114,7 +139,7 @@ class Sampler:
         return "" if rng.random() < self._text_dropout else caption
 
     def _noise_levels(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        b, n = self._batch, self._counts.inputs
+        b, n = self.batch, self._counts.inputs
         clean = np.zeros((b, n), dtype=bool)
         for views in clean:
             count = int(rng.integers(1, 3))
@@ -127,7 +152,7 @@ class Sampler:
         if self._counts.novel == 0 or self._counts.novel_pixels == 1:
             return None
         r = max(1, round(self._counts.novel_pixels * self._cells))
-        shuffled = rng.random((self._batch, self._counts.novel, self._cells), dtype=np.float32).argsort(axis=-1)
+        shuffled = rng.random((self.batch, self._counts.novel, self._cells), dtype=np.float32).argsort(axis=-1)
         return torch.from_numpy(shuffled[..., :r].astype(np.int64))
 
 
@@ -152,10 +177,18 @@ def check_counts(dataset: Dataset, objects: list[int], counts: ViewsSpec) -> Non
     if not objects:
         raise SpecError("data: the dataset has no object in its split 'train'; mark some in dataset.json")
     wanted = counts.inputs + counts.novel
-    for index in objects:
-        record = dataset.record(index)
-        if len(record.files) < wanted:
+    for listed in known(dataset, objects):
+        if listed.views < wanted:
             raise SpecError(
-                f"views: inputs {counts.inputs} + novel {counts.novel} = {wanted}, but object '{record.id}' has only "
-                f"{len(record.files)} views; lower views.inputs or views.novel, or render more views"
+                f"views: inputs {counts.inputs} + novel {counts.novel} = {wanted}, but object '{listed.id}' has only "
+                f"{listed.views} views; lower views.inputs or views.novel, or render more views"
             )
+
+
+def known(dataset: Dataset, objects: Iterable[int]) -> list[Listed]:
+    """What is known of some objects without reading those that are streamed."""
+    if isinstance(dataset, Streams):
+        listed = dataset.listed()
+        return [listed[index] for index in objects]
+    records = [dataset.record(index) for index in objects]
+    return [Listed(record.id, len(record.files), record.licence, record.creator) for record in records]

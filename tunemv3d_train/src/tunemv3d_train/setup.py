@@ -18,7 +18,7 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.sampling import prepared_solver
-from tunemv3d_core.slots import Dataset
+from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
 from tunemv3d_train.batches import Batches, TextCache
@@ -26,8 +26,9 @@ from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
 from tunemv3d_train.preview import STEPS_AT_MOST, Preview
-from tunemv3d_train.sampling import Sampler, check_counts, ring
+from tunemv3d_train.sampling import Sampler, check_counts, known, ring
 from tunemv3d_train.step import TrainingStep
+from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
 """Held-out captions that are previewed where the spec names no prompts."""
@@ -59,11 +60,16 @@ class Parts:
     optimizer: torch.optim.Optimizer
     accelerated_optimizer: Any
     average: MovingAverage | None
-    sampler: Sampler
+    sampler: Sampler | ReadAhead
     batches: Batches
     measurement: Measurement
     preview: Preview | None
     restored: dict[str, Any]
+
+    def close(self) -> None:
+        """End whatever reads ahead."""
+        if isinstance(self.sampler, ReadAhead):
+            self.sampler.close()
 
 
 def accelerate(spec: RunSpec) -> Accelerator:
@@ -108,9 +114,9 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     parameters = trainable(model)
     optimizer = _optimizer(spec, parameters, device)
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
-    latents, texts = LatentCache(dataset, model.backbone, device), TextCache(model.backbone)
+    latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
     _check_sampling(spec, model, latents.shape[1:])
-    if device.type == "cuda":
+    if device.type == "cuda" and isinstance(latents, LatentCache):
         objects = splits["train"] + splits["held_out"]
         latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
     if model.field is not None:
@@ -184,16 +190,22 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
 
 
+def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentCache | StreamedLatents:
+    if isinstance(dataset, Streams):
+        return StreamedLatents(dataset, backbone, device)
+    return LatentCache(dataset, backbone, device)
+
+
 def _sampler(
     spec: RunSpec,
     dataset: Dataset,
     objects: list[int],
     model: MultiviewDiffusion,
-    latents: LatentCache,
+    latents: LatentCache | StreamedLatents,
     accelerator: Accelerator,
-) -> Sampler:
+) -> Sampler | ReadAhead:
     _, h, w = latents.shape
-    return Sampler(
+    sampler = Sampler(
         dataset,
         objects,
         spec.views,
@@ -205,12 +217,16 @@ def _sampler(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
+    if isinstance(dataset, Streams) and isinstance(latents, StreamedLatents):
+        stop = spec.train.steps * spec.train.accumulate
+        return ReadAhead(sampler, latents, dataset.expect, stop, dataset.workers)
+    return sampler
 
 
 def _measurement(
     spec: RunSpec,
     dataset: Dataset,
-    latents: LatentCache,
+    latents: LatentCache | StreamedLatents,
     texts: TextCache,
     batches: Batches,
     restored: dict[str, Any],
@@ -226,7 +242,11 @@ def _measurement(
 
 
 def _preview(
-    spec: RunSpec, model: MultiviewDiffusion, dataset: Dataset, latents: LatentCache, device: torch.device
+    spec: RunSpec,
+    model: MultiviewDiffusion,
+    dataset: Dataset,
+    latents: LatentCache | StreamedLatents,
+    device: torch.device,
 ) -> Preview | None:
     splits = dataset.splits()
     shown = splits["held_out"] or splits["train"]
@@ -239,7 +259,7 @@ def _preview(
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     """What the checkpoint records of its data: the dataset's options, its size, licences and creators."""
-    records = [dataset.record(index) for index in dataset.splits()["train"]]
+    records = known(dataset, dataset.splits()["train"])
     return {
         "dataset": spec.data.model_dump(mode="json"),
         "objects": len(records),

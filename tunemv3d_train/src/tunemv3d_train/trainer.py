@@ -67,7 +67,10 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     parts = build_parts(spec, accelerator, last)
     if accelerator.is_main_process:
         folder.claim(last)
-    return Trainer(spec, accelerator, folder, parts).run()
+    try:
+        return Trainer(spec, accelerator, folder, parts).run()
+    finally:
+        parts.close()
 
 
 class Trainer:

@@ -4,6 +4,7 @@ import typer
 
 from tunemv3d_data.commands.caption import caption
 from tunemv3d_data.commands.convert import convert
+from tunemv3d_data.commands.pack import pack
 from tunemv3d_data.commands.render import render
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
@@ -17,3 +18,4 @@ def _group() -> None:
 app.command()(render)
 app.command()(convert)
 app.command()(caption)
+app.command()(pack)

@@ -1,0 +1,1 @@
+"""From a dataset folder to WebDataset shards with an index."""

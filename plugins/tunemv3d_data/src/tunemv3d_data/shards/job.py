@@ -1,0 +1,129 @@
+"""The packing job: a dataset folder in, shards with an index out. Finished shards are never redone."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunemv3d_core.assemble import build_component
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.registry import registry
+from tunemv3d_core.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
+from tunemv3d_core.slots import Dataset
+from tunemv3d_data.shards.encoder import Encoder
+from tunemv3d_data.shards.plan import PlannedShard, plan
+from tunemv3d_data.shards.writer import NOTE, note_of, remembered, write_shard
+
+ATTRIBUTION = "ATTRIBUTION.md"
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """What to pack.
+
+    Attributes:
+        folder: of the dataset.
+        out: folder of the shards.
+        shard_bytes: about how large a shard becomes.
+        objects: how many a shard holds; None goes by ``shard_bytes``.
+        latents: whose latents are packed too (``Encoder``); "" packs none.
+    """
+
+    folder: Path
+    out: Path
+    shard_bytes: int = 256_000_000
+    objects: int | None = None
+    latents: str = ""
+
+    def full(self, objects: int, total: int) -> bool:
+        """Whether so many objects, of so many bytes, are too much for one shard."""
+        return total > self.shard_bytes if self.objects is None else objects > self.objects
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a packing left behind: its index, and how many shards were there already."""
+
+    index: ShardIndex
+    kept: int
+
+    def licences(self) -> dict[str, int]:
+        """Objects by licence."""
+        return dict(Counter(packed.licence for packed in self.index))
+
+
+def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int], object]) -> Packed:
+    """Check a dataset and pack it.
+
+    Args:
+        job: what to pack.
+        started: called with the number of objects.
+        done: called with the number of objects that are finished since the last call.
+
+    Raises:
+        TuneMV3DError: the dataset is bad, or the folder holds something else (before anything is written); the disk is
+            full.
+    """
+    _check_free(job)
+    options = registry().get("dataset", "multiview").plugin.spec
+    dataset: Dataset = build_component("dataset", options(type="multiview", path=str(job.folder)))  # type: ignore[call-arg]
+    encoder = Encoder(job.latents, dataset) if job.latents else None
+    c, h, w = encoder.packed.shape if encoder else (0, 0, 0)
+    shards = plan(job.folder, dataset, _name(job), job.full, extra=4 * (c + 1) * h * w)
+    started(len(dataset))
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        return _write(job, dataset, encoder, shards, done)
+    except OSError as error:
+        raise DatasetError(f"{job.out}: cannot be written: {error}; finished shards are kept, run it again") from None
+
+
+def _write(
+    job: PackJob, dataset: Dataset, encoder: Encoder | None, shards: list[PlannedShard], done: Callable[[int], object]
+) -> Packed:
+    files: list[Shard] = []
+    objects: dict[str, PackedObject] = {}
+    kept = 0
+    for number, planned in enumerate(shards):
+        path = job.out / planned.file
+        made_of = planned.fingerprint(encoder.packed.key if encoder else "")
+        found = remembered(path, made_of)
+        if found is not None:
+            kept += 1
+            done(len(planned.samples))
+        else:
+            found = write_shard(path, planned, number, dataset.record, encoder, made_of, lambda: done(1))
+        files.append(found[0])
+        objects |= {packed.id: packed for packed in found[1]}
+    size = dataset.record(0).size
+    in_order = (objects[dataset.record(index).id] for index in range(len(dataset)))
+    index = ShardIndex(_name(job), size, encoder.packed if encoder else None, files, in_order)
+    if (job.folder / ATTRIBUTION).exists():
+        shutil.copyfile(job.folder / ATTRIBUTION, job.out / ATTRIBUTION)
+    write_index(job.out / INDEX, index)
+    _tidy(job.out, {shard.file for shard in files})
+    return Packed(index, kept)
+
+
+def _tidy(out: Path, files: set[str]) -> None:
+    """Remove the notes, and shards of an earlier start with other options."""
+    for note in out.glob(f"*{NOTE}"):
+        note.unlink()
+        file = note.name.removesuffix(NOTE) + ".tar"
+        if file not in files:
+            (out / file).unlink(missing_ok=True)
+
+
+def _name(job: PackJob) -> str:
+    return job.folder.resolve().name
+
+
+def _check_free(job: PackJob) -> None:
+    """Refuse a folder with anything but an interrupted packing."""
+    if (job.out / INDEX).exists():
+        raise DatasetError(f"{job.out / INDEX}: a finished packing; use another --out, or remove the folder")
+    expected = (".tar.part", NOTE, f"{NOTE}.part", ATTRIBUTION, f"{INDEX}.part")
+    for path in job.out.iterdir() if job.out.exists() else ():
+        if not path.name.endswith(expected) and not (path.suffix == ".tar" and note_of(path).exists()):
+            raise DatasetError(f"{path}: no part of a packing; use another --out")

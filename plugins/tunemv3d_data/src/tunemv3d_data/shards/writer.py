@@ -1,0 +1,129 @@
+"""One shard: a tar file with the same bytes on every run, and where each object lies in it."""
+
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from tunemv3d_core.posed_images import PosedImages, write_json
+from tunemv3d_core.provenance import sha256
+from tunemv3d_core.shards import LATENTS, RECORD, PackedObject, Shard, sample_key
+from tunemv3d_data.shards.plan import PlannedShard, Sample
+
+NOTE = ".unfinished.json"
+
+Encode = Callable[[int], bytes]
+"""From an object's index to the content of its latents' member."""
+
+
+def write_shard(
+    path: Path,
+    planned: PlannedShard,
+    number: int,
+    records: Callable[[int], PosedImages],
+    encode: Encode | None,
+    made_of: str,
+    done: Callable[[], object],
+) -> tuple[Shard, list[PackedObject]]:
+    """Write a shard beside its place and rename it; an interrupted write leaves no file. A note beside it says what the
+    index will say, so that an interrupted packing goes on after it.
+
+    Args:
+        path: of the shard.
+        planned: its objects.
+        number: its place among the shards.
+        records: objects' records by index.
+        encode: their latents; None packs none.
+        made_of: fingerprint of what is packed.
+        done: called after every object.
+
+    Raises:
+        OSError: a file cannot be read or the shard not be written.
+    """
+    beside = path.with_name(path.name + ".part")
+    ends: list[list[int]] = []
+    try:
+        # With PAX headers, names of any length and alphabet fit.
+        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
+            for sample in planned.samples:
+                ends.append(_add(tar, sample, sample_key(records(sample.index).id), encode))
+                done()
+        packed = _located(beside, planned, number, records, ends)
+        shard = Shard(path.name, beside.stat().st_size, sha256(beside))
+        note = {"made_of": made_of, "shard": asdict(shard), "objects": [asdict(each) for each in packed]}
+        write_json(note_of(path), note)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return shard, packed
+
+
+def _add(tar: tarfile.TarFile, sample: Sample, key: str, encode: Encode | None) -> list[int]:
+    """Add an object's members; where its three runs begin, and where the last one ends."""
+    ends = [tar.offset]
+    _member(tar, f"{key}.{RECORD}", sample.record.read_bytes())
+    if encode is not None:
+        _member(tar, f"{key}.{LATENTS}", encode(sample.index))
+    for run in (sample.pictures, sample.others):
+        ends.append(tar.offset)
+        for extension, file in run:
+            _member(tar, f"{key}.{extension}", file.read_bytes())
+    return [*ends, tar.offset]
+
+
+def _member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """A member without the marks of time and user."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _located(
+    path: Path,
+    planned: PlannedShard,
+    number: int,
+    records: Callable[[int], PosedImages],
+    ends: list[list[int]],
+) -> list[PackedObject]:
+    """Where each object lies; the checksums are of what is read back."""
+    found = []
+    with path.open("rb") as file:
+        for sample, (start, *stops) in zip(planned.samples, ends, strict=True):
+            file.seek(start)
+            a, b, c = (stop - before for before, stop in zip([start, *stops], stops, strict=False))
+            crc32 = zlib.crc32(file.read(a)), zlib.crc32(file.read(b)), zlib.crc32(file.read(c))
+            record = records(sample.index)
+            found.append(
+                PackedObject(
+                    id=record.id,
+                    views=len(record.files),
+                    licence=record.licence,
+                    creator=record.creator,
+                    split=planned.split,
+                    shard=number,
+                    offset=start,
+                    sizes=(a, b, c),
+                    crc32=crc32,
+                )
+            )
+    return found
+
+
+def remembered(path: Path, made_of: str) -> tuple[Shard, list[PackedObject]] | None:
+    """What a shard's note says, if the shard is here whole and made of the same."""
+    try:
+        note = json.loads(note_of(path).read_bytes())
+        if note["made_of"] != made_of or path.stat().st_size != note["shard"]["bytes"]:
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return Shard(**note["shard"]), [PackedObject(**each) for each in note["objects"]]
+
+
+def note_of(path: Path) -> Path:
+    """The note of a shard that no index holds yet."""
+    return path.with_suffix(NOTE)

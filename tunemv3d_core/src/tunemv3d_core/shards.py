@@ -1,0 +1,225 @@
+"""Datasets as WebDataset shards: plain tar files, one sample an object, and an index that finds any object in them.
+
+A packed dataset is a folder, on disk or behind any address::
+
+    shards.json                  the index: {"format", "name", "size", "latents", "shards", "objects"}
+    ATTRIBUTION.md               creator, licence and source of every object
+    chairs-000000.tar ...        the objects of one split each, in drawn order
+
+An object's members are named after WebDataset's rule, KEY.EXTENSION, and lie in three runs, one after another::
+
+    KEY.transforms.json          its record (``tunemv3d_core.posed_images``)
+    KEY.latents.safetensors      where packed with latents: "latents" n c h w and "alpha" n h w, float32
+    KEY.000.webp ...             its pictures, numbered as the record's frames are
+    KEY.000.depth.png ...        whatever else the frames name
+
+The index says where the first run begins, how long each is and what its CRC-32 is, so that one range of bytes holds an
+object, and the first run alone what training needs where there are latents. A run is a tar file without an end.
+"""
+
+import json
+import os
+import tarfile
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.posed_images import Listed
+
+SHARDS_FORMAT = "tunemv3d-shards/1"
+INDEX = "shards.json"
+BLOCK = 512
+"""A tar file's unit, bytes: each member has a header of one and fills its last."""
+
+RECORD, LATENTS = "transforms.json", "latents.safetensors"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file.
+
+    Attributes:
+        file: its name.
+        bytes: its size.
+        sha256: of the whole file.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PackedObject(Listed):
+    """An object and where it lies.
+
+    Attributes:
+        split: "train" or "held_out".
+        shard: index of its shard.
+        offset: where its first run begins, bytes.
+        sizes: of its three runs, bytes.
+        crc32: of its three runs.
+    """
+
+    split: str
+    shard: int
+    offset: int
+    sizes: tuple[int, int, int]
+    crc32: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PackedLatents:
+    """Whose latents the shards hold.
+
+    Attributes:
+        key: the image encoder's ``Backbone.latent_key``.
+        shape: (c, h, w) of a view.
+    """
+
+    key: str
+    shape: tuple[int, int, int]
+
+
+class ShardIndex(Sequence[PackedObject]):
+    """All objects in the dataset's order, in about 170 bytes each.
+
+    Args:
+        name: the dataset's.
+        size: (h, w) of every picture.
+        latents: None where the shards hold pictures alone.
+        shards: the files.
+        objects: in the dataset's order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: tuple[int, int],
+        latents: PackedLatents | None,
+        shards: list[Shard],
+        objects: Iterable[PackedObject],
+    ) -> None:
+        self.name, self.size, self.latents, self.shards = name, size, latents, shards
+        self._ids: list[str] = []
+        self._texts: list[tuple[str, str, str]] = []
+        shared: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+        numbers = array("q")
+        for packed in objects:
+            self._ids.append(packed.id)
+            texts = (packed.licence, packed.creator, packed.split)
+            self._texts.append(shared.setdefault(texts, texts))
+            (a, b, c), (d, e, f) = packed.sizes, packed.crc32
+            numbers.extend((packed.views, packed.shard, packed.offset, a, b, c, d, e, f))
+        self._numbers = np.frombuffer(numbers, dtype=np.int64).reshape(-1, 9)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> PackedObject: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PackedObject]: ...
+    def __getitem__(self, index: int | slice) -> PackedObject | list[PackedObject]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        views, shard, offset, *runs = self._numbers[index].tolist()
+        licence, creator, split = self._texts[index]
+        sizes, crc32 = (runs[0], runs[1], runs[2]), (runs[3], runs[4], runs[5])
+        return PackedObject(self._ids[index], views, licence, creator, split, shard, offset, sizes, crc32)
+
+    def splits(self) -> dict[str, list[int]]:
+        """Object indices by split, in the dataset's order."""
+        found: dict[str, list[int]] = {"train": [], "held_out": []}
+        for index, (_, _, split) in enumerate(self._texts):
+            found.setdefault(split, []).append(index)
+        return found
+
+    def places(self, objects: np.ndarray) -> np.ndarray:
+        """(shard, offset) of some objects, ``objects 2``."""
+        return self._numbers[objects, 1:3]
+
+
+def write_index(path: Path, index: ShardIndex) -> None:
+    """Write the index, an object a line; an interrupted write leaves no file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    head = {
+        "format": SHARDS_FORMAT,
+        "name": index.name,
+        "size": index.size,
+        "latents": None if index.latents is None else asdict(index.latents),
+        "shards": [asdict(shard) for shard in index.shards],
+    }
+    beside = path.with_name(path.name + ".part")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [')
+            for place, packed in enumerate(index):
+                file.write((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False))
+            file.write("\n]}\n")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:
+    """Check and compact what ``shards.json`` says.
+
+    Raises:
+        DatasetError: another format, a missing key, an object outside its shard; names the file.
+    """
+    if content.get("format") != SHARDS_FORMAT:
+        raise DatasetError(f"{where}: format is {content.get('format')!r}; this version reads {SHARDS_FORMAT!r}")
+    try:
+        height, width = map(int, content["size"])
+        latents = None
+        if content["latents"] is not None:
+            c, h, w = map(int, content["latents"]["shape"])
+            latents = PackedLatents(str(content["latents"]["key"]), (c, h, w))
+        shards = [Shard(**shard) for shard in content["shards"]]
+        objects = content["objects"]
+        if not objects:
+            raise ValueError("lists no objects")
+        index = ShardIndex(str(content["name"]), (height, width), latents, shards, map(_object, objects))
+    except KeyError as error:
+        raise DatasetError(f"{where}: the key {error} is missing; fetch or pack the index again") from None
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{where}: {error}; fetch or pack the index again") from None
+    for packed in index:
+        if not 0 <= packed.shard < len(shards) or packed.offset + sum(packed.sizes) > shards[packed.shard].bytes:
+            raise DatasetError(f"{where}: object '{packed.id}' lies outside its shard; fetch or pack the index again")
+    return index
+
+
+def _object(entry: dict[str, Any]) -> PackedObject:
+    return PackedObject(**entry)
+
+
+def sample_key(id_: str) -> str:
+    """An object's id as a WebDataset key, which ends at the first dot and has no slash."""
+    return id_.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
+
+
+def contents(run: bytes) -> list[bytes]:
+    """A run's members in order. A reader of small pictures would wait for tarfile longer than for the disk.
+
+    Raises:
+        ValueError: not a run.
+    """
+    found, at = [], 0
+    while at < len(run):
+        size = int(run[at + 124 : at + 135], 8)
+        begin = at + BLOCK
+        # A PAX header only says the long or foreign name of the member after it.
+        if run[at + 156 : at + 157] != tarfile.XHDTYPE:
+            found.append(run[begin : begin + size])
+        at = begin + -(-size // BLOCK) * BLOCK
+    return found

@@ -1,0 +1,169 @@
+"""The dataset ``shards``: objects read from tar files as training comes to them (``tunemv3d_core.shards``)."""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.posed_images import Listed, PosedImages, parse_json, parse_object
+from tunemv3d_core.shards import INDEX, contents, parse_index
+from tunemv3d_core.types import Views
+from tunemv3d_train.multiview import decode, posed_views
+from tunemv3d_train.plugin import ShardsSpec
+from tunemv3d_train.shard_files import Address, ShardFiles
+
+HEADS = 128
+"""Objects whose record and latents are kept: a step asks for each several times."""
+
+
+def build(spec: ShardsSpec) -> "ShardedImages":
+    """Build the dataset that ``spec`` names."""
+    return ShardedImages(Address(spec.path), Path(spec.cache), round(spec.cache_gb * 1e9), spec.window, spec.workers)
+
+
+@dataclass(frozen=True)
+class Head:
+    """An object's first run: its record, and its latents ``n c h w`` and alpha ``n h w`` where it has them."""
+
+    record: PosedImages
+    latents: Tensor | None
+    alpha: Tensor | None
+
+
+class ShardedImages:
+    """Objects in shards (``tunemv3d_core.slots.Streams``).
+
+    Args:
+        address: of the folder with ``shards.json``.
+        cache: folder for shards of another machine.
+        limit: of the cache, bytes.
+        window: shards whose objects are mixed.
+        workers: threads that read ahead.
+
+    Raises:
+        DatasetError: no index, a shard missing or cut, a cache that is too small, or an address that cannot be reached.
+            The message names the file.
+    """
+
+    def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int) -> None:
+        self._told, self.workers, self._window = address.told, workers, window
+        self._index = parse_index(parse_json(address.read(INDEX), f"{address.told}/{INDEX}"), f"{address.told}/{INDEX}")
+        if address.local is None:
+            _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
+        own = cache.expanduser() / hashlib.sha256(address.told.encode()).hexdigest()[:16]
+        self._files = ShardFiles(address, self._index.shards, own, limit)
+        self._splits = self._index.splits()
+        train = np.array(self._splits["train"], dtype=np.int64)
+        places = self._index.places(train)
+        self._train = train[np.lexsort((places[:, 1], places[:, 0]))]
+        self._head = lru_cache(maxsize=HEADS)(self._read_head)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def splits(self) -> dict[str, list[int]]:
+        """Object indices by split, in the dataset's order."""
+        return self._splits
+
+    def listed(self) -> Sequence[Listed]:
+        """Every object by its index."""
+        return self._index
+
+    def picture_size(self) -> tuple[int, int]:
+        """(h, w) of every picture."""
+        return self._index.size
+
+    def record(self, index: int) -> PosedImages:
+        """Cameras, captions, licence and source of one object.
+
+        Raises:
+            DatasetError: its shard cannot be read or is damaged there; names the shard and the object.
+        """
+        return self._head(index).record
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        """Named cameras of one object, batch of one, with its first caption.
+
+        Raises:
+            DatasetError: as ``record``.
+        """
+        record = self.record(index)
+        pictures = contents(self._run(index, 1))
+        where = self._where(index)
+        pixels = [decode(pictures[camera], f"{where}, picture {camera}") for camera in cameras]
+        return posed_views(record, cameras, np.stack(pixels))
+
+    def latent_shape(self, key: str) -> tuple[int, int, int] | None:
+        """(c, h, w) of the latents, None unless they are of the image encoder of this key."""
+        kept = self._index.latents
+        return kept.shape if kept is not None and kept.key == key else None
+
+    def latents(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
+        """The named cameras' latents ``n c h w`` and alpha ``n h w``.
+
+        Raises:
+            DatasetError: as ``record``.
+        """
+        head = self._head(index)
+        assert head.latents is not None and head.alpha is not None
+        return head.latents[cameras], head.alpha[cameras]
+
+    def order(self, seed: int, epoch: int, rank: int, world: int) -> Sequence[int]:
+        """One process's training objects of an epoch.
+
+        A process keeps to its own stretch of the shards in every epoch, so that it fetches no others. The shards come
+        in drawn order, and each object moves by a drawn share of the window: about ``window`` shards are read at once.
+        """
+        if len(self._train) < world:
+            raise DatasetError(f"{self._told}: {len(self._train)} training objects for {world} processes; start fewer")
+        own = np.array_split(self._train, world)[rank]
+        rng = np.random.default_rng([seed, epoch, rank])
+        shards, which = np.unique(self._index.places(own)[:, 0], return_inverse=True)
+        drawn = rng.permutation(len(shards))[which]
+        order: list[int] = own[np.argsort(drawn + self._window * rng.random(len(own)), kind="stable")].tolist()
+        return order
+
+    def expect(self, index: int) -> None:
+        """Begin to fetch the object's shard if it is not here."""
+        self._files.expect(self._index[index].shard)
+
+    def _read_head(self, index: int) -> Head:
+        where = self._where(index)
+        try:
+            record_file, *latents = contents(self._run(index, 0))
+            record = parse_object(parse_json(record_file, where), where, self._index[index].id)
+            tensors = load(latents[0]) if latents else {}
+        except (ValueError, SafetensorError) as error:
+            raise DatasetError(f"{where}: not as tunemv3d data pack writes it: {error}; pack it again") from None
+        return Head(record, tensors.get("latents"), tensors.get("alpha"))
+
+    def _run(self, index: int, number: int) -> bytes:
+        """One run of an object's members, checked."""
+        packed = self._index[index]
+        offset = packed.offset + sum(packed.sizes[:number])
+        run = self._files.read(packed.shard, offset, packed.sizes[number])
+        if zlib.crc32(run) != packed.crc32[number]:
+            raise DatasetError(
+                f"{self._where(index)}: the shard is damaged there (its checksum differs); copy it again"
+            )
+        return run
+
+    def _where(self, index: int) -> str:
+        packed = self._index[index]
+        return f"{self._told}/{self._index.shards[packed.shard].file}: object '{packed.id}'"
+
+
+def _check_cache(limit: int, needed: int) -> None:
+    if limit < needed:
+        raise DatasetError(
+            f"data.cache_gb: {limit / 1e9:g} GB hold fewer shards than are read at once; set at least "
+            f"{needed / 1e9:.3g}, or lower data.window"
+        )
