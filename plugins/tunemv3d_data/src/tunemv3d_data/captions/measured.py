@@ -164,7 +164,9 @@ def captions(source: SourceObject, mesh: Mesh, look: Look) -> list[str]:
 
 
 def type_of(source: SourceObject) -> str:
-    """What the object is, in a common word; the catalogue's own name where no rule knows it."""
+    """What the object is, in a common word; the collection's own where it has one, else the name that no rule knows."""
+    if source.kind:
+        return source.kind
     name = re.sub(r"[_\-]+", " ", source.name.lower())
     for pattern, kind in _TYPES:
         if re.search(pattern, name):

@@ -2,6 +2,7 @@
 
 import typer
 
+from tunemv3d_data.commands.attributions import attributions
 from tunemv3d_data.commands.render import render
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
@@ -13,3 +14,4 @@ def _group() -> None:
 
 
 app.command()(render)
+app.command()(attributions)
