@@ -54,10 +54,11 @@ def test_a_folder_with_files_of_all_kinds_loses_none(tmp_path: Path) -> None:
     (tmp_path / "scene.max").write_bytes(b"x")
     (tmp_path / "old.rar").write_bytes(b"x")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut off")
-    (tmp_path / "notes.txt").write_text("x")
+    for name in ("notes.txt", "notes.txt.gz", "pack.tar.gz", "box.obj.xz"):
+        (tmp_path / name).write_text("x")
     (tmp_path / ".hidden.obj").write_text("x")
     objects = {entry.id: entry.problem for entry in read_sources(tmp_path)}
-    assert set(objects) == {"a-ply", "a-stl", "b-c-off", "b-c-glb", "scene", "old", "cut"}
+    assert set(objects) == {"a-ply", "a-stl", "b-c-off", "b-c-glb", "scene", "old", "cut", "pack-tar", "box-obj"}
     assert [id_ for id_, problem in objects.items() if not problem] == ["a-ply", "a-stl", "b-c-glb", "b-c-off"]
     assert "GLB" in objects["scene"] and "unpack" in objects["old"] and "cut.zip" in objects["cut"]
     with pytest.raises(DatasetError, match=r"cut\.zip"):
@@ -65,13 +66,15 @@ def test_a_folder_with_files_of_all_kinds_loses_none(tmp_path: Path) -> None:
 
 
 def test_metadata_names_captions_and_credits(tmp_path: Path) -> None:
-    trimesh.creation.box().export(tmp_path / "seat.ply")
+    for name in ("seat.ply", "seat.stl"):
+        trimesh.creation.box().export(tmp_path / name)
     with (tmp_path / "metadata.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "name", "caption", "tags", "licence", "creator", "source"])
         rows.writerow(["seat.ply", "Oak chair", "an oak chair, old", "seat, wood", "CC BY-SA 4.0", "Ann", "my attic"])
         rows.writerow(["gone.obj", "", "", "", "", "", ""])
-    seat, gone = read_sources(tmp_path)
+    seat, other, gone = read_sources(tmp_path)
+    assert (seat.id, other.id, other.licence) == ("seat-ply", "seat-stl", "")
     assert (seat.name, seat.given, seat.tags) == ("Oak chair", ("an oak chair, old",), ("seat", "wood"))
     assert (seat.licence, seat.creator, seat.origin) == ("CC-BY-SA-4.0", "Ann", "my attic")
     assert "gone.obj" in gone.problem and "line 3" in gone.problem

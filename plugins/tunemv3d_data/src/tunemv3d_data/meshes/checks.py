@@ -60,9 +60,11 @@ def _at_least(data: bytes, suffix: str) -> int:
 
 
 def _check_gltf(header: dict[str, Any], binary: bytes, limit: int) -> None:
+    if isinstance(header.get("meshes"), dict):
+        raise DatasetError("is glTF 1.0, which is not read; convert it to glTF 2.0")
     needed = sorted(set(header.get("extensionsRequired", ())) - _UNDERSTOOD)
     if any(not _PICTURES.match(name) for name in needed):
-        raise DatasetError(f"needs {', '.join(needed)}, which is not understood; export it without compression")
+        raise DatasetError(f"needs {', '.join(needed)}, which is not understood; export it without")
     accessors, meshes = header.get("accessors", []), header.get("meshes", [])
     try:
         sizes = [sum(_corners(part, accessors) for part in mesh["primitives"]) // 3 for mesh in meshes]

@@ -10,6 +10,7 @@
 """
 
 import re
+from pathlib import PurePath
 
 OWN = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off", ".dae")
 """Read here, by trimesh."""
@@ -22,9 +23,20 @@ _UNPACK = "this kind of archive is not read; unpack it, or pack it as a zip"
 UNREAD = {
     **dict.fromkeys((".max", ".ma", ".mb", ".c4d", ".skp", ".3dm", ".lwo", ".wrl", ".ac", ".ms3d", ".x"), _EXPORT),
     **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".3mf", ".abc"), _EXPORT),
-    **dict.fromkeys((".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"), _UNPACK),
+    **dict.fromkeys((".7z", ".rar", ".tar", ".tgz"), _UNPACK),
 }
 """Known to hold models, and refused with this reason rather than passed over."""
+
+_PACKED = (".gz", ".bz2", ".xz")
+
+
+def refusal(name: str) -> str:
+    """Why a file is not read though it holds or may hold models; "" where it does not, or is read."""
+    path = PurePath(name.lower())
+    if path.suffix in _PACKED and PurePath(path.stem).suffix in (*OWN, *BLENDER, *UNREAD):
+        return _UNPACK
+    return UNREAD.get(path.suffix, "")
+
 
 _Z_UP = (".ply", ".stl", ".off")
 _COLLADA_UP = re.compile(rb"<up_axis>\s*([XYZ])_UP")

@@ -192,6 +192,8 @@ def gltf_parts(data: bytes) -> tuple[dict[str, list[dict[str, object]]], bytes]:
     """
     text, binary = data, b""
     if data[:4] == b"glTF":
+        if data[4:8] == b"\x01\0\0\0":
+            raise DatasetError("is glTF 1.0, which is not read; convert it to glTF 2.0")
         if len(data) < 20 or struct.unpack_from("<I", data, 8)[0] > len(data):
             raise DatasetError("is cut off: shorter than its header says")
         length = struct.unpack_from("<I", data, 12)[0]

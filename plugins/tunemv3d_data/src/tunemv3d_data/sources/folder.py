@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.licences import spdx
-from tunemv3d_data.meshes.formats import BLENDER, OWN, UNREAD
+from tunemv3d_data.meshes.formats import BLENDER, OWN, refusal
 from tunemv3d_data.sources.files import open_archive
-from tunemv3d_data.sources.objects import SourceObject, slug
+from tunemv3d_data.sources.objects import SourceObject, distinct, slug
 from tunemv3d_data.sources.sweethome import read_library
 
 METADATA = "metadata.csv"
@@ -31,7 +31,8 @@ def fits(path: Path) -> bool:
 def read(path: Path) -> list[SourceObject]:
     """The meshes below a folder, with those in its archives, in the order of their names."""
     root = path if path.is_dir() else path.parent
-    objects = [entry for file in (_files(path) if path.is_dir() else [path]) for entry in _objects(file, root)]
+    files = _files(path) if path.is_dir() else [path]
+    objects = distinct(entry for file in files for entry in _objects(file, root))
     table = path / METADATA
     return _with_metadata(objects, table) if table.is_file() else objects
 
@@ -57,7 +58,8 @@ def _objects(file: Path, root: Path) -> list[SourceObject]:
             return read_library(file) if suffix == ".sh3f" else _members(file, name)
         except DatasetError as error:
             return [replace(whole, problem=str(error))]
-    return [replace(whole, problem=f"{file}: {UNREAD[suffix]}")] if suffix in UNREAD else []
+    reason = refusal(file.name)
+    return [replace(whole, problem=f"{file}: {reason}")] if reason else []
 
 
 def _members(archive: Path, prefix: str) -> list[SourceObject]:
@@ -65,11 +67,11 @@ def _members(archive: Path, prefix: str) -> list[SourceObject]:
     for member in open_archive(archive).names:
         path = PurePosixPath(member)
         suffix = path.suffix.lower()
-        if any(map(_is_hidden, path.parts)) or suffix not in (*OWN, *BLENDER, *UNREAD, *_ARCHIVES):
+        problem = (
+            "cannot be read inside an archive; unpack it" if suffix in (*BLENDER, *_ARCHIVES) else refusal(path.name)
+        )
+        if any(map(_is_hidden, path.parts)) or not (suffix in OWN or problem):
             continue
-        problem = UNREAD.get(suffix, "")
-        if suffix in (*BLENDER, *_ARCHIVES):
-            problem = "cannot be read inside an archive; unpack it"
         objects.append(
             SourceObject(
                 id=slug(f"{prefix} {path.with_suffix('')}"),

@@ -102,7 +102,7 @@ def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"]
         raise DatasetError(f"{path}: no such file or folder")
     layouts = (import_module(f"tunemv3d_data.sources.{name}") for name in LAYOUTS)
     layout = next(layout for layout in layouts if layout.fits(path))
-    objects: list[SourceObject] = _distinct(layout.read(path))
+    objects: list[SourceObject] = distinct(layout.read(path))
     if not objects:
         raise DatasetError(f"{path}: no meshes and no archives of meshes here")
     if all(entry.problem for entry in objects):
@@ -125,7 +125,7 @@ def source_digest(source: SourceObject) -> str:
     return digest(*source.files())
 
 
-def _distinct(objects: Iterable[SourceObject]) -> list[SourceObject]:
+def distinct(objects: Iterable[SourceObject]) -> list[SourceObject]:
     """Give objects whose ids agree (``box.obj`` and ``box.glb``) ids with their formats, then with numbers."""
     listed = list(objects)
     shared = {id_ for id_, count in Counter(entry.id for entry in listed).items() if count > 1}
