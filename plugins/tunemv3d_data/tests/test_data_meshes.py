@@ -15,6 +15,7 @@ from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.meshes.formats import up_axis
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
 from tunemv3d_data.meshes.textures import MAX_SIDE
 from tunemv3d_data.renderers.embree import EmbreeRenderer
@@ -143,6 +144,17 @@ def test_node_transforms_apply_and_mirrors_stay_visible(tmp_path: Path) -> None:
     assert distance.min(1).max() < 1e-5 and distance.min(0).max() < 1e-5
     view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1), 32))
     assert (view["material"] == 0).any() and (view["material"] == 1).any()
+
+
+@pytest.mark.parametrize(("axis", "up"), [("Z_UP", "z"), ("Y_UP", "y")])
+def test_collada_says_what_is_up_and_what_to_install(
+    tmp_path: Path, axis: str, up: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = f"<COLLADA><asset><up_axis>{axis}</up_axis></asset></COLLADA>"
+    assert up_axis(".dae", content.encode()) == up
+    monkeypatch.setattr("tunemv3d_data.meshes.mesh.find_spec", lambda name: None)
+    with pytest.raises(DatasetError, match="pycollada"):
+        load(tmp_path / "x.dae", content)
 
 
 def test_units_do_not_matter(tmp_path: Path) -> None:

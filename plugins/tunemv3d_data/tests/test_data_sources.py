@@ -135,6 +135,21 @@ def test_shapenet_faces_the_first_camera(tmp_path: Path) -> None:
     assert nose[:, 1].min() < -nose[:, 1].max() - 0.05 and np.ptp(corners[:, 2]) > 1.5 * np.ptp(corners[:, 0])
 
 
+@pytest.mark.parametrize(
+    ("about", "front"), [({"up": [0, 1, 0], "front": [1, 0, 0]}, (1, 0, 0)), ({"up": "?", "front": 3}, (0, 0, -1))]
+)
+def test_shapenet_axes_are_taken_from_the_json_where_it_has_them(
+    tmp_path: Path, about: dict[str, object], front: tuple[float, float, float]
+) -> None:
+    model = tmp_path / "02691156" / "x" / "models"
+    model.mkdir(parents=True)
+    (model / "model_normalized.obj").write_text(tower(front))
+    (model / "model_normalized.json").write_text(json.dumps(about))
+    corners = load_mesh(read_sources(tmp_path)[0]).triangles.reshape(-1, 3)
+    nose = corners[np.abs(corners[:, 2]) < 0.2]
+    assert nose[:, 1].min() < -nose[:, 1].max() - 0.05
+
+
 def objaverse(root: Path) -> Path:
     uid = "00aa11bb"
     (root / "glbs" / "000-023").mkdir(parents=True)

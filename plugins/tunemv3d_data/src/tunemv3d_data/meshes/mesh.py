@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from trimesh.resolvers import Resolver
 
-from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_data.meshes.checks import MAX_FACES, check_faces, check_file
 from tunemv3d_data.meshes.formats import BLENDER, up_axis
 from tunemv3d_data.meshes.materials import Floats as Floats
@@ -97,7 +97,7 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
             rotation = rotation @ np.array(source.rotation).reshape(3, 3)
         with np.errstate(all="ignore"):
             return from_trimesh(_parsed(data, suffix, neighbours), rotation, neighbours, max_faces)
-    except DatasetError as error:
+    except TuneMV3DError as error:
         raise DatasetError(f"{where}: {error}") from None
     except MemoryError:
         raise DatasetError(f"{where}: does not fit in memory") from None
@@ -107,7 +107,7 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
 
 def _parsed(data: bytes, suffix: str, neighbours: "_Neighbours") -> Any:
     if suffix == ".dae" and find_spec("collada") is None:
-        raise DatasetError("COLLADA is read through pycollada: pip install pycollada")
+        raise DatasetError("COLLADA is read through pycollada: pip install 'tunemv3d-data[collada]'")
     return trimesh.load(io.BytesIO(data), file_type=suffix[1:], resolver=neighbours, process=False)
 
 
@@ -115,7 +115,7 @@ def _through_blender(path: Path) -> bytes:
     """The file as a GLB, converted by Blender."""
     name = "tunemv3d_data.renderers.blender"
     if find_spec(name) is None:
-        raise DatasetError(f"{path.suffix} is read through Blender: pip install 'tunemv3d-data[blender]'")
+        raise DatasetError(f"{path.suffix} is read through Blender: install it, or pip install bpy, or export as GLB")
     return bytes(import_module(name).to_glb(path))
 
 

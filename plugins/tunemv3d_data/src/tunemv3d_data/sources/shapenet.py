@@ -7,7 +7,7 @@ front is the -Z axis", README of ShapeNetCore v2).
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunemv3d_data.licences import SHAPENET
 from tunemv3d_data.sources.files import open_archive
 from tunemv3d_data.sources.objects import SourceObject, slug
 
+_UP, _FRONT = (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)
 MODEL = "models/model_normalized.obj"
 _SYNSET = re.compile(r"\d{8}")
 _MEMBER = re.compile(r"(?:.*/)?(\d{8})/([^/]+)/models/model_normalized\.obj")
@@ -92,16 +93,22 @@ def _object(synset: str, model: str, lemmas: dict[str, list[str]], about: dict[s
         licence=SHAPENET,
         creator="ShapeNet",
         origin=f"ShapeNetCore v2 {synset}/{model}",
-        rotation=_upright(about.get("up", (0, 1, 0)), about.get("front", (0, 0, -1))),
+        rotation=_upright(about.get("up", _UP), about.get("front", _FRONT)),
         **where,
     )
 
 
-def _upright(up: Iterable[float], front: Iterable[float]) -> tuple[float, ...]:
-    """The rotation that turns ``up`` to +y and ``front`` to +z, row by row."""
-    y, z = (np.asarray(list(axis), dtype=np.float64) for axis in (up, front))
+def _upright(up: Any, front: Any) -> tuple[float, ...]:
+    """The rotation that turns ``up`` to +y and ``front`` to +z, row by row; the usual one where they make no sense."""
+    try:
+        y, z = (np.asarray(axis, dtype=np.float64).reshape(3) for axis in (up, front))
+    except (TypeError, ValueError):
+        return _upright(_UP, _FRONT)
     rows = np.stack([np.cross(y, z), y, z])
-    return tuple((rows / np.linalg.norm(rows, axis=1, keepdims=True)).reshape(-1).tolist())
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not (lengths > 1e-6).all() or abs(y @ z) > 1e-3 * lengths[1] * lengths[2]:
+        return _upright(_UP, _FRONT)
+    return tuple((rows / lengths).reshape(-1).tolist())
 
 
 def _about(text: bytes) -> dict[str, Any]:
