@@ -90,6 +90,7 @@ def test_a_run_folder_holds_what_the_design_says(spec: RunSpec, tmp_path: Path) 
     assert records[0]["held_out/neus_inputs"] == pytest.approx(outcome.before["neus_inputs"], abs=1e-7)
     provenance = json.loads((outcome.checkpoint / "provenance.json").read_text())
     assert provenance["data"]["licences"] == {"CC0-1.0": 3}
+    assert list(provenance["data"]["sources"]) == ["CC0-1.0"] and len(provenance["data"]["sources"]["CC0-1.0"]) == 3
     assert outcome.preview is not None
     with Image.open(outcome.preview) as picture:
         assert picture.size[0] == 4 * tiny.SIZE and len(picture.getcolors(100_000)) > 10

@@ -6,6 +6,7 @@ matrices with OpenGL axes (x right, y up, z backward). The conversion to and fro
 A dataset is a folder::
 
     dataset.json                     {"format": "tunemv3d-multiview/1", "name", "objects": [{"id", "split"}, ...]}
+                                     (objects may also have "licence" and "source")
     ATTRIBUTION.md                   creator, licence and source of every object
     objects/<id>/transforms.json     cameras, captions, licence, creator, source
     objects/<id>/000.webp ...        RGBA, straight alpha, sRGB (000.depth.*, 000.normal.* beside them where rendered)
@@ -13,6 +14,7 @@ A dataset is a folder::
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,14 @@ class Listed:
         views: how many cameras see it.
         licence: as in ``PosedImages``.
         creator: as in ``PosedImages``.
+        source: as in ``PosedImages``; "" where it is not listed.
     """
 
     id: str
     views: int
     licence: str
     creator: str
+    source: str = field(default="", kw_only=True)
 
 
 def write_object(folder: Path, record: PosedImages) -> None:
@@ -154,9 +158,11 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
     )
 
 
-def write_manifest(folder: Path, name: str, splits: dict[str, str], **extra: Any) -> None:
-    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"."""
-    objects = [{"id": id_, "split": split} for id_, split in splits.items()]
+def write_manifest(
+    folder: Path, name: str, splits: dict[str, str], about: Mapping[str, Mapping[str, str]] | None = None, **extra: Any
+) -> None:
+    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out", ``about`` to more on them."""
+    objects = [{"id": id_, "split": split, **(about or {}).get(id_, {})} for id_, split in splits.items()]
     write_json(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra, "objects": objects})
 
 

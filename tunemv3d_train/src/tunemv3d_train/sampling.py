@@ -191,4 +191,4 @@ def known(dataset: Dataset, objects: Iterable[int]) -> list[Listed]:
         listed = dataset.listed()
         return [listed[index] for index in objects]
     records = [dataset.record(index) for index in objects]
-    return [Listed(record.id, len(record.files), record.licence, record.creator) for record in records]
+    return [Listed(r.id, len(r.files), r.licence, r.creator, source=r.source) for r in records]

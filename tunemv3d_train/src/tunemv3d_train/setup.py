@@ -1,5 +1,6 @@
 """What a run is made of, built and checked before its first step."""
 
+import hashlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
 """Held-out captions that are previewed where the spec names no prompts."""
+
+CREDITED = 10_000
+"""Up to so many objects are listed one by one in a checkpoint's provenance."""
 
 
 @dataclass
@@ -258,11 +262,21 @@ def _preview(
 
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
-    """What the checkpoint records of its data: the dataset's options, its size, licences and creators."""
+    """What the checkpoint records of its data: options, size, licences, creators, and each object's licence and source.
+
+    The objects stand under their licence; of more than ``CREDITED`` objects there is a hash of the list, which
+    ``tunemv3d data attributions`` writes, in its place.
+    """
     records = known(dataset, dataset.splits()["train"])
+    lines = sorted(f"{r.id}\t{r.licence}\t{r.creator}\t{r.source}" for r in records)
+    credits: dict[str, dict[str, str]] = {}
+    for record in records if len(records) <= CREDITED else ():
+        credits.setdefault(record.licence, {})[record.id] = " / ".join(filter(None, (record.creator, record.source)))
     return {
         "dataset": spec.data.model_dump(mode="json"),
         "objects": len(records),
         "licences": dict(Counter(record.licence for record in records)),
         "creators": dict(Counter(record.creator for record in records)),
+        "sources_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "sources": credits,
     }

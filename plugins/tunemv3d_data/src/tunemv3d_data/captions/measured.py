@@ -166,10 +166,12 @@ def captions(source: SourceObject, mesh: Mesh, look: Look) -> list[str]:
 
 
 def type_of(source: SourceObject) -> str:
-    """What the object is, in a common word: from its name, else its tags, else its category, else "object".
+    """What the object is, in a common word: the collection's own, else from name, tags or category, else "object".
 
     A name that no rule knows is taken as it is, unless it is an identifier.
     """
+    if source.kind:
+        return source.kind
     told = [text for text in (source.name, *source.tags, source.category) if words_of(text)]
     # A helpful name has the word; of tags and category, one that a rule knows is better than an earlier one.
     known = (_known_type(text, source) for text in (told[:1] if told[:1] == [source.name] else told))

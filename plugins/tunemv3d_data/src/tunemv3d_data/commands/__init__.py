@@ -5,6 +5,7 @@ import typer
 from tunemv3d_data.commands.caption import caption
 from tunemv3d_data.commands.convert import convert
 from tunemv3d_data.commands.pack import pack
+from tunemv3d_data.commands.attributions import attributions
 from tunemv3d_data.commands.render import render
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
@@ -19,3 +20,4 @@ app.command()(render)
 app.command()(convert)
 app.command()(caption)
 app.command()(pack)
+app.command()(attributions)

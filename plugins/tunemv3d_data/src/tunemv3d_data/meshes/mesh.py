@@ -1,42 +1,39 @@
 """Meshes as renderers need them: one triangle soup whose every material is a texture, in the unit sphere, z up."""
 
+import io
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
+from trimesh.resolvers import Resolver
 
-from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_data.meshes.checks import MAX_FACES, check_faces, check_file
+from tunemv3d_data.meshes.formats import BLENDER, up_axis
+from tunemv3d_data.meshes.materials import Floats as Floats
+from tunemv3d_data.meshes.materials import Material as Material
+from tunemv3d_data.meshes.materials import material_of
+from tunemv3d_data.meshes.textures import Bytes as Bytes
+from tunemv3d_data.meshes.textures import is_picture, opened
+from tunemv3d_data.sources.files import Files
 from tunemv3d_data.sources.objects import SourceObject
-from tunemv3d_data.sources.sweethome import load_member
 
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
+log = logging.getLogger(__name__)
 
 RADIUS = 0.9
 """Of the sphere around the origin into which objects are scaled, world units."""
 
 _CREASE = np.cos(np.radians(45.0))
-_Z_UP_FORMATS = (".ply", ".stl", ".off")
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-_GLASS = np.array([0.80, 0.88, 0.90])
-
-
-@dataclass(frozen=True)
-class Material:
-    """A surface's look: its name and its texture, ``h w 4`` sRGB with alpha. A plain colour is a texture of 1 x 1."""
-
-    name: str
-    texture: Bytes
-
-    @property
-    def colour(self) -> Floats:
-        """Mean sRGB colour of the opaque part, 0 to 1, shape (3,)."""
-        opaque = self.texture[self.texture[..., 3] > 127]
-        pixels = opaque if len(opaque) else self.texture.reshape(-1, 4)
-        return np.asarray(pixels[:, :3].mean(0) / 255, dtype=np.float32)
+_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -74,136 +71,162 @@ class Mesh:
         return replace(self, triangles=fit(self.triangles * scale), normals=normals)
 
 
-def load_mesh(source: SourceObject) -> Mesh:
-    """Load an object as a fitted mesh. OBJ and GLB are y up with the front at +z; PLY, STL and OFF z up, front at -y.
+def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
+    """Load an object as a fitted mesh, z up with its front at -y; ``meshes.formats`` says how the formats lie.
+
+    What is missing but can be done without (a texture, a material) is logged as a warning.
 
     Raises:
-        DatasetError: the file cannot be read or holds no triangles; names it.
+        DatasetError: the file cannot be read, is too large, or holds no triangles; names it.
     """
+    if source.problem:
+        raise DatasetError(source.problem)
     where = f"{source.path}{'' if source.member is None else ':' + source.member}"
     try:
-        if source.member is None:
-            loaded = trimesh.load(source.path, process=False)
+        files, name = source.files()
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix in BLENDER:
+            data, suffix, up = _through_blender(source.path), ".glb", "y"
         else:
-            loaded = load_member(source.path, source.member)
-    except DatasetError:
-        raise
+            data = files.read(name)
+            up = source.up or up_axis(suffix, data)
+        check_file(data, suffix, max_faces)
+        neighbours = _Neighbours(files, name)
+        rotation = np.eye(3) if up == "z" else _Y_UP_TO_Z_UP
+        if source.rotation is not None:
+            rotation = rotation @ np.array(source.rotation).reshape(3, 3)
+        with np.errstate(all="ignore"):
+            return from_trimesh(_parsed(data, suffix, neighbours), rotation, neighbours, max_faces)
+    except TuneMV3DError as error:
+        raise DatasetError(f"{where}: {error}") from None
+    except MemoryError:
+        raise DatasetError(f"{where}: does not fit in memory") from None
     except Exception as error:  # trimesh's loaders raise whatever their formats provoke
         raise DatasetError(f"{where}: cannot be read: {type(error).__name__}: {error}") from None
-    suffix = (source.member or source.path.name)[-4:].lower()
-    rotation = np.eye(3) if suffix in _Z_UP_FORMATS else _Y_UP_TO_Z_UP
-    if source.rotation is not None:
-        rotation = rotation @ np.array(source.rotation).reshape(3, 3)
-    try:
-        return from_trimesh(loaded, rotation)
-    except DatasetError as error:
-        raise DatasetError(f"{where}: {error}") from None
 
 
-def from_trimesh(loaded: Any, rotation: Any = None) -> Mesh:
+def _parsed(data: bytes, suffix: str, neighbours: "_Neighbours") -> Any:
+    if suffix == ".dae" and find_spec("collada") is None:
+        raise DatasetError("COLLADA is read through pycollada: pip install 'tunemv3d-data[collada]'")
+    return trimesh.load(io.BytesIO(data), file_type=suffix[1:], resolver=neighbours, process=False)
+
+
+def _through_blender(path: Path) -> bytes:
+    """The file as a GLB, converted by Blender."""
+    name = "tunemv3d_data.renderers.blender"
+    if find_spec(name) is None:
+        raise DatasetError(f"{path.suffix} is read through Blender: install it, or pip install bpy, or export as GLB")
+    return bytes(import_module(name).to_glb(path))
+
+
+class _Neighbours(Resolver):  # type: ignore[misc]
+    """Gives trimesh the files beside a mesh, and warns of those that are missing."""
+
+    def __init__(self, files: Files, mesh: str) -> None:
+        self.files, self.mesh = files, mesh
+
+    def get(self, name: str) -> bytes:
+        found = self.files.beside(self.mesh, name)
+        if found is None:
+            log.warning("%s is missing, or lies outside the source", name)
+            raise DatasetError(f"needs {name}, which is missing or lies outside the source")
+        data = self.files.read(found)
+        if is_picture(found) and opened(data, name) is None:
+            raise DatasetError(f"{name} is no picture")
+        return data
+
+    def picture(self, name: str) -> Image.Image | None:
+        """A picture by its name in a material file."""
+        try:
+            return Image.open(io.BytesIO(self.get(name)))
+        except (DatasetError, OSError):
+            return None
+
+    def keys(self) -> list[str]:
+        return []
+
+    def namespaced(self, namespace: str) -> "_Neighbours":
+        return self
+
+    def write(self, name: str, data: bytes) -> None:
+        raise DatasetError("sources are only read")
+
+
+def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_faces: int = MAX_FACES) -> Mesh:
     """Turn a trimesh mesh or scene (its node transforms applied) into a fitted mesh.
 
     Args:
         loaded: ``trimesh.Trimesh`` or ``trimesh.Scene``.
         rotation: 3x3, applied to the vertices.
+        neighbours: finds pictures that trimesh does not load (opacity maps).
+        max_faces: that the mesh may have.
 
     Raises:
-        DatasetError: no triangles, or vertices that are not finite.
+        DatasetError: no triangles, too many, or vertices that are not finite.
     """
-    dumped = loaded.dump() if isinstance(loaded, trimesh.Scene) else [loaded]
-    parts = [part for part in dumped if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    parts = list(_parts(loaded))
     if not parts:
         raise DatasetError("holds no triangles")
-    triangles, uvs, indices = [], [], []
+    check_faces(sum(len(part.faces) for part, _ in parts), max_faces)
+    turn = np.eye(3) if rotation is None else np.asarray(rotation)
+    vertices = [_placed(part, matrix) @ turn.T for part, matrix in parts]
+    centre, scale = _placement([v[_is_used(part, len(v))] for v, (part, _) in zip(vertices, parts, strict=True)])
+    corners, uvs, indices = [], [], []
     materials: list[Material] = []
-    for part in parts:
-        material, uv = _material(part)
-        triangles.append(part.vertices[part.faces])
-        uvs.append(uv)
+    for (part, _), points in zip(parts, vertices, strict=True):
+        material, uv = material_of(part, neighbours.picture) if neighbours else material_of(part)
+        corners.append(((points - centre) * scale).astype(np.float32)[part.faces])
+        uvs.append(np.nan_to_num(uv).astype(np.float32))
         indices.append(np.full(len(part.faces), len(materials), dtype=np.int32))
         materials.append(material)
-    corners = np.concatenate(triangles) @ (np.eye(3) if rotation is None else np.asarray(rotation)).T
-    if not np.isfinite(corners).all():
+    triangles = np.concatenate(corners)
+    return Mesh(triangles, _smooth_normals(triangles), np.concatenate(uvs), np.concatenate(indices), tuple(materials))
+
+
+def _parts(loaded: Any) -> Iterator[tuple[trimesh.Trimesh, Any]]:
+    """The meshes of a scene, one a node, each with its 4x4 transform."""
+    if not isinstance(loaded, trimesh.Scene):
+        placed = [(loaded, np.eye(4))]
+    else:
+        nodes = (loaded.graph[node] for node in loaded.graph.nodes_geometry)
+        placed = [(loaded.geometry[name], matrix) for matrix, name in nodes]
+    for part, matrix in placed:
+        if isinstance(part, trimesh.Trimesh) and len(part.faces):
+            yield part, matrix
+
+
+def _placed(part: trimesh.Trimesh, matrix: Any) -> Any:
+    vertices = np.asarray(part.vertices, dtype=np.float64)
+    return vertices if np.array_equal(matrix, np.eye(4)) else trimesh.transformations.transform_points(vertices, matrix)
+
+
+def _is_used(part: trimesh.Trimesh, count: int) -> Any:
+    faces = np.asarray(part.faces)
+    if faces.min() < 0 or faces.max() >= count:
+        raise DatasetError(f"has faces of vertices that it lacks: {faces.max() + 1} of {count}")
+    used = np.zeros(count, dtype=bool)
+    used[faces.reshape(-1)] = True
+    return used
+
+
+def _placement(points: list[Any]) -> tuple[Any, float]:
+    """The centre of the points' bounding box, and what scales the farthest one to ``RADIUS``."""
+    low, high = (np.stack([extreme(p, 0) for p in points]) for extreme in (np.min, np.max))
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise DatasetError("has vertices that are not finite")
-    corners = fit(corners)
-    uv = np.nan_to_num(np.concatenate(uvs)).astype(np.float32)
-    return Mesh(corners, _smooth_normals(corners), uv, np.concatenate(indices), tuple(materials))
+    centre = (high.max(0) + low.min(0)) / 2
+    with np.errstate(all="ignore"):
+        radius = max(float(np.linalg.norm(p - centre, axis=1).max()) for p in points)
+    if not 0 < radius < np.inf:
+        raise DatasetError("all its vertices are one point" if radius == 0 else "is too large for numbers")
+    return centre, RADIUS / radius
 
 
 def fit(triangles: Any) -> Floats:
     """Centre corners ``f 3 3`` on their bounding box and scale the farthest one to ``RADIUS``."""
     points = np.asarray(triangles, dtype=np.float64).reshape(-1, 3)
-    points = points - (points.max(0) + points.min(0)) / 2
-    radius = float(np.linalg.norm(points, axis=1).max())
-    if radius <= 0:
-        raise DatasetError("all its vertices are one point")
-    return np.asarray(points.reshape(-1, 3, 3) * (RADIUS / radius), dtype=np.float32)
-
-
-def _material(part: trimesh.Trimesh) -> tuple[Material, Any]:
-    """A part's material and its corners' texture coordinates, ``f 3 2``."""
-    look = getattr(part.visual, "material", None)
-    uv = getattr(part.visual, "uv", None)
-    if look is None:
-        return _vertex_colours(part)
-    name = str(getattr(look, "name", "") or "")
-    if isinstance(look, trimesh.visual.material.PBRMaterial):
-        image, factor = look.baseColorTexture, look.baseColorFactor
-        colour = np.ones(4) if factor is None else np.asarray(factor, dtype=np.float64) / 255
-        colour = np.append(_linear_to_srgb(colour[:3]), colour[3])
-        name = " ".join((name, _file_of(image)))
-    else:
-        image = getattr(look, "image", None)
-        # Where a texture is given, many exporters leave a diffuse colour that was never meant to be multiplied.
-        colour = np.ones(4) if image is not None else np.asarray(look.diffuse, dtype=np.float64) / 255
-        colour[3] = _opacity(look)
-        name = " ".join((name, _file_of(image)))
-    if image is None or uv is None or len(uv) != len(part.vertices):
-        return Material(name.strip(), _plain(_glassy(colour))), np.zeros((len(part.faces), 3, 2))
-    pixels = np.asarray(image.convert("RGBA"), dtype=np.float64) / 255
-    pixels[..., :3] *= colour[:3]
-    return Material(name.strip(), _to_bytes(pixels)), np.asarray(uv)[part.faces]
-
-
-def _vertex_colours(part: trimesh.Trimesh) -> tuple[Material, Any]:
-    """Colours of faces or vertices as a texture with one texel a face: small, and exact for flat colours."""
-    if part.visual.kind is None:
-        return Material("", _plain(np.array([0.7, 0.7, 0.7, 1.0]))), np.zeros((len(part.faces), 3, 2))
-    colours = np.asarray(part.visual.face_colors, dtype=np.uint8).reshape(-1, 4)
-    distinct, which = np.unique(colours, axis=0, return_inverse=True)
-    u = (which.reshape(-1).astype(np.float64) + 0.5) / len(distinct)
-    uv = np.repeat(np.stack([u, np.full_like(u, 0.5)], axis=-1)[:, None], 3, axis=1)
-    return Material("", distinct[None].copy()), uv
-
-
-def _opacity(look: Any) -> float:
-    value = look.kwargs.get("d", 1.0)
-    try:
-        return float(value[0] if isinstance(value, list) else value)
-    except (TypeError, ValueError, IndexError):
-        return 1.0
-
-
-def _glassy(colour: Any) -> Any:
-    """A see-through colour as an opaque, pale one: views of glass stay consistent, and glass still looks like glass."""
-    rgb = colour[:3] * colour[3] + _GLASS * (1 - colour[3])
-    return np.append(rgb, 1.0)
-
-
-def _plain(colour: Any) -> Bytes:
-    return _to_bytes(np.asarray(colour, dtype=np.float64).reshape(1, 1, 4))
-
-
-def _to_bytes(values: Any) -> Bytes:
-    return np.asarray((np.clip(values, 0, 1) * 255).round(), dtype=np.uint8)
-
-
-def _linear_to_srgb(values: Any) -> Any:
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * np.clip(values, 1e-9, None) ** (1 / 2.4) - 0.055)
-
-
-def _file_of(image: Image.Image | None) -> str:
-    return "" if image is None else str(image.info.get("file_path", ""))
+    centre, scale = _placement([points])
+    return np.asarray(((points - centre) * scale).reshape(-1, 3, 3), dtype=np.float32)
 
 
 def _cross(triangles: Floats) -> Floats:
@@ -218,11 +241,22 @@ def _unit(vectors: Any) -> Any:
 def _smooth_normals(triangles: Floats) -> Floats:
     """Area-weighted normals of the corners that coincide; the flat normal where they differ from it by a crease."""
     crossed = _cross(triangles).astype(np.float64)
-    flat = np.repeat(_unit(crossed)[:, None], 3, axis=1)
-    _, corner = np.unique((triangles.reshape(-1, 3) * 20000).round().astype(np.int32), axis=0, return_inverse=True)
-    corner = corner.reshape(-1)
-    weighted = np.repeat(crossed, 3, axis=0)
-    summed = np.stack([np.bincount(corner, weighted[:, axis]) for axis in range(3)], axis=-1)
-    smooth = _unit(summed)[corner].reshape(-1, 3, 3)
-    is_smooth = (smooth * flat).sum(-1, keepdims=True) > _CREASE
-    return np.where(is_smooth, smooth, flat).astype(np.float32)
+    corner = _coinciding(triangles)
+    summed = np.stack([np.bincount(corner, np.repeat(crossed[:, axis], 3)) for axis in range(3)], axis=-1)
+    shared, corner = _unit(summed), corner.reshape(-1, 3)
+    normals = np.empty_like(triangles)
+    for start in range(0, len(triangles), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        flat, smooth = _unit(crossed[some])[:, None], shared[corner[some]]
+        is_smooth = (smooth * flat).sum(-1, keepdims=True) > _CREASE
+        normals[some] = np.where(is_smooth, smooth, flat)
+    return normals
+
+
+def _coinciding(triangles: Floats) -> NDArray[np.int64]:
+    """A number for every corner, ``f 3`` flat, the same for corners at one place (of a grid of 1/20000)."""
+    keys = np.zeros(len(triangles) * 3, dtype=np.int64)
+    for axis in range(3):
+        cells = (triangles[..., axis] * np.float32(20000)).round().astype(np.int64).reshape(-1)
+        keys = (keys << 21) | (cells + (1 << 20))
+    return np.asarray(np.unique(keys, return_inverse=True)[1]).reshape(-1)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_data.captions.colours import COLOURS, colour_name
-from tunemv3d_data.meshes.mesh import Bytes, Material, Mesh
+from tunemv3d_data.meshes.materials import Material
+from tunemv3d_data.meshes.mesh import Mesh
+from tunemv3d_data.meshes.textures import Bytes
 from tunemv3d_data.rendering.viewpoints import random_for
 from tunemv3d_data.sources.objects import SourceObject
 

@@ -36,7 +36,7 @@ def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
     edges = uv[:, 1:] - uv[:, :1]
     uv_area = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
     area = float(mesh.areas()[faces].sum())
-    if h * w == 1 or uv_area <= 0 or area <= 0:
+    if h * w == 1 or mesh.materials[index].atlas or uv_area <= 0 or area <= 0:
         return texture
     texel = np.sqrt(area / (uv_area * h * w))
     factor = int(np.clip(np.floor(footprint / texel), 1, max(h, w)))

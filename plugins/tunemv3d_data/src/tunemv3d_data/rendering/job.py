@@ -18,6 +18,7 @@ from tunemv3d_core.posed_images import PosedImages, read_json, read_object, writ
 from tunemv3d_core.registry import registry
 from tunemv3d_core.slots import MeshRenderer
 from tunemv3d_data.captions.measured import captions, measure, type_of
+from tunemv3d_data.licences import attribution
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.meshes.recolour import is_paintable, variant
 from tunemv3d_data.renderers.light import STUDIO
@@ -250,26 +251,6 @@ def _finish(job: RenderJob, report: Report) -> None:
         return
     records = [read_object(folder) for folder in finished]
     splits = {record.id: str(record.extra.get("split", "train")) for record in records}
-    write_manifest(job.out, job.out.name, splits, settings=job.settings())
-    (job.out / "ATTRIBUTION.md").write_text(attribution(records), encoding="utf-8")
-
-
-def attribution(records: Sequence[PosedImages]) -> str:
-    """Creator, licence and source of every object as a Markdown table; variants stand with their object."""
-    lines = [
-        "# Attribution",
-        "",
-        "The pictures are renderings of the following 3D models, changed in size, light and, for variants",
-        "(`-v1`, `-v2`, …), in colour and proportions. They are under the licence of their model:",
-        "CC0-1.0 https://creativecommons.org/publicdomain/zero/1.0/,",
-        "CC-BY-3.0 https://creativecommons.org/licenses/by/3.0/,",
-        "CC-BY-3.0-US https://creativecommons.org/licenses/by/3.0/us/.",
-        "",
-        "| object | creator | licence | source |",
-        "| --- | --- | --- | --- |",
-    ]
-    for record in records:
-        if record.extra.get("variant", 0) == 0:
-            cells = (record.id, record.creator, record.licence, record.source)
-            lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    about = {record.id: {"licence": record.licence, "source": record.source} for record in records}
+    write_manifest(job.out, job.out.name, splits, about, settings=job.settings())
+    (job.out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8")

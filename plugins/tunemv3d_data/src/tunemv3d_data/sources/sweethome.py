@@ -4,18 +4,13 @@ The format is documented with the Furniture Library Editor: ISO-8859-1 text with
 one ``key#number=value`` a line.
 """
 
-import io
 import posixpath
 import re
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import trimesh
-from trimesh.resolvers import Resolver
-
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.licences import spdx
+from tunemv3d_data.sources.files import open_archive
 from tunemv3d_data.sources.objects import SourceObject, slug
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
@@ -27,13 +22,12 @@ def read_library(path: Path) -> list[SourceObject]:
     """The catalogue's objects, in its order.
 
     Raises:
-        DatasetError: not a zip, no catalogue, or a member whose name leaves the library.
+        DatasetError: not a readable archive, or one without a catalogue.
     """
-    with open_library(path) as archive:
-        try:
-            text = archive.read(CATALOGUE).decode("latin-1")
-        except KeyError:
-            raise DatasetError(f"{path}: no {CATALOGUE} inside; is it a Sweet Home 3D furniture library?") from None
+    archive = open_archive(path)
+    if CATALOGUE not in archive.names:
+        raise DatasetError(f"{path}: no {CATALOGUE} inside; is it a Sweet Home 3D furniture library?")
+    text = archive.read(CATALOGUE).decode("latin-1")
     library: dict[str, str] = {}
     entries: dict[int, dict[str, str]] = {}
     for line in text.splitlines():
@@ -43,61 +37,6 @@ def read_library(path: Path) -> list[SourceObject]:
         value = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), value)
         (entries.setdefault(int(number), {}) if number else library)[key] = value
     return [_object(path, library, entry) for _, entry in sorted(entries.items()) if "model" in entry]
-
-
-@contextmanager
-def open_library(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a library and refuse members that would leave a folder into which somebody unpacks it."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: not a readable .sh3f library: {error}") from None
-    with archive:
-        for name in archive.namelist():
-            _inside(path, name)
-        yield archive
-
-
-def load_member(path: Path, member: str) -> trimesh.Trimesh | trimesh.Scene:
-    """Load one mesh of a library with its materials and textures, without unpacking anything."""
-    with open_library(path) as archive:
-        content = io.BytesIO(_read(path, archive, member))
-        resolver = _MemberResolver(path, archive, posixpath.dirname(member))
-        return trimesh.load(content, file_type=Path(member).suffix[1:].lower(), resolver=resolver, process=False)
-
-
-class _MemberResolver(Resolver):  # type: ignore[misc]
-    """Finds a mesh's materials and textures beside it in the archive, and nowhere else."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str) -> None:
-        self.path, self.archive, self.folder = path, archive, folder
-
-    def get(self, name: str) -> bytes:
-        inside = posixpath.join(self.folder, name.strip().replace("\\", "/"))
-        return _read(self.path, self.archive, _inside(self.path, posixpath.normpath(inside)))
-
-    def keys(self) -> list[str]:
-        return self.archive.namelist()
-
-    def namespaced(self, namespace: str) -> "_MemberResolver":
-        return _MemberResolver(self.path, self.archive, posixpath.join(self.folder, namespace))
-
-    def write(self, name: str, data: bytes) -> None:
-        raise DatasetError(f"{self.path}: libraries are only read")
-
-
-def _inside(path: Path, member: str) -> str:
-    parts = member.replace("\\", "/").split("/")
-    if member.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise DatasetError(f"{path}: the member {member!r} leaves the library; refused")
-    return member
-
-
-def _read(path: Path, archive: zipfile.ZipFile, member: str) -> bytes:
-    try:
-        return archive.read(member)
-    except KeyError:
-        raise DatasetError(f"{path}: no member {member!r}") from None
 
 
 def _object(path: Path, library: dict[str, str], entry: dict[str, str]) -> SourceObject:
@@ -118,9 +57,5 @@ def _object(path: Path, library: dict[str, str], entry: dict[str, str]) -> Sourc
 
 
 def _licence(text: str) -> str:
-    """The library's licence as an SPDX identifier where its words are known, else its words."""
-    if "Public domain" in text:
-        return "CC0-1.0"
-    if "Creative Commons Attribution 3.0" in text:
-        return "CC-BY-3.0-US" if "United States" in text else "CC-BY-3.0"
-    return text
+    """By "Public domain" the libraries mean CC0, as their names say."""
+    return "CC0-1.0" if text == "Public domain" else spdx(text)

@@ -1,0 +1,81 @@
+"""Pictures on meshes as 8-bit RGBA, whatever they were; those that cannot be shown are named in a warning."""
+
+import io
+import logging
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Bytes = NDArray[np.uint8]
+log = logging.getLogger(__name__)
+
+MAX_SIDE = 4096
+"""Larger textures are reduced: no picture shows more of them."""
+MAX_PIXELS = 8192**2
+"""Of a texture before it is reduced. JPEG files are decoded at a fraction of their size and may have more."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tga", ".tif", ".tiff", ".webp", ".dds", ".ktx2")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture."""
+    return PurePath(name.replace("\\", "/")).suffix.lower() in SUFFIXES
+
+
+def opened(data: bytes, name: str) -> Image.Image | None:
+    """A picture, not decoded yet; None with a warning where it is none or is out of all bounds."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except Exception as error:  # damaged headers provoke errors of any kind
+        log.warning("texture %s: %s; the material's colour instead", name, _short(error))
+        return None
+
+
+def pixels(image: Image.Image, name: str) -> Bytes | None:
+    """A picture as ``h w 4``, at most ``MAX_SIDE`` a side; None with a warning where it is too large or damaged."""
+    try:
+        if max(image.size) > MAX_SIDE:
+            image.draft("RGB", (MAX_SIDE, MAX_SIDE))
+        if image.width * image.height > MAX_PIXELS:
+            log.warning("texture %s: %d x %d pixels; the material's colour instead", name, *image.size)
+            return None
+        image = _eight_bit(image)
+        factor = -(-max(image.size) // MAX_SIDE)
+        rgba = image.convert("RGBA")
+        return np.asarray(rgba if factor == 1 else rgba.reduce(factor))
+    except Exception as error:  # so do damaged contents
+        log.warning("texture %s: %s; the material's colour instead", name, _short(error))
+        return None
+
+
+def opacity(image: Image.Image, name: str) -> Bytes | None:
+    """An opacity map ``h w``: its alpha where it has one, else its brightness."""
+    rgba = pixels(image, name)
+    if rgba is None:
+        return None
+    if (rgba[..., 3] < 255).any():
+        return rgba[..., 3]
+    return np.asarray(Image.fromarray(rgba).convert("L"))
+
+
+def resized(values: Bytes, size: tuple[int, int]) -> Bytes:
+    """``h w`` values at another size (h, w)."""
+    if values.shape == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit and floating-point grey, which Pillow would cut at 255."""
+    if image.mode == "F":
+        values = np.asarray(image) * 255
+    elif image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) / 257
+    else:
+        return image
+    return Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("<", 1)[0].strip() or type(error).__name__

@@ -1,0 +1,45 @@
+"""A checkpoint tells what it was trained on, object by object, or by a hash where there are too many."""
+
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_train import setup
+
+CREDITS = (("cup", "CC0-1.0", "Ann", "shelf: Cup"), ("car", "CC-BY-4.0", "Bob", "yard: Car"), ("cat", "", "", "street"))
+
+
+class Records:
+    """The part of a dataset that provenance reads; the fourth object is held out."""
+
+    def splits(self) -> dict[str, list[int]]:
+        return {"train": [0, 1, 2], "held_out": [3]}
+
+    def record(self, index: int) -> PosedImages:
+        id_, licence, creator, source = CREDITS[index]
+        return PosedImages(id_, ("0.png",), Cameras.orbit(1), (8, 8), ("a",), licence, creator, source)
+
+
+def recorded() -> dict[str, Any]:
+    spec = SimpleNamespace(data=SimpleNamespace(model_dump=lambda mode: {"type": "multiview"}))
+    return setup.provenance(spec, Records())  # type: ignore[arg-type]
+
+
+def test_every_object_stands_under_its_licence_with_creator_and_source() -> None:
+    found = recorded()
+    assert found["licences"] == {"CC0-1.0": 1, "CC-BY-4.0": 1, "": 1} and found["objects"] == 3
+    assert found["sources"] == {
+        **{"CC0-1.0": {"cup": "Ann / shelf: Cup"}, "CC-BY-4.0": {"car": "Bob / yard: Car"}, "": {"cat": "street"}}
+    }
+
+
+def test_of_many_objects_a_hash_remains_that_anybody_can_recompute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "CREDITED", 2)
+    found = recorded()
+    lines = sorted("\t".join(credit) for credit in CREDITS)
+    assert found["sources"] == {} and found["licences"]["CC-BY-4.0"] == 1
+    assert found["sources_sha256"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
