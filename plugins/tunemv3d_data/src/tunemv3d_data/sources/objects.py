@@ -1,11 +1,13 @@
 """Objects that can be rendered, whatever they come from: Sweet Home 3D libraries or a folder of mesh files."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.licences import matches
 
 MESH_SUFFIXES = (".obj", ".glb", ".ply", ".stl", ".off")
 CHAIRS = re.compile(r"\b(chair|armchair|stool|wheelchair|puff)\b", re.IGNORECASE)
@@ -25,6 +27,8 @@ class SourceObject:
         creator, licence, origin: for the attribution; the licence is SPDX-like, origin names the library.
         rotation: row by row, applied to the y-up mesh; None for none.
         height: in centimetres where known.
+        given: captions that come with the object.
+        problem: why it cannot be rendered; empty where nothing is known to be wrong.
     """
 
     id: str
@@ -38,6 +42,8 @@ class SourceObject:
     origin: str = ""
     rotation: tuple[float, ...] | None = None
     height: float | None = None
+    given: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def is_chair(self) -> bool:
@@ -50,7 +56,36 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def read_sources(path: Path) -> list[SourceObject]:
+def source_digest(source: SourceObject) -> str:
+    """sha256 of the mesh file or member.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    from tunemv3d_data.sources.sweethome import open_library
+
+    try:
+        if source.member is None:
+            return hashlib.sha256(source.path.read_bytes()).hexdigest()
+        with open_library(source.path) as archive:
+            return hashlib.sha256(archive.read(source.member)).hexdigest()
+    except (OSError, KeyError) as error:
+        raise DatasetError(f"{source.path}: cannot be read: {error}") from None
+
+
+def by_licence(objects: Sequence[SourceObject], wanted: Sequence[str]) -> list[SourceObject]:
+    """The objects under one of the wanted licences.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    chosen = [entry for entry in objects if matches(entry.licence, wanted)]
+    if not chosen:
+        raise DatasetError(f"--licence {','.join(wanted)}: no object of the source fits")
+    return chosen
+
+
+def read_sources(path: Path, captions: Path | None = None) -> list[SourceObject]:
     """List the objects of a .sh3f library, of a folder of libraries, or of a folder of mesh files.
 
     Raises:
