@@ -30,10 +30,15 @@ def executors() -> list[Any]:
 
 
 @pytest.fixture(params=executors())
-def executor(request: pytest.FixtureRequest) -> Executor:
-    if request.param == "processes":
-        return Processes(2, 8.0)
+def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    return Processes(2, 8.0) if request.param == "processes" else local_ray(monkeypatch)
+
+
+def local_ray(monkeypatch: pytest.MonkeyPatch) -> RayCluster:
+    """A cluster of this machine whose workers find this folder's stand-ins."""
     pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     return RayCluster(2, 30.0)
 
 
@@ -92,6 +97,16 @@ def test_workers_shards_and_order_leave_the_same_bytes(tmp_path: Path) -> None:
     for index in (2, 0, 1):
         run_job(parts, sources, shard=Shard(index, 3))
     assert pictures(parts.out) == first
+
+
+@pytest.mark.slow
+def test_ray_leaves_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [*boxes(tmp_path / "meshes", 3), SourceObject("broken", tmp_path / "none.glb")]
+    here, there = (RenderJob(tmp_path / name / "out", views=2, resolution=16) for name in "ab")
+    run_job(here, sources)
+    report = run_job(there, sources, local_ray(monkeypatch))
+    assert report.counts() == {"rendered": 3, "kept": 0, "refused": 0, "failed": 1} and report.peak > 50e6
+    assert pictures(there.out) == pictures(here.out)
 
 
 def test_a_shard_that_ends_during_another_ones_writing_is_not_forgotten(
