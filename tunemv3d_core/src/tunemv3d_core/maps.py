@@ -25,7 +25,7 @@ def save_depth(path: Path, depth: NDArray[np.floating[Any]]) -> None:
     Raises:
         DatasetError: a depth is negative, not finite or beyond ``FARTHEST``.
     """
-    steps = np.rint(np.asarray(depth, dtype=np.float64) * DEPTH_SCALE)
+    steps = np.rint(np.asarray(depth, dtype=np.float32) * np.float32(DEPTH_SCALE))
     if not (steps >= 0).all() or not (steps <= 65535).all():
         raise DatasetError(f"{path}: depths must lie in 0 to {FARTHEST}, got {np.min(depth)} to {np.max(depth)}")
     Image.fromarray(steps.astype(np.uint16)).save(path, "PNG")
@@ -45,9 +45,10 @@ def read_depth(path: Path) -> NDArray[np.float32]:
 
 def save_normals(path: Path, normals: NDArray[np.floating[Any]]) -> None:
     """Write unit normals, ``h w 3``, world space, 0 where nothing was hit, as round((n + 1) / 2 * 255)."""
-    colours = np.rint((np.asarray(normals, dtype=np.float64) + 1) * 127.5)
-    colours[(normals == 0).all(-1)] = 0
-    Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8)).save(path, "PNG")
+    unit = np.asarray(normals, dtype=np.float32)
+    colours = np.clip(np.rint((unit + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
+    colours[~unit.any(-1)] = 0
+    Image.fromarray(colours).save(path, "PNG")
 
 
 def read_normals(path: Path) -> NDArray[np.float32]:
