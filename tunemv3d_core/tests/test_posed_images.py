@@ -163,9 +163,10 @@ def test_maps_are_named_per_frame_and_may_be_absent(tmp_path: Path) -> None:
 def test_a_manifest_may_come_from_a_generator(tmp_path: Path) -> None:
     splits = {"a": "train", 'b "é"': "held_out"}
     write_manifest(tmp_path / "dict", "x", splits, settings={"views": 2})
-    write_manifest(tmp_path / "pairs", "x", iter(splits.items()), settings={"views": 2})
+    entries = ({"id": id_, "split": split} for id_, split in splits.items())
+    write_manifest(tmp_path / "entries", "x", entries, settings={"views": 2})
     text = (tmp_path / "dict" / "dataset.json").read_text()
-    assert (tmp_path / "pairs" / "dataset.json").read_text() == text and read_manifest(tmp_path / "pairs") == splits
+    assert (tmp_path / "entries" / "dataset.json").read_text() == text and read_manifest(tmp_path / "entries") == splits
     assert json.loads(text) == {
         **{"format": DATASET_FORMAT, "name": "x", "settings": {"views": 2}},
         "objects": [{"id": id_, "split": split} for id_, split in splits.items()],

@@ -1,6 +1,7 @@
 """The render job survives what real folders hold, and its files are what the layout says."""
 
 import json
+import logging
 import tracemalloc
 import unicodedata
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.maps import read_depth, read_normals
 from tunemv3d_core.posed_images import read_json, read_manifest, read_object
-from tunemv3d_data.meshes.mesh import load_mesh
+from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.renderers.embree import EmbreeRenderer
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import OutputError, RenderJob, Shard
@@ -211,14 +212,18 @@ def test_the_report_says_what_became_of_every_object(tmp_path: Path) -> None:
     assert (report["rendered"], report["failed"]) == (3, 0), "a mesh that was mended is rendered"
 
 
-def test_materials_that_are_missing_are_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "meshes").mkdir()
-    text = "mtllib nowhere.mtl\nusemtl paint\n" + trimesh.exchange.obj.export_obj(trimesh.creation.box())
-    (tmp_path / "meshes" / "crate.obj").write_text(text)
+def test_what_is_logged_about_a_mesh_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(source: SourceObject) -> Mesh:
+        for _ in range(2):
+            logging.getLogger("tunemv3d_data.meshes").warning("%s is missing\nat line 3", "wood.png")
+        logging.getLogger("tunemv3d_data.meshes").info("all is well")
+        return load_mesh(source)
+
+    monkeypatch.setattr("tunemv3d_data.rendering.one_object.load_mesh", load)
     job = RenderJob(tmp_path / "out", views=2, resolution=16)
-    run_job(job, read_sources(tmp_path / "meshes"))
+    run_job(job, boxes(tmp_path / "meshes", 1))
     (entry,) = read_json(job.out / "report.json")["objects"]
-    assert entry["status"] == "rendered" and "nowhere.mtl" in entry["warnings"][0]
+    assert entry == {"id": "box-00", "status": "rendered", "warnings": ["wood.png is missing"]}
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:

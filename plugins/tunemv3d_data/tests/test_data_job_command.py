@@ -83,6 +83,6 @@ def test_auto_stays_with_the_renderer_that_began(tmp_path: Path, monkeypatch: py
     boxes(tmp_path / "meshes", 1)
     arguments = (tmp_path / "meshes", "--out", tmp_path / "out", "--views", 2, "--resolution", 16, "--workers", 1)
     invoke(*arguments, "--renderer", "embree")
-    monkeypatch.setattr("tunemv3d_data.renderers.choose.choose", lambda name: {"auto": "other"}.get(name, name))
+    monkeypatch.setattr("tunemv3d_data.renderers.auto.choose", lambda name: {"auto": "other"}.get(name, name))
     invoke(*arguments)
     assert read_json(tmp_path / "out" / "dataset.json")["settings"]["renderer"] == "embree"

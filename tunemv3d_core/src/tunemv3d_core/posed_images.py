@@ -6,6 +6,7 @@ matrices with OpenGL axes (x right, y up, z backward). The conversion to and fro
 A dataset is a folder::
 
     dataset.json                     {"format": "tunemv3d-multiview/1", "name", "objects": [{"id", "split"}, ...]}
+                                     (objects may also have "licence" and "source")
     ATTRIBUTION.md                   creator, licence and source of every object
     objects/<id>/transforms.json     cameras, captions, licence, creator, source
     objects/<id>/000.webp ...        RGBA, straight alpha, sRGB
@@ -153,12 +154,20 @@ def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
 
 
 def write_manifest(
-    folder: Path, name: str, splits: Mapping[str, str] | Iterable[tuple[str, str]], **extra: Any
+    folder: Path, name: str, objects: Mapping[str, str] | Iterable[Mapping[str, str]], **extra: Any
 ) -> None:
-    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"; pairs may come from a generator."""
-    pairs = splits.items() if isinstance(splits, Mapping) else splits
-    entries = ({"id": id_, "split": split} for id_, split in pairs)
-    write_json_list(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra}, "objects", entries)
+    """Write ``dataset.json``.
+
+    Args:
+        folder: the dataset's.
+        name: its name.
+        objects: splits, "train" or "held_out", by id; or entries with at least ``id`` and ``split``, which may come
+            from a generator.
+        extra: further keys of the file.
+    """
+    if isinstance(objects, Mapping):
+        objects = [{"id": id_, "split": split} for id_, split in objects.items()]
+    write_json_list(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra}, "objects", objects)
 
 
 def read_manifest(folder: Path) -> dict[str, str]:

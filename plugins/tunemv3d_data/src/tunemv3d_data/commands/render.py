@@ -48,6 +48,7 @@ def render(
     choose: Annotated[str, _option("chairs, all, or a file with one id a line.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
     licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
+    up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
     captions: Annotated[Path | None, _option("A file of captions; they come before the measured ones.")] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one a CPU by default.", min=1)] = None,
@@ -58,10 +59,11 @@ def render(
 ) -> None:
     """Render objects from cameras all around them into a dataset with captions and attribution."""
     from tunemv3d_data.rendering.settings import RenderJob, Shard
+    from tunemv3d_data.sources.objects import read_sources
 
     part = Shard.parse(shard)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
-    chosen, drawn = _objects(source.absolute(), choose, exclude, licence, captions, held_out)
+    chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
     look = (light, background, variants, _quality(quality), geometry)
     job = RenderJob(out.absolute(), _renderer(renderer, out), views, resolution, rig, *look, frozenset(drawn))
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
@@ -85,17 +87,18 @@ def _rig(
 
 
 def _objects(
-    source: Path, choose: str, exclude: Path | None, licence: str | None, captions: Path | None, held_out: str
+    objects: list["SourceObject"], choose: str, exclude: Path | None, licence: str | None, held_out: str
 ) -> tuple[list["SourceObject"], set[str]]:
     """The objects to render, and the ids that are kept from training."""
     from tunemv3d_data.rendering.viewpoints import random_for
-    from tunemv3d_data.sources.objects import by_licence, read_ids, read_sources, select
+    from tunemv3d_data.sources.objects import by_licence, read_ids, select
 
-    objects = read_sources(source, captions=captions)
     left_out = set(read_ids(exclude)) if exclude else set()
     chosen = [entry for entry in select(objects, choose) if entry.id not in left_out]
     if licence is not None:
-        chosen = by_licence(chosen, [word.strip() for word in licence.split(",")])
+        chosen, others = by_licence(chosen, licence)
+        said = ", ".join(f"{count} {name or 'not stated'}" for name, count in others.most_common())
+        messages.print(f"left out for their licence: {said or 'none'}", highlight=False, soft_wrap=True)
     if not held_out.isdigit():
         ids, known = read_ids(Path(held_out)), {entry.id for entry in objects}
         if missing := [id_ for id_ in ids if id_ not in known]:
@@ -110,7 +113,7 @@ def _objects(
 def _renderer(name: str, out: Path) -> str:
     """The renderer's name; "auto" stays with the one that began the dataset."""
     from tunemv3d_core.posed_images import read_json
-    from tunemv3d_data.renderers.choose import choose
+    from tunemv3d_data.renderers.auto import choose
 
     if name == "auto" and (out / "dataset.json").exists():
         name = str(read_json(out / "dataset.json").get("settings", {}).get("renderer", name))

@@ -9,14 +9,18 @@ import hashlib
 import heapq
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import read_json, write_json, write_json_list, write_manifest
+from tunemv3d_core.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
+from tunemv3d_data.licences import attribution
 from tunemv3d_data.rendering.settings import RenderJob, Result
 
 UNFINISHED = ".unfinished"
@@ -74,17 +78,16 @@ def describe(job: RenderJob, scratch: Path) -> None:
     while written != (state := (_listing(job.out / "objects"), _listing(job.out / REFUSED))):
         written = state
         facts = _Facts(job, scratch / "facts.jsonl", written[0])
-        refused = [read_json(job.out / REFUSED / name) for name in written[1]]
-        names = ["report.json"]
-        _write_report(scratch / "report.json", facts, refused)
+        files = ["report.json"]
+        _write_report(scratch / "report.json", facts, [read_json(job.out / REFUSED / name) for name in written[1]])
         if facts.count:
-            names += ["dataset.json", "ATTRIBUTION.md"]
-            splits = ((fact["id"], fact["split"]) for fact in facts)
-            write_manifest(scratch, job.out.resolve().name, splits, settings=job.settings())
-            with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8") as file:
-                file.writelines(attribution(facts))
-        for name in names:
-            os.replace(scratch / name, job.out / name)
+            files += ["dataset.json", "ATTRIBUTION.md"]
+            entries = ({key: fact[key] for key in ("id", "split", "licence", "source")} for fact in facts)
+            write_manifest(scratch, job.out.resolve().name, entries, settings=job.settings())
+            with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8") as page:
+                page.writelines(attribution(map(_credits, facts)))
+        for file in files:
+            os.replace(scratch / file, job.out / file)
 
 
 class _Facts:
@@ -92,19 +95,24 @@ class _Facts:
 
     def __init__(self, job: RenderJob, path: Path, names: list[str]) -> None:
         self.path, self.count = path, 0
-        keys = ("creator", "licence", "source", "variant", "warnings")
+        defaults = {"split": "train", "licence": "", "creator": "", "source": "", "variant": 0, "warnings": []}
         with path.open("w", encoding="utf-8") as file:
-            for name in names:
-                if job.is_finished(name):
-                    content = read_json(job.folder(name) / "transforms.json")
-                    fact = {"id": name, "split": content.get("split", "train")}
-                    fact |= {key: content[key] for key in keys if key in content}
-                    file.write(json.dumps(fact) + "\n")
-                    self.count += 1
+            for name in filter(job.is_finished, names):
+                content = read_json(job.folder(name) / "transforms.json")
+                fact = {"id": name, **{key: content.get(key, value) for key, value in defaults.items()}}
+                file.write(json.dumps(fact) + "\n")
+                self.count += 1
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
             yield from map(json.loads, file)
+
+
+def _credits(fact: dict[str, Any]) -> PosedImages:
+    """An object's credits without its pictures."""
+    none = Cameras(torch.empty(0, 4, 4), torch.empty(0, 4))
+    credit = PosedImages(id=fact["id"], files=(), cameras=none, size=(0, 0), captions=(), extra=fact)
+    return replace(credit, licence=fact["licence"], creator=fact["creator"], source=fact["source"])
 
 
 def _write_report(path: Path, facts: _Facts, refused: list[dict[str, Any]]) -> None:
@@ -116,26 +124,9 @@ def _write_report(path: Path, facts: _Facts, refused: list[dict[str, Any]]) -> N
         **{status: statuses[status] for status in ("refused", "failed")},
         "causes": dict(sorted(Counter(entry["cause"] for entry in refused).items())),
     }
-    rendered = ({"id": fact["id"], "status": "rendered", "warnings": fact.get("warnings", [])} for fact in facts)
+    rendered = ({"id": fact["id"], "status": "rendered", "warnings": fact["warnings"]} for fact in facts)
     entries = heapq.merge(rendered, refused, key=lambda entry: str(entry["id"]))
     write_json_list(path, head, "objects", entries)
-
-
-def attribution(records: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Creator, licence and source of every object as the lines of a Markdown table; variants stand with theirs."""
-    yield (
-        "# Attribution\n\n"
-        "The pictures are renderings of the following 3D models, changed in size, light and, for variants\n"
-        "(`-v1`, `-v2`, …), in colour and proportions. They are under the licence of their model:\n"
-        "CC0-1.0 https://creativecommons.org/publicdomain/zero/1.0/,\n"
-        "CC-BY-3.0 https://creativecommons.org/licenses/by/3.0/,\n"
-        "CC-BY-3.0-US https://creativecommons.org/licenses/by/3.0/us/.\n\n"
-        "| object | creator | licence | source |\n| --- | --- | --- | --- |\n"
-    )
-    for record in records:
-        if record.get("variant", 0) == 0:
-            cells = (str(record.get(key, "")) for key in ("id", "creator", "licence", "source"))
-            yield "| " + " | ".join(re.sub(r"\s+", " ", cell.replace("|", "/")) for cell in cells) + " |\n"
 
 
 def _listing(folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import resource
 import shutil
 import sys
@@ -27,7 +26,6 @@ from tunemv3d_data.rendering.settings import MIN_COVER, OutputError, RenderJob, 
 from tunemv3d_data.rendering.viewpoints import viewpoints
 from tunemv3d_data.sources.objects import SourceObject, source_digest
 
-_NOT_LOADED = re.compile(r"unable to load|failed to load|not loaded|unsupported|index failed")
 _MEASURED_VIEWS, _MEASURED_PIXELS = 24, 128
 """Captions are measured on about this much of what was rendered: the memory of an object does not grow with it."""
 
@@ -171,30 +169,23 @@ def _put_in_place(part: Path, folder: Path) -> None:
 
 
 class _Listener(logging.Handler):
-    """Collects what trimesh could not load; it calls that a matter of debugging."""
+    """Collects what is logged as a warning, each thing once."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)
         self.heard: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = record.getMessage().split("\n")[0]
-        if record.levelno >= logging.WARNING or _NOT_LOADED.search(said):
-            self.heard[said] = None
+        self.heard[record.getMessage().split("\n")[0]] = None
 
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What trimesh says about a mesh as it loads, such as materials that are missing; each once, filled at the end."""
-    logger, listener, heard = logging.getLogger("trimesh"), _Listener(), list[str]()
-    before = logger.level, logger.propagate
-    logger.addHandler(listener)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
+    """What is said about a mesh as it loads, such as materials that are missing; filled at the end."""
+    listener, heard = _Listener(), list[str]()
+    logging.getLogger().addHandler(listener)
     try:
         yield heard
     finally:
-        logger.removeHandler(listener)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+        logging.getLogger().removeHandler(listener)
         heard += listener.heard

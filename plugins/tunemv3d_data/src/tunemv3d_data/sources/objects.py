@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.licences import matches
@@ -73,19 +75,20 @@ def source_digest(source: SourceObject) -> str:
         raise DatasetError(f"{source.path}: cannot be read: {error}") from None
 
 
-def by_licence(objects: Sequence[SourceObject], wanted: Sequence[str]) -> list[SourceObject]:
-    """The objects under one of the wanted licences.
+def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceObject], Counter[str]]:
+    """The objects under one of the licences in ``text`` ("cc0,cc-by"), and how many of which licence are left out.
 
     Raises:
         DatasetError: there is none.
     """
-    chosen = [entry for entry in objects if matches(entry.licence, wanted)]
-    if not chosen:
-        raise DatasetError(f"--licence {','.join(wanted)}: no object of the source fits")
-    return chosen
+    wanted = [word.strip() for word in text.split(",") if word.strip()]
+    kept = [entry for entry in objects if matches(entry.licence, wanted)]
+    if not kept:
+        raise DatasetError(f"--licence {text}: no object of the source fits")
+    return kept, Counter(entry.licence for entry in objects if not matches(entry.licence, wanted))
 
 
-def read_sources(path: Path, captions: Path | None = None) -> list[SourceObject]:
+def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"] | None = None) -> list[SourceObject]:
     """List the objects of a .sh3f library, of a folder of libraries, or of a folder of mesh files.
 
     Raises:
