@@ -61,6 +61,11 @@ class PosedImages:
     normal_files: tuple[str, ...] = ()
 
 
+_KNOWN = {
+    *("camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy"),
+    *("id", "captions", "licence", "creator", "source", "frames"),
+}
+"""Keys of ``transforms.json`` that ``PosedImages`` has attributes for."""
 _MAPS = {"depth_file_path": "depth_files", "normal_file_path": "normal_files"}
 """Keys of a frame, and the attributes of ``PosedImages`` that they fill."""
 
@@ -111,7 +116,6 @@ def read_object(folder: Path) -> PosedImages:
     captions = content.get("captions", [])
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise DatasetError(f"{path}: 'captions' must be a list of texts, got {json.dumps(captions)[:60]}")
-    known = {"camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy", "id", "captions", "licence", "creator", "source"}
     try:
         w, h = int(content["w"]), int(content["h"])
         if min(w, h) < 1:
@@ -138,7 +142,7 @@ def read_object(folder: Path) -> PosedImages:
         licence=str(content.get("licence", "")),
         creator=str(content.get("creator", "")),
         source=str(content.get("source", "")),
-        extra={k: v for k, v in content.items() if k not in known and k != "frames"},
+        extra={k: v for k, v in content.items() if k not in _KNOWN},
         **maps,
     )
 
