@@ -15,6 +15,7 @@ from tunemv3d_data.commands import app
 def test_command_speaks_json_and_the_exit_codes_of_the_design(tmp_path: Path) -> None:
     folder = meshes_folder(tmp_path / "meshes")
     arguments = ["render", str(folder), "--out", str(tmp_path / "out"), "--views", "2", "--resolution", "16"]
+    arguments += ["--renderer", "embree"]
     outcome = CliRunner().invoke(app, [*arguments, "--workers", "1", "--json"])
     assert outcome.exit_code == 1
     said = json.loads(outcome.stdout)

@@ -177,6 +177,19 @@ def test_a_job_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path:
 
 
 @pytest.mark.slow
+def test_ctrl_c_is_not_for_workers_that_just_start(tmp_path: Path) -> None:
+    boxes(tmp_path / "meshes", 4)
+    process = start(tmp_path / "meshes", tmp_path / "out", 2)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.unfinished/*")) and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+
+
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     boxes(tmp_path / "meshes", 300)
     process = start(tmp_path / "meshes", tmp_path / "out", 2)

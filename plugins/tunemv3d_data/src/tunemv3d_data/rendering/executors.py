@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from time import monotonic
 from typing import Any, Protocol
 
@@ -77,7 +77,7 @@ class Processes:
     def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
         """See ``Executor``."""
         waiting = iter(sources)
-        pool = ProcessPool(self.workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
+        pool = _start_pool(self.workers, work)
         running: dict[Future[Any], SourceObject] = {}
         try:
             while True:
@@ -165,10 +165,20 @@ def _too_slow(limit: float) -> Lost:
 _worker: Work | None = None
 
 
+def _start_pool(workers: int, work: Work) -> ProcessPool:
+    """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
+    resource_tracker.ensure_running()  # would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
+        _ = pool.active  # looking at it starts it
+        return pool
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(work: Work) -> None:
-    """Set up a process. Ctrl-C is the parent's."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _worker = work
 
