@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,33 @@ def test_manifest(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"format": "other/2"}')
     with pytest.raises(DatasetError, match="other/2"):
         read_manifest(tmp_path)
+
+
+def test_maps_are_named_per_frame_and_may_be_absent(tmp_path: Path) -> None:
+    record = write(tmp_path / "without")
+    assert read_object(tmp_path / "without").depth_files == () == read_object(tmp_path / "without").normal_files
+    maps = {"depth_files": ("0.d.png", "1.d.png"), "normal_files": ("0.n.png", "1.n.png")}
+    write_object(tmp_path / "with", replace(record, **maps))
+    frames = json.loads((tmp_path / "with" / "transforms.json").read_text())["frames"]
+    assert [frame["depth_file_path"] for frame in frames] == ["0.d.png", "1.d.png"]
+    assert [frame["normal_file_path"] for frame in frames] == ["0.n.png", "1.n.png"]
+    back = read_object(tmp_path / "with")
+    assert (back.depth_files, back.normal_files) == (maps["depth_files"], maps["normal_files"])
+    del frames[1]["depth_file_path"]
+    path = tmp_path / "with" / "transforms.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"frames": frames}))
+    with pytest.raises(DatasetError, match=re.escape(f"{path}: frame 1 has no 'depth_file_path', but others have")):
+        read_object(tmp_path / "with")
+
+
+def test_a_manifest_may_come_from_a_generator(tmp_path: Path) -> None:
+    splits = {"a": "train", 'b "é"': "held_out"}
+    write_manifest(tmp_path / "dict", "x", splits, settings={"views": 2})
+    entries = ({"id": id_, "split": split} for id_, split in splits.items())
+    write_manifest(tmp_path / "entries", "x", entries, settings={"views": 2})
+    text = (tmp_path / "dict" / "dataset.json").read_text()
+    assert (tmp_path / "entries" / "dataset.json").read_text() == text and read_manifest(tmp_path / "entries") == splits
+    assert json.loads(text) == {
+        **{"format": DATASET_FORMAT, "name": "x", "settings": {"views": 2}},
+        "objects": [{"id": id_, "split": split} for id_, split in splits.items()],
+    }

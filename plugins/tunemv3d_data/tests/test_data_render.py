@@ -1,6 +1,5 @@
-"""Meshes become pictures that agree with the cameras, and the job survives what real folders hold."""
+"""Meshes become pictures that agree with the cameras."""
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -8,46 +7,16 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from job_stand_ins import BLUE, GREEN, RED, coloured_box
 from PIL import Image
-from typer.testing import CliRunner
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import ComponentError, DatasetError
-from tunemv3d_core.posed_images import read_manifest, read_object
-from tunemv3d_data.commands import app
+from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
 from tunemv3d_data.meshes.recolour import repaint, variant
 from tunemv3d_data.renderers.embree import EmbreeRenderer
-from tunemv3d_data.rendering.job import RenderJob, run_job
 from tunemv3d_data.rendering.viewpoints import random_for, viewpoints
 from tunemv3d_data.sources.objects import SourceObject, read_sources, select
-
-RED, GREEN, BLUE = (220, 30, 30, 255), (30, 180, 40, 255), (30, 50, 220, 255)
-
-
-def coloured_box() -> trimesh.Trimesh:
-    """A cube whose side at -y is red, at +x green, all others blue (z up)."""
-    box = trimesh.creation.box((1, 1, 1))
-    colours = np.tile(np.uint8(BLUE), (len(box.faces), 1))
-    colours[box.face_normals[:, 1] < -0.9] = RED
-    colours[box.face_normals[:, 0] > 0.9] = GREEN
-    box.visual.face_colors = colours
-    return box
-
-
-def meshes_folder(folder: Path) -> Path:
-    """A box, a sphere, and a file that is no mesh."""
-    folder.mkdir()
-    coloured_box().export(folder / "box.ply")
-    ball = trimesh.creation.icosphere(2)
-    ball.visual.vertex_colors = np.uint8(RED)
-    ball.export(folder / "red ball.ply")
-    (folder / "broken.glb").write_bytes(b"not a mesh")
-    return folder
-
-
-def pictures(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_sphere_silhouette_depth_and_normals_are_analytic() -> None:
@@ -161,63 +130,6 @@ def test_viewpoints_are_the_promised_ones() -> None:
     assert not torch.allclose(eyes, viewpoints("table", 24).origins)
 
 
-def test_job_reports_broken_meshes_resumes_and_repeats_its_bytes(tmp_path: Path) -> None:
-    sources = read_sources(meshes_folder(tmp_path / "meshes"))
-    job = RenderJob(tmp_path / "out", views=3, resolution=24, variants=1, held_out=frozenset({"box"}))
-    report = run_job(job, sources)
-    assert [(r.id, r.status) for r in report.results] == [
-        ("box", "rendered"),
-        ("broken", "failed"),
-        ("red-ball", "rendered"),
-        ("red-ball-v1", "rendered"),
-    ]
-    assert "broken.glb" in report.of("failed")[0].note
-    assert read_manifest(job.out) == {"box": "held_out", "red-ball": "train", "red-ball-v1": "train"}
-    first = pictures(job.out)
-    kept = job.out / "objects" / "box" / "000.webp"
-    kept.write_bytes(b"untouched")
-    (job.out / "objects" / "red-ball" / "transforms.json").unlink()
-    again = run_job(job, sources)
-    assert [r.status for r in again.results] == ["kept", "failed", "rendered", "kept"]
-    assert kept.read_bytes() == b"untouched"
-    other = RenderJob(tmp_path / "other", views=3, resolution=24, variants=1, held_out=frozenset({"box"}))
-    run_job(other, sources)
-    second = pictures(other.out)
-    assert {k: v for k, v in first.items() if "dataset" not in k} == {
-        k: v for k, v in second.items() if "dataset" not in k
-    }
-
-
-def test_written_objects_hold_the_cameras_and_the_pictures(tmp_path: Path) -> None:
-    sources = read_sources(meshes_folder(tmp_path / "meshes"))
-    run_job(RenderJob(tmp_path / "out", views=4, resolution=32), sources)
-    record = read_object(tmp_path / "out" / "objects" / "box")
-    expected = viewpoints("box", 4)
-    assert torch.allclose(record.cameras.camera_to_world, expected.camera_to_world, atol=1e-6)
-    assert torch.allclose(record.cameras.intrinsics, expected.intrinsics, atol=1e-6)
-    image = np.asarray(Image.open(tmp_path / "out" / "objects" / "box" / record.files[1]))
-    rendered = list(EmbreeRenderer()(load_mesh(sources[0]), expected, 32))[1]["rgba"]
-    assert np.array_equal(image, rendered) and record.captions
-
-
-def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
-    sources = read_sources(meshes_folder(tmp_path / "meshes"))[:1]
-    run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
-    with pytest.raises(DatasetError, match="--out"):
-        run_job(RenderJob(tmp_path / "out", views=3, resolution=16), sources)
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "mine.txt").write_text("x")
-    with pytest.raises(DatasetError, match="not a dataset"):
-        run_job(RenderJob(tmp_path / "photos"), sources)
-
-
-def test_rods_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "meshes").mkdir()
-    trimesh.creation.box((0.01, 3, 0.01)).export(tmp_path / "meshes" / "rod.stl")
-    report = run_job(RenderJob(tmp_path / "out", views=2, resolution=32), read_sources(tmp_path / "meshes"))
-    assert report.results[0].status == "refused" and "2%" in report.results[0].note
-
-
 def test_variants_repeat_and_differ() -> None:
     mesh = from_trimesh(coloured_box())
     one, same, other = variant(mesh, "box", 1), variant(mesh, "box", 1), variant(mesh, "box", 2)
@@ -274,19 +186,6 @@ def test_members_that_leave_the_library_are_refused(tmp_path: Path) -> None:
             read_sources(path)
 
 
-def test_command_speaks_json_and_the_exit_codes_of_the_design(tmp_path: Path) -> None:
-    folder = meshes_folder(tmp_path / "meshes")
-    arguments = ["render", str(folder), "--out", str(tmp_path / "out"), "--views", "2", "--resolution", "16"]
-    outcome = CliRunner().invoke(app, [*arguments, "--workers", "1", "--json"])
-    assert outcome.exit_code == 1
-    statuses = {entry["id"]: entry["status"] for entry in json.loads(outcome.stdout)["results"]}
-    assert statuses == {"box": "rendered", "broken": "failed", "red-ball": "rendered"}
-    (folder / "broken.glb").unlink()
-    outcome = CliRunner().invoke(app, [*arguments, "--workers", "1"])
-    assert outcome.exit_code == 0 and "2 kept" in outcome.stdout
-    assert "| red-ball |" in (tmp_path / "out" / "ATTRIBUTION.md").read_text()
-
-
 def test_bad_input_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         read_sources(tmp_path / "nothing")
@@ -297,18 +196,3 @@ def test_bad_input_is_one_clear_error(tmp_path: Path) -> None:
     ids.write_text("nobody\n")
     with pytest.raises(DatasetError, match="nobody"):
         select([SourceObject(id="a", path=tmp_path)], str(ids))
-
-
-def test_an_unknown_renderer_and_a_full_disk_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = read_sources(meshes_folder(tmp_path / "meshes"))[:1]
-    with pytest.raises(ComponentError, match="embree"):
-        run_job(RenderJob(tmp_path / "out", renderer="embre"), sources)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tunemv3d_data.rendering.job.save_image", full)
-    with pytest.raises(DatasetError, match="No space left"):
-        run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
-    monkeypatch.undo()
-    assert run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources).results[0].status == "rendered"

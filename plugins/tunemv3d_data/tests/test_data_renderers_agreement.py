@@ -16,7 +16,7 @@ from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh
 from tunemv3d_data.renderers import auto
 from tunemv3d_data.renderers.blender import find_blender
 from tunemv3d_data.renderers.light import FLAT, Light, random_light
-from tunemv3d_data.rendering.job import build_renderer
+from tunemv3d_data.rendering.one_object import build_renderer
 from tunemv3d_data.rendering.viewpoints import viewpoints
 
 SIZE = 64

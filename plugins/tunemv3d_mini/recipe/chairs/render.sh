@@ -9,9 +9,12 @@ set -e
 libraries=$1 out=$2 workers=${3:-2}
 held_out=$(dirname "$0")/held_out.txt
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+render() {
+    tunemv3d data render "$libraries" --renderer embree --no-geometry --workers "$workers" "$@"
+}
 
-tunemv3d data render "$libraries" --out "$out/chairs" --select chairs --held-out "$held_out" --workers "$workers"
-tunemv3d data render "$libraries" --out "$out/train/chairs" --select chairs --held-out "$held_out" \
-    --variants 7 --quality 85 --workers "$workers"
-tunemv3d data render "$libraries" --out "$out/train/furniture" --select all --exclude "$held_out" \
-    --variants 1 --views 10 --quality 80 --workers "$workers" || test $? -eq 1
+render --out "$out/chairs" --select chairs --held-out "$held_out"
+render --out "$out/train/chairs" --select chairs --held-out "$held_out" \
+    --variants 7 --quality 85
+render --out "$out/train/furniture" --select all --exclude "$held_out" \
+    --variants 1 --views 10 --quality 80 || test $? -eq 1

@@ -1,64 +1,123 @@
 """``tunemv3d data render``: meshes in, a dataset out."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
-from tunemv3d_data.rendering.job import RenderJob, Report, run_job
-from tunemv3d_data.rendering.viewpoints import random_for
-from tunemv3d_data.sources.objects import SourceObject, read_ids, read_sources, select
+
+if TYPE_CHECKING:
+    from tunemv3d_data.rendering.executors import Executor
+    from tunemv3d_data.rendering.job import Report
+    from tunemv3d_data.rendering.settings import RenderJob, Shard
+    from tunemv3d_data.rendering.viewpoints import Rig
+    from tunemv3d_data.sources.objects import SourceObject
+
+Pattern = Literal["fibonacci", "hammersley", "rings", "random"]
+LightName = Literal["studio", "flat", "random"]
+SHOWN = 20
+"""Objects without pictures that are listed for people; ``report.json`` has all."""
+
+
+def _option(help_: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=help_, **limits)
 
 
 def render(
-    source: Annotated[Path, typer.Argument(help="A .sh3f library, a folder of them, or a folder of meshes.")],
-    out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],
-    renderer: Annotated[str, typer.Option(help="Mesh renderer, as `tunemv3d plugins list` names it.")] = "embree",
-    views: Annotated[int, typer.Option(min=2, help="Cameras an object; a third of them on a ring, first.")] = 24,
-    resolution: Annotated[int, typer.Option(min=8, help="Pixels, square.")] = 128,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
-    choose: Annotated[str, typer.Option("--select", help="chairs, all, or a file with one id a line.")] = "all",
-    exclude: Annotated[Path | None, typer.Option(help="A file of ids to leave out.")] = None,
-    variants: Annotated[int, typer.Option(min=0, help="Recoloured, stretched copies an object.")] = 0,
-    held_out: Annotated[str, typer.Option(help="A file of ids, or how many objects to draw.")] = "0",
-    quality: Annotated[str, typer.Option(help="lossless, or 1 to 100 for lossy WebP.")] = "lossless",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    source: Annotated[Path, typer.Argument(help="What to render: a library, a collection or a folder of meshes.")],
+    out: Annotated[Path, _option("Folder of the dataset; an interrupted job goes on where it was.")],
+    renderer: Annotated[str, _option("auto, or a mesh renderer as `tunemv3d plugins list` names it.")] = "auto",
+    views: Annotated[int, _option("Cameras an object; the ring's come first.", min=2)] = 24,
+    resolution: Annotated[int, _option("Pixels, square.", min=8)] = 128,
+    cameras: Annotated[Pattern, _option("How the cameras after the ring stand.")] = "fibonacci",
+    ring: Annotated[int | None, _option("Cameras on the ring; a third of all by default.", min=0)] = None,
+    elevations: Annotated[str, _option("low:high of the cameras after the ring, degrees.")] = "-10:60",
+    distance: Annotated[float, _option("Of the cameras, world units; objects lie within 0.9.")] = 2.7,
+    fov: Annotated[float | None, _option("Field of view in degrees; about 42 by default.")] = None,
+    jitter: Annotated[float, _option("Draw each camera's distance within this share of it.")] = 0.0,
+    light: Annotated[LightName, _option("random: one an object, drawn from its name.")] = "studio",
+    background: Annotated[str, _option("transparent, white, black or #rrggbb; a colour is opaque.")] = "transparent",
+    variants: Annotated[int, _option("Recoloured, stretched copies an object.", min=0)] = 0,
+    quality: Annotated[str, _option("lossless, or 1 to 100 for lossy WebP.")] = "lossless",
+    geometry: Annotated[bool, _option("Write depth and normals.")] = True,
+    choose: Annotated[str, _option("chairs, all, or a file with one id a line.", "--select")] = "all",
+    exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
+    licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
+    up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
+    captions: Annotated[Path | None, _option("A file of captions; they come before the measured ones.")] = None,
+    held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
+    workers: Annotated[int | None, _option("Objects at a time; one a CPU by default.", min=1)] = None,
+    executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
+    shard: Annotated[str, _option("i/n: objects i, i + n, …, for job arrays that share --out.")] = "0/1",
+    limit: Annotated[float, _option("Seconds that an object may take.", min=1)] = 1800.0,
+    as_json: Annotated[bool, _option("Print the report as JSON.", "--json")] = False,
 ) -> None:
     """Render objects from cameras all around them into a dataset with captions and attribution."""
-    objects = read_sources(source)
-    kept_apart = _held_out(held_out, objects)
+    from tunemv3d_data.rendering.settings import RenderJob, Shard
+    from tunemv3d_data.sources.objects import read_sources
+
+    part = Shard.parse(shard)
+    rig = _rig(cameras, ring, elevations, distance, fov, jitter)
+    chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
+    look = (light, background, variants, _quality(quality), geometry)
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, resolution, rig, *look, frozenset(drawn))
+    _run(job, chosen, _executor(executor, workers, limit), part, as_json)
+
+
+def _rig(
+    pattern: Pattern, ring: int | None, elevations: str, distance: float, fov: float | None, jitter: float
+) -> "Rig":
+    from pydantic import ValidationError
+
+    from tunemv3d_data.rendering.viewpoints import Rig
+
+    low, _, high = elevations.partition(":")
+    options: dict[str, Any] = {"pattern": pattern, "ring": ring, "distance": distance, "jitter": jitter}
+    options |= {} if fov is None else {"field_of_view": fov}
+    try:
+        return Rig(elevations=(low, high), **options)  # type: ignore[arg-type]  # pydantic reads numbers
+    except ValidationError as error:
+        said = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()]
+        raise DatasetError(f"cameras: {'; '.join(said)}") from None
+
+
+def _objects(
+    objects: list["SourceObject"], choose: str, exclude: Path | None, licence: str | None, held_out: str
+) -> tuple[list["SourceObject"], set[str]]:
+    """The objects to render, and the ids that are kept from training."""
+    from tunemv3d_data.rendering.viewpoints import random_for
+    from tunemv3d_data.sources.objects import by_licence, read_ids, select
+
     left_out = set(read_ids(exclude)) if exclude else set()
     chosen = [entry for entry in select(objects, choose) if entry.id not in left_out]
-    kept_apart = kept_apart if kept_apart is not None else _draw(int(held_out), chosen)
-    job = RenderJob(out, renderer, views, resolution, variants, _quality(quality), frozenset(kept_apart))
-    with _progress() as progress:
-        task = progress.add_task("objects", total=len(chosen), rate="")
-        report = run_job(job, chosen, min(workers, len(chosen)), lambda: _advance(progress, task))
-    _show(report, out, as_json)
-    if report.of("refused", "failed"):
-        raise typer.Exit(EXIT_FINDINGS)
-
-
-def _held_out(value: str, objects: list[SourceObject]) -> set[str] | None:
-    """Ids from a file, or None where the value is a number."""
-    if value.isdigit():
-        return None
-    ids = read_ids(Path(value))
-    known = {entry.id for entry in objects}
-    if missing := [id_ for id_ in ids if id_ not in known]:
-        raise DatasetError(f"{value}: the source has no object {missing[0]!r}")
-    return set(ids)
-
-
-def _draw(count: int, chosen: list[SourceObject]) -> set[str]:
-    if count >= len(chosen):
-        raise DatasetError(f"--held-out {count}: only {len(chosen)} objects are selected")
+    if licence is not None:
+        chosen, others = by_licence(chosen, licence)
+        said = ", ".join(f"{count} {name or 'not stated'}" for name, count in others.most_common())
+        messages.print(f"left out for their licence: {said or 'none'}", highlight=False, soft_wrap=True)
+    if not held_out.isdigit():
+        ids, known = read_ids(Path(held_out)), {entry.id for entry in objects}
+        if missing := [id_ for id_ in ids if id_ not in known]:
+            raise DatasetError(f"{held_out}: the source has no object {missing[0]!r}")
+        return chosen, set(ids)
+    if int(held_out) and int(held_out) >= len(chosen):
+        raise DatasetError(f"--held-out {held_out}: only {len(chosen)} objects are selected")
     order = random_for("held out").permutation(len(chosen))
-    return {chosen[index].id for index in order[:count]}
+    return chosen, {chosen[index].id for index in order[: int(held_out)]}
+
+
+def _renderer(name: str, out: Path) -> str:
+    """The renderer's name; "auto" stays with the one that began the dataset."""
+    from tunemv3d_core.posed_images import read_json
+    from tunemv3d_data.renderers.auto import choose
+
+    if name == "auto" and (out / "dataset.json").exists():
+        name = str(read_json(out / "dataset.json").get("settings", {}).get("renderer", name))
+    return choose(name)
 
 
 def _quality(value: str) -> int | None:
@@ -69,23 +128,70 @@ def _quality(value: str) -> int | None:
     raise DatasetError(f"--quality {value}: lossless, or a number from 1 to 100")
 
 
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=messages)
+def _executor(name: str, workers: int | None, limit: float) -> "Executor":
+    from tunemv3d_data.rendering.executors import Processes, RayCluster, available_cpus
+
+    return RayCluster(workers, limit) if name == "ray" else Processes(workers or available_cpus(), limit)
 
 
-def _advance(progress: Progress, task: int) -> None:
-    progress.advance(task)  # type: ignore[arg-type]
-    speed = progress.tasks[0].speed
-    progress.update(task, rate=f"{speed:.2f}/s" if speed else "")  # type: ignore[arg-type]
+def _run(job: "RenderJob", chosen: list["SourceObject"], executor: "Executor", shard: "Shard", as_json: bool) -> None:
+    from tunemv3d_data.rendering.job import run_job
+
+    start = monotonic()
+    try:
+        with _progress() as progress:
+            report = run_job(job, chosen, executor, shard, progress)
+    except KeyboardInterrupt:
+        messages.print("finished objects are kept; the same command goes on from there")
+        raise
+    _show(report, job, monotonic() - start, as_json)
+    if report.of("refused", "failed"):
+        raise typer.Exit(EXIT_FINDINGS)
 
 
-def _show(report: Report, out: Path, as_json: bool) -> None:
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar, objects a second and the time left; objects that were finished before do not count into the rate."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=messages) as bar:
+
+        def show(finished: int, of: int) -> None:
+            if not bar.tasks:
+                bar.add_task("objects", total=of, completed=finished, rate="")
+                return
+            task = bar.tasks[0]
+            bar.update(task.id, completed=finished)
+            bar.update(task.id, rate=f"{task.speed:.2f}/s" if task.speed else "")
+
+        yield show
+
+
+def _show(report: "Report", job: "RenderJob", seconds: float, as_json: bool) -> None:
+    counts, lost = report.counts(), report.of("refused", "failed")
+    rate = counts["rendered"] / seconds
     if as_json:
-        results = [{"id": r.id, "status": r.status, "note": r.note} for r in report.results]
-        print_json({"out": str(out), "results": results})
+        print_json(
+            {
+                **{"out": str(job.out), "renderer": job.renderer, "counts": counts, "causes": report.causes()},
+                **{"seconds": round(seconds, 3), "objects_a_second": round(rate, 3)},
+                "bytes_written": sum(result.bytes for result in report.results),
+                "peak_worker_bytes": report.peak,
+                "problems": [{"id": r.id, "status": r.status, "cause": r.cause, "reason": r.reason} for r in lost],
+            }
+        )
         return
-    for result in report.of("refused", "failed"):
-        console.print(f"{result.status} {result.id}: {result.note}", markup=False, highlight=False, soft_wrap=True)
-    counts = {status: len(report.of(status)) for status in ("rendered", "kept", "refused", "failed")}
-    console.print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()), soft_wrap=True)
+    for result in lost[:SHOWN]:
+        console.print(f"{result.status} {result.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
+    if len(lost) > SHOWN:
+        console.print(f"… and {len(lost) - SHOWN} more, all in {job.out / 'report.json'}", soft_wrap=True)
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    console.print(f"{job.out}: {said}; {rate:.2f} objects a second", soft_wrap=True)

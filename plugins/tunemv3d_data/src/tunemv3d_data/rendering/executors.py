@@ -1,0 +1,194 @@
+"""Where objects are worked on: in this process, in processes of this machine, or on a Ray cluster.
+
+An executor takes objects one by one as it gets free, so that a job of any length needs the memory of a short one.
+A worker that dies or hangs costs the object that it was at, and no other.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context, resource_tracker
+from time import monotonic
+from typing import Any, Protocol
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.rendering.settings import Result
+from tunemv3d_data.sources.objects import SourceObject
+
+Work = Callable[[SourceObject], tuple[list[Result], int]]
+"""What is done with an object; may be pickled. Its results, and the worker's largest memory in bytes."""
+
+OBJECTS_A_WORKER = 500
+"""Then a fresh one takes its place: native libraries leak."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An object whose worker did not come back."""
+
+    cause: str
+    reason: str
+
+
+Outcome = tuple[list[Result], int] | Lost
+Outcomes = Generator[tuple[SourceObject, Outcome], None, None]
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Executor(Protocol):
+    """Runs ``work`` on every object and yields outcomes in any order."""
+
+    def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
+        """Work through ``sources``; errors that ``work`` raises end it. Closing the iterator ends the workers."""
+        ...
+
+
+class Here:
+    """This process, one object after another; without protection from meshes that crash or hang."""
+
+    def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
+        """See ``Executor``."""
+        for source in sources:
+            yield source, work(source)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes of this machine.
+
+    Attributes:
+        workers: how many.
+        limit: seconds that an object may take.
+    """
+
+    workers: int
+    limit: float
+
+    def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
+        """See ``Executor``."""
+        waiting = iter(sources)
+        pool = _start_pool(self.workers, work)
+        running: dict[Future[Any], SourceObject] = {}
+        try:
+            while True:
+                for source in islice(waiting, 2 * self.workers - len(running)):
+                    running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), self._outcome(future)
+        finally:
+            pool.stop()  # type: ignore[no-untyped-call]
+            pool.join()
+
+    def _outcome(self, future: "Future[Any]") -> Outcome:
+        try:
+            result: tuple[list[Result], int] = future.result()
+            return result
+        except TimeoutError:
+            return _too_slow(self.limit)
+        except ProcessExpired as error:
+            how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
+            return Lost("worker died", f"its process ended with {how}; where memory is short, use fewer --workers")
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Tasks on the Ray cluster of RAY_ADDRESS, or on a local one. All its machines must see source and dataset.
+
+    Attributes:
+        workers: tasks at a time; None: as many as the cluster has CPUs.
+        limit: seconds that an object may take, from when it is handed to the cluster.
+    """
+
+    workers: int | None
+    limit: float
+
+    def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
+        """See ``Executor``."""
+        ray = _import_ray()
+        ray.init(ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+        workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        task = ray.remote(num_cpus=1, max_retries=0, max_calls=OBJECTS_A_WORKER)(_call)
+        waiting, shared = iter(sources), ray.put(work)
+        running: dict[Any, tuple[SourceObject, float]] = {}
+        try:
+            while True:
+                for source in islice(waiting, workers - len(running)):
+                    running[task.remote(shared, source)] = source, monotonic() + self.limit
+                if not running:
+                    return
+                done, _ = ray.wait(list(running), timeout=1.0)
+                for reference in done:
+                    yield running.pop(reference)[0], _ray_outcome(ray, reference)
+                for reference in [key for key, (_, end) in running.items() if monotonic() > end]:
+                    ray.cancel(reference, force=True)
+                    yield running.pop(reference)[0], _too_slow(self.limit)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+            ray.shutdown()
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise DatasetError("--executor ray: Ray is not installed; pip install 'tunemv3d-data[ray]'") from None
+    return ray
+
+
+def _ray_outcome(ray: Any, reference: Any) -> Outcome:
+    try:
+        outcome: tuple[list[Result], int] = ray.get(reference)
+        return outcome
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        return Lost("worker died", f"its process ended: {type(error).__name__}")
+
+
+def _too_slow(limit: float) -> Lost:
+    return Lost("time limit", f"took longer than the limit of {limit:g} s; --limit sets it")
+
+
+_worker: Work | None = None
+
+
+def _start_pool(workers: int, work: Work) -> ProcessPool:
+    """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
+    resource_tracker.ensure_running()  # would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
+        _ = pool.active  # looking at it starts it
+        return pool
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(work: Work) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = work
+
+
+def _work(source: SourceObject) -> tuple[list[Result], int]:
+    assert _worker is not None
+    return _worker(source)
+
+
+def _call(work: Work, source: SourceObject) -> tuple[list[Result], int]:
+    """A task on Ray."""
+    torch.set_num_threads(1)
+    return work(source)

@@ -1,0 +1,191 @@
+"""One object of a job: load it, render it, describe it, and put its folder in place when it is whole."""
+
+import logging
+import os
+import resource
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.posed_images import PosedImages, write_object
+from tunemv3d_core.registry import registry
+from tunemv3d_core.slots import MeshRenderer
+from tunemv3d_data.captions.measured import Look, captions, measure, type_of
+from tunemv3d_data.meshes.mesh import Mesh, load_mesh
+from tunemv3d_data.meshes.recolour import is_paintable, variant
+from tunemv3d_data.rendering.pictures import file_names, save_view
+from tunemv3d_data.rendering.settings import MIN_COVER, OutputError, RenderJob, Result, writing
+from tunemv3d_data.rendering.viewpoints import viewpoints
+from tunemv3d_data.sources.objects import SourceObject, source_digest
+
+_MEASURED_VIEWS, _MEASURED_PIXELS = 24, 128
+"""Captions are measured on about this much of what was rendered: the memory of an object does not grow with it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker does with an object: ``Work(job, scratch)(source)``.
+
+    Attributes:
+        job: what to make.
+        scratch: folder on the dataset's disk for what is not yet whole; it must exist.
+    """
+
+    job: RenderJob
+    scratch: Path
+
+    def __call__(self, source: SourceObject) -> tuple[list[Result], int]:
+        """The results of an object and its variants, and this process's largest memory so far in bytes.
+
+        Whatever is wrong with the mesh is a result, not an error.
+
+        Raises:
+            ComponentError: the renderer cannot be built here.
+            OutputError: the folder cannot be written.
+        """
+        renderer = build_renderer(self.job.renderer)
+        results = render_object(self.job, self.scratch, renderer, source)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return results, peak if sys.platform == "darwin" else peak * 1024
+
+
+@lru_cache(1)
+def build_renderer(name: str) -> MeshRenderer:
+    """Build a mesh renderer by name with its default options, once in a process."""
+    component = registry().get("mesh_renderer", name)
+    built: MeshRenderer = component.load_build()(component.plugin.spec(type=name))
+    return built
+
+
+def render_object(job: RenderJob, scratch: Path, renderer: MeshRenderer, source: SourceObject) -> list[Result]:
+    """Render one object and those of its variants that are not finished."""
+    names = job.names_of(source.id)
+    waiting = [name for name in names if not job.is_finished(name)]
+    results = {name: Result(name, "kept") for name in names}
+    if waiting and source.problem:
+        return [Result(source.id, "refused", "source", source.problem)]
+    try:
+        with _warnings() as heard:
+            mesh = load_mesh(source) if waiting else None
+            digest = source_digest(source) if waiting else ""
+    except Exception as error:  # meshes of any kind provoke errors of any kind
+        return [_failed(source.id, "unreadable", error, source)]
+    for name in waiting:
+        assert mesh is not None
+        number = names[name]
+        facts = {"base": source.id, "variant": number, "split": job.split_of(source.id), "source_sha256": digest}
+        facts |= {"warnings": heard} if heard else {}
+        try:
+            shape = mesh if number == 0 else variant(mesh, source.id, number, recolour=is_paintable(source))
+            results[name] = _render_one(job, scratch, renderer, source, shape, name, facts)
+        except OutputError:
+            raise
+        except Exception as error:  # so do renderers
+            results[name] = _failed(name, "cannot be rendered", error, source)
+    return list(results.values())
+
+
+def _failed(name: str, cause: str, error: Exception, source: SourceObject) -> Result:
+    """A result that names the source's file, but not the folder where it lies on this machine."""
+    said = str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    cause = "out of memory" if isinstance(error, MemoryError) else cause
+    return Result(name, "failed", cause, said.replace(str(source.path), source.path.name))
+
+
+def _render_one(
+    job: RenderJob, scratch: Path, renderer: MeshRenderer, source: SourceObject, mesh: Mesh, name: str, facts: Any
+) -> Result:
+    """Render into a folder of the scratch space, and move it in place when it is whole."""
+    cameras = viewpoints(name, job.views, job.rig)
+    part = scratch / uuid.uuid4().hex
+    try:
+        with writing(job.out):
+            part.mkdir()
+        look = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
+        if look.cover < MIN_COVER:
+            reason = f"covers {look.cover:.1%} of the picture; at least {MIN_COVER:.0%} is needed"
+            return Result(name, "refused", "too little to see", reason)
+        record = _record(job, source, mesh, name, cameras, look, facts)
+        with writing(job.out):
+            write_object(part, record)
+            size = sum(entry.stat().st_size for entry in os.scandir(part))
+            _put_in_place(part, job.folder(name))
+        return Result(name, "rendered", bytes=size)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _pictures(
+    job: RenderJob, folder: Path, renderer: MeshRenderer, mesh: Mesh, cameras: Cameras, name: str, keep_names: bool
+) -> Look:
+    """Write every view as it comes, and measure what captions tell."""
+    every, stride = -(-job.views // _MEASURED_VIEWS), max(1, job.resolution // _MEASURED_PIXELS)
+    kept = []
+    for index, view in enumerate(renderer(mesh, cameras, job.resolution, job.light_of(name))):
+        with writing(job.out):
+            save_view(folder, index, view, job.background_colour(), job.quality, job.geometry)
+        if index % every == 0:
+            keys = ("rgba", "albedo", "material", "depth")
+            kept.append({key: view[key][::stride, ::stride].copy() for key in keys})  # type: ignore[index]
+    return measure(kept, cameras[::every], mesh, keep_names=keep_names)
+
+
+def _record(
+    job: RenderJob, source: SourceObject, mesh: Mesh, name: str, cameras: Cameras, look: Look, facts: dict[str, Any]
+) -> PosedImages:
+    given = source.given if facts["variant"] == 0 else ()
+    return PosedImages(
+        id=name,
+        files=file_names(job.views, "webp"),
+        cameras=cameras,
+        size=(job.resolution, job.resolution),
+        captions=tuple(dict.fromkeys((*given, *captions(source, mesh, look)))),
+        licence=source.licence,
+        creator=source.creator,
+        source=f"{source.origin}: {source.name}",
+        extra={"type": type_of(source), "colour": look.main, **facts, "renderer": job.renderer},
+        depth_files=file_names(job.views, "depth.png") if job.geometry else (),
+        normal_files=file_names(job.views, "normal.png") if job.geometry else (),
+    )
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Move a whole object's folder to its place; a folder that was half made by other means goes."""
+    if not (folder / "transforms.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.replace(part, folder)
+    except OSError:
+        if not (folder / "transforms.json").exists():  # where it exists, another process of this job was first
+            raise
+
+
+class _Listener(logging.Handler):
+    """Collects what is logged as a warning, each thing once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard[record.getMessage().split("\n")[0]] = None
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What is said about a mesh as it loads, such as materials that are missing; filled at the end."""
+    listener, heard = _Listener(), list[str]()
+    logging.getLogger().addHandler(listener)
+    try:
+        yield heard
+    finally:
+        logging.getLogger().removeHandler(listener)
+        heard += listener.heard

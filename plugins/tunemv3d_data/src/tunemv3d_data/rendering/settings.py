@@ -1,0 +1,156 @@
+"""What a render job is asked for, and what becomes of each object."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import ImageColor
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.maps import FARTHEST
+from tunemv3d_data.renderers.light import FLAT, STUDIO, Light, random_light
+from tunemv3d_data.rendering.viewpoints import Rig, random_for
+
+LightName = Literal["studio", "flat", "random"]
+
+MIN_COVER = 0.02
+"""Objects that cover less of the picture on average (rods, cables) are refused."""
+
+
+class OutputError(DatasetError):
+    """The dataset's folder cannot be written: no object after this one would fare better."""
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn a full or forbidden disk into an ``OutputError``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error}; finished objects are kept, run it again") from None
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """What to make of every object.
+
+    Attributes:
+        out: the dataset's folder.
+        renderer: name in the slot ``mesh_renderer``.
+        views: cameras an object.
+        resolution: pixels, square.
+        rig: how the cameras stand.
+        light: one light for all, no form at all, or one for each object, drawn from its name.
+        background: "transparent", or a colour, which makes the pictures opaque.
+        variants: recoloured and stretched copies of every object that is not held out.
+        quality: 1 to 100 for lossy WebP, None for lossless.
+        geometry: write depth and normals beside the pictures.
+        held_out: ids that training never sees.
+    """
+
+    out: Path
+    renderer: str = "embree"
+    views: int = 24
+    resolution: int = 128
+    rig: Rig = field(default_factory=Rig)
+    light: LightName = "studio"
+    background: str = "transparent"
+    variants: int = 0
+    quality: int | None = None
+    geometry: bool = True
+    held_out: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        colour = self.background_colour()
+        if colour is not None and not self.geometry:
+            raise DatasetError(
+                f"background {self.background}: without depth files nothing would hold the object's mask"
+            )
+        if self.geometry and (far := self.rig.distance * (1 + self.rig.jitter) + 1) > FARTHEST:
+            raise DatasetError(f"cameras {far:.0f} world units away: depth files hold at most {FARTHEST}; come closer")
+
+    def settings(self) -> dict[str, Any]:
+        """What all objects of one dataset must share, for ``dataset.json``."""
+        names = ("renderer", "views", "resolution", "light", "background", "variants", "quality", "geometry")
+        return {**{name: getattr(self, name) for name in names}, "cameras": self.rig.model_dump(mode="json")}
+
+    def background_colour(self) -> tuple[int, int, int] | None:
+        """The background's sRGB, None where it is transparent.
+
+        Raises:
+            DatasetError: not a colour.
+        """
+        if self.background == "transparent":
+            return None
+        try:
+            red, green, blue = ImageColor.getrgb(self.background)[:3]
+        except ValueError:
+            raise DatasetError(f"background {self.background}: transparent, white, black or #rrggbb") from None
+        return red, green, blue
+
+    def light_of(self, name: str) -> Light:
+        """The light of one object."""
+        if self.light == "random":
+            return random_light(random_for(name, "light"))
+        return {"studio": STUDIO, "flat": FLAT}[self.light]
+
+    def split_of(self, id_: str) -> str:
+        """Whether an object is in "train" or "held_out"."""
+        return "held_out" if id_ in self.held_out else "train"
+
+    def names_of(self, id_: str) -> dict[str, int]:
+        """The folders that one object fills, with the numbers of their variants; 0 is the object itself."""
+        copies = 0 if id_ in self.held_out else self.variants
+        return {id_: 0, **{f"{id_}-v{number}": number for number in range(1, copies + 1)}}
+
+    def folder(self, name: str) -> Path:
+        """Where a finished object lies."""
+        return self.out / "objects" / name
+
+    def is_finished(self, name: str) -> bool:
+        """Whether an object needs nothing more."""
+        return (self.folder(name) / "transforms.json").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one object or variant.
+
+    Attributes:
+        id: the object's folder.
+        status: "kept" was finished before; "refused" and "failed" have no pictures.
+        cause: in a word or two, the same for all objects with this fault.
+        reason: what a person needs to know.
+        bytes: size of the files written.
+    """
+
+    id: str
+    status: Literal["rendered", "kept", "refused", "failed"]
+    cause: str = ""
+    reason: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part ``index`` of ``count`` of a job that several processes or machines share."""
+
+    index: int = 0
+    count: int = 1
+
+    @staticmethod
+    def parse(text: str) -> "Shard":
+        """Read "i/n", i from 0.
+
+        Raises:
+            DatasetError: not two numbers, or i is not below n.
+        """
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise DatasetError(f"--shard {text}: i/n with i from 0 to n - 1, such as 0/4")
+        return Shard(int(index), int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
