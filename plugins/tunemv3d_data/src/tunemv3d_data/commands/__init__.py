@@ -2,14 +2,16 @@
 
 import typer
 
+from tunemv3d_data.commands.check import check
 from tunemv3d_data.commands.render import render
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make and check multi-view datasets.")
 
 
 @app.callback()
 def _group() -> None:
-    """Make multi-view datasets from meshes."""
+    """Make and check multi-view datasets."""
 
 
 app.command()(render)
+app.command()(check)
