@@ -29,7 +29,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for x in (-0.5, 0.4) for y in (-0.3, 0.3)]  # fmt: skip
     ring = trimesh.creation.torus(0.7, 0.2)
     ring.apply_transform(trimesh.transformations.rotation_matrix(1.0, [1, 0.3, 0]))
-    for id_, mesh in zip(IDS, (trimesh.util.concatenate([trimesh.creation.box((1.3, 0.9, 0.1)), *legs]), ring), strict=True):
+    for id_, mesh in zip(
+        IDS, (trimesh.util.concatenate([trimesh.creation.box((1.3, 0.9, 0.1)), *legs]), ring), strict=True
+    ):
         _render(root / "objects" / id_, mesh)
     write_manifest(root, "small", dict.fromkeys(IDS, "train"))
     return root

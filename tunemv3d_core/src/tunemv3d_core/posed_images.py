@@ -98,7 +98,7 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
 
     Args:
         folder: the object's.
-        check_cameras: False reads cameras that are not rigid or stand inside the object, to say what is wrong with them.
+        check_cameras: False also reads cameras that are not rigid or stand inside the object, to examine them.
 
     Raises:
         DatasetError: the file is missing or not what it should be; names the file and the field.
@@ -158,7 +158,9 @@ def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
     return tuple(str(file) for file in named)
 
 
-def write_manifest(folder: Path, name: str, splits: Mapping[str, str] | Iterable[tuple[str, str]], **extra: Any) -> None:
+def write_manifest(
+    folder: Path, name: str, splits: Mapping[str, str] | Iterable[tuple[str, str]], **extra: Any
+) -> None:
     """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"; pairs may come from a generator."""
     pairs = splits.items() if isinstance(splits, Mapping) else splits
     entries = ({"id": id_, "split": split} for id_, split in pairs)
@@ -228,7 +230,7 @@ def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterabl
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     with beside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f',\n {json.dumps(key)}: [')
+        file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f",\n {json.dumps(key)}: [")
         separator = "\n"
         for entry in entries:
             file.write(f"{separator}  {json.dumps(entry, ensure_ascii=False)}")

@@ -4,14 +4,16 @@ import typer
 
 from tunemv3d_data.commands.check import check
 from tunemv3d_data.commands.render import render
+from tunemv3d_data.commands.show import show
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make and check multi-view datasets.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, check and show multi-view datasets.")
 
 
 @app.callback()
 def _group() -> None:
-    """Make and check multi-view datasets."""
+    """Make, check and show multi-view datasets."""
 
 
 app.command()(render)
 app.command()(check)
+app.command()(show)

@@ -19,7 +19,8 @@ def check(
     dataset: Annotated[str, typer.Argument(help="A dataset's folder, or the name of an installed one.")],
     out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
     text_encoder: Annotated[
-        str | None, typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate.")
+        str | None,
+        typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -72,7 +73,9 @@ def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> N
     for heading in ("level", "check", "objects", "what is wrong", "what to do"):
         table.add_column(heading, overflow="fold")
     for (level, name, advice), found in sorted(kinds.items(), key=lambda kind: (kind[0], -len(kind[1]))):
-        table.add_row(level, name, _objects(found), found[0].text, advice, style="red" if level == "error" else "yellow")
+        table.add_row(
+            level, name, _objects(found), found[0].text, advice, style="red" if level == "error" else "yellow"
+        )
     console.print(table)
     errors = sum(finding.level == "error" for finding in findings)
     warned = len(findings) - errors

@@ -53,7 +53,9 @@ def readings(poses: Floats, intrinsics: Floats, size: tuple[int, int]) -> Iterat
     for name, advice, changed in _other_intrinsics(intrinsics, size):
         yield Reading("camera-units", name, advice, poses, changed, order)
     for name, changed in _other_orders(order):
-        yield Reading("picture-order", name, "put the pictures into the order of the cameras", poses, intrinsics, changed)
+        yield Reading(
+            "picture-order", name, "put the pictures into the order of the cameras", poses, intrinsics, changed
+        )
 
 
 def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
@@ -107,7 +109,11 @@ def _other_intrinsics(intrinsics: Floats, size: tuple[int, int]) -> Iterator[tup
         text = f"focal length and centre of pictures {larger}"
         yield text, f"divide fl_x, fl_y, cx and cy by {factor:g}", changed(1 / factor, 1 / factor)
     for factor in (2.0, 0.5):
-        yield f"a focal length {factor:g} times the true one", f"divide fl_x and fl_y by {factor:g}", changed(1 / factor)
+        yield (
+            f"a focal length {factor:g} times the true one",
+            f"divide fl_x and fl_y by {factor:g}",
+            changed(1 / factor),
+        )
 
 
 def _other_orders(order: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.hull import GRID, project
-from tunemv3d_data.doctor.silhouettes import Floats, Masks
-from tunemv3d_data.doctor.views import Bytes, ObjectViews
+from tunemv3d_data.doctor.silhouettes import Masks
+from tunemv3d_data.doctor.views import ObjectViews
 
 _TILE, _MOST, _MARGIN, _LINE = 224, 8, 8, 17
 _MASK, _HULL = (0, 150, 255), (235, 60, 60)

@@ -1,7 +1,7 @@
 """How well silhouettes and cameras fit: two views of one object share the planes that touch it.
 
-A plane through two camera centres that touches the object in one view touches it in the other. How many pixels the other
-view's outline misses that plane by needs no 3D shape and no scale, and costs microseconds a pair.
+A plane through two camera centres that touches the object in one view touches it in the other. How many pixels the
+other view's outline misses that plane by needs no 3D shape and no scale, and costs microseconds a pair.
 
 Source: Hernandez, Schmitt and Cipolla 2007, Silhouette Coherence for Camera Calibration under Circular Motion
 (epipolar tangency).

@@ -1,4 +1,4 @@
-"""One object as the checks see it: its record, its pictures read when first asked for, and what is computed from them."""
+"""One object as the checks see it: its record, its pictures read when first asked for, and what follows from them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,11 +28,10 @@ _LARGEST = 512
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: ``rgba`` is ``h w 4``, ``size`` the file's (h, w), ``has_alpha`` whether the file has that channel."""
+    """One picture: ``rgba`` is ``h w 4``, ``size`` the file's (h, w)."""
 
     rgba: Bytes
     size: tuple[int, int]
-    has_alpha: bool
 
 
 class ObjectViews:
@@ -115,9 +114,7 @@ class ObjectViews:
     @cached_property
     def seen(self) -> Silhouettes:
         """What the silhouettes say, for ``doctor.fit``."""
-        return Silhouettes(
-            self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance
-        )
+        return Silhouettes(self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance)
 
     @cached_property
     def fit(self) -> Fit | None:
@@ -149,10 +146,9 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         with Image.open(path) as image:
-            has_alpha = "A" in image.getbands() or "transparency" in image.info
             step = max(1, -(-max(image.size) // _LARGEST))
             rgba = np.asarray(image.convert("RGBA"))[step // 2 :: step, step // 2 :: step]
-            return Picture(np.ascontiguousarray(rgba), (image.height, image.width), has_alpha)
+            return Picture(np.ascontiguousarray(rgba), (image.height, image.width))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such picture") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

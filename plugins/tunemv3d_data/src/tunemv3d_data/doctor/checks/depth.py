@@ -42,7 +42,9 @@ def depth_fits(views: ObjectViews) -> Iterator[Finding]:
         yield Finding("depth-size", record.id, text, "render depth at the pictures' size")
         return
     maps = [_like(depth, mask) for depth, mask in zip(maps, views.masks, strict=True)]
-    wrong = [float(((depth > 0) != mask).sum() / max(mask.sum(), 1)) for depth, mask in zip(maps, views.masks, strict=True)]
+    wrong = [
+        float(((depth > 0) != mask).sum() / max(mask.sum(), 1)) for depth, mask in zip(maps, views.masks, strict=True)
+    ]
     if strange := tuple(np.flatnonzero(np.array(wrong) > 0.15).tolist()):
         text = f"depth and alpha cover different pixels in {len(strange)} of {len(views)} views"
         advice = "render both together; depth is 0 exactly where alpha is 0"
@@ -115,7 +117,7 @@ def _misfit(
 def _off_surface(
     views: ObjectViews, other: int, depth: Floats, points: Floats, turn: Callable[[Floats, Floats], Floats]
 ) -> Floats:
-    """How far points are from the surface that a view sees there, as a share of their distance, cut at ``_FARTHEST``."""
+    """How far points are from the surface that a view sees there, as a share of their distance; cut."""
     pose, lens = views.poses[other], views.intrinsics[other]
     at, z = project(points, pose, lens)
     off = np.full(len(points), _FARTHEST)
@@ -137,7 +139,11 @@ def normals_fit(views: ObjectViews) -> Iterator[Finding]:
         normals = np.asarray(read_normals(views.folder / file), dtype=np.float64)
         y, x = np.nonzero(normals.any(-1))
         h, w = normals.shape[:2]
-        rays, found, rotation = _rays(views, index, (x + 0.5) / w, (y + 0.5) / h), normals[y, x], views.poses[index, :3, :3]
+        rays, found, rotation = (
+            _rays(views, index, (x + 0.5) / w, (y + 0.5) / h),
+            normals[y, x],
+            views.poses[index, :3, :3],
+        )
         towards = -rays / np.linalg.norm(rays, axis=1, keepdims=True)
         world = {"world": found @ rotation, "OpenGL camera": found * (1, -1, -1), "OpenCV camera": found}
         for name, turned in world.items():
