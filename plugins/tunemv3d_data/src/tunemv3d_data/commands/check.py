@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
 if TYPE_CHECKING:
     from tunemv3d_data.doctor.findings import Finding
+
+
+class _Speed(TextColumn):
+    """Objects a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+_COLUMNS = (
+    TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed("rate"), TimeRemainingColumn(),
+)  # fmt: skip
 
 
 def check(
@@ -35,7 +49,7 @@ def check(
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
     count = len(read_manifest(root))
-    with _progress() as progress:
+    with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
         findings = examine(Round(root, out, text_encoder), min(workers, count), lambda: progress.advance(task))
     if as_json:
@@ -45,18 +59,6 @@ def check(
         _show(findings, count, root, out)
     if findings:
         raise typer.Exit(EXIT_FINDINGS)
-
-
-def _progress():  # type: ignore[no-untyped-def]
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Speed(ProgressColumn):
-        def render(self, task) -> Text:  # type: ignore[no-untyped-def]
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
-    return Progress(*columns, console=messages)
 
 
 def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> None:

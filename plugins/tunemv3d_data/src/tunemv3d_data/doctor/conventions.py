@@ -63,7 +63,8 @@ def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
     stored[:, :3, :3] *= _OPENGL
     bases = [("camera-to-world", "", stored)]
     if (np.abs(np.linalg.det(stored)) > 1e-9).all():
-        bases.append(("world-to-camera", "invert every matrix, then ", np.linalg.inv(stored)))
+        inverse = np.asarray(np.linalg.inv(stored), dtype=np.float64)
+        bases.append(("world-to-camera", "invert every matrix, then ", inverse))
     transposed = stored.copy()
     transposed[:, :3, :3] = stored[:, :3, :3].transpose(0, 2, 1)
     bases.append(("row-vector (transposed rotation)", "transpose every rotation, then ", transposed))
@@ -76,19 +77,17 @@ def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
             yield f"{_axes(signs)} {kind} matrices", _how(before, signs), changed
 
 
-def _axes(signs: tuple[int, ...]) -> str:
+def _axes(signs: tuple[int, int, int]) -> str:
     words = [f"{axis} {names[sign < 0]}" for axis, names, sign in zip("xyz", _AXES, signs, strict=True)]
     nickname = _NICKNAMES.get(signs)
     return f"{nickname} ({', '.join(words)})" if nickname else f"mirrored ({', '.join(words)})"
 
 
-def _how(before: str, signs: tuple[int, ...]) -> str:
+def _how(before: str, signs: tuple[int, int, int]) -> str:
     factors = [int(sign * gl) for sign, gl in zip(signs, _OPENGL, strict=True)]
     if factors == [1, 1, 1]:
         return before.removesuffix(", then ")
-    multiply = f"multiply the matrix's columns x, y, z by {factors[0]}, {factors[1]}, {factors[2]}"
-    known = {(1, 1, 1): "opencv", (1, -1, -1): "opengl"}.get(signs)
-    return before + multiply + (f", or convert with --convention {known}" if known and not before else "")
+    return f"{before}multiply the matrix's columns x, y, z by {factors[0]}, {factors[1]}, {factors[2]}"
 
 
 def _other_intrinsics(intrinsics: Floats, size: tuple[int, int]) -> Iterator[tuple[str, str, Floats]]:

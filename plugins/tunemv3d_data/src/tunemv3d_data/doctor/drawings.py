@@ -23,14 +23,14 @@ def draw(views: ObjectViews, finding: Finding, out: Path) -> Finding:
     """Write the finding's picture and return the finding with its file name."""
     shown = list(finding.views[:_MOST]) or list(range(min(4, len(views))))
     tiles = [_tile(views, index) for index in shown]
-    return _write(tiles, [f"view {index}" for index in shown], finding, out)
+    return _write(tiles, [f"view {index}" for index in shown], finding, out, bool(len(views.hull)))
 
 
 def draw_pair(objects: Sequence[ObjectViews], finding: Finding, out: Path) -> Finding:
     """Write a picture with the first views of two objects, and return the finding with its file name."""
     tiles = [_tile(views, index) for views in objects for index in range(min(4, len(views)))]
     names = [f"{views.record.id} {index}" for views in objects for index in range(min(4, len(views)))]
-    return _write(tiles, names, finding, out)
+    return _write(tiles, names, finding, out, any(len(views.hull) for views in objects))
 
 
 def _tile(views: ObjectViews, index: int) -> Image.Image:
@@ -83,11 +83,13 @@ def _edge(mask: Masks) -> Masks:
     return np.asarray(mask & ~np.logical_and.reduce(around))
 
 
-def _write(tiles: list[Image.Image], names: list[str], finding: Finding, out: Path) -> Finding:
-    columns = min(4, len(tiles))
+def _write(tiles: list[Image.Image], names: list[str], finding: Finding, out: Path, has_hull: bool) -> Finding:
+    columns = min(4, max(2, len(tiles)))
     rows = -(-len(tiles) // columns)
-    words = _wrapped(f"{finding.check}: {finding.object}. {finding.text}", columns * (_TILE + _MARGIN) // 7)
-    words.append("blue: outline of the picture; red: where the other views expect the object")
+    hull = "red: where the other views expect the object" if has_hull else "no red: the views agree on no shape"
+    width = columns * (_TILE + _MARGIN) // 7
+    words = textwrap.wrap(f"{finding.check}: {finding.object}. {finding.text}", width)
+    words += textwrap.wrap(f"blue: outline of the picture; {hull}", width)
     head = _MARGIN + _LINE * len(words)
     size = (columns * (_TILE + _MARGIN) + _MARGIN, head + rows * (_TILE + _LINE + _MARGIN) + _MARGIN)
     sheet = Image.new("RGB", size, _PAPER)
@@ -103,7 +105,3 @@ def _write(tiles: list[Image.Image], names: list[str], finding: Finding, out: Pa
     file = re.sub(r"[^\w.-]+", "_", f"{finding.object or 'dataset'}-{finding.check}") + ".png"
     sheet.save(out / file, optimize=True)
     return replace(finding, picture=file)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width)

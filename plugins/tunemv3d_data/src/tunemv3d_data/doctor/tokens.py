@@ -1,6 +1,7 @@
 """How long captions are for a text encoder."""
 
 from pathlib import Path
+from typing import Any
 
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
@@ -29,7 +30,7 @@ class Tokens:
         return len(self.tokenizer(caption, verbose=False)["input_ids"])
 
 
-def _tokenizer(text_encoder: str):  # type: ignore[no-untyped-def]
+def _tokenizer(text_encoder: str) -> Any:
     try:
         from transformers import AutoTokenizer
     except ImportError:
