@@ -17,7 +17,7 @@ A dataset is a folder::
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,12 @@ def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
     return maps
 
 
-def read_object(folder: Path) -> PosedImages:
+def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
     """Read an object's ``transforms.json``.
+
+    Args:
+        folder: the object's.
+        check_cameras: False also reads cameras that are not rigid or stand inside the object, to examine them.
 
     Raises:
         DatasetError: the file is missing or not what it should be; names the file and the field.
@@ -130,10 +134,9 @@ def read_object(folder: Path) -> PosedImages:
         raise DatasetError(f"{path}: no such file; restore the object's folder or take it out of dataset.json")
     record = parse_object(read_json(path), path, folder.name)
     try:
-        record.cameras.check()
+        return replace(record, cameras=record.cameras.check()) if check_cameras else record
     except CameraError as error:
         raise CameraError(f"{path}: {error}") from None
-    return record
 
 
 def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedImages:

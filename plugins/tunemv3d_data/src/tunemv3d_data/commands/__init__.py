@@ -6,14 +6,16 @@ from tunemv3d_data.commands.caption import caption
 from tunemv3d_data.commands.convert import convert
 from tunemv3d_data.commands.pack import pack
 from tunemv3d_data.commands.attributions import attributions
+from tunemv3d_data.commands.check import check
 from tunemv3d_data.commands.render import render
+from tunemv3d_data.commands.show import show
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, check and show multi-view datasets.")
 
 
 @app.callback()
 def _group() -> None:
-    """Make multi-view datasets from meshes."""
+    """Make, check and show multi-view datasets."""
 
 
 app.command()(render)
@@ -21,3 +23,5 @@ app.command()(convert)
 app.command()(caption)
 app.command()(pack)
 app.command()(attributions)
+app.command()(check)
+app.command()(show)

@@ -1,0 +1,89 @@
+"""``tunemv3d data check``: what would make training learn something wrong, and what to do about it."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+
+if TYPE_CHECKING:
+    from tunemv3d_data.doctor.findings import Finding
+
+
+class _Speed(TextColumn):
+    """Objects a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+_COLUMNS = (
+    TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed("rate"), TimeRemainingColumn(),
+)  # fmt: skip
+
+
+def check(
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, or the name of an installed one.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
+    from tunemv3d_core.assets import find_asset
+    from tunemv3d_core.posed_images import read_manifest
+    from tunemv3d_data.doctor.examine import Round, examine
+
+    root = find_asset(dataset)
+    out = out if out is not None else Path(f"{root.resolve().name}-check")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
+    count = len(read_manifest(root))
+    with Progress(*_COLUMNS, console=messages) as progress:
+        task = progress.add_task("objects", total=count)
+        findings = examine(Round(root, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+    if as_json:
+        counts = {"objects": count, "findings": len(findings)}
+        print_json({"dataset": str(root), **counts, "pictures": str(out), "found": [f.to_json() for f in findings]})
+    else:
+        _show(findings, count, root, out)
+    if findings:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> None:
+    """A row a kind of finding, errors first."""
+    from rich.table import Table
+
+    if not findings:
+        console.print(f"{root}: {count} objects, nothing found", soft_wrap=True)
+        return
+    kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        kinds[finding.level, finding.check, finding.advice].append(finding)
+    table = Table(show_lines=True)
+    for heading in ("level", "check", "objects", "what is wrong", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for (level, name, advice), found in sorted(kinds.items(), key=lambda kind: (kind[0], -len(kind[1]))):
+        table.add_row(
+            level, name, _objects(found), found[0].text, advice, style="red" if level == "error" else "yellow"
+        )
+    console.print(table)
+    errors = sum(finding.level == "error" for finding in findings)
+    warned = len(findings) - errors
+    console.print(f"{root}: {count} objects, {errors} errors, {warned} warnings; pictures in {out}", soft_wrap=True)
+
+
+def _objects(found: Sequence["Finding"]) -> str:
+    names = [finding.object or "all together" for finding in found]
+    return "\n".join(names[:3]) + (f"\nand {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,58 @@
+"""``tunemv3d data show``: a dataset as pages that open from disk."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+
+
+def show(
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, or the name of an installed one.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
+    objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a contact sheet and a page an object: views, captions, licence, and the cameras around it in 3D."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tunemv3d_core.assets import find_asset
+    from tunemv3d_core.posed_images import read_manifest
+    from tunemv3d_data.pages.write import write_pages
+
+    root = find_asset(dataset)
+    splits = read_manifest(root)
+    ids = _chosen(objects, list(splits))
+    out = out if out is not None else Path(f"{root.resolve().name}-pages")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages) as progress:
+        task = progress.add_task("objects", total=len(ids))
+        faults = write_pages(root, splits, ids, out, lambda: progress.advance(task))
+    index = out / "index.html"
+    if as_json:
+        print_json({"index": str(index), "objects": len(ids) - len(faults), "faults": faults})
+    else:
+        for id_, fault in faults.items():
+            console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{index}: {len(ids) - len(faults)} objects", soft_wrap=True)
+    if faults:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _chosen(objects: str | None, ids: list[str]) -> list[str]:
+    """The named objects, or so many of them evenly from first to last."""
+    if objects is None:
+        return ids
+    if objects.isdigit() and objects not in ids:
+        count = min(int(objects), len(ids))
+        if count == 0:
+            raise DatasetError("--objects 0: show at least one")
+        return [ids[place * len(ids) // count] for place in range(count)]
+    wanted = [id_.strip() for id_ in objects.split(",") if id_.strip()]
+    if missing := [id_ for id_ in wanted if id_ not in ids]:
+        raise DatasetError(f"--objects: the dataset has no object {missing[0]!r}")
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,26 @@
+"""The checks: one file a family, each check a small function that yields findings."""
+
+from collections.abc import Callable, Iterator
+
+from tunemv3d_data.doctor.checks import alpha, cameras, depth, pictures, scale, texts
+from tunemv3d_data.doctor.findings import Finding
+from tunemv3d_data.doctor.views import ObjectViews
+
+OBJECT_CHECKS: tuple[Callable[[ObjectViews], Iterator[Finding]], ...] = (
+    texts.licence,
+    texts.captions,
+    pictures.sizes,
+    pictures.empty_views,
+    pictures.same_pictures,
+    alpha.missing_or_inverted,
+    alpha.edge_colours,
+    pictures.brightness,
+    pictures.clipped,
+    cameras.rigid,
+    cameras.fit_silhouettes,
+    cameras.world_up,
+    scale.in_the_unit_sphere,
+    depth.depth_fits,
+    depth.normals_fit,
+)
+"""What is asked of every object, in this order."""

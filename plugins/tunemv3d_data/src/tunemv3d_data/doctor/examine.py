@@ -1,0 +1,142 @@
+"""The doctor's round: every object in turn or in several processes, then the dataset as a whole."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.posed_images import read_manifest, read_object
+from tunemv3d_data.doctor.checks import OBJECT_CHECKS, cameras, duplicates, texts
+from tunemv3d_data.doctor.drawings import draw, draw_pair
+from tunemv3d_data.doctor.findings import Finding
+from tunemv3d_data.doctor.fit import shifted_errors
+from tunemv3d_data.doctor.summary import Summary
+from tunemv3d_data.doctor.tokens import Tokens
+from tunemv3d_data.doctor.views import ObjectViews
+
+
+@dataclass(frozen=True)
+class Round:
+    """What to look at.
+
+    Attributes:
+        root: the dataset's folder.
+        pictures: folder for pictures of what is found, None for none.
+        text_encoder: folder or hub id whose tokenizer counts captions, None for an estimate.
+    """
+
+    root: Path
+    pictures: Path | None = None
+    text_encoder: str | None = None
+
+    def views(self, id_: str) -> ObjectViews:
+        """One object, its cameras unchecked."""
+        folder = self.root / "objects" / id_
+        return ObjectViews(read_object(folder, check_cameras=False), folder)
+
+
+def examine(round_: Round, workers: int = 1, done: Callable[[], object] = lambda: None) -> list[Finding]:
+    """Look at every object of a dataset, then at all of them together.
+
+    Args:
+        round_: what to look at.
+        workers: processes.
+        done: called after every object.
+
+    Returns:
+        The findings, in the manifest's order, those of the whole dataset last.
+
+    Raises:
+        DatasetError: the folder is no dataset; an object that cannot be read is a finding instead.
+        ComponentError: the text encoder has no tokenizer.
+    """
+    ids = list(read_manifest(round_.root))
+    Tokens(round_.text_encoder)
+    found: dict[str, tuple[list[Finding], Summary | None]] = {}
+    for id_, findings, summary in _all(round_, ids, workers):
+        found[id_] = (findings, summary)
+        done()
+    summaries = [summary for id_ in ids if (summary := found[id_][1]) is not None]
+    together = [_drawn(round_, finding) for finding in _dataset_checks(round_, summaries)]
+    return [finding for id_ in ids for finding in found[id_][0]] + together
+
+
+def examine_object(round_: Round, tokens: Tokens, id_: str) -> tuple[str, list[Finding], Summary | None]:
+    """Look at one object; what keeps it from being read is a finding, too."""
+    try:
+        views = round_.views(id_)
+        views.pictures  # noqa: B018
+    except TuneMV3DError as error:
+        advice = "restore the file, or take the object out of dataset.json"
+        return id_, [Finding("unreadable", id_, str(error), advice)], None
+    findings = list(texts.too_long(views.record, tokens.count, tokens.limit))
+    for check in OBJECT_CHECKS:
+        try:
+            findings += check(views)
+        except TuneMV3DError as error:
+            findings.append(Finding("unreadable", id_, str(error), "restore the file, or take it out of the record"))
+    if round_.pictures is not None:
+        findings = [draw(views, finding, round_.pictures) for finding in findings]
+    shifted = shifted_errors(views.seen) if views.fit is not None and views.fit.fits else ()
+    return id_, findings, Summary(views.record, duplicates.digests(views), duplicates.look(views), shifted)
+
+
+def _dataset_checks(round_: Round, summaries: Sequence[Summary]) -> Iterator[Finding]:
+    records = [summary.record for summary in summaries]
+    yield from cameras.half_pixel(summaries)
+    yield from duplicates.same_source(summaries)
+    yield from duplicates.same_pictures(summaries)
+    yield from duplicates.same_looks(summaries)
+    yield from texts.common_captions(records)
+    yield from texts.attribution(round_.root, records)
+
+
+def _drawn(round_: Round, finding: Finding) -> Finding:
+    if round_.pictures is None or not finding.object:
+        return finding
+    objects = [round_.views(id_) for id_ in (finding.object, *finding.others[:1])]
+    return draw_pair(objects, finding, round_.pictures)
+
+
+_Result = tuple[str, list[Finding], Summary | None]
+
+
+def _all(round_: Round, ids: Sequence[str], workers: int) -> Iterator[_Result]:
+    """Results as they come, from this process or from ``workers`` others."""
+    if workers <= 1:
+        tokens = Tokens(round_.text_encoder)
+        yield from (examine_object(round_, tokens, id_) for id_ in ids)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(round_,)) as pool:
+        running = [pool.submit(_work, id_) for id_ in ids]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        except BrokenProcessPool:
+            raise DatasetError("a worker died, perhaps for want of memory; run it again with fewer --workers") from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+_worker: tuple[Round, Tokens] | None = None
+
+
+def _start_worker(round_: Round) -> None:
+    """Set up a worker. Ctrl-C is the parent's: workers finish the object that they are at."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _worker = (round_, Tokens(round_.text_encoder))
+
+
+def _work(id_: str) -> _Result:
+    assert _worker is not None
+    return examine_object(*_worker, id_)

@@ -1,0 +1,24 @@
+"""What is kept of an object after its pictures are put away, for checks over the whole dataset."""
+
+from dataclasses import dataclass
+
+from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_data.doctor.silhouettes import Floats
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One object.
+
+    Attributes:
+        record: what is known of it.
+        digests: a hash of every picture.
+        look: its mean picture.
+        shifted: mean pixels by which outlines miss each other with the principal point half a pixel further left, as
+            it is, and half a pixel further right; empty where it cannot be told.
+    """
+
+    record: PosedImages
+    digests: tuple[bytes, ...] = ()
+    look: Floats | None = None
+    shifted: tuple[float, ...] = ()

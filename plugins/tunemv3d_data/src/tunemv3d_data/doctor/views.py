@@ -1,0 +1,155 @@
+"""One object as the checks see it: its record, its pictures read when first asked for, and what follows from them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
+from tunemv3d_data.doctor.hull import visual_hull
+from tunemv3d_data.doctor.silhouettes import Floats, Masks, in_camera, outline
+
+Bytes = NDArray[np.uint8]
+
+SOLID = 32
+"""Alpha from which a pixel belongs to the object, of 255."""
+
+_FEWEST_PIXELS = 32
+"""Of a solid silhouette: a sheet seen on its edge has none to speak of."""
+
+_LARGEST = 512
+"""Of larger pictures every k-th pixel is read, so that a thousand objects take minutes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: ``rgba`` is ``h w 4``, ``size`` the file's (h, w)."""
+
+    rgba: Bytes
+    size: tuple[int, int]
+
+
+class ObjectViews:
+    """An object's record with lazily read pictures.
+
+    Args:
+        record: cameras, captions, licence; its cameras may be faulty.
+        folder: what the record's files are relative to.
+    """
+
+    def __init__(self, record: PosedImages, folder: Path) -> None:
+        self.record = record
+        self.folder = folder
+        self.poses: Floats = record.cameras.camera_to_world.double().numpy()
+        self.intrinsics: Floats = record.cameras.intrinsics.double().numpy()
+
+    def __len__(self) -> int:
+        return len(self.record.files)
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """All pictures.
+
+        Raises:
+            DatasetError: one is missing or cannot be read.
+        """
+        return [read_picture(self.folder / file) for file in self.record.files]
+
+    @cached_property
+    def alphas(self) -> list[Bytes]:
+        """Alpha a view, ``h w``."""
+        return [picture.rgba[..., 3] for picture in self.pictures]
+
+    @cached_property
+    def masks(self) -> list[Masks]:
+        """Which pixels the object covers, ``h w`` a view."""
+        return [alpha >= SOLID for alpha in self.alphas]
+
+    @cached_property
+    def is_opaque(self) -> bool:
+        """No picture shows where the object ends."""
+        return all(bool((alpha == 255).all()) for alpha in self.alphas)
+
+    @cached_property
+    def is_inverted(self) -> bool:
+        """Nearly all frames are solid along their edge and have a hole: alpha holds the ground."""
+        frames = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).all() for mask in self.masks]
+        holes = [not mask.all() for mask in self.masks]
+        return bool(np.mean(frames) > 0.8 and np.mean(holes) > 0.8)
+
+    @cached_property
+    def is_empty(self) -> Masks:
+        """Which views show nothing, ``n``."""
+        return np.array([not mask.any() for mask in self.masks])
+
+    @cached_property
+    def is_clipped(self) -> Masks:
+        """In which views the object is cut by the frame, ``n``."""
+        edges = [[mask[0].sum(), mask[-1].sum(), mask[:, 0].sum(), mask[:, -1].sum()] for mask in self.masks]
+        return np.array([max(edge) > 1 for edge in edges])
+
+    @cached_property
+    def whole(self) -> NDArray[np.int64]:
+        """Views whose silhouette tells where the object ends; empty where alpha is missing or inverted."""
+        if self.is_opaque or self.is_inverted:
+            return np.zeros(0, dtype=np.int64)
+        large = np.array([(alpha >= 200).sum() >= _FEWEST_PIXELS for alpha in self.alphas])
+        return np.flatnonzero(large & ~self.is_clipped)
+
+    @cached_property
+    def outlines(self) -> Floats:
+        """Convex outlines of all views, ``n p 2``, fractions of the image."""
+        return np.stack([outline(mask) for mask in self.masks])
+
+    @property
+    def tolerance(self) -> float:
+        """Pixels by which sound outlines may miss each other: one, or 0.8 % of larger pictures."""
+        return max(1.0, 0.008 * self.record.size[1])
+
+    @cached_property
+    def seen(self) -> Silhouettes:
+        """What the silhouettes say, for ``doctor.fit``."""
+        return Silhouettes(self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance)
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        """How cameras and silhouettes agree; None where there are too few silhouettes to tell."""
+        return find_fit(self.seen)
+
+    @cached_property
+    def trusted(self) -> NDArray[np.int64]:
+        """Whole views that agree with the others under the cameras as read."""
+        if self.fit is None or not self.fit.fits:
+            return np.zeros(0, dtype=np.int64)
+        return self.whole[self.fit.errors[self.whole] <= OUTLIER * self.tolerance]
+
+    @cached_property
+    def hull(self) -> Floats:
+        """The visual hull of the trusted views: ``p 3``, world units; empty where there are none."""
+        views = self.trusted
+        if not len(views):
+            return np.zeros((0, 3))
+        directions = in_camera(self.outlines[views], self.intrinsics[views])
+        return visual_hull([self.masks[i] for i in views], self.poses[views], self.intrinsics[views], directions)
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture as RGBA.
+
+    Raises:
+        DatasetError: it is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            step = max(1, -(-max(image.size) // _LARGEST))
+            rgba = np.asarray(image.convert("RGBA"))[step // 2 :: step, step // 2 :: step]
+            return Picture(np.ascontiguousarray(rgba), (image.height, image.width))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such picture") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: cannot be read as a picture: {error}") from None
