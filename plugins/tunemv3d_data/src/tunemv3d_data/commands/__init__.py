@@ -2,11 +2,11 @@
 
 import typer
 
+from tunemv3d_data.commands.attributions import attributions
 from tunemv3d_data.commands.caption import caption
+from tunemv3d_data.commands.check import check
 from tunemv3d_data.commands.convert import convert
 from tunemv3d_data.commands.pack import pack
-from tunemv3d_data.commands.attributions import attributions
-from tunemv3d_data.commands.check import check
 from tunemv3d_data.commands.render import render
 from tunemv3d_data.commands.show import show
 
