@@ -8,11 +8,14 @@ A dataset is a folder::
     dataset.json                     {"format": "tunemv3d-multiview/1", "name", "objects": [{"id", "split"}, ...]}
     ATTRIBUTION.md                   creator, licence and source of every object
     objects/<id>/transforms.json     cameras, captions, licence, creator, source
-    objects/<id>/000.webp ...        RGBA, straight alpha, sRGB (000.depth.*, 000.normal.* beside them where rendered)
+    objects/<id>/000.webp ...        RGBA, straight alpha, sRGB
+    objects/<id>/000.depth.png ...   where rendered: z depth, named per frame as "depth_file_path"
+    objects/<id>/000.normal.png ...  and world-space normals, "normal_file_path"; ``tunemv3d_core.maps`` reads both
 """
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ class PosedImages:
         creator: who made the object.
         source: where it comes from.
         extra: further top-level keys of ``transforms.json``.
+        depth_files: z depth, one a camera as ``files``; empty where there is none.
+        normal_files: world-space normals, likewise.
     """
 
     id: str
@@ -51,6 +56,12 @@ class PosedImages:
     creator: str = ""
     source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    depth_files: tuple[str, ...] = ()
+    normal_files: tuple[str, ...] = ()
+
+
+_MAPS = {"depth_file_path": "depth_files", "normal_file_path": "normal_files"}
+"""Keys of a frame, and the attributes of ``PosedImages`` that they fill."""
 
 
 def write_object(folder: Path, record: PosedImages) -> None:
@@ -65,11 +76,21 @@ def write_object(folder: Path, record: PosedImages) -> None:
         **{"licence": record.licence, "creator": record.creator, "source": record.source},
         **record.extra,
         "frames": [
-            {"file_path": file, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
-            for file, pose in zip(record.files, poses, strict=True)
+            {"file_path": file, **maps, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
+            for file, maps, pose in zip(record.files, _maps_of_frames(record), poses, strict=True)
         ],
     }
     write_json(folder / "transforms.json", content)
+
+
+def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
+    """Each frame's depth and normals by their keys, where the object has them."""
+    maps: list[dict[str, str]] = [{} for _ in record.files]
+    for key, name in _MAPS.items():
+        if files := getattr(record, name):
+            for frame, file in zip(maps, files, strict=True):
+                frame[key] = file
+    return maps
 
 
 def read_object(folder: Path) -> PosedImages:
@@ -99,6 +120,7 @@ def read_object(folder: Path) -> PosedImages:
         intrinsics = torch.tensor([focal_x / w, float(content.get("fl_y", focal_x)) / h, *centre])
         matrices = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
         files = tuple(str(frame["file_path"]) for frame in frames)
+        maps = {name: _files_of(frames, key) for key, name in _MAPS.items()}
         cameras = Cameras((matrices * _OPENGL_TO_OPENCV).float(), intrinsics.expand(len(frames), 4)).check()
     except KeyError as error:
         raise DatasetError(f"{path}: the key {error} is missing") from None
@@ -116,13 +138,27 @@ def read_object(folder: Path) -> PosedImages:
         creator=str(content.get("creator", "")),
         source=str(content.get("source", "")),
         extra={k: v for k, v in content.items() if k not in known and k != "frames"},
+        **maps,
     )
 
 
-def write_manifest(folder: Path, name: str, splits: dict[str, str], **extra: Any) -> None:
-    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"."""
-    objects = [{"id": id_, "split": split} for id_, split in splits.items()]
-    write_json(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra, "objects": objects})
+def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
+    """The files that the frames name under ``key``: all of them or, for datasets without, none."""
+    named = [frame.get(key) for frame in frames]
+    if not any(named):
+        return ()
+    if missing := [position for position, file in enumerate(named) if not file]:
+        raise ValueError(f"frame {missing[0]} has no '{key}', but others have one")
+    return tuple(str(file) for file in named)
+
+
+def write_manifest(
+    folder: Path, name: str, splits: Mapping[str, str] | Iterable[tuple[str, str]], **extra: Any
+) -> None:
+    """Write ``dataset.json``: ``splits`` maps object ids to "train" or "held_out"; pairs may come from a generator."""
+    pairs = splits.items() if isinstance(splits, Mapping) else splits
+    entries = ({"id": id_, "split": split} for id_, split in pairs)
+    write_json_list(folder / "dataset.json", {"format": DATASET_FORMAT, "name": name, **extra}, "objects", entries)
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
@@ -142,13 +178,15 @@ def read_manifest(folder: Path) -> dict[str, str]:
     objects = content.get("objects")
     if not isinstance(objects, list) or not objects:
         raise DatasetError(f"{path}: lists no objects")
-    ids = [entry.get("id") if isinstance(entry, dict) else None for entry in objects]
-    for position, id_ in enumerate(ids):
+    splits: dict[str, str] = {}
+    for position, entry in enumerate(objects):
+        id_ = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(id_, str) or not id_:
             raise DatasetError(f'{path}: objects[{position}] should be {{"id": folder, "split": name}}')
-        if id_ in ids[:position]:
+        if id_ in splits:
             raise DatasetError(f"{path}: object '{id_}' is listed twice; leave one")
-    return {str(entry["id"]): str(entry.get("split", "train")) for entry in objects}
+        splits[id_] = str(entry.get("split", "train"))
+    return splits
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -171,4 +209,25 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
+    """Write a JSON object that ends in a list of any length, one line an entry, as they come; renamed when complete.
+
+    Args:
+        path: the file.
+        head: the keys before the list, at least one.
+        key: the list's key.
+        entries: what it holds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f",\n {json.dumps(key)}: [")
+        separator = "\n"
+        for entry in entries:
+            file.write(f"{separator}  {json.dumps(entry, ensure_ascii=False)}")
+            separator = ",\n"
+        file.write("\n ]\n}\n")
     os.replace(beside, path)
