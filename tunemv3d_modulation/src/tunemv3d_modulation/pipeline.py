@@ -325,7 +325,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _decode(self, latents: Tensor) -> Tensor:
         """``b n 3 H W`` in [0, 1]."""
-        images = self.model.backbone.decode_latents(latents).float()
+        images: Tensor = self.model.backbone.decode_latents(latents).float()
         return (images / 2 + 0.5).clamp(0, 1)
 
     def _cameras(self, cameras: Cameras | None, objects: int) -> Cameras:
