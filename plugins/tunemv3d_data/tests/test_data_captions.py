@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from tunemv3d_data.captions.colours import COLOURS, colour_name, colour_names
-from tunemv3d_data.captions.measured import captions, measure, type_of
+from tunemv3d_data.captions.measured import captions, describe_pictures, measure, type_of
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.meshes.recolour import repaint
 from tunemv3d_data.renderers.embree import EmbreeRenderer
@@ -82,6 +82,42 @@ def test_types_come_from_the_catalogue() -> None:
     assert type_of(source("Corner sofa")) == "corner sofa" and type_of(source("Double couch")) == "sofa"
     assert type_of(source("Teddy bear")) == "teddy bear" and type_of(source("Bill 10€")) == "bill"
     assert type_of(source("Pine")) == "tree" and type_of(source("042")) == "object"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "1a6f615e8b1b5ae4dbbc9440457e303e", "d2f6a1c0-1234-4abc-9def-0123456789ab", "model_normalized",
+        "untitled (3)", "B07XJ8C8F5", "3DModel", "IMG_1234", "tmp4f2k", "polySurface12", "Scene.001",
+        "02691156", "___", "椅子",
+    ],
+)  # fmt: skip
+def test_names_that_tell_nothing_are_not_captions(name: str) -> None:
+    """Identifiers and file words give way to tags, then to the category, then to "object"."""
+    assert type_of(source(name)) == "object"
+    assert type_of(source(name, tags=("3d", "Animal", "brown-bear"), category="Nature")) == "animal"
+    assert type_of(source(name, tags=("Cute", "Dining-Table"))) == "table"
+    assert type_of(source(name, tags=("f3a9c2d1e0",), category="car")) == "car"
+    assert described(trimesh.creation.box(), source(name))[0] == "a grey object"
+
+
+def test_names_that_tell_something_do_so_without_their_file_words() -> None:
+    known = {
+        "OfficeChair_02": "chair", "sofa_3d_model": "sofa", "Low-Poly Tree": "tree", "fire-truck (final)": "truck",
+        "Teddy_Bear_v2": "teddy bear", "iMac": "computer", "Étagère": "etagere", "B2 bomber": "bomber", "CCTV": "cctv",
+        "house_1a6f615e8b1b5ae4dbbc9440457e303e": "house", "MedievalTowerWithFlags": "medieval tower with flags",
+    }  # fmt: skip
+    assert {name: type_of(source(name)) for name in known} == known
+    assert type_of(source("Teddy bear", tags=("Chair",))) == "teddy bear"
+
+
+def test_pictures_alone_give_colours_and_the_type_that_a_folder_names() -> None:
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[2:6, 2:6] = (*COLOURS["brown"], 255)
+    assert describe_pictures([picture], "abc123def456abc123def456") == ["a brown object"]
+    picture[5, 2:6] = (*COLOURS["blue"], 255)
+    assert describe_pictures([picture, picture], "chairs_train") == ["a brown chair", "a brown and blue chair"]
+    assert describe_pictures([np.zeros((4, 4, 4), np.uint8)]) == ["an object"]
 
 
 def test_tall_and_low_are_said_where_clear() -> None:

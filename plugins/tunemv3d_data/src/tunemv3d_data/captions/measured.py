@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_data.captions.colours import COLOURS, colour_names
+from tunemv3d_data.captions.names import words_of
 from tunemv3d_data.meshes.mesh import Mesh
 from tunemv3d_data.sources.objects import SourceObject
 
@@ -164,16 +166,46 @@ def captions(source: SourceObject, mesh: Mesh, look: Look) -> list[str]:
 
 
 def type_of(source: SourceObject) -> str:
-    """What the object is, in a common word; the catalogue's own name where no rule knows it."""
-    name = re.sub(r"[_\-]+", " ", source.name.lower())
+    """What the object is, in a common word: from its name, else its tags, else its category, else "object".
+
+    A name that no rule knows is taken as it is, unless it is an identifier.
+    """
+    told = [text for text in (source.name, *source.tags, source.category) if words_of(text)]
+    # A helpful name has the word; of tags and category, one that a rule knows is better than an earlier one.
+    known = (_known_type(text, source) for text in (told[:1] if told[:1] == [source.name] else told))
+    return next((kind for kind in known if kind), words_of(told[0]) if told else "object")
+
+
+def describe_pictures(pictures: Sequence[Any], name: str = "") -> list[str]:
+    """Captions from pictures alone: the main colours and, where ``name`` tells it, the type.
+
+    Args:
+        pictures: each ``h w 4``, sRGB uint8.
+        name: what a folder or a catalogue calls the object.
+    """
+    kind = type_of(SourceObject(id="", path=Path(), name=name))
+    solid = np.concatenate([picture[picture[..., 3] > 200][:, :3] for picture in pictures])
+    if not len(solid):
+        return [_article(kind)]
+    shares = np.bincount(colour_names(solid), minlength=len(COLOURS)) / len(solid)
+    main, second = (int(index) for index in np.argsort(-shares, kind="stable")[:2])
+    found = [_article(f"{list(COLOURS)[main]} {kind}")]
+    if shares[second] >= SECOND_SHARE:
+        found.append(_article(f"{list(COLOURS)[main]} and {list(COLOURS)[second]} {kind}"))
+    return found
+
+
+def _known_type(text: str, source: SourceObject) -> str | None:
+    """The common word of the first rule that knows ``text``."""
+    spoken = re.sub(r"[_\-]+", " ", text.lower())
     for pattern, kind in _TYPES:
-        if re.search(pattern, name):
+        if re.search(pattern, spoken) or re.search(pattern, words_of(text)):
             if kind == "chair" and source.category == "Office":
                 return "office chair"
             if kind == "stool" and (source.height or 0) >= 60:
                 return "bar stool"
             return kind
-    return re.sub(r"\s+", " ", re.sub(r"[^a-z' ]+", " ", name)).strip() or "object"
+    return None
 
 
 def _proportion(mesh: Mesh, kind: str) -> str | None:

@@ -2,6 +2,8 @@
 
 import typer
 
+from tunemv3d_data.commands.caption import caption
+from tunemv3d_data.commands.convert import convert
 from tunemv3d_data.commands.render import render
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make multi-view datasets from meshes.")
@@ -13,3 +15,5 @@ def _group() -> None:
 
 
 app.command()(render)
+app.command()(convert)
+app.command()(caption)

@@ -1,0 +1,66 @@
+"""``tunemv3d data convert``: a dataset of another layout in, one of ours out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress
+
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+
+if TYPE_CHECKING:
+    from tunemv3d_data.layouts.convert import Converted
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder an object.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],
+    layout: Annotated[str, typer.Option(help="nerfstudio, blender, srn, zero123, syncdreamer, trellis.")] = "auto",
+    resolution: Annotated[int | None, typer.Option(min=8, help="Pixels, square; else the pictures' own.")] = None,
+    scale: Annotated[float | None, typer.Option(min=1e-9, help="Our units in one of the source's.")] = None,
+    centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
+    up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
+    licence: Annotated[str, typer.Option(help="Of objects that state none, such as CC-BY-4.0.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
+    from tunemv3d_data.layouts.collection import open_dataset
+    from tunemv3d_data.layouts.convert import Conversion, read_captions
+    from tunemv3d_data.layouts.convert import convert as run
+    from tunemv3d_data.layouts.world import AXES, World
+
+    if up is not None and up not in AXES:
+        raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
+    collection = open_dataset(source, layout, World(scale, _point(centre), up))
+    job = Conversion(out, resolution, licence, read_captions(captions) if captions else {})
+    with Progress(console=messages) as progress:
+        task = progress.add_task("objects", total=len(collection.ids))
+        results = run(collection, job, lambda: progress.advance(task))
+    _show(results, collection.layout, out, as_json)
+    if any(result.status == "refused" for result in results):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _point(text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(word) for word in text.split(","))
+    except ValueError:
+        raise DatasetError(f"--centre {text}: three numbers are expected, such as 0,0,0.5") from None
+    return x, y, z
+
+
+def _show(results: "list[Converted]", layout: str, out: Path, as_json: bool) -> None:
+    if as_json:
+        entries = [{"id": r.id, "status": r.status, "note": r.note} for r in results]
+        print_json({"out": str(out), "layout": layout, "results": entries})
+        return
+    for result in results:
+        if result.status == "refused":
+            console.print(f"refused {result.id}: {result.note}", markup=False, highlight=False, soft_wrap=True)
+    statuses = [result.status for result in results]
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("converted", "kept", "refused"))
+    console.print(f"{out}: {layout}, {counts}", soft_wrap=True)

@@ -1,0 +1,139 @@
+"""A folder of pictures with known cameras, in whatever layout, as records and RGBA pictures in our conventions."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_data.layouts import blender, nerfstudio, ours, srn, syncdreamer, trellis, zero123
+from tunemv3d_data.layouts.views import Bytes, SourceViews, picture_size
+from tunemv3d_data.layouts.world import World, placed
+
+
+class Layout(Protocol):
+    """What a layout's module offers."""
+
+    LOOKS_LIKE: str
+    """What a folder of this layout holds, for people."""
+
+    def recognise(self, path: Path) -> bool:
+        """Whether ``path`` holds objects of this layout; looks at one object at most."""
+        ...
+
+    def find(self, path: Path) -> dict[str, Path]:
+        """Ids and folders of all objects, without reading them."""
+        ...
+
+    def read(self, folder: Path) -> SourceViews:
+        """Cameras and picture files of one object; raises DatasetError."""
+        ...
+
+
+LAYOUTS: dict[str, Layout] = {
+    "tunemv3d": ours,
+    "trellis": trellis,
+    "nerfstudio": nerfstudio,
+    "blender": blender,
+    "srn": srn,
+    "zero123": zero123,
+    "syncdreamer": syncdreamer,
+}
+"""By name, in the order in which a folder is offered to them."""
+
+
+class Collection:
+    """Objects of one folder: cameras in our convention, z up, the object within the sphere of radius 0.9.
+
+    Args:
+        path: the dataset's folder.
+        layout: a name of ``LAYOUTS``.
+        world: what is stated about the source's world; the rest comes from the layout or the cameras.
+
+    Attributes:
+        ids: the objects, in the order of their folders.
+        world: what was stated.
+
+    Raises:
+        DatasetError: no object there.
+    """
+
+    def __init__(self, path: Path, layout: str, world: World | None = None) -> None:
+        self.path, self.layout = path, layout
+        self._layout, self.world = LAYOUTS[layout], world or World()
+        self._folders = self._layout.find(path)
+        if not self._folders:
+            raise DatasetError(f"{path}: no objects of the layout {layout} ({self._layout.LOOKS_LIKE})")
+        self.ids = tuple(self._folders)
+        self._last: tuple[str, SourceViews] | None = None
+
+    def views(self, id_: str) -> SourceViews:
+        """One object as its layout states it.
+
+        Raises:
+            DatasetError: a file is missing or not what the layout promises; names it.
+        """
+        if self._last is None or self._last[0] != id_:
+            self._last = (id_, self._layout.read(self._folders[id_]))
+        return self._last[1]
+
+    def record(self, id_: str) -> PosedImages:
+        """One object's cameras and what is known of it; ``size`` is that of the first picture.
+
+        Raises:
+            DatasetError: a file is missing or not what the layout promises; names it.
+            CameraError: a camera is not rigid or stands in the object's sphere; names the object and the camera.
+        """
+        views = self.views(id_)
+        poses = torch.from_numpy(placed(views, self.world)).float()
+        try:
+            cameras = Cameras(poses, torch.from_numpy(views.intrinsics).float()).check()
+        except CameraError as error:
+            raise CameraError(f"{self._folders[id_]}: {error}") from None
+        return PosedImages(
+            id=id_,
+            files=tuple(_relative(file, self._folders[id_]) for file in views.files),
+            cameras=cameras,
+            size=picture_size(views.files[0]),
+            captions=views.captions,
+            licence=views.licence,
+            creator=views.creator,
+            source=views.source,
+            extra={"split": views.split, **views.extra},
+        )
+
+    def picture(self, id_: str, view: int) -> Bytes:
+        """One picture, ``h w 4``, sRGB with straight alpha; sizes may differ between views where the layout allows it.
+
+        Raises:
+            DatasetError: it is missing or damaged; names the file.
+        """
+        return self.views(id_).picture(view)
+
+
+def open_dataset(path: Path, layout: str = "auto", world: World | None = None) -> Collection:
+    """Open a dataset of any known layout.
+
+    Args:
+        path: its folder.
+        layout: a name of ``LAYOUTS``, or "auto".
+        world: as for ``Collection``.
+
+    Raises:
+        DatasetError: no such folder or layout, or no layout knows the folder.
+    """
+    if not path.is_dir():
+        raise DatasetError(f"{path}: no such folder")
+    if layout != "auto" and layout not in LAYOUTS:
+        raise DatasetError(f"no layout '{layout}'; choose auto, {', '.join(LAYOUTS)}")
+    names = [name for name in LAYOUTS if LAYOUTS[name].recognise(path)] if layout == "auto" else [layout]
+    if not names:
+        known = "; ".join(f"{name}: {known.LOOKS_LIKE}" for name, known in LAYOUTS.items())
+        raise DatasetError(f"{path}: none of the known layouts. {known}")
+    return Collection(path, names[0], world)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)

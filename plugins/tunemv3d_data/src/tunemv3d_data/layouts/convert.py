@@ -1,0 +1,178 @@
+"""Convert a dataset of any layout to ours. Finished objects are never redone; a broken one is listed."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
+from tunemv3d_data.captions.measured import describe_pictures
+from tunemv3d_data.layouts.collection import Collection
+from tunemv3d_data.layouts.framing import Seen, common_frame
+from tunemv3d_data.rendering.job import save_image
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to make of every object.
+
+    Attributes:
+        out: the dataset's folder.
+        resolution: pixels, square; None keeps the pictures' own.
+        licence: of objects whose layout states none.
+        captions: by id, before those of the layout.
+    """
+
+    out: Path
+    resolution: int | None = None
+    licence: str = ""
+    captions: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one object; ``note`` says why where it was refused."""
+
+    id: str
+    status: Literal["converted", "kept", "refused"]
+    note: str = ""
+
+
+def convert(source: Collection, job: Conversion, done: Callable[[], object] = lambda: None) -> list[Converted]:
+    """Convert all objects, then write ``dataset.json`` and ``ATTRIBUTION.md`` for those that are finished.
+
+    Args:
+        source: the dataset.
+        job: what to make.
+        done: called after every object.
+
+    Raises:
+        DatasetError: the folder holds something else, or cannot be written.
+    """
+    settings = {"source": source.layout, "resolution": job.resolution, "world": asdict(source.world)}
+    _claim(job.out, settings)
+    results = []
+    try:
+        for id_ in source.ids:
+            results.append(_convert_object(source, job, id_))
+            done()
+    finally:
+        _finish(job.out, settings, source)
+    return results
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """Captions by id from a CSV file of "id,caption" lines, with or without that line as its head.
+
+    Raises:
+        DatasetError: not readable, or a line without both.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                cells = [cell.strip() for cell in row]
+                if not any(cells) or (number == 1 and cells[:2] == ["id", "caption"]):
+                    continue
+                if len(cells) != 2 or not all(cells):
+                    raise DatasetError(f"{path}:{number}: expected 'id,caption' (a caption with commas in quotes)")
+                found.setdefault(cells[0], []).append(cells[1])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot read captions: {error}") from None
+    return found
+
+
+def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
+    if Path(id_).name != id_:
+        return Converted(id_, "refused", "its id is not the name of one folder")
+    folder = job.out / "objects" / id_
+    if (folder / "transforms.json").exists():
+        return Converted(id_, "kept")
+    try:
+        record = source.record(id_)
+        intrinsics = record.cameras.intrinsics.double().numpy()
+        seen = []
+        is_cut_out = False
+        for view in range(len(record.files)):
+            rgba = source.picture(id_, view)
+            seen.append(Seen.of(rgba, intrinsics[view]))
+            is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
+        if not is_cut_out:
+            raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
+        frame = common_frame(seen, job.resolution)
+    except (DatasetError, CameraError) as error:
+        return Converted(id_, "refused", str(error))
+    pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
+    _write(folder, _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures)
+    return Converted(id_, "converted")
+
+
+def _described(
+    source: Collection, job: Conversion, record: PosedImages, pictures: list[Any], intrinsics: Any, resolution: int
+) -> PosedImages:
+    captions = [*job.captions.get(record.id, []), *record.captions]
+    views = source.views(record.id)
+    shared = torch.from_numpy(intrinsics).float().expand(len(pictures), 4)
+    return replace(
+        record,
+        files=tuple(f"{view:03d}.webp" for view in range(len(pictures))),
+        cameras=Cameras(record.cameras.camera_to_world, shared),
+        size=(resolution, resolution),
+        captions=tuple(dict.fromkeys(captions or describe_pictures(pictures, views.name))),
+        licence=record.licence or job.licence,
+        source=record.source or f"{source.path.resolve().name}: {record.id}",
+    )
+
+
+def _write(folder: Path, record: PosedImages, pictures: list[Any]) -> None:
+    """Write the pictures, and last ``transforms.json``, which marks the object as finished."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, picture in zip(record.files, pictures, strict=True):
+            save_image(folder / file, np.where(picture[..., 3:] == 0, 0, picture).astype(np.uint8), None)
+        write_object(folder, record)
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be written: {error}; finished objects are kept, run it again") from None
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Take the folder for this conversion, or refuse where it holds something else."""
+    path = out / "dataset.json"
+    # As JSON reads it back: tuples become lists.
+    wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    if path.exists():
+        before = read_json(path).get("settings")
+        if before != wanted:
+            raise DatasetError(f"{path}: this folder was made with {before}, now asked: {wanted}; use another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise DatasetError(f"{out}: not empty and not a dataset; use another --out")
+    else:
+        write_json(path, {"settings": wanted})
+
+
+def _finish(out: Path, settings: dict[str, Any], source: Collection) -> None:
+    """Write the manifest and the attribution of all finished objects, earlier runs' included."""
+    finished = sorted(path.parent for path in (out / "objects").glob("*/transforms.json"))
+    if not finished:
+        return
+    records = [read_object(folder) for folder in finished]
+    splits = {record.id: str(record.extra.get("split", "train")) for record in records}
+    write_manifest(out, out.resolve().name, splits, settings=settings)
+    lines = [
+        "# Attribution",
+        "",
+        f"The pictures are those of the dataset {source.path.resolve().name} ({source.layout}), cropped and scaled.",
+        "",
+        "| object | creator | licence | source |",
+        "| --- | --- | --- | --- |",
+    ]
+    for record in records:
+        cells = (record.id, record.creator or "unknown", record.licence or "unknown", record.source)
+        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+    (out / "ATTRIBUTION.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,170 @@
+"""One object as its layout states it, and what all layouts need to read it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, UnidentifiedImageError
+
+from tunemv3d_core.errors import DatasetError
+
+Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
+
+OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0, 1.0])
+"""Multiplies the columns of a camera-to-world matrix: y up and z backward become y down and z forward."""
+
+HALF_CUBE_RADIUS = 0.75**0.5
+"""Of the sphere around the cube [-0.5, 0.5]^3, into which several renderers fit their objects."""
+
+
+@dataclass(frozen=True)
+class SourceViews:
+    """One object's pictures and cameras in its layout's own world.
+
+    Attributes:
+        poses: ``n 4 4``, camera to world, OpenCV axes, any units.
+        intrinsics: ``n 4``: fx, fy, cx, cy as fractions of each picture's width and height.
+        files: the pictures, one a camera.
+        masks: one a picture, white where the object is; empty where there are none.
+        white_ground: the pictures have no alpha and the object stands on pure white.
+        radius: of the sphere around the world's origin that holds the object; None where the layout does not say.
+        up: the world's upward direction; None where the layout does not say.
+        name: words that may tell what the object is.
+        split: "train" or "held_out".
+        captions, licence, creator, source, extra: as in ``PosedImages``.
+    """
+
+    poses: Floats
+    intrinsics: Floats
+    files: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    white_ground: bool = False
+    radius: float | None = None
+    up: tuple[float, float, float] | None = (0.0, 0.0, 1.0)
+    name: str = ""
+    split: str = "train"
+    captions: tuple[str, ...] = ()
+    licence: str = ""
+    creator: str = ""
+    source: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def picture(self, view: int) -> Bytes:
+        """One view, ``h w 4``, straight alpha.
+
+        Raises:
+            DatasetError: the picture or its mask is missing, damaged, or of another size; names the file.
+        """
+        rgba = np.array(_opened(self.files[view], "RGBA"))
+        if self.white_ground:
+            rgba[..., 3] = without_white_ground(rgba[..., :3])
+        if self.masks:
+            mask = np.asarray(_opened(self.masks[view], "L"))
+            if mask.shape != rgba.shape[:2]:
+                raise DatasetError(
+                    f"{self.masks[view]}: a mask of {mask.shape} for a picture of {rgba.shape[:2]} (h, w)"
+                )
+            rgba[..., 3] = np.minimum(rgba[..., 3], mask)
+        return rgba
+
+
+def without_white_ground(rgb: Any) -> Bytes:
+    """Alpha of an object on pure white: 0 where white (255, 255, 255) reaches the picture's border, else 255.
+
+    The ground is filled from the border through pixels that touch side by side, so that white parts of the object
+    stay solid; so do patches of ground that the object encloses, such as the gap under an armrest.
+
+    Args:
+        rgb: ``h w 3``, uint8.
+    """
+    ground = (np.asarray(rgb) == 255).all(-1)
+    framed = Image.fromarray(np.pad(ground.astype(np.uint8) * 255, 1, constant_values=255)).copy()
+    ImageDraw.floodfill(framed, (0, 0), 128)
+    return np.where(np.asarray(framed)[1:-1, 1:-1] == 128, 0, 255).astype(np.uint8)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(h, w) of a picture without decoding it."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def folders_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2) -> dict[str, Path]:
+    """Folder names and folders of all objects at or below ``path``; nothing is looked for inside an object.
+
+    Raises:
+        DatasetError: two objects in different folders have the same name.
+    """
+    found: dict[str, Path] = {}
+    level = [path]
+    for _ in range(deepest + 1):
+        objects = [folder for folder in level if is_object(folder)]
+        for folder in objects:
+            if folder.resolve().name in found:
+                raise DatasetError(
+                    f"{path}: two objects are called {folder.name}: {found[folder.name]} and {folder}; "
+                    "open one of these folders alone"
+                )
+            found[folder.resolve().name] = folder
+        level = [
+            child
+            for folder in level
+            if folder.is_dir() and folder not in objects
+            for child in sorted(folder.iterdir())
+            if child.is_dir()
+        ]
+    return found
+
+
+def any_folder_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2) -> bool:
+    """Whether the first object-like folder is at or below ``path``; reads no more than it must."""
+    if not path.is_dir():
+        return False
+    if is_object(path):
+        return True
+    children = (child for child in sorted(path.iterdir()) if child.is_dir())
+    return deepest > 0 and any(any_folder_with(child, is_object, deepest - 1) for child in children)
+
+
+def matrices(where: Path, values: Any, shape: tuple[int, int]) -> Floats:
+    """``n 4 4`` from nested numbers of ``n`` matrices of ``shape``, (4, 4) or (3, 4).
+
+    Raises:
+        DatasetError: other shapes or no numbers; names the file.
+    """
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.ndim != 3 or found.shape[1:] != shape or not np.isfinite(found).all():
+        raise DatasetError(f"{where}: camera matrices should be {shape[0]} x {shape[1]} finite numbers each")
+    if shape == (3, 4):
+        found = np.concatenate([found, np.broadcast_to([[[0.0, 0.0, 0.0, 1.0]]], (len(found), 1, 4))], axis=1)
+    return found
+
+
+def central(focal: float | Sequence[float], views: int) -> Floats:
+    """Intrinsics ``n 4`` of square pictures whose axis meets their middle; focal as a fraction of the width."""
+    focals = np.broadcast_to(np.asarray(focal, dtype=np.float64), (views,))
+    return np.stack([focals, focals, np.full(views, 0.5), np.full(views, 0.5)], axis=1)
+
+
+def _opened(path: Path, mode: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert(mode)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    if isinstance(error, FileNotFoundError):
+        return DatasetError(f"{path}: the picture is missing")
+    return DatasetError(f"{path}: the picture is damaged: {error}")
