@@ -181,7 +181,7 @@ def _pictures(
 
 def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
     """Check the options; None stands for the checkpoint's own, which its spec has checked."""
-    from tunemv3d_modulation.pipeline import check_options
+    from tunemv3d_modulation.call import check_options
 
     steps, guidance, strength = (given[name] for name in ("num_inference_steps", "guidance_scale", "consistency"))
     check_options(
