@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
@@ -9,14 +10,14 @@ from toy_model import SPEC, load, moved_model
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.pictures import grid, near_bright
 from tunemv3d_core.sampling import initial_noise
-from tunemv3d_modulation.pictures import grid, near_bright
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 
 @pytest.fixture(scope="module")
 def pipe(folders):
-    return TuneMV3DPipeline(moved_model(folders["mini"]), SPEC)
+    return TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
 
 
 def their_latents(folder, scheduler, **options):
@@ -29,10 +30,11 @@ def their_latents(folder, scheduler, **options):
 
 
 def our_latents(folder, scheduler, steps, negative):
-    pipe = TuneMV3DPipeline(MultiviewDiffusion(load(folder)), SPEC)
-    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "negative_prompt": negative, "seed": 5}
-    output = pipe("a red chair", Cameras.orbit(2), scheduler=scheduler, **options)
-    assert output.scene is None and output.images.shape == (1, 2, 32, 32, 3)
+    pipe = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folder)), SPEC)
+    pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
+    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "negative_prompt": negative, "generator": 5}
+    output = pipe("a red chair", Cameras.orbit(2), output_type="pt", **options)
+    assert output.scene is None and output.images.shape == (1, 2, 3, 32, 32)
     return output.latents[0]
 
 
@@ -72,15 +74,26 @@ def test_fractional_timesteps_and_scaled_inputs_are_those_of_diffusers(folders, 
 
 
 def test_outputs_have_the_promised_shapes_and_ranges(pipe):
-    output = pipe(["a red chair", "a stool"], Cameras.orbit(3))
-    assert output.images.shape == output.renders.shape == (2, 3, 32, 32, 3)
+    output = pipe(["a red chair", "a stool"], Cameras.orbit(3), output_type="pt")
+    assert output.images.shape == output.renders.shape == (2, 3, 3, 32, 32)
     assert float(output.images.min()) >= 0 and float(output.images.max()) <= 1
     assert output.latents.shape == (2, 3, 4, 8, 8)
-    assert output.opacity.shape == output.depth.shape == (2, 3, 8, 8)
-    assert output.normals.shape == (2, 3, 3, 8, 8)
+    assert output.opacity.shape == output.depth.shape == (2, 3, 32, 32)
+    assert output.normals.shape == (2, 3, 3, 32, 32)
     assert output.cameras.shape == (2, 3)
-    assert [picture.size for picture in output.pil()[1]] == [(32, 32)] * 3
     assert not output.latents.requires_grad
+
+
+def test_images_come_in_the_types_of_diffusers(pipe):
+    given = {"cameras": Cameras.orbit(3), "num_inference_steps": 1}
+    tensors = pipe("a red chair", **given, output_type="pt").images
+    arrays, pictures = (pipe("a red chair", **given, output_type=kind).images for kind in ("np", "pil"))
+    np.testing.assert_allclose(arrays, tensors.movedim(2, -1).numpy())
+    np.testing.assert_allclose(np.stack([np.asarray(p) for p in pictures[0]]), arrays[0] * 255, atol=0.5001)
+    latent = pipe("a red chair", **given, output_type="latent")
+    assert latent.images is None and latent.renders is None and latent.latents.shape == (1, 3, 4, 8, 8)
+    with pytest.raises(TuneMV3DError, match="output_type should be one of pil, np, pt, latent, not 'jpg'"):
+        pipe("a red chair", output_type="jpg")
 
 
 def test_eight_views_twenty_degrees_up_are_the_default(pipe):
@@ -90,15 +103,15 @@ def test_eight_views_twenty_degrees_up_are_the_default(pipe):
 
 
 def test_an_objects_sample_depends_on_its_own_seed_and_prompt_alone(pipe):
-    both = pipe(["a red chair", "a stool"], Cameras.orbit(2), seed=[1, 2]).latents
-    alone = pipe("a stool", Cameras.orbit(2), seed=2).latents
+    both = pipe(["a red chair", "a stool"], Cameras.orbit(2), generator=[1, 2]).latents
+    alone = pipe("a stool", Cameras.orbit(2), generator=2).latents
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-4)
-    other = pipe("a stool", Cameras.orbit(2), seed=3).latents
+    other = pipe("a stool", Cameras.orbit(2), generator=3).latents
     assert (other - alone).abs().mean() > 0.1
 
 
 def test_strength_zero_is_the_plain_model_and_views_agree_more_with_strength(pipe):
-    plain = TuneMV3DPipeline(MultiviewDiffusion(pipe.model.backbone), SPEC)
+    plain = TuneMV3DPipeline.from_model(MultiviewDiffusion(pipe.model.backbone), SPEC)
     cameras = Cameras.orbit(3)
     frozen = plain("a red chair", cameras).latents
     assert torch.equal(pipe("a red chair", cameras, consistency=0).latents, frozen)
@@ -117,12 +130,78 @@ def test_without_guidance_one_branch_runs(pipe, monkeypatch):
     assert seen == [1, 1, 2, 2]
 
 
-def test_every_step_is_reported(pipe):
+def test_every_step_is_reported_as_diffusers_does(pipe):
     steps = []
-    output = pipe("a red chair", Cameras.orbit(2), num_inference_steps=4, callback_on_step_end=steps.append)
-    assert [step.index for step in steps] == [0, 1, 2, 3]
-    assert [step.t for step in steps] == sorted((step.t for step in steps), reverse=True)
-    assert torch.equal(steps[-1].latents, output.latents)
+
+    def callback(who, index, t, tensors):
+        assert who is pipe and set(tensors) == {"latents", "x0"}
+        steps.append((index, t, tensors["latents"]))
+
+    wanted = {"callback_on_step_end": callback, "callback_on_step_end_tensor_inputs": ["latents", "x0"]}
+    output = pipe("a red chair", Cameras.orbit(2), num_inference_steps=4, **wanted)
+    assert [index for index, _, _ in steps] == [0, 1, 2, 3]
+    assert [t for _, t, _ in steps] == sorted((t for _, t, _ in steps), reverse=True)
+    assert torch.equal(steps[-1][2], output.latents)
+    with pytest.raises(TuneMV3DError, match="a callback can get latents, x_t, x0, opacity, depth, not 'noise'"):
+        pipe("a red chair", callback_on_step_end=callback, callback_on_step_end_tensor_inputs=["noise"])
+
+
+def test_a_callback_may_change_the_latents(pipe):
+    def last_is_zero(_, index, __, tensors):
+        return {"latents": torch.zeros_like(tensors["latents"])} if index == 1 else None
+
+    output = pipe("a red chair", Cameras.orbit(2), num_inference_steps=2, callback_on_step_end=last_is_zero)
+    assert not output.latents.any()
+
+
+def test_a_generator_goes_on_where_it_is_and_a_seed_begins_anew(pipe):
+    given = {"cameras": Cameras.orbit(2), "num_inference_steps": 1}
+    generator = torch.Generator().manual_seed(7)
+    first, second = (pipe("a stool", **given, generator=generator).latents for _ in range(2))
+    assert torch.equal(first, pipe("a stool", **given, generator=7).latents) and not torch.equal(first, second)
+
+
+def test_a_swapped_scheduler_is_the_one_that_samples(pipe, folders):
+    mine = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders["sd15"])), SPEC)
+    before = mine("a red chair", Cameras.orbit(2)).latents
+    mine.scheduler = EulerDiscreteScheduler.from_config(mine.scheduler.config)
+    wanted = their_latents(folders["sd15"], mine.scheduler, num_inference_steps=3, negative_prompt=["blue"] * 2)
+    found = mine("a red chair", Cameras.orbit(2), guidance_scale=3.0, generator=5, negative_prompt="blue").latents[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(before[0], found)
+
+
+def test_it_is_a_diffusers_pipeline(pipe, capsys):
+    assert isinstance(pipe, DiffusionPipeline) and set(pipe.components) == {"model", "scheduler", "spec"}
+    assert pipe.device == torch.device("cpu") and pipe.dtype == torch.float32
+    again = TuneMV3DPipeline(**pipe.components)
+    given = {"cameras": Cameras.orbit(2), "num_inference_steps": 1}
+    assert torch.equal(again("a stool", **given).latents, pipe("a stool", **given).latents)
+    assert "1/1" in capsys.readouterr().err
+    pipe.set_progress_bar_config(disable=True)
+    pipe("a stool", **given)
+    assert not capsys.readouterr().err
+
+
+def test_half_precision_leaves_the_field_as_it_is(folders):
+    pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC).to(torch.bfloat16)
+    assert pipe.model.backbone.unet.dtype == pipe.dtype == torch.bfloat16
+    assert pipe.model.field.scale.dtype == torch.float32
+    images = pipe("a red chair", Cameras.orbit(2), output_type="pt").images
+    assert images.isfinite().all()
+
+
+def test_offloading_the_parts_changes_nothing(folders):
+    """On a CPU nothing is gained; what is tested is that each part is called where its hook sees it."""
+    pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
+    given = {"prompt": "a red chair", "cameras": Cameras.orbit(2), "known_views": {0: torch.rand(3, 32, 32)}}
+    plain = pipe(**given).latents
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert torch.equal(pipe(**given).latents, plain)
+    assert all(hasattr(part, "_hf_hook") for part in (pipe.model.backbone.prompts, pipe.model.backbone.vae))
+    pipe.remove_all_hooks()
+    assert not hasattr(pipe.model.backbone.vae, "_hf_hook")
+    assert torch.equal(pipe(**given).latents, plain)
 
 
 def test_some_of_an_objects_views_can_be_fused(pipe):
@@ -137,28 +216,27 @@ def test_some_of_an_objects_views_can_be_fused(pipe):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompts": " "}, "a prompt is empty"),
-        ({"prompts": []}, "a prompt is empty"),
+        ({"prompt": " "}, "a prompt is empty"),
+        ({"prompt": []}, "a prompt is empty"),
         ({"num_inference_steps": 0}, "steps must be at least 1, not 0"),
         ({"consistency": -1.0}, "K must be at least 0, not -1"),
         ({"consistency": float("nan")}, "K must be at least 0, not nan"),
         ({"guidance_scale": -2.0}, "guidance must be at least 0, not -2.0"),
-        ({"seed": [1, 2]}, "2 seeds for 1 prompts"),
+        ({"generator": [1, 2]}, "2 generators for 1 prompts"),
     ],
 )
 def test_options_out_of_range_are_refused(pipe, options, message):
     with pytest.raises(TuneMV3DError, match=message):
-        pipe(**{"prompts": "a red chair", **options})
+        pipe(**{"prompt": "a red chair", **options})
 
 
 def test_the_grid_has_a_row_for_each_kind_of_picture(pipe):
-    output = pipe("a red chair", Cameras.orbit(3), num_inference_steps=1)
-    picture = grid(output, 0)
+    output = pipe("a red chair", Cameras.orbit(3), num_inference_steps=1, output_type="pt")
+    picture = grid(output.images[0], output.renders[0], output.opacity[0], output.depth[0])
     assert picture.size == (3 * 32, 4 * 32)
     opacity = picture.crop((0, 64, 32, 96))
     assert opacity.getpixel((2, 2)) == (255, 255, 255) and opacity.getpixel((30, 2)) == (0, 0, 0)
-    plain = TuneMV3DPipeline(MultiviewDiffusion(pipe.model.backbone), SPEC)
-    assert grid(plain("a red chair", Cameras.orbit(3), num_inference_steps=1), 0).size == (96, 32)
+    assert grid(output.images[0], None, None, None).size == (96, 32)
 
 
 def test_near_surfaces_are_bright_and_nothing_is_black():

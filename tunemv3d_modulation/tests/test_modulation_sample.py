@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 
 import pytest
@@ -8,8 +9,11 @@ from toy_model import SPEC, moved_model
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import run
-from tunemv3d_core.posed_images import read_object
+from tunemv3d_core.maps import read_depth, read_normals
+from tunemv3d_core.posed_images import PosedImages, read_object, write_object
+from tunemv3d_core.samples import read_sample
 from tunemv3d_core.spec import spec_id
+from tunemv3d_modulation.animation import write_animation
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.sample import sample
 
@@ -17,7 +21,8 @@ from tunemv3d_modulation.sample import sample
 @pytest.fixture
 def command(folders, monkeypatch, capsys):
     """Runs ``sample`` on a toy checkpoint; gives exit code, standard output and standard error."""
-    pipe = TuneMV3DPipeline(moved_model(folders["mini"]), SPEC)
+    pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
+    pipe.data = {"licences": {"CC0-1.0": 3}}
     monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
 
     def go(*arguments):
@@ -28,24 +33,114 @@ def command(folders, monkeypatch, capsys):
     return go
 
 
-def test_views_cameras_and_manifest_are_written_for_each_prompt(command, tmp_path):
+def test_views_maps_cameras_scene_and_manifest_are_written_for_each_prompt(command, tmp_path):
     code, out, _ = command(
         "a red chair", "a stool!", "--out", tmp_path, "--views", 3, "--seed", 7, "--consistency", 1.5, "--json"
     )
     manifests = json.loads(out)
     assert code == 0 and [m["prompt"] for m in manifests] == ["a red chair", "a stool!"]
-    folder = tmp_path / "a-red-chair"
-    assert {f.name for f in tmp_path.iterdir()} == {"a-red-chair", "a-stool"}
-    assert json.loads((folder / "manifest.json").read_text()) == manifests[0]
-    wanted = {"seed": 7, "consistency": 1.5, "num_inference_steps": 3, "guidance_scale": 2.0, "scheduler": "dpm++"}
+    folder = tmp_path / "a-red-chair-seed7"
+    assert {f.name for f in tmp_path.iterdir()} == {"a-red-chair-seed7", "a-stool-seed7"}
+    assert {**json.loads((folder / "manifest.json").read_text()), "folder": str(folder)} == manifests[0]
+    wanted = {"seed": 7, "consistency": 1.5, "num_inference_steps": 3, "guidance_scale": 2.0}
+    wanted |= {"scheduler": "DPMSolverMultistepScheduler", "data": {"licences": {"CC0-1.0": 3}}}
     assert wanted.items() <= manifests[0].items() and manifests[0]["spec_id"] == spec_id(SPEC)
     assert manifests[0]["versions"]["torch"] == torch.__version__
     record = read_object(folder)
     torch.testing.assert_close(record.cameras.camera_to_world, Cameras.orbit(3, elevation=20.0).camera_to_world)
     assert record.files == ("views/000.png", "views/001.png", "views/002.png")
     pictures = [Image.open(folder / file) for file in record.files]
-    assert {(p.mode, p.size) for p in pictures} == {("RGB", (32, 32))}
-    assert Image.open(folder / "grid.png").crop((32, 0, 64, 32)).tobytes() == pictures[1].tobytes()
+    assert {(p.mode, p.size) for p in pictures} == {("RGBA", (32, 32))}
+    shown = pictures[1].convert("RGB")
+    assert Image.open(folder / "grid.png").crop((32, 0, 64, 32)).tobytes() == shown.tobytes()
+    # The toy's scene is seen on the left half, from 2 to 3 away, with normals of zero.
+    depth = read_depth(folder / record.depth_files[0])
+    assert not depth[:, 16:].any() and depth[0, 0] == 2 and depth[-1, 0] == 3
+    assert not read_normals(folder / record.normal_files[0]).any()
+    sampled = read_sample(folder)
+    assert sampled.latents.shape == (3, 4, 8, 8) and sampled.prompt == "a red chair"
+    torch.testing.assert_close(sampled.cameras.camera_to_world, record.cameras.camera_to_world)
+
+
+def test_a_written_scene_is_the_scene_that_was_sampled(folders, command, tmp_path):
+    command("a red chair", "--out", tmp_path, "--views", 2)
+    pipe = TuneMV3DPipeline.from_pretrained("toy")
+    sampled = read_sample(tmp_path / "a-red-chair")
+    wanted = pipe("a red chair", Cameras.orbit(2)).scene
+    torch.testing.assert_close(sampled.scene(pipe.model).mean, wanted.mean)
+
+
+def test_every_prompt_of_a_file_with_every_seed(command, tmp_path):
+    (tmp_path / "words.txt").write_text("a stool\n\n# not this\na bench\n")
+    code, out, _ = command(
+        "--prompts",
+        tmp_path / "words.txt",
+        "--seeds",
+        "0-1,5",
+        "--views",
+        2,
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "s",
+        "--json",
+    )
+    assert code == 0
+    assert [(m["prompt"], m["seed"]) for m in json.loads(out)] == [
+        (p, s) for p in ("a stool", "a bench") for s in (0, 1, 5)
+    ]
+
+
+def test_cameras_of_a_file(command, tmp_path):
+    cameras = Cameras.orbit(2, elevation=50.0, distance=3.5)
+    write_object(tmp_path, PosedImages("any", ("a.png", "b.png"), cameras, (32, 32), ("",)))
+    code, _, _ = command("a stool", "--cameras", tmp_path / "transforms.json", "--steps", 1, "--out", tmp_path / "s")
+    found = read_object(tmp_path / "s" / "a-stool").cameras
+    assert code == 0
+    torch.testing.assert_close(found.camera_to_world, cameras.camera_to_world)
+
+
+def test_the_shape_appearing_and_a_turntable(command, tmp_path):
+    code, out, err = command("a stool", "--views", 2, "--out", tmp_path, "--strip", "--video", "--json")
+    assert code == 0, err
+    folder, files = tmp_path / "a-stool", json.loads(out)[0]["files"]
+    assert Image.open(folder / files["strip"]).size == (3 * 32, 64), "a column a step"
+    assert Image.open(folder / files["strip_animation"]).size == (32, 64)
+    assert Image.open(folder / files["turntable"]).size == (64, 32)
+
+
+def test_an_animation_has_its_frames(tmp_path):
+    frames = [Image.new("RGB", (8, 6), (60 * i, 0, 0)) for i in range(4)]
+    write_animation(tmp_path / "x.webp", frames, milliseconds=40)
+    moving = Image.open(tmp_path / "x.webp")
+    assert (moving.n_frames, moving.size) == (4, (8, 6))
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg here")
+def test_a_turntable_as_mp4(command, tmp_path):
+    assert command("a stool", "--views", 2, "--out", tmp_path, "--video", "--video-format", "mp4")[0] == 0
+    assert (tmp_path / "a-stool" / "turntable.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_one_object_that_fails_does_not_stop_the_others(command, tmp_path, monkeypatch):
+    call = TuneMV3DPipeline.__call__
+
+    def sometimes(self, prompt, *args, **options):
+        output = call(self, prompt, *args, **options)
+        if prompt == "a stool":
+            output.latents[0, 1] = torch.nan
+        return output
+
+    monkeypatch.setattr(TuneMV3DPipeline, "__call__", sometimes)
+    code, _, err = command("a stool", "a bench", "--views", 2, "--steps", 1, "--out", tmp_path)
+    assert code == 1 and "'a stool', seed 0: views 1 hold numbers that are not finite" in err
+    assert {f.name for f in tmp_path.iterdir()} == {"a-bench"}
+    assert command("a stool", "--views", 2, "--steps", 1, "--out", tmp_path / "t")[0] == 2
+
+
+def test_a_prompt_that_is_cut_is_told(command, tmp_path):
+    code, out, err = command("chair " * 90 + "red", "--views", 2, "--steps", 1, "--out", tmp_path, "--json")
+    assert code == 0 and "is cut before 'chair chair" in err and "red'" in json.loads(out)[0]["notes"][0]
 
 
 def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(command, tmp_path):
@@ -68,6 +163,13 @@ def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(comman
         (["a chair", "--device", "gpu"], "device 'gpu' cannot be used here"),
         (["a chair", "--views", 0], "an orbit needs at least one view"),
         (["a chair", "--scheduler", "dmp"], "no scheduler 'dmp'"),
+        (["a chair", "--scheduler", "ddim", "--steps", 5000], "cannot take 5000 steps"),
+        ([], "no prompt: say what object to make"),
+        (["--prompts", "missing.txt"], "--prompts missing.txt: cannot be read"),
+        (["a chair", "--seeds", "3-1"], "--seeds 3-1: numbers such as"),
+        (["a chair", "--views", 3, "--cameras", "x"], "--views and --cameras: give one of them"),
+        (["a chair", "--cameras", "x.json"], "--cameras x.json: a transforms.json is expected"),
+        (["a chair", "--video-format", "gif"], "a video is webp or mp4, not 'gif'"),
     ],
 )
 def test_bad_input_is_one_message_and_leaves_nothing(command, tmp_path, arguments, message):
@@ -84,7 +186,7 @@ def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
 
 
 def test_ctrl_c_while_writing_leaves_nothing_half_written(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunemv3d_core.posed_images.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("tunemv3d_modulation.files.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
     assert command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 130
     assert not list(tmp_path.iterdir())
 
@@ -93,7 +195,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tunemv3d_core.posed_images.write_json", full)
+    monkeypatch.setattr("tunemv3d_modulation.files.write_json", full)
     code, _, err = command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)
     assert code == 2 and "could not be written" in err and "No space left" in err
     assert not list(tmp_path.iterdir())

@@ -11,14 +11,14 @@ from toy_model import SPEC, moved_model
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.pictures import read_picture
 from tunemv3d_core.sampling import KnownViews, initial_noise, sample
-from tunemv3d_modulation.pictures import read_picture
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 
 @pytest.fixture(scope="module")
 def pipe(folders):
-    return TuneMV3DPipeline(moved_model(folders["mini"]), SPEC)
+    return TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
 
 
 def picture(seed: int = 0) -> torch.Tensor:
@@ -36,11 +36,12 @@ def test_a_known_view_comes_out_as_it_went_in_and_the_others_heed_it(pipe, monke
         return predict(self, x_t, t, *rest)
 
     monkeypatch.setattr(MultiviewDiffusion, "predict", watch)
-    options = {"scheduler": scheduler, "guidance_scale": guidance}
+    monkeypatch.setattr(pipe, "scheduler", pipe.model.backbone.scheduler(scheduler))
+    options = {"guidance_scale": guidance, "output_type": "pt"}
     output = pipe("a red chair", Cameras.orbit(3), known_views={1: picture()}, **options)
     latents = pipe.model.backbone.encode_images(picture()[None, None] * 2 - 1)[0, 0]
     assert torch.equal(output.latents[0, 1], latents)
-    torch.testing.assert_close(output.images[0, 1], picture().movedim(0, -1))
+    torch.testing.assert_close(output.images[0, 1], picture())
     for seen, level, _ in shown:
         assert torch.equal(seen, latents.expand_as(seen)), "shown to the model clean, whatever the solver scales"
         assert not level.any()
@@ -83,14 +84,20 @@ def test_pictures_are_put_on_white_and_padded():
     assert pixels[:, 1, 2].tolist() == [1, 1, 1]
 
 
-def test_a_schedule_of_strengths_acts_step_by_step(pipe):
+def test_a_schedule_of_strengths_acts_step_by_step(pipe, monkeypatch):
+    monkeypatch.setattr(pipe, "scheduler", pipe.model.backbone.scheduler("ddim"))
+
     def latents(**options):
-        return pipe("a red chair", Cameras.orbit(2), num_inference_steps=4, scheduler="ddim", **options).latents
+        return pipe("a red chair", Cameras.orbit(2), num_inference_steps=4, **options).latents
 
     assert torch.equal(latents(consistency=[1.5, 1.5]), latents(consistency=1.5))
     frozen, late = latents(consistency=0), latents(consistency=[0, 0, 0, 1])
     seen = []
-    latents(consistency=[0, 0, 0, 1], callback_on_step_end=lambda s: seen.append(s.prediction.x0 is not None))
+    latents(
+        consistency=[0, 0, 0, 1],
+        callback_on_step_end=lambda _, __, ___, tensors: seen.append(tensors["x0"] is not None),
+        callback_on_step_end_tensor_inputs=["x0"],
+    )
     assert seen == [False, False, False, True], "where K is 0 no field runs"
     assert not torch.equal(late, frozen)
     assert (late - frozen).abs().mean() < (latents(consistency=1) - frozen).abs().mean()
@@ -112,7 +119,7 @@ def test_views_may_start_from_the_same_noise():
 
 
 def test_shared_noise_gives_the_plain_model_equal_views(pipe):
-    plain = TuneMV3DPipeline(MultiviewDiffusion(pipe.model.backbone), SPEC)
+    plain = TuneMV3DPipeline.from_model(MultiviewDiffusion(pipe.model.backbone), SPEC)
     same = plain("a red chair", Cameras.orbit(3), shared_noise=True).latents
     torch.testing.assert_close(same[:, 1:], same[:, :1].expand_as(same[:, 1:]), rtol=1e-4, atol=1e-4)
     assert (plain("a red chair", Cameras.orbit(3)).latents[:, 0] - same[:, 0]).abs().mean() < 1.0
@@ -120,7 +127,7 @@ def test_shared_noise_gives_the_plain_model_equal_views(pipe):
 
 def test_as_many_views_as_in_training_are_the_default(pipe):
     few = SPEC.model_copy(update={"views": SPEC.views.model_copy(update={"inputs": 2})})
-    assert TuneMV3DPipeline(pipe.model, few)("a red chair", num_inference_steps=1).cameras.shape == (1, 2)
+    assert TuneMV3DPipeline.from_model(pipe.model, few)("a red chair", num_inference_steps=1).cameras.shape == (1, 2)
 
 
 def test_any_number_of_views_and_any_cameras(pipe):
@@ -146,38 +153,48 @@ def test_pictures_stand_upright_and_keep_16_bits():
 
 def test_the_spec_may_say_another_size(pipe):
     wide = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 48)})})
-    output = TuneMV3DPipeline(pipe.model, wide)("a red chair", Cameras.orbit(2), num_inference_steps=1)
-    assert output.latents.shape == (1, 2, 4, 8, 12) and output.images.shape == (1, 2, 32, 48, 3)
+    output = TuneMV3DPipeline.from_model(pipe.model, wide)("a red chair", Cameras.orbit(2), num_inference_steps=1)
+    assert output.latents.shape == (1, 2, 4, 8, 12) and output.images[0][0].size == (48, 32)
+    assert output.depth.shape == (1, 2, 32, 48)
     uneven = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 50)})})
     with pytest.raises(TuneMV3DError, match=r"\[32, 50\] should be multiples of 4 pixels"):
-        TuneMV3DPipeline(pipe.model, uneven)("a red chair")
+        TuneMV3DPipeline.from_model(pipe.model, uneven)("a red chair")
     given = torch.rand(3, 32, 48)
-    known = TuneMV3DPipeline(pipe.model, wide)("a", Cameras.orbit(2), num_inference_steps=1, known_views={0: given})
-    torch.testing.assert_close(known.images[0, 0], given.movedim(0, -1))
+    options = {"num_inference_steps": 1, "known_views": {0: given}, "output_type": "pt"}
+    known = TuneMV3DPipeline.from_model(pipe.model, wide)("a", Cameras.orbit(2), **options)
+    torch.testing.assert_close(known.images[0, 0], given)
 
 
 def test_what_a_callback_sees_is_the_branch_with_text(pipe):
     backbone, seen = pipe.model.backbone, []
-    options = {"num_inference_steps": 1, "scheduler": "ddim", "consistency": 1.0}
-    pipe(["a red chair", "a stool"], Cameras.orbit(3), guidance_scale=3.0, callback_on_step_end=seen.append, **options)
+    text, cameras = backbone.encode_text(["a red chair", "a stool"]), Cameras.orbit(3)[None].expand(2, 3)
+    negative = backbone.encode_text(["", ""])
+    options = {"steps": 1, "scheduler": "ddim", "guidance": 3.0, "negative": negative, "on_step": seen.append}
+    sample(pipe.model, text, cameras, [0, 0], **options)
     x_t, t = initial_noise([0, 0], 3, 4, (8, 8)), torch.full((2, 3), seen[0].t)
-    expected = pipe.model.predict(
-        x_t, t, backbone.encode_text(["a red chair", "a stool"]), Cameras.orbit(3)[None].expand(2, 3)
-    )
+    expected = pipe.model.predict(x_t, t, text, cameras)
     shown = seen[0].prediction
+    assert torch.equal(seen[0].x_t, x_t)
     torch.testing.assert_close(shown.rendering.opacity, expected.rendering.opacity)
     torch.testing.assert_close(shown.x0, expected.x0, rtol=1e-4, atol=1e-4)
     assert shown.scene is None and shown.modulated.shape == (2, 3, 4, 8, 8)
+
+
+def test_sampling_goes_on_from_any_step(pipe):
+    backbone, steps = pipe.model.backbone, []
+    given = (pipe.model, backbone.encode_text(["a stool"]), Cameras.orbit(2)[None], [3])
+    whole = sample(*given, steps=4, scheduler="ddim", on_step=steps.append)
+    rest = sample(*given, steps=4, scheduler="ddim", begin=(2, steps[1].latents))
+    torch.testing.assert_close(rest, whole)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"guidance_scale": 1.0, "negative_prompt": "blue"}, "a negative prompt needs guidance"),
-        ({"seed": 2**40}, "a seed should be from 0 to 4294967295"),
-        ({"seed": [-1]}, "a seed should be from 0"),
+        ({"generator": 2**40}, "a seed should be from 0 to 4294967295"),
+        ({"generator": [-1]}, "a seed should be from 0"),
         ({"cameras": Cameras.orbit(2)[None].expand(3, 2)}, "cameras of 3 objects for 1 prompts"),
-        ({"scheduler": "ddim", "num_inference_steps": 5000}, "scheduler 'ddim' cannot take 5000 steps"),
         ({"consistency": []}, "K must be at least 0, not empty"),
     ],
 )
@@ -186,7 +203,13 @@ def test_options_that_make_no_sense_together_are_refused(pipe, options, message)
         pipe("a red chair", **options)
 
 
+def test_more_steps_than_the_schedule_has_are_refused(pipe, monkeypatch):
+    monkeypatch.setattr(pipe, "scheduler", pipe.model.backbone.scheduler("ddim"))
+    with pytest.raises(TuneMV3DError, match="scheduler 'DDIMScheduler' cannot take 5000 steps"):
+        pipe("a red chair", num_inference_steps=5000)
+
+
 def test_numbers_of_numpy_are_numbers(pipe):
     cameras = Cameras.orbit(2)
-    plain = pipe("a red chair", cameras, seed=3, consistency=1.5).latents
-    assert torch.equal(pipe("a red chair", cameras, seed=np.int64(3), consistency=np.float32(1.5)).latents, plain)
+    plain = pipe("a red chair", cameras, generator=3, consistency=1.5).latents
+    assert torch.equal(pipe("a red chair", cameras, generator=np.int64(3), consistency=np.float32(1.5)).latents, plain)

@@ -46,11 +46,13 @@ class MeanScene:
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
     ) -> Rendering:
-        values = self.mean[:, None].expand(-1, cameras.shape[1], -1, -1, -1)
+        mean = torch.nn.functional.interpolate(self.mean, size)
+        values = mean[:, None].expand(-1, cameras.shape[1], -1, -1, -1)
         opacity = torch.zeros(*cameras.shape, *size)
         opacity[..., : size[1] // 2] = 1
         depth = opacity * torch.linspace(2, 3, size[0])[:, None]
-        return Rendering(values * opacity[:, :, None], opacity, depth, torch.zeros(*cameras.shape, 3, *size))
+        seen = values * opacity[:, :, None].to(values)
+        return Rendering(seen, opacity.to(values), depth, torch.zeros(*cameras.shape, 3, *size))
 
     def losses(self) -> dict[str, Tensor]:
         return {}
@@ -62,7 +64,7 @@ class MeanField(nn.Module):
         self.ports, self.scale = FieldPorts(4, gives, 4), nn.Parameter(torch.ones(4, 1, 1))
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> MeanScene:
-        return MeanScene(features.mean(1) * self.scale)
+        return MeanScene((features.mean(1) * self.scale).to(features))
 
 
 def load(folder: Path | str, context: BuildContext = CONTEXT, **options: Any) -> backbone.DiffusersBackbone:

@@ -65,6 +65,16 @@ class MultiviewDiffusion(nn.Module):
         """The components that are there, by slot, in the order in which they were built."""
         return {slot: module for slot in MODEL_SLOTS if (module := getattr(self, slot)) is not None}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the backbone's parameters."""
+        return next(cast(nn.Module, self.backbone).parameters()).dtype
+
     def forward(
         self,
         x_t: Tensor,
@@ -130,7 +140,7 @@ class MultiviewDiffusion(nn.Module):
         if self.view_encoder is None or self.field is None:
             raise ValueError("this model has no field")
         if frozen is not None and self._guesses():
-            guess = self.backbone.clean(frozen, x_t, t) - self.ground((x_t.shape[-2], x_t.shape[-1]))
+            guess = self.backbone.clean(frozen, x_t, t) - self.ground((x_t.shape[-2], x_t.shape[-1]), x_t.device)
             features = self.view_encoder(x_t, t, text, cameras, guess)
         else:
             features = self.view_encoder(x_t, t, text, cameras)
@@ -138,28 +148,30 @@ class MultiviewDiffusion(nn.Module):
         check_shape(self._who("view_encoder", "features"), features, "b n f h w", **_sizes(x_t), f=offered)
         return self.field.fuse(features, cameras, t.amax(dim=1))
 
-    def ground(self, size: tuple[int, int]) -> Tensor:
-        """The latent of a white image, ``c h w``: what views show where no object is."""
+    def ground(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+        """The latent of a white image, ``c h w``: what views show where no object is; encoded once for each size."""
         weight = next(iter(cast(nn.Module, self.backbone).parameters()))
-        key = (size, weight.device, weight.dtype)
+        device = weight.device if device is None else device
+        key = (size, weight.dtype)
         if key not in self._grounds:
             stride = self.backbone.ports.image_stride
-            white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=weight.device)
+            white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=device)
             with torch.no_grad():
                 self._grounds[key] = self.backbone.encode_images(white)[0, 0].clone()
+        self._grounds[key] = self._grounds[key].to(device)
         return self._grounds[key]
 
-    def background(self, size: tuple[int, int]) -> Tensor:
+    def background(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """What lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
         assert self.field is not None
-        ground = self.ground(size)
+        ground = self.ground(size, device)
         if self.field.ports.gives == "features":
             return ground.new_zeros(self.field.ports.values, *size)
         return ground
 
     def blend(self, rendering: Rendering, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
         """Put the background behind a rendering: ``values + (1 - opacity) * background``, ``b m v ...``."""
-        background = self.background(size)
+        background = self.background(size, rendering.values.device)
         if pixels is not None:
             background = _at_pixels(background, pixels)
         return rendering.values + (1 - rendering.opacity).unsqueeze(2) * background

@@ -2,7 +2,7 @@
 
 One folder an object::
 
-    manifest.json        prompt, seed, options, checkpoint, spec id, versions, the training data's licences; written last
+    manifest.json        prompt, seed, options, checkpoint, spec id, versions, the training data; written last
     transforms.json      the cameras and files of the views (nerfstudio reads it)
     views/000.png ...    RGBA, straight alpha; beside them depth/000.png and normals/000.png where there is a field
     scene.safetensors    the finished views' latents and cameras: with the checkpoint, enough to have the scene again
@@ -19,7 +19,7 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.posed_images import read_json, write_json
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import Scene
 
@@ -101,3 +101,11 @@ def write_scene(folder: Path, latents: Tensor, cameras: Cameras) -> None:
     """Write ``scene.safetensors``: latents ``n c h w``, cameras ``n``."""
     tensors = {"latents": latents, "camera_to_world": cameras.camera_to_world, "intrinsics": cameras.intrinsics}
     save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}, folder / SCENE)
+
+
+def note_files(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """Add what was made of an object later, by kind, to its manifest's ``files``; the manifest."""
+    manifest = read_json(folder / MANIFEST)
+    manifest["files"] = {**manifest["files"], **made}
+    write_json(folder / MANIFEST, manifest)
+    return manifest

@@ -1,23 +1,44 @@
 """Sampling n views of b objects together: the one loop that the pipeline, previews and metrics share."""
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.diffusion import Prediction
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts
 from tunemv3d_core.slots import Backbone, Scene
 from tunemv3d_core.strength import strength_of_steps
 from tunemv3d_core.types import Rendering, Text
 
+Seed = int | Generator
+"""Where an object's noise comes from: a number, or a generator on the CPU that goes on from where it is."""
+
 SURFACE_TIMESTEP = 20.0
 """The noise level at which finished views are fused into a scene: as clean as the field has seen in training."""
+
+
+class Denoises(Protocol):
+    """What sampling needs of a ``MultiviewDiffusion``."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Of the model."""
+        ...
+
+    def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
+        """See ``MultiviewDiffusion.predict``."""
+        ...
+
+    def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
+        """See ``MultiviewDiffusion.fuse``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,7 @@ class SamplingStep:
     Attributes:
         index: from 0.
         t: the timestep that was denoised.
+        x_t: ``b n c h w``, what the model saw at t.
         latents: ``b n c h w`` after the step.
         prediction: of the branch with text; its x0 and rendering show the shape appearing. With guidance its scene is
             not there, because it is one scene of both branches.
@@ -34,6 +56,7 @@ class SamplingStep:
 
     index: int
     t: float
+    x_t: Tensor
     latents: Tensor
     prediction: Prediction
 
@@ -69,33 +92,34 @@ def latent_size(ports: BackbonePorts, pixels: tuple[int, int] | None) -> tuple[i
 
 
 def initial_noise(
-    seeds: Sequence[int], views: int, channels: int, size: tuple[int, int], shared: bool = False
+    seeds: Sequence[Seed], views: int, channels: int, size: tuple[int, int], shared: bool = False
 ) -> Tensor:
-    """Noise ``b n c h w``, one seed an object: the same on every device and in every batch.
+    """Noise ``b n c h w`` on the CPU, one seed an object: the same on every device and in every batch.
 
     ``shared`` gives all views of an object the same noise.
     """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = [seed if isinstance(seed, Generator) else Generator().manual_seed(int(seed)) for seed in seeds]
     drawn = torch.stack([torch.randn(1 if shared else views, channels, *size, generator=g) for g in generators])
     return drawn.expand(-1, views, -1, -1, -1).contiguous()
 
 
 @torch.no_grad()
 def sample(
-    model: MultiviewDiffusion,
+    model: Denoises,
     text: Text,
     cameras: Cameras,
-    seeds: Sequence[int],
+    seeds: Sequence[Seed],
     *,
     steps: int,
     size: tuple[int, int] | None = None,
-    scheduler: str = "",
+    scheduler: Any = "",
     guidance: float = 1.0,
     negative: Text | None = None,
     consistency: float | Sequence[float] = 1.0,
     shared_noise: bool = False,
     known: KnownViews | None = None,
-    on_step: Callable[[SamplingStep], None] | None = None,
+    on_step: Callable[[SamplingStep], Tensor | None] | None = None,
+    begin: tuple[int, Tensor] | None = None,
 ) -> Tensor:
     """Denoise, and return clean latents ``b n c h w``.
 
@@ -108,63 +132,74 @@ def sample(
         seeds: b of them; an object's noise depends on its own alone.
         steps: denoising steps.
         size: (h, w) of the latents; default: what the backbone was made for.
-        scheduler: name of one that the backbone knows; "" takes the model's own.
+        scheduler: one with diffusers' interface, or the name of one that the backbone knows; "" takes the model's own.
         guidance: classifier-free guidance scale; 1 is none and runs one branch.
         negative: b prompts to move away from; needed where guidance is not 1.
         consistency: K, see ``MultiviewDiffusion.predict``; several numbers are a schedule, see ``strength_of_steps``.
         shared_noise: start all views of an object from the same noise.
         known: views that are given; they are shown to the model clean (t = 0) and left out of the scheduler's steps.
-        on_step: called after every step.
+        on_step: called after every step; latents that it returns are gone on with.
+        begin: go on from latents ``b n c h w`` as they were before the step of this index, instead of from noise.
     """
     ports = model.backbone.ports
     size = (ports.latent_size, ports.latent_size) if size is None else size
+    device = cameras.intrinsics.device
     noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
-    solver = prepared_solver(model.backbone, scheduler, steps, cameras.intrinsics.device)
+    solver = prepared_solver(model.backbone, scheduler, steps, device)
     options = _noise_source(solver, seeds)
     guided = guidance != 1
     if guided:
         if negative is None:
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
-    latents: Tensor = noise.to(next(model.parameters())) * solver.init_noise_sigma
+    latents: Tensor = noise.to(device, text.tokens.dtype) * solver.init_noise_sigma
     strength = strength_of_steps(consistency, len(solver.timesteps))
-    for index, t in enumerate(solver.timesteps):
+    first, latents = (0, latents) if begin is None else (begin[0], begin[1].to(latents))
+    for index, t in list(enumerate(solver.timesteps))[first:]:
         x_t, level = _shown(solver.scale_model_input(latents, t), t, known)
         if guided:
-            x_t, level = torch.cat([x_t, x_t]), torch.cat([level, level])
-        prediction = model.predict(x_t, level, text, cameras, strength[index])
-        if guided:
-            prediction = _guide(prediction, guidance)
+            both = torch.cat([x_t, x_t]), torch.cat([level, level])
+            prediction = _guide(model.predict(*both, text, cameras, strength[index]), guidance)
+        else:
+            prediction = model.predict(x_t, level, text, cameras, strength[index])
         latents = solver.step(prediction.modulated, t, latents, **options).prev_sample
         if known is not None:
             latents = known.put_into(latents)
         if on_step is not None:
-            on_step(SamplingStep(index, float(t), latents, prediction))
+            changed = on_step(SamplingStep(index, float(t), x_t, latents, prediction))
+            latents = latents if changed is None else changed
     return latents
 
 
-def prepared_solver(backbone: Backbone, scheduler: str, steps: int, device: torch.device | None = None) -> Any:
-    """A scheduler of the backbone that is set to a number of steps.
+def prepared_solver(backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None) -> Any:
+    """A fresh scheduler that is set to a number of steps.
+
+    Args:
+        backbone: whose schedule is sampled.
+        scheduler: one with diffusers' interface, which is copied, or the name of one that the backbone knows.
+        steps: denoising steps.
+        device: of its timesteps.
 
     Raises:
         ComponentError: an unknown scheduler, or one that cannot sample the model.
         TuneMV3DError: it cannot take so many, or so few, steps.
     """
-    solver = backbone.scheduler(scheduler)
+    solver = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
     try:
         solver.set_timesteps(steps, device=device)
     except Exception as error:  # each class has its own way of failing
-        name, reason = scheduler or type(solver).__name__, " ".join(str(error).split())[:200]
+        name = scheduler if isinstance(scheduler, str) and scheduler else type(solver).__name__
+        reason = " ".join(str(error).split())[:200]
         raise TuneMV3DError(f"scheduler '{name}' cannot take {steps} steps: {reason}") from error
     return solver
 
 
-def _noise_source(solver: Any, seeds: Sequence[int]) -> dict[str, Any]:
+def _noise_source(solver: Any, seeds: Sequence[Seed]) -> dict[str, Any]:
     """What a solver's step needs to draw further noise from each object's own seed, for those that draw any."""
     if "generator" not in inspect.signature(solver.step).parameters:
         return {}
     # Other numbers than those of the initial noise.
-    return {"generator": [torch.Generator().manual_seed(2**32 + seed) for seed in seeds]}
+    return {"generator": [s if isinstance(s, Generator) else Generator().manual_seed(2**32 + int(s)) for s in seeds]}
 
 
 def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Tensor]:
@@ -177,7 +212,7 @@ def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def fuse_clean(
-    model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras, t: float = SURFACE_TIMESTEP, seed: int = 0
+    model: Denoises, latents: Tensor, text: Text, cameras: Cameras, t: float = SURFACE_TIMESTEP, seed: int = 0
 ) -> Scene:
     """The scene of finished views: clean latents ``b n c h w`` get noise of level t, as in training, and are fused."""
     shape = latents.shape

@@ -58,3 +58,9 @@ SAMPLE = CommandPlugin(
     app="tunemv3d_modulation.sample:sample",
     summary="Views of one object from text, as one picture and as files.",
 )
+
+EXPORT = CommandPlugin(
+    name="export",
+    app="tunemv3d_modulation.export:export",
+    summary="A checkpoint as it is published, with its model card.",
+)

@@ -1,29 +1,43 @@
-"""The command ``tunemv3d sample``: views of objects from text, as one picture each and as files."""
+"""The command ``tunemv3d sample``: views of objects from text, with depth, normals and what the shape came from."""
 
-import os
-import re
-import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tunemv3d_core.console import console, messages, print_json
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.cli.calls import find_command, run_command
+from tunemv3d_core.console import console, messages, print_json, show_error
+from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, SampleError, TuneMV3DError
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.samples import MANIFEST
 from tunemv3d_core.strength import read_strength
+from tunemv3d_modulation.options import read_cameras, read_images, read_prompts, read_seeds
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
+    from tunemv3d_core.cameras import Cameras
     from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
+    from tunemv3d_modulation.shape_pictures import Recorder
+
+SHAPE = "tunemv3d-shape"
+"""The distribution that makes meshes."""
 
 
 def sample(
-    checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
-    prompts: Annotated[list[str], typer.Argument(help="What to make, one object a prompt.")],
-    out: Annotated[Path, typer.Option(help="Folder that gets one folder a prompt.")] = Path("samples"),
+    checkpoint: Annotated[
+        str, typer.Argument(help="A packaged checkpoint's name, its folder, a run's folder or a hub id.")
+    ],
+    prompts: Annotated[list[str] | None, typer.Argument(help="What to make, one object a prompt.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets one folder an object.")] = Path("samples"),
+    prompts_file: Annotated[Path | None, typer.Option("--prompts", help="A file of prompts, one a line.")] = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", "--seed", help="Such as 7, 0,3,5 or 0-3: every prompt with each; same seed, same noise."
+        ),
+    ] = "0",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1 is none; default: the checkpoint's.")
@@ -37,9 +51,6 @@ def sample(
     ] = "",
     scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim or dpm++.")] = None,
     negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
-    seed: Annotated[
-        list[int] | None, typer.Option(help="Same seed, same noise; one for all prompts or one each; default: 0.")
-    ] = None,
     shared_noise: Annotated[
         bool | None, typer.Option(help="Start all views from the same noise; default: the checkpoint's.")
     ] = None,
@@ -51,86 +62,152 @@ def sample(
         int | None, typer.Option(help="Cameras, evenly around the object; default: as many as in training.")
     ] = None,
     elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
+    cameras: Annotated[Path | None, typer.Option(help="A transforms.json whose cameras to take instead.")] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Also the shape appearing: strip.png and strip.webp.")] = False,
+    video: Annotated[bool, typer.Option("--video", help="Also a turntable of the field's own novel views.")] = False,
+    video_format: Annotated[str, typer.Option(help="webp, or mp4, which needs ffmpeg.")] = "webp",
+    mesh: Annotated[bool, typer.Option("--mesh", help="Also object.glb, as `tunemv3d mesh` makes it.")] = False,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
-    """Sample views of one object for each prompt, with the field's renders, opacity and depth."""
-    _check_writable(out)
-    # Heavy: torch, diffusers and transformers.
-    from tunemv3d_core.cameras import Cameras
-    from tunemv3d_core.devices import find_device
-    from tunemv3d_modulation.pipeline import TuneMV3DPipeline, check_options
+    """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
+    from tunemv3d_modulation.animation import check_format
+    from tunemv3d_modulation.files import check_writable
 
-    # Before the model is loaded; None stands for the checkpoint's own, which its spec has checked.
+    # Whatever can be wrong without the model is told before it is loaded.
+    check_writable(out)
+    check_format(video_format)
+    if mesh:
+        find_command("mesh", SHAPE)
+    pairs = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     strength = read_strength(consistency) if consistency else None
-    seeds = (seed or [0]) * (len(prompts) if len(seed or [0]) == 1 else 1)
+    given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
+    given |= {"shared_noise": shared_noise, "negative_prompt": negative, "known_views": read_images(image or [])}
+    _check(given, pairs)
+    read_cameras(cameras, views, elevation, trained=8)
+    pipe = _load(checkpoint, device, scheduler, steps)
+    around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
+    extras = Extras(strip, f".{video_format}" if video else "", mesh)
+    told = {**_about(pipe, checkpoint), "views": len(around.origins), "elevation": elevation, "images": image or []}
+    done, failed = [], 0
+    for prompt, seed in pairs:
+        try:
+            done.append(make(pipe, prompt, seed, around, given, out, told, extras))
+        except TuneMV3DError as error:
+            failed += 1
+            show_error(TuneMV3DError(f"{prompt!r}, seed {seed}: {error}"))
+            continue
+        if not as_json:
+            console.print(f"{done[-1]['folder']}/grid.png", soft_wrap=True, highlight=False)
+    if as_json:
+        print_json(done)
+    if failed:
+        raise typer.Exit(EXIT_FINDINGS if done else EXIT_BAD_INPUT)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What else is made of every object.
+
+    Attributes:
+        strip: the shape appearing, as a picture and moving.
+        video: suffix of the turntable, "" for none.
+        mesh: a textured mesh.
+    """
+
+    strip: bool = False
+    video: str = ""
+    mesh: bool = False
+
+
+def make(
+    pipe: "TuneMV3DPipeline",
+    prompt: str,
+    seed: int,
+    cameras: "Cameras",
+    given: dict[str, Any],
+    out: Path,
+    told: dict[str, Any],
+    extras: Extras,
+) -> dict[str, Any]:
+    """Sample one object and write all that was asked for; its manifest, with the folder."""
+    from tunemv3d_core.samples import note_files
+    from tunemv3d_modulation.files import check_finite, save
+    from tunemv3d_modulation.shape_pictures import Recorder
+
+    began, recorder = time.perf_counter(), Recorder()
+    output = _with_progress(pipe, prompt, cameras, {**given, "generator": seed}, recorder)
+    check_finite(output)
+    options = {name: given[name] for name in ("num_inference_steps", "guidance_scale", "consistency", "shared_noise")}
+    options = _defaults(pipe) | {name: value for name, value in options.items() if value is not None}
+    about = {**told, "prompt": prompt, "seed": seed, **options, "negative_prompt": given["negative_prompt"]}
+    about |= {"seconds": round(time.perf_counter() - began, 2), "notes": pipe.cut_prompts([prompt])}
+    folder = save(output, out, about)
+    for note in about["notes"]:
+        messages.print(f"{folder.name}: {note}", style="yellow", soft_wrap=True)
+    more = _pictures(pipe, output, prompt, folder, recorder, extras)
+    manifest = note_files(folder, more)
+    if extras.mesh:
+        run_command("mesh", SHAPE, [str(folder)])
+        manifest = read_json(folder / MANIFEST)
+    return {**manifest, "folder": str(folder)}
+
+
+def _pictures(
+    pipe: "TuneMV3DPipeline",
+    output: "TuneMV3DOutput",
+    prompt: str,
+    folder: Path,
+    recorder: "Recorder",
+    extras: Extras,
+) -> dict[str, str]:
+    """Strip and turntable; their names by kind."""
+    from tunemv3d_modulation.animation import write_animation
+    from tunemv3d_modulation.shape_pictures import shape_steps, side_by_side, turntable
+
+    made: dict[str, str] = {}
+    if (extras.strip or extras.video) and output.scene is None:
+        raise SampleError("no field in this checkpoint: there is no shape to show with --strip or --video")
+    if extras.strip:
+        steps = shape_steps(pipe, prompt, output.cameras[0], recorder.seen)
+        side_by_side(steps).save(folder / "strip.png")
+        write_animation(folder / "strip.webp", steps, milliseconds=500)
+        made |= {"strip": "strip.png", "strip_animation": "strip.webp"}
+    if extras.video:
+        made["turntable"] = f"turntable{extras.video}"
+        write_animation(folder / made["turntable"], turntable(pipe, output.scene), milliseconds=80)  # type: ignore[arg-type]
+    return made
+
+
+def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
+    """Check the options; None stands for the checkpoint's own, which its spec has checked."""
+    from tunemv3d_modulation.call import check_options
+
+    steps, guidance, strength = (given[name] for name in ("num_inference_steps", "guidance_scale", "consistency"))
     check_options(
-        prompts,
+        [prompt for prompt, _ in pairs],
         1 if steps is None else steps,
         guidance or 0.0,
         0.0 if strength is None else strength,
-        seeds,
-        [negative] * len(prompts),
+        [seed for _, seed in pairs],
+        [given["negative_prompt"]] * len(pairs),
     )
-    cameras = None if views is None else Cameras.orbit(views, elevation=elevation)
-    known = _read_images(image or [])
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, find_device(device))
-    given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
-    given |= {"scheduler": scheduler, "shared_noise": shared_noise, "negative_prompt": negative}
-    options = _defaults(pipe) | {name: value for name, value in given.items() if value is not None}
-    cameras = Cameras.orbit(pipe.spec.views.inputs, elevation=elevation) if cameras is None else cameras
-    told = {**options, "views": len(cameras.origins), "elevation": elevation, "images": image or []}
-    manifests = []
-    for prompt, own_seed in zip(prompts, seeds, strict=True):
-        began = time.perf_counter()
-        output = _with_progress(pipe, prompt, cameras, {**options, "seed": own_seed, "known_views": known})
-        about = {**_about(pipe, checkpoint), "prompt": prompt, "seed": own_seed, **told}
-        about["seconds"] = round(time.perf_counter() - began, 2)
-        manifests.append(save(output, out, about))
-        if not as_json:
-            console.print(f"{manifests[-1]['folder']}/grid.png", soft_wrap=True, highlight=False)
-    if as_json:
-        print_json(manifests)
 
 
-def save(output: "TuneMV3DOutput", out: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Write one object's grid, views, cameras and manifest to a new folder in ``out``; nothing there is overwritten.
+def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None) -> "TuneMV3DPipeline":
+    """The pipeline, with the solver that was asked for, which must be able to take the steps."""
+    # Heavy: torch, diffusers and transformers.
+    from tunemv3d_core.devices import find_device
+    from tunemv3d_core.sampling import prepared_solver
+    from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
-    Args:
-        output: of the pipeline for one prompt.
-        out: a folder, made where it is not there.
-        about: the manifest's content; its ``prompt`` names the folder.
-
-    Returns:
-        The manifest with the folder.
-
-    Raises:
-        TuneMV3DError: the folder cannot be written, such as on a full disk; nothing half-written stays.
-    """
-    from tunemv3d_core.posed_images import PosedImages, write_json, write_object
-    from tunemv3d_modulation.pictures import grid
-
-    folder = _free(out, about["prompt"])
-    beside = folder.with_name(folder.name + ".part")
-    pictures = output.pil()[0]
-    files = tuple(f"views/{i:03d}.png" for i in range(len(pictures)))
-    size = (pictures[0].height, pictures[0].width)
-    try:
-        (beside / "views").mkdir(parents=True)
-        for file, picture in zip(files, pictures, strict=True):
-            picture.save(beside / file)
-        grid(output, 0).save(beside / "grid.png")
-        write_object(beside, PosedImages(folder.name, files, output.cameras[0].to("cpu"), size, (about["prompt"],)))
-        manifest = {**about, "folder": str(folder), "grid": "grid.png", "files": files, "cameras": "transforms.json"}
-        write_json(beside / "manifest.json", manifest)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise TuneMV3DError(
-            f"{folder}: the samples could not be written: {error}. Make room there, or choose another folder with --out"
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return manifest
+    place = find_device(device)
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint).to(place)
+    pipe.set_progress_bar_config(disable=True)
+    if scheduler is not None:
+        pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
+    prepared_solver(pipe.model.backbone, pipe.scheduler, pipe.spec.sample.steps if steps is None else steps)
+    return pipe
 
 
 def _defaults(pipe: "TuneMV3DPipeline") -> dict[str, Any]:
@@ -140,58 +217,34 @@ def _defaults(pipe: "TuneMV3DPipeline") -> dict[str, Any]:
         "num_inference_steps": own.steps,
         "guidance_scale": own.guidance,
         "consistency": own.consistency,
-        "scheduler": own.scheduler,
         "shared_noise": own.shared_noise,
     }
 
 
-def _with_progress(pipe: "TuneMV3DPipeline", prompt: str, cameras: Any, options: dict[str, Any]) -> "TuneMV3DOutput":
+def _with_progress(
+    pipe: "TuneMV3DPipeline", prompt: str, cameras: "Cameras", options: dict[str, Any], recorder: "Recorder"
+) -> "TuneMV3DOutput":
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    steps = options["num_inference_steps"] or pipe.spec.sample.steps
     with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
-        task = progress.add_task(prompt[:40].replace("[", "("), total=options["num_inference_steps"])
-        return pipe(prompt, cameras, callback_on_step_end=lambda step: progress.advance(task), **options)
+        task = progress.add_task(prompt[:40].replace("[", "("), total=steps)
 
+        def on_step(pipe: Any, index: int, t: float, tensors: dict[str, Any]) -> None:
+            recorder(pipe, index, t, tensors)
+            progress.advance(task)
 
-def _read_images(given: list[str]) -> "dict[int, Image]":
-    """Pictures by view, from words such as ``front.png`` and ``4=back.png``.
-
-    Raises:
-        TuneMV3DError: not a picture, or two of one view.
-    """
-    from PIL import Image
-
-    found: dict[int, Image.Image] = {}
-    for words in given:
-        view, equals, file = words.partition("=")
-        view, file = (view, file) if equals and view.isdecimal() else ("0", words)
-        if int(view) in found:
-            raise TuneMV3DError(f"--image {words}: view {view} has a picture already; say which with VIEW=FILE")
-        try:
-            found[int(view)] = Image.open(file)
-            found[int(view)].load()
-        except OSError as error:
-            raise TuneMV3DError(f"--image {words}: cannot be read as a picture: {error}") from None
-    return found
+        told: dict[str, Any] = {"callback_on_step_end": on_step, "callback_on_step_end_tensor_inputs": ("x_t",)}
+        return pipe(prompt, cameras, output_type="pt", **told, **options)
 
 
 def _about(pipe: "TuneMV3DPipeline", checkpoint: str) -> dict[str, Any]:
     from tunemv3d_core.provenance import versions
     from tunemv3d_core.spec import spec_id
 
-    return {"checkpoint": checkpoint, "spec_id": spec_id(pipe.spec), "versions": versions()}
-
-
-def _check_writable(out: Path) -> None:
-    """Find out before the sampling whether its results can be kept; makes nothing yet."""
-    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not place.is_dir():
-        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")
-
-
-def _free(out: Path, prompt: str) -> Path:
-    """A folder in ``out`` that is named after the prompt and not there yet."""
-    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
-    names = [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]
-    return next(out / name for name in names if not (out / name).exists())
+    return {
+        "checkpoint": checkpoint,
+        "spec_id": spec_id(pipe.spec),
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+        "data": pipe.data,
+    }

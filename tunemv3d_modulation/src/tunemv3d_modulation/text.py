@@ -47,8 +47,9 @@ class PromptEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, prompts: list[str]) -> Text:
         """Encode prompts to tokens ``b l d``. Longer prompts than the encoders take are cut, with one warning."""
-        if not self._warned_of_length:
-            self._warn_of_length(prompts)
+        if not self._warned_of_length and (told := self.too_long(prompts)):
+            self._warned_of_length = True
+            warnings.warn(f"{told[0]} (this is said once)", stacklevel=2)
         if len(self.encoders) == 1:
             return Text(tokens=self._outputs(0, prompts).last_hidden_state)
         outputs = [self._outputs(i, prompts, output_hidden_states=True) for i in range(len(self.encoders))]
@@ -71,14 +72,13 @@ class PromptEncoder(nn.Module):
     def _encoders(self) -> list[Any]:
         return list(self.encoders)
 
-    def _warn_of_length(self, prompts: list[str]) -> None:
-        length = min(self.lengths)
-        for prompt, ids in zip(prompts, self.tokenizers[0](prompts, verbose=False).input_ids, strict=True):
+    def too_long(self, prompts: Sequence[str]) -> list[str]:
+        """A sentence for each prompt that is cut, with the words that the encoder will not see."""
+        length, words = min(self.lengths), self.tokenizers[0]
+        told = []
+        for ids in words(list(prompts), verbose=False).input_ids:
             if len(ids) > length:
-                self._warned_of_length = True
-                warnings.warn(
-                    f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut: {prompt[:80]!r} ... "
-                    "(this is said once)",
-                    stacklevel=2,
-                )
-                return
+                # The last token that is kept says that the prompt ends.
+                unseen = words.decode(ids[length - 1 : -1])
+                told.append(f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut before {unseen!r}")
+        return told

@@ -1,0 +1,115 @@
+"""Pictures of what was sampled, and pictures that are given to a model."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import TuneMV3DError
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """``3 H W``, ``4 H W`` or ``H W`` in [0, 1] as a picture."""
+    pixels = (image.detach().cpu().float() * 255).round().clamp(0, 255).byte()
+    return Image.fromarray((pixels.movedim(0, -1) if pixels.ndim == 3 else pixels).numpy())
+
+
+def cut_out(images: Tensor, opacity: Tensor, ground: float = 0.06) -> Tensor:
+    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha.
+
+    Ground is what is white and joined to the picture's edge by white, unless the field says that the object is there.
+
+    Args:
+        images: ``n 3 H W`` in [0, 1].
+        opacity: of the field, ``n h w``.
+        ground: how far from white, in any channel, the ground may be.
+    """
+    alpha = torch.stack([_off_ground(image, ground) for image in images]).to(images)
+    size = (images.shape[-2], images.shape[-1])
+    solid = torch.nn.functional.interpolate(opacity[:, None].to(images), size=size, mode="bilinear")
+    return torch.cat([images, torch.maximum(alpha[:, None], (solid > 0.5).to(images))], dim=1)
+
+
+def _off_ground(image: Tensor, ground: float) -> Tensor:
+    """``H W``: 0 where a flood from outside the picture, over white alone, arrives; else 1."""
+    white = (image.cpu() >= 1 - ground).all(0).numpy()
+    framed = Image.fromarray(np.pad(white.astype(np.uint8), 1, constant_values=1))
+    ImageDraw.floodfill(framed, (0, 0), 2)
+    return torch.from_numpy(np.asarray(framed)[1:-1, 1:-1] != 2)
+
+
+def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture on white as ``3 H W`` in [0, 1] for ``size`` (H, W). Files of another aspect ratio are padded.
+
+    Args:
+        picture: upright or with an orientation tag, of any mode; or a tensor ``3 h w`` in [0, 1] of the same ratio.
+        size: (H, W).
+
+    Raises:
+        TuneMV3DError: something else, or a tensor of another shape or range.
+    """
+    if isinstance(picture, Tensor):
+        return _resized(picture, size)
+    if not isinstance(picture, Image.Image):
+        raise TuneMV3DError(f"a known view should be a PIL picture or a tensor '3 H W', not {type(picture).__name__}")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        # 16 bits a pixel, which Pillow would clip to 8.
+        picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))
+    on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
+    padded = ImageOps.pad(on_white, size[::-1], color="white")
+    return torch.from_numpy(np.array(padded)).movedim(-1, 0).float() / 255
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    given = tuple(picture.shape)
+    if len(given) != 3 or given[0] != 3 or given[1] * size[1] != given[2] * size[0]:
+        raise TuneMV3DError(f"a known view should be a picture, or a tensor '3 H W' like the views; got {given}")
+    if float(picture.min()) < 0 or float(picture.max()) > 1:
+        raise TuneMV3DError(f"a known view's values should lie in [0, 1]; got up to {float(picture.max()):g}")
+    sized = torch.nn.functional.interpolate(picture[None].float(), size, mode="bilinear", antialias=True)
+    return sized[0].clamp(0, 1)
+
+
+def grid(images: Tensor, renders: Tensor | None, opacity: Tensor | None, depth: Tensor | None) -> Image.Image:
+    """One object's views in a row; below them, where there is a field, its renders, opacity and depth (near is bright).
+
+    Args:
+        images: ``n 3 H W`` in [0, 1].
+        renders: the same of the field.
+        opacity: ``n h w``.
+        depth: ``n h w``.
+    """
+    rows = [images] if renders is None else [images, renders]
+    if opacity is not None and depth is not None:
+        rows += [enlarged(m, tuple(images.shape[-2:])) for m in (opacity, near_bright(depth, opacity))]  # type: ignore[arg-type]
+    return to_pil(torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2))
+
+
+def near_bright(depth: Tensor, opacity: Tensor) -> Tensor:
+    """Depth maps ``n h w`` as brightness: 1 at the nearest surface, 0.2 at the farthest, 0 where nothing is."""
+    seen = opacity > 0.5
+    if not bool(seen.any()):
+        return torch.zeros_like(depth)
+    near, far = depth[seen].min(), depth[seen].max()
+    return torch.where(seen, 1 - 0.8 * (depth - near) / (far - near).clamp(min=1e-6), torch.zeros_like(depth))
+
+
+def shaded(normals: Tensor, opacity: Tensor, cameras: Cameras) -> Tensor:
+    """A bare surface under a light at the camera, on black: ``m 3 H W`` in [0, 1].
+
+    Args:
+        normals: ``m 3 H W``, world space.
+        opacity: ``m H W``.
+        cameras: ``m``.
+    """
+    towards = -cameras.camera_to_world[:, :3, 2][:, :, None, None].to(normals)
+    light = 0.25 + 0.75 * (normals * towards).sum(1).clamp(min=0)
+    return (light * opacity.to(normals))[:, None].expand(-1, 3, -1, -1)
+
+
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """``n h w`` as grey ``n 3 H W``, cell by cell."""
+    large = torch.nn.functional.interpolate(maps[:, None].float(), size=size, mode="nearest")
+    return large.expand(-1, 3, -1, -1)

@@ -1,0 +1,48 @@
+"""Frames as a moving picture: animated WebP by Pillow, or MP4 by an ffmpeg that is installed."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from tunemv3d_core.errors import SampleError
+
+
+def check_format(kind: str) -> None:
+    """Refuse a format that cannot be written here, before anything is sampled.
+
+    Raises:
+        SampleError: an unknown one, or "mp4" without ffmpeg.
+    """
+    if kind not in ("webp", "mp4"):
+        raise SampleError(f"a video is webp or mp4, not {kind!r}")
+    if kind == "mp4" and shutil.which("ffmpeg") is None:
+        raise SampleError("an mp4 needs ffmpeg, which is not on the PATH: install it, or take webp")
+
+
+def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> None:
+    """Write frames of one size; the suffix of ``path`` says how.
+
+    Args:
+        path: ``.webp`` or ``.mp4``.
+        frames: at least one.
+        milliseconds: that each is shown.
+
+    Raises:
+        SampleError: ffmpeg failed; its last words.
+        OSError: it cannot be written.
+    """
+    if path.suffix == ".webp":
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=80)
+        return
+    width, height = frames[0].size
+    source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{1000 / milliseconds:g}")
+    # Players want even sides and this pixel format.
+    target = ("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path))
+    command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "-", *target]
+    pixels = b"".join(frame.convert("RGB").tobytes() for frame in frames)
+    done = subprocess.run(command, input=pixels, capture_output=True, check=False)
+    if done.returncode:
+        raise SampleError(f"{path}: ffmpeg failed: {done.stderr.decode(errors='replace').strip()[-300:]}")

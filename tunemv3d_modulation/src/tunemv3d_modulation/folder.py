@@ -1,0 +1,81 @@
+"""A pipeline's folder: a checkpoint (``tunemv3d_core.checkpoint``) and its scheduler's config."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from huggingface_hub import snapshot_download
+
+from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.spec import RunSpec
+
+SCHEDULER = "scheduler/scheduler_config.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_folder(name: str | Path, dtype: torch.dtype) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
+    """The spec, the model, its scheduler, and what is known of the training data.
+
+    Args:
+        name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
+        dtype: of the model.
+
+    Raises:
+        CheckpointError: no checkpoint there, or it cannot be read with what is installed.
+    """
+    folder = _find(name)
+    spec, model = load_checkpoint(folder, dtype=dtype)
+    scheduler = model.backbone.scheduler(spec.sample.scheduler)
+    if (folder / SCHEDULER).is_file():
+        config = read_json(folder / SCHEDULER)
+        kind = getattr(diffusers, str(config.get("_class_name")), None)
+        if kind is None:
+            raise CheckpointError(f"{folder / SCHEDULER}: diffusers has no scheduler {config.get('_class_name')!r}")
+        scheduler = kind.from_config(config)
+    return spec, model, scheduler, read_json(folder / "provenance.json").get("data")
+
+
+def save_folder(
+    folder: Path,
+    model: MultiviewDiffusion,
+    spec: RunSpec,
+    scheduler: Any,
+    data: dict[str, Any] | None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a checkpoint and the scheduler's config.
+
+    Args:
+        folder: its place; replaced if it is there.
+        model: the model.
+        spec: that made it.
+        scheduler: with ``save_pretrained``, as diffusers' have it.
+        data: of the provenance.
+        dtype: of stored weights.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    save_checkpoint(folder, model, spec, data=data, dtype=dtype)
+    try:
+        scheduler.save_pretrained(folder / "scheduler")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: the scheduler could not be written: {error}") from error
+
+
+def _find(name: str | Path) -> Path:
+    """The checkpoint's folder, downloaded where ``name`` is neither an asset nor a path but may be a hub id."""
+    try:
+        return find_checkpoint(name)
+    except CheckpointError as missing:
+        if not _HUB_ID.fullmatch(str(name)) or Path(name).exists():
+            raise
+        try:
+            return find_checkpoint(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{missing}; as a hub id: {' '.join(str(error).split())[:200]}") from None

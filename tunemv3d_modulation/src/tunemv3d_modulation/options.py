@@ -1,0 +1,90 @@
+"""What the words of ``tunemv3d sample`` mean: prompts, seeds, cameras and pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunemv3d_core.errors import TuneMV3DError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tunemv3d_core.cameras import Cameras
+
+
+def read_prompts(given: list[str], file: Path | None) -> list[str]:
+    """The prompts of the command line, then those of a file, one a line; lines that begin with # are left out.
+
+    Raises:
+        TuneMV3DError: none at all, an empty one, or a file that cannot be read.
+    """
+    prompts = list(given)
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}") from None
+        prompts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not prompts:
+        raise TuneMV3DError("no prompt: say what object to make, such as 'a red office chair', or give --prompts FILE")
+    return prompts
+
+
+def read_seeds(words: str) -> list[int]:
+    """Seeds such as "7", "0,3,5" or "0-3".
+
+    Raises:
+        TuneMV3DError: something else.
+    """
+    seeds: list[int] = []
+    for word in words.split(","):
+        first, dash, last = word.strip().partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
+            raise TuneMV3DError(f"--seeds {words}: numbers such as 7, 0,3,5 or 0-3 are expected")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def read_cameras(file: Path | None, views: int | None, elevation: float, trained: int) -> "Cameras":
+    """The cameras ``n``: those of a ``transforms.json``, or ``views`` of them around the object.
+
+    Args:
+        file: ``transforms.json``, or the folder that holds it.
+        views: None stands for ``trained``.
+        elevation: degrees.
+        trained: views in training.
+
+    Raises:
+        TuneMV3DError: both are given, or the file cannot be read.
+    """
+    from tunemv3d_core.cameras import Cameras
+    from tunemv3d_core.posed_images import read_object
+
+    if file is None:
+        return Cameras.orbit(trained if views is None else views, elevation=elevation)
+    if views is not None:
+        raise TuneMV3DError("--views and --cameras: give one of them")
+    if not file.is_dir() and file.name != "transforms.json":
+        raise TuneMV3DError(f"--cameras {file}: a transforms.json is expected, or the folder that holds one")
+    return read_object(file if file.is_dir() else file.parent).cameras
+
+
+def read_images(given: list[str]) -> "dict[int, Image]":
+    """Pictures by view, from words such as ``front.png`` and ``4=back.png``.
+
+    Raises:
+        TuneMV3DError: not a picture, or two of one view.
+    """
+    from PIL import Image
+
+    found: dict[int, Image.Image] = {}
+    for words in given:
+        view, equals, file = words.partition("=")
+        view, file = (view, file) if equals and view.isdecimal() else ("0", words)
+        if int(view) in found:
+            raise TuneMV3DError(f"--image {words}: view {view} has a picture already; say which with VIEW=FILE")
+        try:
+            found[int(view)] = Image.open(file)
+            found[int(view)].load()
+        except OSError as error:
+            raise TuneMV3DError(f"--image {words}: cannot be read as a picture: {error}") from None
+    return found

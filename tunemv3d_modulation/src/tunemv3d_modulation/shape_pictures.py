@@ -1,0 +1,88 @@
+"""Fig. 1 of the paper as pictures: the views' denoising above, the field's surface below; and a turntable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.pictures import shaded, to_pil
+from tunemv3d_core.slots import Scene
+from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
+
+COLUMNS = 8
+"""Steps that the strip shows."""
+
+TURNTABLE = 36
+"""Views of a turntable, ten degrees apart."""
+
+
+@dataclass
+class Recorder:
+    """A ``callback_on_step_end`` that keeps what the model saw; ask it for "x_t"."""
+
+    seen: list[tuple[float, Tensor]] = field(default_factory=list)
+
+    def __call__(self, pipe: TuneMV3DPipeline, index: int, t: float, tensors: dict[str, Any]) -> None:
+        """Keep one step's x_t."""
+        self.seen.append((t, tensors["x_t"]))
+
+
+@torch.no_grad()
+def shape_steps(
+    pipe: TuneMV3DPipeline, prompt: str, cameras: Cameras, seen: Sequence[tuple[float, Tensor]], view: int = 0
+) -> list[Image.Image]:
+    """For some of the steps: one view as it was then, above the surface that the field saw in all views.
+
+    Args:
+        pipe: that sampled them.
+        prompt: of the one object.
+        cameras: ``n``.
+        seen: t and x_t (``1 n c h w``) of every step.
+        view: which one to show.
+    """
+    chosen = [seen[round(i * (len(seen) - 1) / max(1, COLUMNS - 1))] for i in range(min(COLUMNS, len(seen)))]
+    model, place = pipe.model, cameras[None].to(seen[0][1].device)
+    text = model.backbone.encode_text([prompt])
+    pictures = []
+    for t, x_t in chosen:
+        images = (model.backbone.decode_latents(x_t[:, view : view + 1])[0, 0].float() / 2 + 0.5).clamp(0, 1)
+        level = torch.full(x_t.shape[:2], t, device=x_t.device)
+        scene = pipe.denoiser.fuse(x_t, level, text, place)
+        below = surface_picture(scene, place[:, view : view + 1], (images.shape[-2], images.shape[-1]))
+        pictures.append(to_pil(torch.cat([images, below[0].to(images)], dim=-2)))
+    return pictures
+
+
+def surface_picture(scene: Scene, cameras: Cameras, size: tuple[int, int]) -> Tensor:
+    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1]."""
+    seen = scene.render(cameras, size, normals=True)
+    assert seen.normals is not None
+    return shaded(seen.normals[0], seen.opacity[0], cameras[0])
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in a row."""
+    width, height = pictures[0].size
+    row = Image.new("RGB", (width * len(pictures), height))
+    for i, picture in enumerate(pictures):
+        row.paste(picture, (i * width, 0))
+    return row
+
+
+@torch.no_grad()
+def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> list[Image.Image]:
+    """Frames of one turn around a scene (a batch of one): the field's novel views, decoded, beside its surface."""
+    h, w = pipe.latent_size()
+    around = Cameras.orbit(views, elevation=DEFAULT_ELEVATION).to(pipe.execution_device)[None]
+    frames = []
+    for index in range(views):
+        camera = around[:, index : index + 1]
+        latents = pipe.model.blend(scene.render(camera, (h, w)), (h, w))
+        image = (pipe.model.backbone.decode_latents(latents)[0, 0].float() / 2 + 0.5).clamp(0, 1)
+        bare = surface_picture(scene, camera, (image.shape[-2], image.shape[-1]))[0]
+        frames.append(to_pil(torch.cat([image, bare.to(image)], dim=-1)))
+    return frames
