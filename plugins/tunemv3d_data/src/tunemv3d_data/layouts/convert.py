@@ -15,7 +15,7 @@ from tunemv3d_core.posed_images import PosedImages, read_json, read_object, writ
 from tunemv3d_data.captions.measured import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame
-from tunemv3d_data.rendering.job import save_image
+from tunemv3d_data.rendering.pictures import save_image
 
 
 @dataclass(frozen=True)
