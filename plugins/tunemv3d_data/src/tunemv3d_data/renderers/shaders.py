@@ -121,7 +121,9 @@ void main() {{
     }}
     material = texelFetch(sample_material, front, 0).r;
     float some = max(covered, 1.0);
-    rgba = vec4(min(lit / some, vec3(brightest)), covered / float(samples * samples));
+    // Half covered is 127.5 of 255, which drivers round either way.
+    float alpha = floor(covered * 255.0 / float(samples * samples) + 0.5) / 255.0;
+    rgba = vec4(min(lit / some, vec3(brightest)), alpha);
     albedo = vec4(colour / some, 1.0);
     normal_and_depth = vec4(normal / max(length(normal), 1e-12), depth / max(fronts, 1.0));
 }}
