@@ -45,7 +45,7 @@ def render(
     variants: Annotated[int, _option("Recoloured, stretched copies an object.", min=0)] = 0,
     quality: Annotated[str, _option("lossless, or 1 to 100 for lossy WebP.")] = "lossless",
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
-    choose: Annotated[str, _option("chairs, all, or a file with one id a line.", "--select")] = "all",
+    choose: Annotated[str, _option("all, chairs, loose (no doors, windows, stairs), or a file of ids.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
     licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
