@@ -1,0 +1,175 @@
+"""Colour a surface from pictures of it.
+
+Every point asks the views that see it; those that look straight at it and well inside the object count most. What no
+view sees takes its colour from further pictures, such as the field's own, and at last from its neighbours in space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, minimum_filter
+from scipy.spatial import cKDTree
+from torch.nn.functional import grid_sample
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_shape.surface import Floats, Surface
+from tunemv3d_shape.tracing import Tracer
+from tunemv3d_shape.unwrap import Unwrapped
+from tunemv3d_shape.views import Pictures
+
+Colours = NDArray[np.uint8]
+
+TOUCH = 0.01
+"""A ray that ends so near before a point has reached it, world units."""
+
+EDGE = 3.0
+"""Pixels from an outline within which a picture counts less: there object and ground mix."""
+
+STEP = 0.08
+"""A difference in depth between neighbouring pixels, world units, that is an outline too."""
+
+PREFERENCE = 4.0
+"""How strongly the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
+
+LEAST = 0.05
+"""Views that count less do not count at all."""
+
+NEIGHBOURS = 50_000
+"""Of the coloured points about so many are candidates for giving their colour to others."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a surface.
+
+    Attributes:
+        places: ``p 3``, world units.
+        normals: ``p 3``, outward, unit.
+    """
+
+    places: Floats
+    normals: Floats
+
+
+def bake(unwrapped: Unwrapped, surface: Surface, sources: Sequence[Pictures], size: int) -> Colours:
+    """A texture ``size size 3``, sRGB, row 0 at the top, filled beyond the charts.
+
+    Args:
+        unwrapped: of ``surface``.
+        surface: what is coloured, and what hides parts of itself.
+        sources: pictures; later ones are asked where those before see nothing.
+        size: texels along a side.
+    """
+    covered, points = texel_points(unwrapped, surface, size)
+    texture = np.zeros((size, size, 3), dtype=np.uint8)
+    texture[covered] = to_bytes(colour(points, surface, sources))
+    nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    return np.ascontiguousarray(texture[tuple(nearest)])
+
+
+def bake_vertices(surface: Surface, sources: Sequence[Pictures]) -> Colours:
+    """Colours of the vertices, ``v 3``, sRGB."""
+    return to_bytes(colour(Points(surface.vertices, vertex_normals(surface)), surface, sources))
+
+
+def texel_points(unwrapped: Unwrapped, surface: Surface, size: int) -> tuple[NDArray[np.bool_], Points]:
+    """Which texels ``size size`` lie on a chart, and their points in the world, row by row."""
+    flat = np.concatenate([unwrapped.uv, np.zeros_like(unwrapped.uv[:, :1])], axis=1)
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    u, v = np.meshgrid(centres, 1 - centres)
+    above = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
+    face, weights = Tracer(flat, unwrapped.faces).places(above, np.full_like(above, (0, 0, -1)))
+    on_chart = face >= 0
+    corners, weights = unwrapped.original[unwrapped.faces[face[on_chart]]], weights[on_chart, :, None]
+    normals = (vertex_normals(surface)[corners] * weights).sum(1)
+    places = (surface.vertices[corners] * weights).sum(1)
+    return on_chart.reshape(size, size), Points(places, _unit(normals))
+
+
+def colour(points: Points, surface: Surface, sources: Sequence[Pictures]) -> Floats:
+    """Colours of points ``p 3`` in [0, 1]; white only where no source sees anything of the surface."""
+    tracer = Tracer(surface.vertices, surface.faces)
+    found = np.ones_like(points.places)
+    missing = np.arange(len(found))
+    for pictures in sources:
+        mixed, known = _blend(Points(points.places[missing], points.normals[missing]), tracer, pictures)
+        found[missing[known]] = mixed[known]
+        missing = missing[~known]
+    if 0 < len(missing) < len(found):
+        found[missing] = _of_neighbours(points.places, found, missing)
+    return found
+
+
+def vertex_normals(surface: Surface) -> Floats:
+    """Outward unit normals of the vertices, ``v 3``: the mean of their faces' by area."""
+    corners = surface.vertices[surface.faces].astype(np.float64)
+    of_faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = [
+        np.bincount(surface.faces.reshape(-1), np.repeat(of_faces[:, axis], 3), minlength=len(surface.vertices))
+        for axis in range(3)
+    ]
+    return _unit(np.stack(sums, axis=-1))
+
+
+def to_bytes(colours: Floats) -> Colours:
+    """[0, 1] to 0 to 255."""
+    return np.asarray((np.clip(colours, 0, 1) * 255).round(), dtype=np.uint8)
+
+
+def _of_neighbours(places: Floats, colours: Floats, missing: NDArray[np.intp]) -> Floats:
+    """Colours for points without one, from the nearest that have one."""
+    known = np.delete(np.arange(len(places)), missing)
+    known = known[:: max(1, len(known) // NEIGHBOURS)]
+    distance, which = cKDTree(places[known]).query(places[missing], k=min(4, len(known)))
+    share = 1 / (distance.reshape(len(missing), -1, 1) + 1e-3)
+    near = colours[known][which.reshape(len(missing), -1)]
+    return np.asarray((near * share).sum(1) / share.sum(1), dtype=np.float32)
+
+
+def _blend(points: Points, tracer: Tracer, pictures: Pictures) -> tuple[Floats, NDArray[np.bool_]]:
+    """Colours of points as the pictures show them, ``p 3``, and which points any of them shows, ``p``."""
+    sums = np.zeros_like(points.places)
+    totals = np.zeros(len(sums), dtype=np.float32)
+    for index in range(len(pictures.alpha)):
+        camera = pictures.cameras[index]
+        position = camera.origins.cpu().numpy().astype(np.float32)
+        way = points.places - position
+        facing = -(points.normals * _unit(way)).sum(-1)
+        ahead = np.nonzero(facing > LEAST)[0]
+        reached = tracer.distances(np.broadcast_to(position, way[ahead].shape).copy(), way[ahead])
+        seen = ahead[reached > 1 - TOUCH / np.linalg.norm(way[ahead], axis=-1)]
+        shown, inside = _look_up(pictures, index, points.places[seen], _inwardness(tracer, pictures, index))
+        weight = facing[seen] * inside
+        weight = np.where(weight > LEAST, weight**PREFERENCE, 0)
+        sums[seen] += shown * weight[:, None]
+        totals[seen] += weight
+    return sums / np.maximum(totals, 1e-12)[:, None], totals > 0
+
+
+def _look_up(pictures: Pictures, index: int, places: Floats, inwardness: Floats) -> tuple[Floats, Floats]:
+    """What one picture shows at points ``p 3``: its colours ``p 3`` and how well inside the object, ``p``."""
+    camera: Cameras = pictures.cameras[index].to("cpu")
+    pixels, _ = camera.project(torch.from_numpy(places))
+    layers = torch.cat([pictures.colours[index].cpu(), torch.from_numpy(inwardness)[None]])
+    grid = (2 * pixels - 1)[None, None].to(layers)
+    shown = grid_sample(layers[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0, :, 0]
+    return shown[:3].T.numpy(), shown[3].numpy()
+
+
+def _inwardness(tracer: Tracer, pictures: Pictures, index: int) -> Floats:
+    """0 on the outlines of a picture and off the object, 1 from ``EDGE`` pixels inside on; ``H W``.
+
+    Outlines are those of the mask, and what the surface shows right behind a nearer part of itself.
+    """
+    depth = np.nan_to_num(tracer.depth(pictures.cameras[index], pictures.size), posinf=10.0)
+    behind = depth - minimum_filter(depth, 3) > STEP
+    inside = (pictures.alpha[index].cpu().numpy() > 0.5) & ~behind
+    framed = np.pad(inside, 1)
+    return np.asarray(np.clip(distance_transform_edt(framed)[1:-1, 1:-1] / EDGE, 0, 1), dtype=np.float32)
+
+
+def _unit(vectors: NDArray[np.floating]) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), dtype=np.float32)
