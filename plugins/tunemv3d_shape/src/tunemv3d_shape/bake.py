@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, minimum_filter
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
-from torch.nn.functional import grid_sample
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_shape.surface import Floats, Surface
@@ -29,7 +28,7 @@ EDGE = 3.0
 """Pixels from an outline within which a picture counts less: there object and ground mix."""
 
 STEP = 0.08
-"""A difference in depth between neighbouring pixels, world units, that is an outline too."""
+"""A pixel whose depth differs by more from a point's shows another part of the surface, world units."""
 
 PREFERENCE = 4.0
 """How strongly the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
@@ -80,7 +79,7 @@ def texel_points(unwrapped: Unwrapped, surface: Surface, size: int) -> tuple[NDA
     flat = np.concatenate([unwrapped.uv, np.zeros_like(unwrapped.uv[:, :1])], axis=1)
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     u, v = np.meshgrid(centres, 1 - centres)
-    above = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
+    above = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3).astype(np.float32)
     face, weights = Tracer(flat, unwrapped.faces).places(above, np.full_like(above, (0, 0, -1)))
     on_chart = face >= 0
     corners, weights = unwrapped.original[unwrapped.faces[face[on_chart]]], weights[on_chart, :, None]
@@ -134,41 +133,65 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures) -> tuple[Floats, 
     sums = np.zeros_like(points.places)
     totals = np.zeros(len(sums), dtype=np.float32)
     for index in range(len(pictures.alpha)):
-        camera = pictures.cameras[index]
-        position = camera.origins.cpu().numpy().astype(np.float32)
+        view = _view(tracer, pictures, index)
+        position = view.camera.origins.numpy().astype(np.float32)
         way = points.places - position
         facing = -(points.normals * _unit(way)).sum(-1)
         ahead = np.nonzero(facing > LEAST)[0]
         reached = tracer.distances(np.broadcast_to(position, way[ahead].shape).copy(), way[ahead])
         seen = ahead[reached > 1 - TOUCH / np.linalg.norm(way[ahead], axis=-1)]
-        shown, inside = _look_up(pictures, index, points.places[seen], _inwardness(tracer, pictures, index))
+        shown, inside = view.look_up(points.places[seen])
         weight = facing[seen] * inside
         weight = np.where(weight > LEAST, weight**PREFERENCE, 0)
         sums[seen] += shown * weight[:, None]
         totals[seen] += weight
-    return sums / np.maximum(totals, 1e-12)[:, None], totals > 0
+    return np.asarray(sums / np.maximum(totals, 1e-12)[:, None], np.float32), totals > 0
 
 
-def _look_up(pictures: Pictures, index: int, places: Floats, inwardness: Floats) -> tuple[Floats, Floats]:
-    """What one picture shows at points ``p 3``: its colours ``p 3`` and how well inside the object, ``p``."""
-    camera: Cameras = pictures.cameras[index].to("cpu")
-    pixels, _ = camera.project(torch.from_numpy(places))
-    layers = torch.cat([pictures.colours[index].cpu(), torch.from_numpy(inwardness)[None]])
-    grid = (2 * pixels - 1)[None, None].to(layers)
-    shown = grid_sample(layers[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0, :, 0]
-    return shown[:3].T.numpy(), shown[3].numpy()
+@dataclass(frozen=True)
+class _View:
+    """One picture, and what of the surface each of its pixels shows.
 
-
-def _inwardness(tracer: Tracer, pictures: Pictures, index: int) -> Floats:
-    """0 on the outlines of a picture and off the object, 1 from ``EDGE`` pixels inside on; ``H W``.
-
-    Outlines are those of the mask, and what the surface shows right behind a nearer part of itself.
+    Attributes:
+        camera: without batch axes.
+        colours: ``H W 3``.
+        depth: ``H W``, of the surface; infinite where a pixel shows none, or lies outside the mask.
+        inwardness: ``H W``, 0 outside the mask, 1 from ``EDGE`` pixels inside on.
     """
-    depth = np.nan_to_num(tracer.depth(pictures.cameras[index], pictures.size), posinf=10.0)
-    behind = depth - minimum_filter(depth, 3) > STEP
-    inside = (pictures.alpha[index].cpu().numpy() > 0.5) & ~behind
-    framed = np.pad(inside, 1)
-    return np.asarray(np.clip(distance_transform_edt(framed)[1:-1, 1:-1] / EDGE, 0, 1), dtype=np.float32)
+
+    camera: Cameras
+    colours: Floats
+    depth: Floats
+    inwardness: Floats
+
+    def look_up(self, places: Floats) -> tuple[Floats, Floats]:
+        """Colours of points ``p 3`` and how far they lie inside the object, ``p``.
+
+        Of the four pixels around a point only those count that show the surface where the point is.
+        """
+        height, width = self.depth.shape
+        at, depth = (z.numpy() for z in self.camera.project(torch.from_numpy(places)))
+        x, y = at[:, 0] * width - 0.5, at[:, 1] * height - 0.5
+        left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        colours, inwardness, total = np.zeros_like(places), np.zeros_like(depth), np.zeros_like(depth)
+        for column, across in ((left, left + 1 - x), (left + 1, x - left)):
+            for row, down in ((top, top + 1 - y), (top + 1, y - top)):
+                inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+                pixel = row.clip(0, height - 1), column.clip(0, width - 1)
+                share = np.where(inside & (np.abs(self.depth[pixel] - depth) < STEP), across * down, 0)
+                colours += share[:, None] * self.colours[pixel]
+                inwardness += share * self.inwardness[pixel]
+                total += share
+        return np.asarray(colours / np.maximum(total, 1e-6)[:, None], np.float32), np.asarray(inwardness, np.float32)
+
+
+def _view(tracer: Tracer, pictures: Pictures, index: int) -> _View:
+    camera: Cameras = pictures.cameras[index].to("cpu")
+    inside = pictures.alpha[index].cpu().numpy() > 0.5
+    depth = np.where(inside, tracer.depth(camera, pictures.size), np.inf).astype(np.float32)
+    far_in = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    colours = pictures.colours[index].movedim(0, -1).cpu().numpy()
+    return _View(camera, colours, depth, np.clip(far_in / EDGE, 0, 1).astype(np.float32))
 
 
 def _unit(vectors: NDArray[np.floating]) -> Floats:

@@ -58,7 +58,9 @@ def provenance(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"generator": "TuneMV3D", **{key: manifest[key] for key in kept if manifest.get(key) is not None}}
 
 
-def write_mesh(folder: Path, name: str, mesh: TexturedMesh, formats: tuple[str, ...], about: dict[str, Any]) -> list[str]:
+def write_mesh(
+    folder: Path, name: str, mesh: TexturedMesh, formats: tuple[str, ...], about: dict[str, Any]
+) -> list[str]:
     """Write a mesh in several formats; a file is there whole or not at all.
 
     Args:
@@ -132,7 +134,7 @@ def obj(mesh: TexturedMesh, name: str, about: dict[str, Any]) -> dict[str, bytes
         mtl_name=f"{name}.mtl",
         header=header.replace("\n", "\n# "),
     )
-    return {f"{name}.obj": text.encode("utf-8"), **{file: bytes(content) for file, content in beside.items()}}
+    return {f"{name}.obj": text.encode("utf-8"), **{file: bytes(beside[file]) for file in sorted(beside)}}
 
 
 def ply(surface: Surface, colours: Colours | None = None) -> bytes:

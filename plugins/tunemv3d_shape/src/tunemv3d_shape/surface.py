@@ -56,13 +56,13 @@ def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.devi
         device: of the points that the shape is asked.
 
     Raises:
-        SampleError: the distance is nowhere negative, everywhere, or not finite.
+        SampleError: the distance is nowhere negative, or not finite.
     """
     grid = distance_grid(shape, resolution, device)
     if grid.min() >= 0:
         raise SampleError(
-            f"nothing to mesh: the shape's signed distance is positive everywhere (at least {grid.min():.3g}), so that "
-            "it has no inside. Sample it again with another --seed, a higher --consistency or more --steps"
+            "nothing to mesh: the shape's signed distance is positive everywhere, so that it has no inside. "
+            "Sample it again with another --seed, a higher --consistency or more --steps"
         )
     cell = 2 * HALF / (len(grid) - 1)
     # A vertex on a grid point would be several vertices in one place.
@@ -126,7 +126,8 @@ def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floa
 
 def _lattice(axis: Floats) -> Floats:
     """All points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    points: Floats = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    return points
 
 
 def _spread(corners: Floats) -> Floats:

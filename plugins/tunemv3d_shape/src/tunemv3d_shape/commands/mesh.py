@@ -28,7 +28,9 @@ def mesh(
     resolution: Annotated[int, typer.Option(min=16, max=1024, help="Cells along the grid's side.")] = 256,
     faces: Annotated[int, typer.Option(min=100, help="Triangles at most.")] = 20000,
     texture: Annotated[int, typer.Option(min=32, max=8192, help="Texels along the texture's side.")] = 1024,
-    raw: Annotated[bool, typer.Option("--raw", help="Write the surface before it is simplified too, as raw.ply.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the surface before it is simplified too, as raw.ply.")
+    ] = False,
     formats: Annotated[str, typer.Option("--format", help="glb, obj, ply, or several: glb,ply.")] = "glb",
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
@@ -125,5 +127,7 @@ def _formats(text: str) -> tuple[str, ...]:
 
 def _show(made: dict[str, Any]) -> None:
     closed = "watertight" if made["watertight"] else "not watertight"
-    told = f"{made['faces']} faces, {closed}, silhouettes agree to {made['silhouette_iou']:.3f}, {made['seconds']:.0f} s"
+    told = (
+        f"{made['faces']} faces, {closed}, silhouettes agree to {made['silhouette_iou']:.3f}, {made['seconds']:.0f} s"
+    )
     console.print(f"{Path(made['folder']) / made['files'][0]}  ({told})", soft_wrap=True, highlight=False, markup=False)

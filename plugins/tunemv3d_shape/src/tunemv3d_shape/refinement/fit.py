@@ -33,16 +33,16 @@ class FitOptions:
         mask, depth, normals, eikonal, bend: weights of the terms beside the colour's 1.
     """
 
-    cells: int = 128
-    steps: int = 2000
+    cells: int = 96
+    steps: int = 1500
     coarse: int = 300
     rays: int = 1024
     seed: int = 0
     mask: float = 0.5
     depth: float = 0.1
     normals: float = 0.01
-    eikonal: float = 0.02
-    bend: float = 0.02
+    eikonal: float = 0.05
+    bend: float = 0.05
 
 
 EVERY = 100
@@ -52,6 +52,9 @@ PATIENCE = 3
 """Looks without an improvement of ``PROGRESS`` after which a fit is over."""
 
 PROGRESS = 0.01
+
+CALMING = 0.995
+"""What the learning rates are multiplied by in each step on the final grid, whose cells few rays meet."""
 
 _KEPT_APART = 0.05
 
@@ -159,6 +162,8 @@ class _Run:
         if step == options.coarse + 1:
             self.grid = self.grid.finer(options.cells + 1).to(self.grid.distances.device)
             self._start_optimizer()
+        if step > options.coarse:
+            self.calmer.step()
         drawn = torch.multinomial(self.chances, options.rays, replacement=True, generator=self.random)
         wanted = self.targets.at(self.fitted[drawn])
         seen = render_rays(self.grid, wanted.rays, self.sharpness(step), self.random)
@@ -166,21 +171,22 @@ class _Run:
         if not bool(loss.isfinite()):
             raise SampleError(f"the refinement diverged in step {step}: the loss is not a finite number")
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
     def sharpness(self, step: int) -> float:
-        """NeuS's s: the surface's width falls from a cell of the final grid to a quarter of one in the first half."""
-        share = min(1.0, 2 * step / self.options.steps)
+        """NeuS's s: the surface's width falls from two cells of the final grid to half of one on the coarse grid."""
+        share = min(1.0, step / self.options.coarse)
         return 4**share * self.options.cells / (2 * HALF)
 
     def look(self, step: int) -> Look:
-        """Measure the rays that are kept apart, and remember the best."""
+        """Measure the rays that are kept apart, by colour on white and mask, and remember the best."""
         wanted = self.targets.at(self.apart)
         shape = self._shape(step)
         with torch.no_grad():
             seen = render_rays(self.grid, wanted.rays, shape.sharpness)
-            loss = float(self._misfit(seen, wanted, torch.ones_like(wanted.colours)))
+        on_white = seen.colours - seen.opacity[:, None], (wanted.colours - 1) * wanted.alpha[:, None]
+        loss = float((on_white[0] - on_white[1]).abs().mean() + (seen.opacity - wanted.alpha).abs().mean())
         look = Look(step, loss, shape)
         self.looks.append({"step": step, "loss": round(loss, 5)})
         if loss < self.best.loss * (1 - PROGRESS) or step <= self.options.coarse:
@@ -216,7 +222,8 @@ class _Run:
         turned = (1 - (of_hits * wanted.normals[hit]).sum(-1)).mean()
         bend = (nearby[:, 1:].sum(-1) - 6 * nearby[:, 0]).abs().mean() / self.grid.cell
         eikonal = (lengths - 1).square().mean()
-        return options.depth * depth + options.normals * turned + options.eikonal * eikonal + options.bend * bend
+        terms = options.depth * depth + options.normals * turned + options.eikonal * eikonal + options.bend * bend
+        return torch.as_tensor(terms)
 
     def _ground(self, rays: int) -> Tensor:
         """A random colour behind each ray: white fog cannot pass for white ground."""
@@ -225,7 +232,7 @@ class _Run:
     def _targets(self, generated: Grid, pictures: Pictures, device: torch.device) -> _Targets:
         """Every pixel's ray, colour and mask, with depth and normal of the generated surface."""
         cameras = pictures.cameras.to(device)
-        shape = RefinedShape(generated, self.sharpness(self.options.steps), pictures.size)
+        shape = RefinedShape(generated, self.sharpness(self.options.coarse), pictures.size)
         rays = cameras.rays(pictures.size)
         flat = Rays(rays.origins.flatten(0, 1), rays.directions.flatten(0, 1))
         with torch.no_grad():
@@ -246,3 +253,4 @@ class _Run:
             {"params": [self.grid.colours], "lr": 0.02},
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12, fused=True)
+        self.calmer = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, CALMING)

@@ -49,8 +49,8 @@ class RefinedShape:
     def pictures(self, cameras: Cameras) -> Pictures:
         """What cameras ``m`` see."""
         seen = [self.render(cameras[i]) for i in range(cameras.shape[0])]
-        opacity = torch.stack([s.opacity for s in seen]).unflatten(-1, self.size).cpu()
-        mixed = torch.stack([s.colours for s in seen]).mT.unflatten(-1, self.size).cpu()
+        opacity = torch.unflatten(torch.stack([s.opacity for s in seen]), -1, self.size).cpu()
+        mixed = torch.unflatten(torch.stack([s.colours for s in seen]).mT, -1, self.size).cpu()
         return Pictures((mixed / opacity[:, None].clamp(min=NOTHING)).clamp(0, 1), opacity, cameras.to("cpu"))
 
 
