@@ -1,7 +1,8 @@
 """What refinement makes sharper: ``python benchmarks/refine.py [--objects 3] [--json refine.json]``.
 
-Real views of held-out chairs. Eight of an object's 24 pictures are fused into a field by the checkpoint and refined; the
-other sixteen, which nothing saw, are the judge, with the object's own mesh where its library is at hand (``--library``):
+Real views of held-out chairs. Eight of an object's 24 pictures are fused into a field by the checkpoint and refined;
+the other sixteen, which nothing saw, are the judge, with the object's own mesh where its library is at hand
+(``--library``):
 
 - ``psnr``: of the shape's rendering on white, dB, mean over the sixteen;
 - ``mask_iou``: of its opacity with their masks;

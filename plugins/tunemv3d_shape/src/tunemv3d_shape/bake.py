@@ -6,6 +6,7 @@ view sees takes its colour from further pictures, such as the field's own, and a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ STEP = 0.08
 PREFERENCE = 4.0
 """How strongly the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
 
-LEAST = 0.05
-"""Views that count less do not count at all."""
+WELL, LEAST = 0.2, 0.05
+"""What a view must count: every source is asked first for what it sees well, then for what it sees at its outlines."""
 
 NEIGHBOURS = 50_000
 """Of the coloured points about so many are candidates for giving their colour to others."""
@@ -93,8 +94,8 @@ def colour(points: Points, surface: Surface, sources: Sequence[Pictures]) -> Flo
     tracer = Tracer(surface.vertices, surface.faces)
     found = np.ones_like(points.places)
     missing = np.arange(len(found))
-    for pictures in sources:
-        mixed, known = _blend(Points(points.places[missing], points.normals[missing]), tracer, pictures)
+    for least, pictures in product((WELL, LEAST), sources):
+        mixed, known = _blend(Points(points.places[missing], points.normals[missing]), tracer, pictures, least)
         found[missing[known]] = mixed[known]
         missing = missing[~known]
     if 0 < len(missing) < len(found):
@@ -103,14 +104,16 @@ def colour(points: Points, surface: Surface, sources: Sequence[Pictures]) -> Flo
 
 
 def vertex_normals(surface: Surface) -> Floats:
-    """Outward unit normals of the vertices, ``v 3``: the mean of their faces' by area."""
+    """Outward unit normals of the vertices, ``v 3``: the mean of their faces' by area; upwards where there is none."""
     corners = surface.vertices[surface.faces].astype(np.float64)
     of_faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     sums = [
         np.bincount(surface.faces.reshape(-1), np.repeat(of_faces[:, axis], 3), minlength=len(surface.vertices))
         for axis in range(3)
     ]
-    return _unit(np.stack(sums, axis=-1))
+    normals = np.stack(sums, axis=-1)
+    normals[np.linalg.norm(normals, axis=-1) < 1e-12] = (0, 0, 1)
+    return _unit(normals)
 
 
 def to_bytes(colours: Floats) -> Colours:
@@ -128,7 +131,7 @@ def _of_neighbours(places: Floats, colours: Floats, missing: NDArray[np.intp]) -
     return np.asarray((near * share).sum(1) / share.sum(1), dtype=np.float32)
 
 
-def _blend(points: Points, tracer: Tracer, pictures: Pictures) -> tuple[Floats, NDArray[np.bool_]]:
+def _blend(points: Points, tracer: Tracer, pictures: Pictures, least: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Colours of points as the pictures show them, ``p 3``, and which points any of them shows, ``p``."""
     sums = np.zeros_like(points.places)
     totals = np.zeros(len(sums), dtype=np.float32)
@@ -137,12 +140,12 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures) -> tuple[Floats, 
         position = view.camera.origins.numpy().astype(np.float32)
         way = points.places - position
         facing = -(points.normals * _unit(way)).sum(-1)
-        ahead = np.nonzero(facing > LEAST)[0]
+        ahead = np.nonzero(facing > least)[0]
         reached = tracer.distances(np.broadcast_to(position, way[ahead].shape).copy(), way[ahead])
         seen = ahead[reached > 1 - TOUCH / np.linalg.norm(way[ahead], axis=-1)]
         shown, inside = view.look_up(points.places[seen])
         weight = facing[seen] * inside
-        weight = np.where(weight > LEAST, weight**PREFERENCE, 0)
+        weight = np.where(weight > least, weight**PREFERENCE, 0)
         sums[seen] += shown * weight[:, None]
         totals[seen] += weight
     return np.asarray(sums / np.maximum(totals, 1e-12)[:, None], np.float32), totals > 0
@@ -191,8 +194,8 @@ def _view(tracer: Tracer, pictures: Pictures, index: int) -> _View:
     depth = np.where(inside, tracer.depth(camera, pictures.size), np.inf).astype(np.float32)
     far_in = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     colours = pictures.colours[index].movedim(0, -1).cpu().numpy()
-    return _View(camera, colours, depth, np.clip(far_in / EDGE, 0, 1).astype(np.float32))
+    return _View(camera, colours, depth, np.clip((far_in - 0.5) / EDGE, 0, 1).astype(np.float32))
 
 
 def _unit(vectors: NDArray[np.floating]) -> Floats:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), dtype=np.float32)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20), dtype=np.float32)

@@ -24,7 +24,7 @@ def refine(
     prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and refine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets one refined object's folder each.")] = Path("refined"),
     cells: Annotated[int, typer.Option(min=16, max=512, help="Cells along the fitted grid's side.")] = 96,
-    steps: Annotated[int, typer.Option(min=1, help="Steps at most; a fit that no longer improves ends before.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most; a fit that no longer improves ends before.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Of the rays that are drawn.")] = 0,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,

@@ -1,6 +1,6 @@
 """Fit a surface with colours to one object's views, starting from the surface that was generated (paper 3.4).
 
-Colour and mask of random rays pull; the depth and the normals of the generated surface hold weakly; the distance keeps
+Colour and mask of random rays pull; the depth and the normals of the generated surface hold it, because without them plain parts swell; the distance keeps
 the slope 1 and bends little. Some rays are never fitted: when they no longer improve, the fit is over.
 """
 
@@ -34,13 +34,13 @@ class FitOptions:
     """
 
     cells: int = 96
-    steps: int = 1500
+    steps: int = 600
     coarse: int = 300
     rays: int = 1024
     seed: int = 0
     mask: float = 0.5
-    depth: float = 0.1
-    normals: float = 0.01
+    depth: float = 1.0
+    normals: float = 0.1
     eikonal: float = 0.05
     bend: float = 0.05
 
@@ -162,8 +162,6 @@ class _Run:
         if step == options.coarse + 1:
             self.grid = self.grid.finer(options.cells + 1).to(self.grid.distances.device)
             self._start_optimizer()
-        if step > options.coarse:
-            self.calmer.step()
         drawn = torch.multinomial(self.chances, options.rays, replacement=True, generator=self.random)
         wanted = self.targets.at(self.fitted[drawn])
         seen = render_rays(self.grid, wanted.rays, self.sharpness(step), self.random)
@@ -173,6 +171,8 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        if step > options.coarse:
+            self.calmer.step()
 
     def sharpness(self, step: int) -> float:
         """NeuS's s: the surface's width falls from two cells of the final grid to half of one on the coarse grid."""
