@@ -111,7 +111,7 @@ def vertex_normals(surface: Surface) -> Floats:
         np.bincount(surface.faces.reshape(-1), np.repeat(of_faces[:, axis], 3), minlength=len(surface.vertices))
         for axis in range(3)
     ]
-    normals = np.stack(sums, axis=-1)
+    normals = np.stack(sums, axis=-1).astype(np.float64)
     normals[np.linalg.norm(normals, axis=-1) < 1e-12] = (0, 0, 1)
     return _unit(normals)
 

@@ -126,8 +126,8 @@ def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floa
 
 def _lattice(axis: Floats) -> Floats:
     """All points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
-    points: Floats = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    return points
+    i, j, k = np.meshgrid(axis, axis, axis, indexing="ij")
+    return np.stack([i, j, k], axis=-1).reshape(-1, 3).astype(np.float32)
 
 
 def _spread(corners: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Fit a surface with colours to one object's views, starting from the surface that was generated (paper 3.4).
 
-Colour and mask of random rays pull; the depth and the normals of the generated surface hold it, because without them plain parts swell; the distance keeps
-the slope 1 and bends little. Some rays are never fitted: when they no longer improve, the fit is over.
+Colour and mask of random rays pull. The depth and the normals of the generated surface hold it, because plain parts
+swell without them; the distance keeps the slope 1 and bends little. Some rays are never fitted: when they no longer
+improve, the fit is over.
 """
 
 from collections.abc import Callable
