@@ -121,7 +121,7 @@ def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floa
     if not np.isfinite(distances).all():
         wrong = int((~np.isfinite(distances)).sum())
         raise SampleError(f"the shape's signed distance is not a finite number at {wrong} of {len(distances)} points")
-    return distances
+    return np.asarray(distances, dtype=np.float32)
 
 
 def _lattice(axis: Floats) -> Floats:
