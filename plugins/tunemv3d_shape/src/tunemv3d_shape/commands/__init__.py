@@ -1,0 +1,1 @@
+"""The commands ``tunemv3d mesh`` and ``tunemv3d refine``."""

@@ -1,0 +1,74 @@
+"""Which sampled objects a command works on: folders that are there, or new ones from the installed ``sample``."""
+
+import os
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from tunemv3d_core.console import command_of
+from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
+from tunemv3d_core.registry import load_value, registry
+
+SAMPLES = Path("samples")
+"""Where new samples go unless somebody says where."""
+
+
+def objects(source: str, prompts: list[str], out: Path | None) -> tuple[list[Path], Path | None]:
+    """Folders of sampled objects, and the folder that results go into: None for the objects' own.
+
+    Args:
+        source: a sampled object's folder, a folder of them, or, with prompts, a checkpoint.
+        prompts: what to sample.
+        out: what the caller was given.
+
+    Raises:
+        TuneMV3DError: no sampled object there, or nothing was sampled.
+    """
+    if prompts:
+        return sampled(source, prompts, out or SAMPLES), None
+    folder = Path(source)
+    if (folder / "manifest.json").is_file():
+        return [folder], out
+    found = sorted(file.parent for file in folder.glob("*/manifest.json"))
+    if not found:
+        raise SampleError(
+            f"{source}: no sampled object here (a folder with manifest.json, as `tunemv3d sample` makes). "
+            f'With a checkpoint, say what to make: tunemv3d mesh {source} "a red chair"'
+        )
+    return found, out
+
+
+def sampled(checkpoint: str, prompts: list[str], out: Path) -> list[Path]:
+    """Run the installed command ``sample``; the new objects' folders in ``out``.
+
+    Raises:
+        TuneMV3DError: the command is not installed, or made nothing.
+    """
+    try:
+        plugin = registry().load(registry().find("command", "sample"))
+    except ComponentError as error:
+        raise ComponentError(f"sampling needs the command 'sample': pip install tunemv3d-modulation. {error}") from None
+    before = set(out.glob("*/manifest.json"))
+    with redirect_stdout(StringIO()):
+        command_of(load_value(plugin.app), "sample").main(
+            [checkpoint, "--out", str(out), "--", *prompts], standalone_mode=False
+        )
+    new = sorted(set(out.glob("*/manifest.json")) - before, key=lambda file: file.stat().st_mtime)
+    if not new:
+        raise TuneMV3DError(f"{out}: sampling made no object")
+    return [file.parent for file in new]
+
+
+def check_out(out: Path | None) -> None:
+    """Find out before the work whether its results can be kept; makes nothing yet.
+
+    Raises:
+        TuneMV3DError: they cannot.
+    """
+    if out is None:
+        return
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")

@@ -1,0 +1,1 @@
+"""A surface and its colours, fitted to one object's views."""

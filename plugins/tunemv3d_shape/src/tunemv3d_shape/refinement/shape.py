@@ -1,0 +1,87 @@
+"""A refined shape: can be kept in a file, rendered, and meshed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras, Rays
+from tunemv3d_core.errors import SampleError
+from tunemv3d_shape.export import write_whole
+from tunemv3d_shape.refinement.grid import NOTHING, Grid, Seen, render_rays
+from tunemv3d_shape.views import Pictures
+
+REFINED = "refined.safetensors"
+
+_RAYS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class RefinedShape:
+    """A grid, with the sharpness and the picture size that it was fitted with.
+
+    Attributes:
+        grid: signed distance and colours.
+        sharpness: NeuS's s.
+        size: (H, W) of pictures.
+    """
+
+    grid: Grid
+    sharpness: float
+    size: tuple[int, int]
+
+    @torch.no_grad()
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """``1 p 3`` to ``1 p``."""
+        return self.grid.distance(points[0].to(self.grid.distances.device))[None]
+
+    @torch.no_grad()
+    def render(self, camera: Cameras) -> Seen:
+        """One camera (no batch axes), row by row."""
+        rays = camera.to(self.grid.distances.device).rays(self.size)
+        chunks = zip(torch.split(rays.origins, _RAYS_AT_ONCE), torch.split(rays.directions, _RAYS_AT_ONCE), strict=True)
+        parts = [render_rays(self.grid, Rays(*chunk), self.sharpness) for chunk in chunks]
+        return Seen(*(torch.cat([getattr(p, name) for p in parts]) for name in ("colours", "opacity", "depth")))
+
+    def pictures(self, cameras: Cameras) -> Pictures:
+        """What cameras ``m`` see."""
+        seen = [self.render(cameras[i]) for i in range(cameras.shape[0])]
+        opacity = torch.unflatten(torch.stack([s.opacity for s in seen]), -1, self.size).cpu()
+        mixed = torch.unflatten(torch.stack([s.colours for s in seen]).mT, -1, self.size).cpu()
+        return Pictures((mixed / opacity[:, None].clamp(min=NOTHING)).clamp(0, 1), opacity, cameras.to("cpu"))
+
+
+def write_refined(folder: Path, shape: RefinedShape) -> None:
+    """Write ``refined.safetensors``.
+
+    Raises:
+        SampleError: it cannot be written.
+    """
+    grid = shape.grid
+    tensors = {
+        "distances": grid.distances.detach().reshape((grid.side,) * 3),
+        "colours": grid.colours.detach().reshape(*(grid.side,) * 3, 3).half(),
+        "sharpness": torch.tensor(shape.sharpness),
+        "size": torch.tensor(shape.size),
+    }
+    write_whole(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def read_refined(folder: Path) -> RefinedShape:
+    """Read ``refined.safetensors``.
+
+    Raises:
+        SampleError: missing or damaged.
+    """
+    try:
+        tensors = load_file(folder / REFINED)
+        grid = Grid(tensors["distances"].float(), tensors["colours"].float())
+        height, width = tensors["size"].tolist()
+        return RefinedShape(grid, float(tensors["sharpness"]), (height, width))
+    except (OSError, SafetensorError) as error:
+        raise SampleError(f"{folder / REFINED}: cannot be read: {error}; refine the object again") from None
+    except KeyError as error:
+        raise SampleError(f"{folder / REFINED}: holds no {error}; refine the object again") from None

@@ -1,0 +1,97 @@
+"""What can be meshed: a shape that knows its signed distance and what it looks like."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.checkpoint import load_checkpoint
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import SampleError
+from tunemv3d_core.samples import SampledObject, read_sample
+from tunemv3d_core.slots import HasSurface, Scene
+from tunemv3d_shape.views import Pictures
+
+
+@runtime_checkable
+class Shape(HasSurface, Protocol):
+    """One object's surface and look."""
+
+    def pictures(self, cameras: Cameras) -> Pictures | None:
+        """What cameras ``m`` see; None where the shape has no colours of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeneratedShape:
+    """The field's shape of finished views.
+
+    Attributes:
+        scene: a batch of one.
+        model: whose field made the scene.
+        size: (h, w) of the latents.
+    """
+
+    scene: Scene
+    model: MultiviewDiffusion
+    size: tuple[int, int]
+
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """``1 p 3`` to ``1 p``."""
+        assert isinstance(self.scene, HasSurface)
+        return self.scene.signed_distance(points)
+
+    @torch.no_grad()
+    def pictures(self, cameras: Cameras) -> Pictures | None:
+        """The field's renders of cameras ``m``, decoded."""
+        if self.model.field is None or self.model.field.ports.gives != "latents":
+            return None
+        device = next(self.model.parameters()).device
+        rendering = self.scene.render(cameras[None].to(device), self.size)
+        images = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
+        opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")[:, 0]
+        return Pictures((images / 2 + 0.5).clamp(0, 1).cpu(), opacity.cpu(), cameras.to("cpu"))
+
+
+class Models:
+    """Loaded checkpoints by name, each once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._loaded: dict[str, MultiviewDiffusion] = {}
+
+    def shape(self, sample: SampledObject) -> GeneratedShape:
+        """The shape of a sampled object.
+
+        Raises:
+            SampleError: the manifest names no checkpoint, or the field has no surface.
+            CheckpointError: the checkpoint cannot be loaded.
+        """
+        name = str(sample.manifest.get("checkpoint", ""))
+        if not name:
+            raise SampleError(f"{sample.folder / 'manifest.json'}: names no checkpoint, which is needed for the shape")
+        if name not in self._loaded:
+            self._loaded[name] = load_checkpoint(name, self.device)[1]
+        model = self._loaded[name]
+        scene = sample.scene(model) if model.field is not None else None
+        if not isinstance(scene, HasSurface):
+            raise SampleError(f"{sample.folder}: the field of '{name}' has no surface, so there is nothing to mesh")
+        return GeneratedShape(scene, model, (sample.latents.shape[-2], sample.latents.shape[-1]))
+
+
+def read_whole_sample(folder: Path) -> SampledObject:
+    """A sampled object whose latents are numbers.
+
+    Raises:
+        SampleError: a file is missing or damaged, or a latent is not finite.
+    """
+    sample = read_sample(folder)
+    bad = ~sample.latents.isfinite().flatten(1).all(1)
+    if bool(bad.any()):
+        view = int(bad.nonzero()[0])
+        raise SampleError(f"{folder / 'scene.safetensors'}: view {view} is not finite (NaN); sample the object again")
+    return sample

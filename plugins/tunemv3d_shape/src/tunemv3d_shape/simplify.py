@@ -1,0 +1,19 @@
+"""Fewer triangles for the same shape."""
+
+import fast_simplification
+import numpy as np
+
+from tunemv3d_shape.surface import Surface
+
+
+def simplify(surface: Surface, faces: int) -> Surface:
+    """Collapse edges where the shape changes least (Garland and Heckbert 1997) until the budget is kept.
+
+    Args:
+        surface: triangles.
+        faces: at most so many; a surface that has no more is returned as it is.
+    """
+    if len(surface.faces) <= faces:
+        return surface
+    vertices, triangles = fast_simplification.simplify(surface.vertices, surface.faces, target_count=faces)
+    return Surface(np.asarray(vertices, dtype=np.float32), np.asarray(triangles, dtype=np.int32))

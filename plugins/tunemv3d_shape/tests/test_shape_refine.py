@@ -1,0 +1,135 @@
+"""Refinement against analytic shapes: pictures come from an independent renderer, the start is wrong on purpose."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from shape_toys import Formula, box, numpy_of, seen, sphere, torus
+
+from tunemv3d_core.cameras import Cameras, Rays
+from tunemv3d_core.errors import SampleError
+from tunemv3d_shape.refinement import fit as fitting
+from tunemv3d_shape.refinement.fit import FitOptions, Look, fit
+from tunemv3d_shape.refinement.grid import Grid, Seen, composite, gradient, render_rays
+from tunemv3d_shape.refinement.shape import RefinedShape, read_refined, write_refined
+from tunemv3d_shape.surface import HALF, all_distances
+
+QUICK = FitOptions(cells=32, steps=120, coarse=40, rays=256)
+CAMERAS = Cameras.cat([Cameras.orbit(4, elevation=20), Cameras.orbit(2, elevation=60)])
+TRUE = box((0.35, 0.5, 0.3))
+
+
+def grid_of(shape: Formula, cells: int) -> Grid:
+    return Grid(torch.from_numpy(all_distances(shape, cells)), torch.full((cells + 1,) * 3 + (3,), 0.5))
+
+
+def test_a_grid_is_trilinear() -> None:
+    """Against one written out point by point in float64."""
+    torch.manual_seed(0)
+    values, points = torch.randn(5, 5, 5), (torch.rand(50, 3) * 2 - 1) * 0.94
+    found = Grid(values, torch.zeros(5, 5, 5, 3)).distance(points)
+    for point, value in zip(points.double().numpy(), found.tolist(), strict=True):
+        place = (point + HALF) / (2 * HALF / 4)
+        low = np.floor(place).astype(int).clip(0, 3)
+        share, total = place - low, 0.0
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod([s if c else 1 - s for s, c in zip(share, corner, strict=True)])
+            total += weight * float(values[tuple(low + corner)])
+        assert value == pytest.approx(total, abs=1e-5)
+
+
+def test_finer_grids_are_the_same_shape_and_gradients_point_outwards() -> None:
+    grid = grid_of(torus(0.5, 0.25), 32)
+    points = (torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1) * 0.8
+    torch.testing.assert_close(grid.finer(65).distance(points), grid.distance(points), atol=2e-3, rtol=0)
+    points = points[(points.norm(dim=-1) - 0.55).abs() < 0.25]
+    slopes = gradient(grid_of(sphere(0.5), 48).nearby(points), 2 * HALF / 48)
+    torch.testing.assert_close(slopes, points / points.norm(dim=-1, keepdim=True), atol=0.15, rtol=0)
+
+
+def test_a_sphere_is_rendered_where_it_is() -> None:
+    grid, camera = grid_of(sphere(0.5), 64), Cameras.orbit(1, elevation=0)[0]
+    ahead = Rays(
+        camera.origins.expand(2, 3), torch.stack([-camera.origins / 2.7, -camera.origins / 2.7 + torch.eye(3)[0]])
+    )
+    seen_there = render_rays(grid, ahead, 200.0)
+    seen_there = Seen(*(z.detach() for z in (seen_there.colours, seen_there.opacity, seen_there.depth)))
+    assert float(seen_there.opacity[0]) > 0.99 and float(seen_there.opacity[1]) < 1e-3
+    assert float(seen_there.depth[0]) == pytest.approx(2.2, abs=0.01) and float(seen_there.depth[1]) == 0
+    torch.testing.assert_close(seen_there.colours[0], torch.full((3,), 0.5), atol=0.01, rtol=0)
+
+
+def test_compositing_is_that_of_neus() -> None:
+    """Against alpha = max(0, (phi_i - phi_i+1) / phi_i) and products, in float64."""
+    torch.manual_seed(0)
+    distances, depths = torch.randn(20, 9).double() * 0.1, torch.rand(20, 9).double().sort(-1).values + 1
+    found = composite(distances, torch.ones(20, 9, 3).double(), depths, 30.0)
+    for row, opacity in zip(distances.numpy(), found.opacity, strict=True):
+        phi, through = 1 / (1 + np.exp(-30 * row)), 1.0
+        for before, after in itertools.pairwise(phi):
+            through *= 1 - max(0.0, (before - after) / before)
+        assert float(opacity) == pytest.approx(1 - through, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_wrong_box_becomes_the_pictured_one() -> None:
+    """Started a tenth too small; judged from cameras that it was not fitted to, and by its distance."""
+    pictures, judges = seen(numpy_of(TRUE), CAMERAS, 48), Cameras.orbit(2, elevation=40, azimuth=30)
+    truth = seen(numpy_of(TRUE), judges, 48)
+    start = box((0.3, 0.43, 0.26))
+    refined, looks, interrupted = fit(start, pictures, QUICK)
+    before = RefinedShape(grid_of(start, 32), refined.sharpness, (48, 48))
+
+    def errors(shape: RefinedShape) -> tuple[float, float]:
+        found = shape.pictures(judges)
+        ours, theirs = found.alpha > 0.5, truth.alpha > 0.5
+        overlap = float((ours & theirs).sum() / (ours | theirs).sum())
+        return overlap, float((found.on_white() - truth.on_white()).square().mean())
+
+    assert not interrupted and looks[-1]["loss"] < 0.6 * looks[0]["loss"]
+    (overlap_before, error_before), (overlap, error) = errors(before), errors(refined)
+    assert overlap > 0.93 > 0.85 > overlap_before
+    assert error < 0.5 * error_before
+    corner = torch.tensor([[[0.35, 0.0, 0.0], [0.0, -0.5, 0.0], [0.0, 0.0, 0.3]]])
+    assert float(refined.signed_distance(corner).abs().max()) < 0.025
+
+
+def test_the_same_seed_gives_the_same_shape_and_a_file_keeps_it(tmp_path: object) -> None:
+    pictures = seen(numpy_of(TRUE), CAMERAS[:2], 24)
+    options = FitOptions(cells=16, steps=6, coarse=3, rays=64, seed=5)
+    one, other = (fit(sphere(0.4), pictures, options)[0] for _ in range(2))
+    assert torch.equal(one.grid.distances, other.grid.distances) and torch.equal(one.grid.colours, other.grid.colours)
+    write_refined(tmp_path, one)  # type: ignore[arg-type]
+    kept = read_refined(tmp_path)  # type: ignore[arg-type]
+    assert torch.equal(kept.grid.distances, one.grid.distances) and kept.size == (24, 24)
+    torch.testing.assert_close(kept.pictures(CAMERAS[:1]).colours, one.pictures(CAMERAS[:1]).colours, atol=2e-3, rtol=0)
+
+
+def test_ctrl_c_keeps_what_is_there() -> None:
+    def stop(step: int) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    options = FitOptions(cells=16, steps=50, coarse=2, rays=64)
+    refined, looks, interrupted = fit(sphere(0.4), seen(numpy_of(TRUE), CAMERAS[:2], 24), options, on_step=stop)
+    assert interrupted and [look["step"] for look in looks] == [0]
+    assert bool(refined.grid.distances.isfinite().all())
+
+
+def test_a_fit_that_does_not_improve_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "EVERY", 2)
+    monkeypatch.setattr(fitting, "PROGRESS", 0.999)
+    seen_looks: list[Look] = []
+    options = FitOptions(cells=16, steps=50, coarse=2, rays=32)
+    fit(sphere(0.4), seen(numpy_of(TRUE), CAMERAS[:2], 16), options, on_look=seen_looks.append)
+    assert [look.step for look in seen_looks] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [(sphere(-0.2), "has no inside"), (Formula(lambda p: p[..., 0] * torch.nan), "not a finite number")],
+)
+def test_what_cannot_be_refined_says_so(shape: Formula, said: str) -> None:
+    with pytest.raises(SampleError, match=said):
+        fit(shape, seen(numpy_of(TRUE), CAMERAS[:1], 16), FitOptions(cells=16))
