@@ -31,7 +31,9 @@ class FitOptions:
         coarse: steps on the coarse grid.
         rays: a step.
         seed: of everything that is drawn.
-        mask, depth, normals, eikonal, bend: weights of the terms beside the colour's 1.
+        mask, eikonal, bend: weights of the terms beside the colour's 1.
+        depth, normals: weights of the generated surface at the start.
+        fade: the share of the two that is left at the last step.
     """
 
     cells: int = 96
@@ -42,6 +44,7 @@ class FitOptions:
     mask: float = 0.5
     depth: float = 1.0
     normals: float = 0.1
+    fade: float = 0.1
     eikonal: float = 0.05
     bend: float = 0.05
 
@@ -166,7 +169,7 @@ class _Run:
         drawn = torch.multinomial(self.chances, options.rays, replacement=True, generator=self.random)
         wanted = self.targets.at(self.fitted[drawn])
         seen = render_rays(self.grid, wanted.rays, self.sharpness(step), self.random)
-        loss = self._misfit(seen, wanted, self._ground(options.rays)) + self._regularity(seen, wanted)
+        loss = self._misfit(seen, wanted, self._ground(options.rays)) + self._regularity(seen, wanted, step)
         if not bool(loss.isfinite()):
             raise SampleError(f"the refinement diverged in step {step}: the loss is not a finite number")
         self.optimizer.zero_grad()
@@ -206,7 +209,7 @@ class _Run:
         opacity = seen.opacity.clamp(1e-4, 1 - 1e-4)
         return colour + self.options.mask * binary_cross_entropy(opacity, wanted.alpha)
 
-    def _regularity(self, seen: Seen, wanted: _Targets) -> Tensor:
+    def _regularity(self, seen: Seen, wanted: _Targets, step: int) -> Tensor:
         """Depth and normals of the generated surface, slope 1, little bend; at the points that the rays hit."""
         options = self.options
         hit = ((seen.opacity > 0.5) & (wanted.depth > 0)).detach()
@@ -223,8 +226,8 @@ class _Run:
         turned = (1 - (of_hits * wanted.normals[hit]).sum(-1)).mean()
         bend = (nearby[:, 1:].sum(-1) - 6 * nearby[:, 0]).abs().mean() / self.grid.cell
         eikonal = (lengths - 1).square().mean()
-        terms = options.depth * depth + options.normals * turned + options.eikonal * eikonal + options.bend * bend
-        return torch.as_tensor(terms)
+        held = options.fade ** (step / options.steps) * (options.depth * depth + options.normals * turned)
+        return torch.as_tensor(held + options.eikonal * eikonal + options.bend * bend)
 
     def _ground(self, rays: int) -> Tensor:
         """A random colour behind each ray: white fog cannot pass for white ground."""
