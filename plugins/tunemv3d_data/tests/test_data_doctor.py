@@ -17,6 +17,7 @@ from tunemv3d_core.posed_images import write_manifest
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.examine import Round, examine
 from tunemv3d_data.doctor.findings import Finding
+from tunemv3d_data.layouts import open_dataset
 
 CHAIRS = (
     "blend-swap-cc-0-antiquechair",
@@ -43,7 +44,7 @@ def chairs(tmp_path: Path) -> Path:
 
 def found(root: Path, *checks: str) -> list[Finding]:
     """All findings, which must be of these checks and no others."""
-    findings = examine(Round(root))
+    findings = examine(Round(open_dataset(root)))
     assert {finding.check for finding in findings} == set(checks), findings
     return findings
 
@@ -81,14 +82,14 @@ def swap(root: Path, one: Path | str, other: Path | str) -> None:
 
 def test_packaged_datasets_are_sound() -> None:
     for name in ("chairs", "furniture"):
-        assert examine(Round(find_asset(name))) == []
+        assert examine(Round(open_dataset(find_asset(name)))) == []
 
 
 def test_workers_find_what_one_process_finds(chairs: Path) -> None:
     edit_poses(chairs, lambda poses: poses @ OPENGL, CHAIRS[:2])
-    alone = examine(Round(chairs))
+    alone = examine(Round(open_dataset(chairs)))
     seen: list[int] = []
-    assert examine(Round(chairs), workers=2, done=lambda: seen.append(1)) == alone
+    assert examine(Round(open_dataset(chairs)), workers=2, done=lambda: seen.append(1)) == alone
     assert len(alone) == 2 and len(seen) == 4
 
 
@@ -115,10 +116,10 @@ CONVENTIONS: dict[str, tuple[Matrices, str]] = {
 def test_the_convention_that_fits_is_named(chairs: Path, name: str) -> None:
     change, words = CONVENTIONS[name]
     edit_poses(chairs, change)
-    findings = [finding for finding in examine(Round(chairs)) if finding.check == "camera-convention"]
+    findings = [finding for finding in examine(Round(open_dataset(chairs))) if finding.check == "camera-convention"]
     assert [finding.object for finding in findings] == list(CHAIRS)
     assert all(words in finding.text for finding in findings), [finding.text for finding in findings]
-    assert not [f for f in examine(Round(chairs)) if f.check not in ("camera-convention", "world-up")]
+    assert not [f for f in examine(Round(open_dataset(chairs))) if f.check not in ("camera-convention", "world-up")]
 
 
 def test_the_advice_mends_the_poses(chairs: Path) -> None:
@@ -245,6 +246,26 @@ def test_an_object_off_the_centre_is_measured(chairs: Path) -> None:
     edit_poses(chairs, moved, (FIRST,))
     (finding,) = found(chairs, "off-centre")
     assert finding.numbers["off_centre"] == pytest.approx(0.61, abs=0.1) and "leaves the unit sphere" in finding.text
+
+
+def moved_by(x: float) -> Matrices:
+    return lambda poses: np.array([[1, 0, 0, x], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ poses
+
+
+def grown(poses: np.ndarray) -> np.ndarray:
+    poses[:, :3, 3] *= 3
+    return poses
+
+
+@pytest.mark.parametrize("change", [moved_by(0.8), grown, lambda poses: Y_UP @ poses])
+def test_the_command_that_is_advised_mends_the_dataset(chairs: Path, tmp_path: Path, change: Matrices) -> None:
+    write_manifest(chairs, "chairs", {FIRST: "train"})
+    edit_poses(chairs, change, (FIRST,))
+    (finding,) = found(chairs, *{finding.check for finding in examine(Round(open_dataset(chairs)))})
+    _, _, option = finding.advice.partition("tunemv3d data convert ")
+    mended = CliRunner().invoke(app, ["convert", str(chairs), "--out", str(tmp_path / "mended"), option])
+    assert mended.exit_code == 0, mended.output
+    found(tmp_path / "mended")
 
 
 def over(ground: int) -> Matrices:
@@ -381,16 +402,16 @@ def test_the_models_own_tokenizer_counts(chairs: Path) -> None:
         words.append("red")
     assert len(tokenizer(" ".join(words))["input_ids"]) == tokenizer.model_max_length
     edit(chairs, lambda content: content.update(captions=[" ".join(words)]), (FIRST,))
-    assert examine(Round(chairs, text_encoder="sd-mini")) == []
+    assert examine(Round(open_dataset(chairs), text_encoder="sd-mini")) == []
     edit(chairs, lambda content: content.update(captions=[" ".join([*words, "red"])]), (FIRST,))
-    (finding,) = examine(Round(chairs, text_encoder=str(find_asset("sd-mini"))))
+    (finding,) = examine(Round(open_dataset(chairs), text_encoder=str(find_asset("sd-mini"))))
     assert finding.check == "caption-long"
     assert finding.numbers == {"tokens": tokenizer.model_max_length + 1, "limit": tokenizer.model_max_length}
 
 
 def test_a_text_encoder_without_a_tokenizer_is_refused(chairs: Path, tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="no tokenizer there"):
-        examine(Round(chairs, text_encoder=str(tmp_path)))
+        examine(Round(open_dataset(chairs), text_encoder=str(tmp_path)))
 
 
 def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
@@ -410,11 +431,16 @@ def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
 def test_credits(chairs: Path) -> None:
     by = CHAIRS[1]
     edit(chairs, lambda content: content.update(creator=""), (FIRST, by))
-    (finding,) = found(chairs, "creator-missing")
-    assert finding.object == by
+    for licence in ("CC-BY-3.0", "CC BY 4.0", "Creative Commons Attribution"):
+        edit(chairs, lambda content, licence=licence: content.update(licence=licence), (by,))
+        (finding,) = found(chairs, "creator-missing")
+        assert finding.object == by
     (chairs / "ATTRIBUTION.md").unlink()
     findings = found(chairs, "creator-missing", "attribution-missing")
     assert by in findings[-1].others and FIRST not in findings[-1].others
+    assert "run tunemv3d data attributions" in findings[-1].advice
+    CliRunner().invoke(app, ["attributions", str(chairs)])
+    found(chairs, "creator-missing")
 
 
 def test_the_command_reports_draws_and_sets_the_exit_code(chairs: Path, tmp_path: Path) -> None:

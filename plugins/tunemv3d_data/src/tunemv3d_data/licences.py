@@ -50,6 +50,11 @@ def address(licence: str) -> str:
     return f"https://spdx.org/licenses/{licence}.html" if licence in _OTHERS else ""
 
 
+def asks_for_credit(licence: str) -> bool:
+    """Whether a licence requires to name the creator: Creative Commons with BY, however it is written."""
+    return spdx(licence.replace("_", "-")).startswith("CC-BY")
+
+
 def matches(licence: str, wanted: Sequence[str]) -> bool:
     """Whether a licence is one of those wanted: "cc-by" is CC-BY of any version, "cc-by-4.0" that version alone.
 
