@@ -2,82 +2,39 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from planted_faults import (
+    CHAIRS,
+    FIRST,
+    OPENGL,
+    Y_UP,
+    Matrices,
+    edit,
+    edit_pictures,
+    edit_poses,
+    found,
+    four_chairs,
+    swap,
+)
 from typer.testing import CliRunner
 
 from tunemv3d_core.assets import find_asset
-from tunemv3d_core.errors import ComponentError, DatasetError
+from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import write_manifest
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.examine import Round, examine
-from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.layouts import open_dataset
-
-CHAIRS = (
-    "blend-swap-cc-0-antiquechair",
-    "blend-swap-cc-by-plaidchair",
-    "kator-legaz-mid-century-chair",
-    "scopia-office-chair",
-)
-FIRST = CHAIRS[0]
-OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-Matrices = Callable[[np.ndarray], np.ndarray]
 
 
 @pytest.fixture
 def chairs(tmp_path: Path) -> Path:
-    """Four chairs of the packaged dataset."""
-    source, root = find_asset("chairs"), tmp_path / "chairs"
-    for id_ in CHAIRS:
-        shutil.copytree(source / "objects" / id_, root / "objects" / id_)
-    shutil.copy(source / "ATTRIBUTION.md", root)
-    write_manifest(root, "chairs", dict.fromkeys(CHAIRS, "train"))
-    return root
-
-
-def found(root: Path, *checks: str) -> list[Finding]:
-    """All findings, which must be of these checks and no others."""
-    findings = examine(Round(open_dataset(root)))
-    assert {finding.check for finding in findings} == set(checks), findings
-    return findings
-
-
-def edit(root: Path, change: Callable[[dict[str, Any]], object], ids: tuple[str, ...] = CHAIRS) -> None:
-    for id_ in ids:
-        path = root / "objects" / id_ / "transforms.json"
-        content = json.loads(path.read_text())
-        change(content)
-        path.write_text(json.dumps(content))
-
-
-def edit_poses(root: Path, change: Matrices, ids: tuple[str, ...] = CHAIRS) -> None:
-    def apply(content: dict[str, Any]) -> None:
-        poses = change(np.array([frame["transform_matrix"] for frame in content["frames"]]))
-        for frame, pose in zip(content["frames"], poses, strict=True):
-            frame["transform_matrix"] = pose.tolist()
-
-    edit(root, apply, ids)
-
-
-def edit_pictures(root: Path, change: Matrices, views: Iterator[int] | range = range(24), id_: str = FIRST) -> None:
-    """Rewrite pictures of one chair; ``change`` gets and returns ``h w 4`` (or 3) uint8."""
-    for view in views:
-        path = root / "objects" / id_ / f"{view:03d}.webp"
-        Image.fromarray(change(np.array(Image.open(path).convert("RGBA")))).save(path, lossless=True, exact=True)
-
-
-def swap(root: Path, one: Path | str, other: Path | str) -> None:
-    one, other = root / "objects" / one, root / "objects" / other
-    kept = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(kept)
+    return four_chairs(tmp_path / "chairs")
 
 
 def test_packaged_datasets_are_sound() -> None:
@@ -349,98 +306,6 @@ def test_what_cannot_be_read_is_a_finding_and_the_rest_goes_on(chairs: Path) -> 
     findings = found(chairs, "unreadable", "licence-missing")
     assert [finding.object for finding in findings] == list(CHAIRS)
     assert "003.webp" in findings[0].text and "transforms.json" in findings[1].text and "011.webp" in findings[2].text
-
-
-def copied(root: Path, name: str = "copy") -> Path:
-    """The first chair once more, under another name."""
-    folder = root / "objects" / name
-    shutil.copytree(root / "objects" / FIRST, folder)
-    write_manifest(root, "chairs", dict.fromkeys((*CHAIRS, name), "train"))
-    return folder
-
-
-def test_the_same_object_twice(chairs: Path) -> None:
-    copied(chairs)
-    edit(chairs, lambda content: content.update(id="copy"), ("copy",))
-    (finding,) = found(chairs, "duplicate-object")
-    assert finding.object == "copy" and finding.others == (FIRST,)
-
-
-def test_the_same_object_compressed_again_with_a_wider_border(chairs: Path) -> None:
-    folder = copied(chairs)
-    edit(chairs, lambda content: content.update(id="copy", w=160, h=160, cx=80, cy=80), ("copy",))
-    for path in folder.glob("*.webp"):
-        Image.open(path).crop((-16, -16, 144, 144)).save(path, quality=60)
-    (finding,) = found(chairs, "duplicate-look")
-    assert (finding.object, finding.others, finding.level) == ("copy", (FIRST,), "warning")
-
-
-def test_the_same_mesh_twice(chairs: Path) -> None:
-    edit(chairs, lambda content: content.update(source_sha256="ab" * 32), CHAIRS[1:3])
-    (finding,) = found(chairs, "same-source")
-    assert {finding.object, *finding.others} == set(CHAIRS[1:3]) and finding.level == "warning"
-    edit(chairs, lambda content: content.update(variant=1), CHAIRS[2:3])
-    found(chairs)
-
-
-@pytest.mark.parametrize(
-    ("captions", "check"),
-    [([], "caption-missing"), (["a chair", "  "], "caption-empty"), (["a very old chair " * 30], "caption-long")],
-)
-def test_captions(chairs: Path, captions: list[str], check: str) -> None:
-    edit(chairs, lambda content: content.update(captions=captions), (FIRST,))
-    (finding,) = found(chairs, check)
-    assert finding.object == FIRST
-
-
-def test_the_models_own_tokenizer_counts(chairs: Path) -> None:
-    """A caption of 78 tokens by sd-mini's tokenizer is too long, one of 77 is not."""
-    transformers = pytest.importorskip("transformers")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(find_asset("sd-mini") / "tokenizer")
-    words = ["chair"] * 10
-    while len(tokenizer(" ".join(words))["input_ids"]) < tokenizer.model_max_length:
-        words.append("red")
-    assert len(tokenizer(" ".join(words))["input_ids"]) == tokenizer.model_max_length
-    edit(chairs, lambda content: content.update(captions=[" ".join(words)]), (FIRST,))
-    assert examine(Round(open_dataset(chairs), text_encoder="sd-mini")) == []
-    edit(chairs, lambda content: content.update(captions=[" ".join([*words, "red"])]), (FIRST,))
-    (finding,) = examine(Round(open_dataset(chairs), text_encoder=str(find_asset("sd-mini"))))
-    assert finding.check == "caption-long"
-    assert finding.numbers == {"tokens": tokenizer.model_max_length + 1, "limit": tokenizer.model_max_length}
-
-
-def test_a_text_encoder_without_a_tokenizer_is_refused(chairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match="no tokenizer there"):
-        examine(Round(open_dataset(chairs), text_encoder=str(tmp_path)))
-
-
-def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
-    from tunemv3d_core.cameras import Cameras
-    from tunemv3d_core.posed_images import PosedImages
-    from tunemv3d_data.doctor.checks.texts import common_captions
-
-    def record(index: int, caption: str) -> PosedImages:
-        return PosedImages(str(index), ("0.webp",), Cameras.orbit(1), (8, 8), (caption, f"object {index}"))
-
-    same = [record(i, "an object" if i < 6 else "a chair") for i in range(10)]
-    (finding,) = common_captions(same)
-    assert finding.level == "warning" and finding.numbers == {"objects": 6} and '"an object"' in finding.text
-    assert list(common_captions([record(i, f"a chair of kind {i % 3}") for i in range(10)])) == []
-
-
-def test_credits(chairs: Path) -> None:
-    by = CHAIRS[1]
-    edit(chairs, lambda content: content.update(creator=""), (FIRST, by))
-    for licence in ("CC-BY-3.0", "CC BY 4.0", "Creative Commons Attribution"):
-        edit(chairs, lambda content, licence=licence: content.update(licence=licence), (by,))
-        (finding,) = found(chairs, "creator-missing")
-        assert finding.object == by
-    (chairs / "ATTRIBUTION.md").unlink()
-    findings = found(chairs, "creator-missing", "attribution-missing")
-    assert by in findings[-1].others and FIRST not in findings[-1].others
-    assert "run tunemv3d data attributions" in findings[-1].advice
-    CliRunner().invoke(app, ["attributions", str(chairs)])
-    found(chairs, "creator-missing")
 
 
 def test_the_command_reports_draws_and_sets_the_exit_code(chairs: Path, tmp_path: Path) -> None:

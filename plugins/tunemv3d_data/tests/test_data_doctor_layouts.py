@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from other_layouts import WRITERS, Chair
 from PIL import Image
-from test_data_layouts import WRITERS, Chair
 from typer.testing import CliRunner
 
 from tunemv3d_data.commands import app

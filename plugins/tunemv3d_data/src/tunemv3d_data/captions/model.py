@@ -44,6 +44,8 @@ class Captioner:
             from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
         except ImportError:
             raise TuneMV3DError("captions by a model need transformers: pip install tunemv3d-data[captions]") from None
+        if not Path(name).exists() and "/" not in name:  # the hub would be asked for it six times over
+            raise TuneMV3DError(f"--model {name}: no such folder, and no hub id, which is OWNER/NAME")
         self.name, self.device = name, device
         try:
             self.processor = AutoImageProcessor.from_pretrained(name, backend="pil")
@@ -107,6 +109,7 @@ def caption_dataset(
     """
     results: dict[str, Captioned] = {}
     waiting: list[tuple[str, list[Image.Image]]] = []
+    ids = list(read_manifest(folder))
 
     def finish() -> None:
         for id_, captions in _captioned(captioner, waiting, batch):
@@ -114,7 +117,7 @@ def caption_dataset(
             done()
         waiting.clear()
 
-    for id_ in read_manifest(folder):
+    for id_ in ids:
         try:
             if read_json(folder / "objects" / id_ / "transforms.json").get("caption_model") == name:
                 results[id_] = Captioned(id_, "kept")
@@ -127,7 +130,7 @@ def caption_dataset(
         if sum(len(pictures) for _, pictures in waiting) >= batch:
             finish()
     finish()
-    return [results[id_] for id_ in read_manifest(folder)]
+    return [results[id_] for id_ in ids]
 
 
 def _captioned(

@@ -36,7 +36,7 @@ def check(
         str | None,
         typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
-    layout: Annotated[str, typer.Option(help="As for `tunemv3d data convert`, or tunemv3d.")] = "auto",
+    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:

@@ -13,7 +13,7 @@ def show(
     dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
     objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
-    layout: Annotated[str, typer.Option(help="As for `tunemv3d data convert`, or tunemv3d.")] = "auto",
+    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a contact sheet and a page an object: views, captions, licence, and the cameras around it in 3D."""

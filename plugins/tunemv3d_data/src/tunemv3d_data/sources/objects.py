@@ -159,7 +159,7 @@ def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceO
 
 
 def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:
-    """Choose objects: "chairs", "all" (but doors, windows and stairs), or a file with one id a line (# comments).
+    """Choose objects: "all", "furniture" (no doors, windows and stairs), "chairs", or a file with one id a line.
 
     Raises:
         DatasetError: an id that the source does not have, or no object left.
@@ -167,6 +167,8 @@ def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:
     if which == "chairs":
         chosen = [entry for entry in objects if entry.is_chair]
     elif which == "all":
+        chosen = list(objects)
+    elif which == "furniture":
         chosen = [entry for entry in objects if entry.category not in BUILT_IN]
     else:
         known = {entry.id: entry for entry in objects}
