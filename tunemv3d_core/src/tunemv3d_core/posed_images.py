@@ -226,6 +226,8 @@ def read_manifest(folder: Path) -> dict[str, str]:
     if not path.exists():
         raise DatasetError(f"{path}: no such file; give a dataset's folder, as tunemv3d data render makes it")
     content = read_json(path)
+    if "format" not in content and "settings" in content:
+        raise DatasetError(f"{path}: not finished yet; run the command that makes this dataset again")
     if content.get("format") != DATASET_FORMAT:
         raise DatasetError(f"{path}: format is {content.get('format')!r}; this version reads {DATASET_FORMAT!r}")
     objects = content.get("objects")

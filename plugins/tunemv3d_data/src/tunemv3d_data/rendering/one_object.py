@@ -111,7 +111,7 @@ def _render_one(
             part.mkdir()
         look = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
         if look.cover < MIN_COVER:
-            reason = f"covers {look.cover:.1%} of the picture; at least {MIN_COVER:.0%} is needed"
+            reason = f"covers {look.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
             return Result(name, "refused", "too little to see", reason)
         record = _record(job, source, mesh, name, cameras, look, facts)
         with writing(job.out):
