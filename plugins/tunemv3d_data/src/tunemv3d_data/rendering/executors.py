@@ -9,8 +9,9 @@ import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context, resource_tracker
+from itertools import chain, islice
+from multiprocessing import get_context, parent_process, resource_tracker
+from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
 
@@ -77,7 +78,11 @@ class Processes:
     def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
         """See ``Executor``."""
         waiting = iter(sources)
-        pool = _start_pool(self.workers, work)
+        first = list(islice(waiting, self.workers))
+        if not first:
+            return
+        waiting = chain(first, waiting)
+        pool = _start_pool(len(first), work)
         running: dict[Future[Any], SourceObject] = {}
         try:
             while True:
@@ -179,8 +184,17 @@ def _start_pool(workers: int, work: Work) -> ProcessPool:
 
 def _start_worker(work: Work) -> None:
     global _worker
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = work
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would finish its object, or hang in it for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(source: SourceObject) -> tuple[list[Result], int]:
