@@ -161,3 +161,20 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_a_worker_that_dies_before_it_begins_is_one_message(late: float) -> None:
+    import signal
+    import threading
+    from multiprocessing import active_children
+
+    def kill() -> None:
+        while not active_children():
+            time.sleep(0.01)
+        time.sleep(late)
+        os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(DatasetError, match="before it had begun"):
+        list(Processes(1, 60.0).run(Sabotage(), [SourceObject("a", Path("nowhere"))]))

@@ -151,7 +151,7 @@ def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:
         return _recognised(BytesIO(picture) if isinstance(picture, bytes) else picture)
     except FileNotFoundError:
         raise DatasetError(f"{where}: the picture is missing; render the object again or restore it") from None
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{where}: the picture is damaged: {error}") from None
 
 

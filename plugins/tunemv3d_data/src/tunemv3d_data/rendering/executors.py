@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -87,7 +88,10 @@ class Processes:
         try:
             while True:
                 for source in islice(waiting, 2 * self.workers - len(running)):
-                    running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                    try:
+                        running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                    except RuntimeError:  # the pool broke meanwhile
+                        raise _broken() from None
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -102,6 +106,8 @@ class Processes:
             return result
         except TimeoutError:
             return _too_slow(self.limit)
+        except BrokenProcessPool:
+            raise _broken() from None
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
             return Lost("worker died", f"its process ended with {how}; where memory is short, use fewer --workers")
@@ -165,6 +171,12 @@ def _ray_outcome(ray: Any, reference: Any) -> Outcome:
 
 def _too_slow(limit: float) -> Lost:
     return Lost("time limit", f"took longer than the limit of {limit:g} s; --limit sets it")
+
+
+def _broken() -> DatasetError:
+    """Pebble gives up where a worker dies while none has begun with an object."""
+    said = "a worker died before it had begun with an object, perhaps for want of memory; finished objects are kept"
+    return DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
 
 
 _worker: Work | None = None

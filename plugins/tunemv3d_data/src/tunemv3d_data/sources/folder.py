@@ -74,7 +74,11 @@ def _unusable(file: Path) -> str:
     if shown != str(file):
         return f"{shown}: its name is not UTF-8; rename it"
     if file.is_dir():
-        return f"{file}: " + ("a link to a folder, which is not followed; render it by itself" if file.is_symlink() else "cannot be read; change its permissions")
+        return f"{file}: " + (
+            "a link to a folder, which is not followed; render it by itself"
+            if file.is_symlink()
+            else "cannot be read; change its permissions"
+        )
     return ""
 
 
