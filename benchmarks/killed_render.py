@@ -80,27 +80,30 @@ def finished(out: Path) -> int:
 
 
 def killed_run(command: list[str], out: Path, further: int, delay: float, kill_worker: bool) -> dict[str, Any] | None:
-    """Start the render and kill it some time after further objects were finished; None where it was done before."""
+    """Start the render and kill it some time after further objects were finished; None where it was done before. A
+    worker that dies before it has begun ends the command by itself, with a message.
+    """
     before, worker_killed = finished(out), False
     with (out.parent / "killed.log").open("a") as log:
         running = subprocess.Popen([*command, "--out", str(out)], stdout=log, stderr=log)
     while finished(out) < before + further and running.poll() is None:
         if kill_worker and not worker_killed and (workers := workers_of(running.pid)):
-            time.sleep(delay)
+            time.sleep(delay * random.random())
             os.kill(random.choice(workers), signal.SIGKILL)
             worker_killed = True
         time.sleep(0.01)
     time.sleep(delay)
     left = tree(running.pid)[1:]
-    if running.poll() is not None:
+    if running.poll() in (0, 1):
         return None
+    killed = running.poll() is None
     running.kill()
     running.wait()
     start = time.monotonic()
     while any(Path(f"/proc/{pid}").exists() for pid in left) and time.monotonic() < start + PATIENCE:
         time.sleep(0.01)
     outlived = time.monotonic() - start
-    return {"finished": finished(out), "worker_killed": worker_killed, "workers_outlived": round(outlived, 3)}
+    return {"finished": finished(out), "worker_killed": worker_killed, "killed": killed, "workers_outlived": outlived}
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -134,7 +137,9 @@ def main() -> None:
         uninterrupted = whole_run(command, whole)
         kills: list[dict[str, Any]] = []
         for number in range(given.kills):
-            further = random.randint(0, 2 * max(0, objects - finished(killed) - 4) // (given.kills - number + 1))
+            further = random.randint(
+                number % 2, 2 * max(given.kills, objects - finished(killed) - 4) // (given.kills - number + 1)
+            )
             delay = random.uniform(0, 1 if further else uninterrupted["first"])
             if found := killed_run(command, killed, further, delay, number % 2 == 1):
                 kills.append(found)

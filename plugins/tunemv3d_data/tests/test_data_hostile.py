@@ -62,7 +62,8 @@ def test_a_texture_with_an_impossible_name_costs_the_texture_alone(tmp_path: Pat
 
 
 def test_a_catalogue_with_words_for_numbers_costs_that_object_alone(tmp_path: Path) -> None:
-    text = "model#1=/a.obj\nheight#1=high\nmodel#2=/b.obj\nmodelRotation#2=1 0 0 0 nan 0 0 0 1\nmodel#3=/c.obj\nheight#3=9\n"
+    text = "model#1=/a.obj\nheight#1=high\nmodel#2=/b.obj\nmodelRotation#2=1 0 0 0 nan 0 0 0 1\n"
+    text += "model#3=/c.obj\nheight#3=9\n"
     with zipfile.ZipFile(tmp_path / "x.sh3f", "w") as archive:
         archive.writestr("PluginFurnitureCatalog.properties", text)
         for name in "abc":

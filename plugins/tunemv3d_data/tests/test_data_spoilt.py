@@ -81,6 +81,13 @@ def test_a_spoilt_record_is_a_finding_and_never_packed(dataset: Path, fault: str
     assert code == 2 and id_ in said
 
 
+def test_an_object_that_goes_by_anothers_id_is_not_packed_in_its_place(dataset: Path) -> None:
+    first, second = read_manifest(dataset)
+    edit(dataset / "objects" / second / "transforms.json", lambda c: c.update(id=first))
+    code, said = run("pack", dataset, "--out", dataset.parent / "p")
+    assert code == 2 and first in said and second in said and not (dataset.parent / "p" / "shards.json").exists()
+
+
 def test_deeply_nested_json_is_one_message(dataset: Path) -> None:
     (dataset / "dataset.json").write_text("[" * 100_000)
     with pytest.raises(DatasetError, match="nested too deeply"):

@@ -131,6 +131,9 @@ def on_white(rgba: Tensor) -> Tensor:
 
 def _checked(folder: Path) -> PosedImages:
     record = read_object(folder)
+    if record.id != folder.name:  # of two objects with one id, one would be lost
+        said = f"'id' is {record.id!r}, but its folder is {folder.name!r}"
+        raise DatasetError(f"{folder / 'transforms.json'}: {said}; give both the same name")
     if not record.captions:
         raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
     for file in record.files:
