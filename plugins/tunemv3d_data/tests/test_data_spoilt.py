@@ -23,6 +23,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def _turn(content: dict[str, Any]) -> None:
+    """Give the first frame the second one's camera, which the doctor draws."""
+    content["frames"][0]["transform_matrix"] = content["frames"][1]["transform_matrix"]
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """Two of the packaged chairs."""
@@ -111,3 +116,13 @@ def test_a_spoilt_capture_is_refused_and_the_others_are_converted(
     out = dataset.parent / "out"
     code, said = run("convert", dataset / "objects", "--out", out, "--resolution", 32)
     assert code == 1 and f"refused {id_}" in said and "1 converted" in said and len(read_manifest(out)) == 1
+
+
+@pytest.mark.parametrize("command", ["check", "show", "pack", "convert"])
+def test_a_folder_that_cannot_be_written_is_one_message(dataset: Path, command: str) -> None:
+    id_ = next(iter(read_manifest(dataset)))
+    edit(dataset / "objects" / id_ / "transforms.json", _turn)
+    (dataset.parent / "file").write_text("x")
+    workers = ["--workers", "1"] if command == "check" else []
+    code, said = run(command, dataset, "--out", dataset.parent / "file" / "out", *workers)
+    assert code == 2 and "cannot be written" in said

@@ -51,7 +51,10 @@ def check(
     count = len(read_manifest(root))
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
-        findings = examine(Round(root, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        try:
+            findings = examine(Round(root, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        except OSError as error:
+            raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
     if as_json:
         counts = {"objects": count, "findings": len(findings)}
         print_json({"dataset": str(root), **counts, "pictures": str(out), "found": [f.to_json() for f in findings]})
