@@ -206,9 +206,9 @@ def test_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     (source / "objects").mkdir()
     manifest = {"format": "tunemv3d-multiview/1", "name": "in", "objects": [{"id": "../escaped", "split": "train"}]}
     (source / "dataset.json").write_text(json.dumps(manifest))
-    results = convert(open_dataset(source), Conversion(tmp_path / "out"))
-    assert results[0].status == "refused" and "one folder" in results[0].note
-    assert not (tmp_path / "out" / "escaped").exists()
+    with pytest.raises(DatasetError, match="no folder's name"):
+        convert(open_dataset(source), Conversion(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_packaged_chairs_convert_to_themselves(tmp_path: Path) -> None:

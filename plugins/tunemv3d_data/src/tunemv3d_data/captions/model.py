@@ -161,7 +161,7 @@ def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image
         try:
             with Image.open(path) as image:
                 rgba = image.convert("RGBA")
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{path}: the picture cannot be read: {error}") from None
         white = Image.new("RGBA", rgba.size, "white")
         found.append(Image.alpha_composite(white, rgba).convert("RGB"))

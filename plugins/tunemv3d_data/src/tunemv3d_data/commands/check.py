@@ -53,7 +53,10 @@ def check(
     count = len(source.ids)
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
-        findings = examine(Round(source, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        try:
+            findings = examine(Round(source, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        except OSError as error:
+            raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
     if as_json:
         counts = {"objects": count, "findings": len(findings)}
         print_json(

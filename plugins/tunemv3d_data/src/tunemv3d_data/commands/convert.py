@@ -39,7 +39,11 @@ def convert(
     job = Conversion(out, resolution, licence, read_captions(captions) if captions else {})
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
-        results = run(collection, job, lambda: progress.advance(task))
+        try:
+            results = run(collection, job, lambda: progress.advance(task))
+        except OSError as error:
+            said = f"{out}: cannot be written: {error}; finished objects are kept, run it again"
+            raise DatasetError(said) from None
     _show(results, collection.layout, out, as_json)
     if any(result.status == "refused" for result in results):
         raise typer.Exit(EXIT_FINDINGS)

@@ -122,7 +122,8 @@ def _renderer(name: str, out: Path) -> str:
     from tunemv3d_data.renderers.auto import choose
 
     if name == "auto" and (out / "dataset.json").exists():
-        name = str(read_json(out / "dataset.json").get("settings", {}).get("renderer", name))
+        settings = read_json(out / "dataset.json").get("settings")
+        name = str(settings.get("renderer", name)) if isinstance(settings, dict) else name
     return choose(name)
 
 

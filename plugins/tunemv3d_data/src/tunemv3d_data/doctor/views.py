@@ -124,7 +124,11 @@ class ObjectViews:
 
     @cached_property
     def fit(self) -> Fit | None:
-        """How cameras and silhouettes agree; None where there are too few silhouettes to tell."""
+        """How cameras and silhouettes agree; None where there are too few silhouettes, or a camera is none, to tell."""
+        lenses, turns = self.intrinsics, self.poses[:, :3, :3]
+        finite = np.isfinite(lenses).all() and np.isfinite(self.poses).all()
+        if not finite or not lenses[:, :2].all() or not np.linalg.det(turns).all():
+            return None
         return find_fit(self.seen)
 
     @cached_property

@@ -107,10 +107,13 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
         if not is_cut_out:
             raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
         frame = common_frame(seen, job.resolution)
+        pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
+        described = _described(source, job, record, pictures, frame.intrinsics, frame.resolution)
     except (DatasetError, CameraError) as error:
         return Converted(id_, "refused", str(error))
-    pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
-    _write(folder, _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures)
+    except Exception as error:  # other people's cameras and pictures provoke errors of any kind
+        return Converted(id_, "refused", f"cannot be converted: {type(error).__name__}: {error}")
+    _write(folder, described, pictures)
     return Converted(id_, "converted")
 
 

@@ -8,9 +8,11 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context, resource_tracker
+from itertools import chain, islice
+from multiprocessing import get_context, parent_process, resource_tracker
+from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
 
@@ -77,12 +79,19 @@ class Processes:
     def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
         """See ``Executor``."""
         waiting = iter(sources)
-        pool = _start_pool(self.workers, work)
+        first = list(islice(waiting, self.workers))
+        if not first:
+            return
+        waiting = chain(first, waiting)
+        pool = _start_pool(len(first), work)
         running: dict[Future[Any], SourceObject] = {}
         try:
             while True:
                 for source in islice(waiting, 2 * self.workers - len(running)):
-                    running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                    try:
+                        running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                    except RuntimeError:  # the pool broke meanwhile
+                        raise _broken() from None
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -97,6 +106,8 @@ class Processes:
             return result
         except TimeoutError:
             return _too_slow(self.limit)
+        except BrokenProcessPool:
+            raise _broken() from None
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
             return Lost("worker died", f"its process ended with {how}; where memory is short, use fewer --workers")
@@ -162,6 +173,12 @@ def _too_slow(limit: float) -> Lost:
     return Lost("time limit", f"took longer than the limit of {limit:g} s; --limit sets it")
 
 
+def _broken() -> DatasetError:
+    """Pebble gives up where a worker dies while none has begun with an object."""
+    said = "a worker died before it had begun with an object, perhaps for want of memory; finished objects are kept"
+    return DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
+
+
 _worker: Work | None = None
 
 
@@ -179,8 +196,17 @@ def _start_pool(workers: int, work: Work) -> ProcessPool:
 
 def _start_worker(work: Work) -> None:
     global _worker
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = work
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would finish its object, or hang in it for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(source: SourceObject) -> tuple[list[Result], int]:
