@@ -1,11 +1,15 @@
 """Sources and folders that somebody spoilt, by intent or not: one message each, and the others go on."""
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +20,8 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.commands import app
 from tunemv3d_data.meshes.checks import check_file
 from tunemv3d_data.meshes.mesh import load_mesh
-from tunemv3d_data.rendering.executors import Processes
+from tunemv3d_data.rendering import executors
+from tunemv3d_data.rendering.executors import Lost, Processes
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import RenderJob
 from tunemv3d_data.sources.objects import SourceObject, read_sources
@@ -138,7 +143,8 @@ ORPHANS = """
 import sys
 from pathlib import Path
 from job_stand_ins import Sabotage
-from tunemv3d_data.rendering.executors import Processes
+from tunemv3d_data.rendering import executors
+from tunemv3d_data.rendering.executors import Lost, Processes
 from tunemv3d_data.sources.objects import SourceObject
 
 if __name__ == "__main__":
@@ -164,18 +170,31 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert not Path(f"/proc/{worker}").exists()
 
 
-@pytest.mark.parametrize("late", [0.0, 1.0])
-def test_a_worker_that_dies_before_it_begins_is_one_message(late: float) -> None:
-    import signal
-    import threading
-    from multiprocessing import active_children
+def killed_while_starting(times: int) -> Callable[[], None]:
+    """Kills the first worker of each of so many pools before it can have begun."""
+    seen: set[int] = set()
 
     def kill() -> None:
-        while not active_children():
+        while len(seen) < times:
+            for process in multiprocessing.active_children():
+                if process.pid is not None and process.pid not in seen and len(seen) < times:
+                    seen.add(process.pid)
+                    os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.01)
-        time.sleep(late)
-        os.kill(active_children()[0].pid or 0, signal.SIGKILL)
 
-    threading.Thread(target=kill).start()
-    with pytest.raises(DatasetError, match="before it had begun"):
+    return kill
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_dies_before_it_begins_costs_nothing(times: int) -> None:
+    threading.Thread(target=killed_while_starting(times), daemon=True).start()
+    sources = [SourceObject(name, Path("nowhere")) for name in "abc"]
+    outcomes = {source.id: outcome for source, outcome in Processes(1, 60.0).run(Sabotage(), sources)}
+    assert set(outcomes) == {"a", "b", "c"} and not any(isinstance(outcome, Lost) for outcome in outcomes.values())
+
+
+def test_workers_that_never_begin_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "BROKEN_POOLS", 1)
+    threading.Thread(target=killed_while_starting(1), daemon=True).start()
+    with pytest.raises(DatasetError, match="workers die before they begin"):
         list(Processes(1, 60.0).run(Sabotage(), [SourceObject("a", Path("nowhere"))]))

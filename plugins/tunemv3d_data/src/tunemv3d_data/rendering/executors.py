@@ -6,7 +6,7 @@ A worker that dies or hangs costs the object that it was at, and no other.
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ Work = Callable[[SourceObject], tuple[list[Result], int]]
 
 OBJECTS_A_WORKER = 500
 """Then a fresh one takes its place: native libraries leak."""
+
+BROKEN_POOLS = 3
+"""Pools that may break one after another, without a single outcome between them."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,45 @@ class Processes:
         """See ``Executor``."""
         waiting = iter(sources)
         first = list(islice(waiting, self.workers))
-        if not first:
-            return
-        waiting = chain(first, waiting)
-        pool = _start_pool(len(first), work)
+        waiting, broken = chain(first, waiting), 0
+        while broken < BROKEN_POOLS:
+            left: list[SourceObject] = []
+            for source, outcome in self._one_pool(len(first), work, waiting, left) if first else ():
+                broken = 0
+                yield source, outcome
+            if not left:
+                return
+            waiting, broken = chain(left, waiting), broken + 1
+        said = "workers die before they begin with an object, perhaps for want of memory; finished objects are kept"
+        raise DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
+
+    def _one_pool(
+        self, workers: int, work: Work, waiting: Iterator[SourceObject], left: list[SourceObject]
+    ) -> Outcomes:
+        """Work through ``waiting`` for as long as the pool stands; ``left`` gets what it was given in vain.
+
+        Pebble gives up where a worker dies while none has begun with an object.
+        """
+        pool = _start_pool(workers, work)
         running: dict[Future[Any], SourceObject] = {}
         try:
-            while True:
-                for source in islice(waiting, 2 * self.workers - len(running)):
+            while not left:
+                for source in islice(waiting, 2 * workers - len(running)):
                     try:
                         running[pool.schedule(_work, (source,), timeout=self.limit)] = source
                     except RuntimeError:  # the pool broke meanwhile
-                        raise _broken() from None
+                        left.append(source)
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), self._outcome(future)
+                    source = running.pop(future)
+                    try:
+                        outcome = self._outcome(future)
+                    except BrokenProcessPool:
+                        left.append(source)
+                    else:
+                        yield source, outcome
+            left += running.values()
         finally:
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
@@ -106,8 +132,6 @@ class Processes:
             return result
         except TimeoutError:
             return _too_slow(self.limit)
-        except BrokenProcessPool:
-            raise _broken() from None
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
             return Lost("worker died", f"its process ended with {how}; where memory is short, use fewer --workers")
@@ -171,12 +195,6 @@ def _ray_outcome(ray: Any, reference: Any) -> Outcome:
 
 def _too_slow(limit: float) -> Lost:
     return Lost("time limit", f"took longer than the limit of {limit:g} s; --limit sets it")
-
-
-def _broken() -> DatasetError:
-    """Pebble gives up where a worker dies while none has begun with an object."""
-    said = "a worker died before it had begun with an object, perhaps for want of memory; finished objects are kept"
-    return DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
 
 
 _worker: Work | None = None
