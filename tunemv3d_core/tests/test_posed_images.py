@@ -127,6 +127,12 @@ def test_half_a_dataset_says_what_to_do(tmp_path: Path) -> None:
         read_object(tmp_path)
 
 
+def test_a_dataset_that_is_still_being_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"settings": {"views": 24}}))
+    with pytest.raises(DatasetError, match="not finished yet; run the command"):
+        read_manifest(tmp_path)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").mkdir()
     with pytest.raises(DatasetError, match=r"dataset\.json: cannot be read: Is a directory"):

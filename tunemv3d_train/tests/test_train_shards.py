@@ -304,6 +304,44 @@ def test_an_index_that_does_not_fit_is_named(packed: Path) -> None:
         opened(packed)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["shards"][0].update(file="../../evil.tar"),
+        lambda c: c["shards"][0].update(file="/tmp/evil.tar"),
+        lambda c: c["shards"][0].update(bytes="5"),
+        lambda c: c["objects"][0].update(offset=2**70),
+        lambda c: c["objects"][0].update(offset=-5),
+        lambda c: c["objects"].append(c["objects"][0]),
+        lambda c: c.update(size=[float("inf"), 1]),
+    ],
+)
+def test_an_index_that_was_edited_is_refused_at_the_start(packed: Path, change: Any) -> None:
+    index = packed / "shards.json"
+    content = json.loads(index.read_text())
+    change(content)
+    index.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"shards\.json: .*pack the index again"):
+        opened(packed)
+
+
+@pytest.mark.parametrize("change", [{"views": 99}, {"id": "other"}])
+def test_an_object_that_is_not_as_the_index_says_is_named(packed: Path, change: dict[str, Any]) -> None:
+    index = packed / "shards.json"
+    content = json.loads(index.read_text())
+    content["objects"][0].update(change)
+    index.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="in the shard"):
+        opened(packed).record(0)
+
+
+def test_a_packing_without_training_objects_says_so(packed: Path) -> None:
+    index = packed / "shards.json"
+    index.write_text(index.read_text().replace('"split": "train"', '"split": "held_out"'))
+    with pytest.raises(DatasetError, match="no training objects"):
+        opened(packed).order(0, 0, 0, 1)
+
+
 def test_too_few_views_are_refused_without_reading_an_object(packed: Path) -> None:
     data = opened(packed)
     data._read_head = data._head = None  # type: ignore[assignment, method-assign]

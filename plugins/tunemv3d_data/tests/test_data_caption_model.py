@@ -226,6 +226,8 @@ def test_an_unusable_model_is_refused_before_anything_is_written(dataset: Path, 
         outcome = CliRunner().invoke(app, arguments)
         assert isinstance(outcome.exception, TuneMV3DError), outcome.output
         assert "blip-image-captioning-base" in str(outcome.exception) and str(tmp_path / name) in str(outcome.exception)
+    outcome = CliRunner().invoke(app, ["caption", str(dataset), "--model", "blipp"])
+    assert "--model blipp: no such folder" in str(outcome.exception)
     assert before == {path: path.read_bytes() for path in dataset.rglob("*.json")}
 
 

@@ -177,12 +177,16 @@ def test_captions_and_licence_are_those_stated_or_seen(tmp_path: Path) -> None:
     table = tmp_path / "captions.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "caption"], ["a", "a ball, red"], ["a", "a sphere"]])
-    job = Conversion(tmp_path / "out", licence="CC-BY-4.0", captions=read_captions(table))
+    job = Conversion(tmp_path / "out", licence="CC BY 4.0", captions=read_captions(table))
     convert(open_dataset(source), job)
     a, c = (read_object(tmp_path / "out" / "objects" / id_) for id_ in "ac")
     assert a.captions == ("a ball, red", "a sphere") and c.captions == ("a red object",)
     assert a.licence == "CC-BY-4.0" and a.source == "in: a"
-    assert "| a | unknown | CC-BY-4.0 | in: a |" in (tmp_path / "out" / "ATTRIBUTION.md").read_text()
+    page = tmp_path / "out" / "ATTRIBUTION.md"
+    assert "| a |  | CC-BY-4.0 | in: a |" in (before := page.read_text())
+    assert read_json(tmp_path / "out" / "dataset.json")["objects"][0]["licence"] == "CC-BY-4.0"
+    CliRunner().invoke(app, ["attributions", str(tmp_path / "out")])
+    assert page.read_text() == before
     table.write_text("a,a ball, red\n")
     with pytest.raises(DatasetError, match=r"captions\.csv:1"):
         read_captions(table)
@@ -202,9 +206,9 @@ def test_an_id_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     (source / "objects").mkdir()
     manifest = {"format": "tunemv3d-multiview/1", "name": "in", "objects": [{"id": "../escaped", "split": "train"}]}
     (source / "dataset.json").write_text(json.dumps(manifest))
-    results = convert(open_dataset(source), Conversion(tmp_path / "out"))
-    assert results[0].status == "refused" and "one folder" in results[0].note
-    assert not (tmp_path / "out" / "escaped").exists()
+    with pytest.raises(DatasetError, match="no folder's name"):
+        convert(open_dataset(source), Conversion(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_packaged_chairs_convert_to_themselves(tmp_path: Path) -> None:

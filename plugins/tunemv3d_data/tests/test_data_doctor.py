@@ -2,93 +2,51 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from planted_faults import (
+    CHAIRS,
+    FIRST,
+    OPENGL,
+    Y_UP,
+    Matrices,
+    edit,
+    edit_pictures,
+    edit_poses,
+    found,
+    four_chairs,
+    swap,
+)
 from typer.testing import CliRunner
 
 from tunemv3d_core.assets import find_asset
-from tunemv3d_core.errors import ComponentError, DatasetError
+from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.posed_images import write_manifest
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.examine import Round, examine
-from tunemv3d_data.doctor.findings import Finding
-
-CHAIRS = (
-    "blend-swap-cc-0-antiquechair",
-    "blend-swap-cc-by-plaidchair",
-    "kator-legaz-mid-century-chair",
-    "scopia-office-chair",
-)
-FIRST = CHAIRS[0]
-OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-Matrices = Callable[[np.ndarray], np.ndarray]
+from tunemv3d_data.layouts import open_dataset
 
 
 @pytest.fixture
 def chairs(tmp_path: Path) -> Path:
-    """Four chairs of the packaged dataset."""
-    source, root = find_asset("chairs"), tmp_path / "chairs"
-    for id_ in CHAIRS:
-        shutil.copytree(source / "objects" / id_, root / "objects" / id_)
-    shutil.copy(source / "ATTRIBUTION.md", root)
-    write_manifest(root, "chairs", dict.fromkeys(CHAIRS, "train"))
-    return root
-
-
-def found(root: Path, *checks: str) -> list[Finding]:
-    """All findings, which must be of these checks and no others."""
-    findings = examine(Round(root))
-    assert {finding.check for finding in findings} == set(checks), findings
-    return findings
-
-
-def edit(root: Path, change: Callable[[dict[str, Any]], object], ids: tuple[str, ...] = CHAIRS) -> None:
-    for id_ in ids:
-        path = root / "objects" / id_ / "transforms.json"
-        content = json.loads(path.read_text())
-        change(content)
-        path.write_text(json.dumps(content))
-
-
-def edit_poses(root: Path, change: Matrices, ids: tuple[str, ...] = CHAIRS) -> None:
-    def apply(content: dict[str, Any]) -> None:
-        poses = change(np.array([frame["transform_matrix"] for frame in content["frames"]]))
-        for frame, pose in zip(content["frames"], poses, strict=True):
-            frame["transform_matrix"] = pose.tolist()
-
-    edit(root, apply, ids)
-
-
-def edit_pictures(root: Path, change: Matrices, views: Iterator[int] | range = range(24), id_: str = FIRST) -> None:
-    """Rewrite pictures of one chair; ``change`` gets and returns ``h w 4`` (or 3) uint8."""
-    for view in views:
-        path = root / "objects" / id_ / f"{view:03d}.webp"
-        Image.fromarray(change(np.array(Image.open(path).convert("RGBA")))).save(path, lossless=True, exact=True)
-
-
-def swap(root: Path, one: Path | str, other: Path | str) -> None:
-    one, other = root / "objects" / one, root / "objects" / other
-    kept = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(kept)
+    return four_chairs(tmp_path / "chairs")
 
 
 def test_packaged_datasets_are_sound() -> None:
     for name in ("chairs", "furniture"):
-        assert examine(Round(find_asset(name))) == []
+        assert examine(Round(open_dataset(find_asset(name)))) == []
 
 
 def test_workers_find_what_one_process_finds(chairs: Path) -> None:
     edit_poses(chairs, lambda poses: poses @ OPENGL, CHAIRS[:2])
-    alone = examine(Round(chairs))
+    alone = examine(Round(open_dataset(chairs)))
     seen: list[int] = []
-    assert examine(Round(chairs), workers=2, done=lambda: seen.append(1)) == alone
+    assert examine(Round(open_dataset(chairs)), workers=2, done=lambda: seen.append(1)) == alone
     assert len(alone) == 2 and len(seen) == 4
 
 
@@ -115,10 +73,10 @@ CONVENTIONS: dict[str, tuple[Matrices, str]] = {
 def test_the_convention_that_fits_is_named(chairs: Path, name: str) -> None:
     change, words = CONVENTIONS[name]
     edit_poses(chairs, change)
-    findings = [finding for finding in examine(Round(chairs)) if finding.check == "camera-convention"]
+    findings = [finding for finding in examine(Round(open_dataset(chairs))) if finding.check == "camera-convention"]
     assert [finding.object for finding in findings] == list(CHAIRS)
     assert all(words in finding.text for finding in findings), [finding.text for finding in findings]
-    assert not [f for f in examine(Round(chairs)) if f.check not in ("camera-convention", "world-up")]
+    assert not [f for f in examine(Round(open_dataset(chairs))) if f.check not in ("camera-convention", "world-up")]
 
 
 def test_the_advice_mends_the_poses(chairs: Path) -> None:
@@ -247,6 +205,26 @@ def test_an_object_off_the_centre_is_measured(chairs: Path) -> None:
     assert finding.numbers["off_centre"] == pytest.approx(0.61, abs=0.1) and "leaves the unit sphere" in finding.text
 
 
+def moved_by(x: float) -> Matrices:
+    return lambda poses: np.array([[1, 0, 0, x], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ poses
+
+
+def grown(poses: np.ndarray) -> np.ndarray:
+    poses[:, :3, 3] *= 3
+    return poses
+
+
+@pytest.mark.parametrize("change", [moved_by(0.8), grown, lambda poses: Y_UP @ poses])
+def test_the_command_that_is_advised_mends_the_dataset(chairs: Path, tmp_path: Path, change: Matrices) -> None:
+    write_manifest(chairs, "chairs", {FIRST: "train"})
+    edit_poses(chairs, change, (FIRST,))
+    (finding,) = found(chairs, *{finding.check for finding in examine(Round(open_dataset(chairs)))})
+    _, _, option = finding.advice.partition("tunemv3d data convert ")
+    mended = CliRunner().invoke(app, ["convert", str(chairs), "--out", str(tmp_path / "mended"), option])
+    assert mended.exit_code == 0, mended.output
+    found(tmp_path / "mended")
+
+
 def over(ground: int) -> Matrices:
     def compose(rgba: np.ndarray) -> np.ndarray:
         alpha = rgba[..., 3:].astype(float) / 255
@@ -328,93 +306,6 @@ def test_what_cannot_be_read_is_a_finding_and_the_rest_goes_on(chairs: Path) -> 
     findings = found(chairs, "unreadable", "licence-missing")
     assert [finding.object for finding in findings] == list(CHAIRS)
     assert "003.webp" in findings[0].text and "transforms.json" in findings[1].text and "011.webp" in findings[2].text
-
-
-def copied(root: Path, name: str = "copy") -> Path:
-    """The first chair once more, under another name."""
-    folder = root / "objects" / name
-    shutil.copytree(root / "objects" / FIRST, folder)
-    write_manifest(root, "chairs", dict.fromkeys((*CHAIRS, name), "train"))
-    return folder
-
-
-def test_the_same_object_twice(chairs: Path) -> None:
-    copied(chairs)
-    edit(chairs, lambda content: content.update(id="copy"), ("copy",))
-    (finding,) = found(chairs, "duplicate-object")
-    assert finding.object == "copy" and finding.others == (FIRST,)
-
-
-def test_the_same_object_compressed_again_with_a_wider_border(chairs: Path) -> None:
-    folder = copied(chairs)
-    edit(chairs, lambda content: content.update(id="copy", w=160, h=160, cx=80, cy=80), ("copy",))
-    for path in folder.glob("*.webp"):
-        Image.open(path).crop((-16, -16, 144, 144)).save(path, quality=60)
-    (finding,) = found(chairs, "duplicate-look")
-    assert (finding.object, finding.others, finding.level) == ("copy", (FIRST,), "warning")
-
-
-def test_the_same_mesh_twice(chairs: Path) -> None:
-    edit(chairs, lambda content: content.update(source_sha256="ab" * 32), CHAIRS[1:3])
-    (finding,) = found(chairs, "same-source")
-    assert {finding.object, *finding.others} == set(CHAIRS[1:3]) and finding.level == "warning"
-    edit(chairs, lambda content: content.update(variant=1), CHAIRS[2:3])
-    found(chairs)
-
-
-@pytest.mark.parametrize(
-    ("captions", "check"),
-    [([], "caption-missing"), (["a chair", "  "], "caption-empty"), (["a very old chair " * 30], "caption-long")],
-)
-def test_captions(chairs: Path, captions: list[str], check: str) -> None:
-    edit(chairs, lambda content: content.update(captions=captions), (FIRST,))
-    (finding,) = found(chairs, check)
-    assert finding.object == FIRST
-
-
-def test_the_models_own_tokenizer_counts(chairs: Path) -> None:
-    """A caption of 78 tokens by sd-mini's tokenizer is too long, one of 77 is not."""
-    transformers = pytest.importorskip("transformers")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(find_asset("sd-mini") / "tokenizer")
-    words = ["chair"] * 10
-    while len(tokenizer(" ".join(words))["input_ids"]) < tokenizer.model_max_length:
-        words.append("red")
-    assert len(tokenizer(" ".join(words))["input_ids"]) == tokenizer.model_max_length
-    edit(chairs, lambda content: content.update(captions=[" ".join(words)]), (FIRST,))
-    assert examine(Round(chairs, text_encoder="sd-mini")) == []
-    edit(chairs, lambda content: content.update(captions=[" ".join([*words, "red"])]), (FIRST,))
-    (finding,) = examine(Round(chairs, text_encoder=str(find_asset("sd-mini"))))
-    assert finding.check == "caption-long"
-    assert finding.numbers == {"tokens": tokenizer.model_max_length + 1, "limit": tokenizer.model_max_length}
-
-
-def test_a_text_encoder_without_a_tokenizer_is_refused(chairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match="no tokenizer there"):
-        examine(Round(chairs, text_encoder=str(tmp_path)))
-
-
-def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
-    from tunemv3d_core.cameras import Cameras
-    from tunemv3d_core.posed_images import PosedImages
-    from tunemv3d_data.doctor.checks.texts import common_captions
-
-    def record(index: int, caption: str) -> PosedImages:
-        return PosedImages(str(index), ("0.webp",), Cameras.orbit(1), (8, 8), (caption, f"object {index}"))
-
-    same = [record(i, "an object" if i < 6 else "a chair") for i in range(10)]
-    (finding,) = common_captions(same)
-    assert finding.level == "warning" and finding.numbers == {"objects": 6} and '"an object"' in finding.text
-    assert list(common_captions([record(i, f"a chair of kind {i % 3}") for i in range(10)])) == []
-
-
-def test_credits(chairs: Path) -> None:
-    by = CHAIRS[1]
-    edit(chairs, lambda content: content.update(creator=""), (FIRST, by))
-    (finding,) = found(chairs, "creator-missing")
-    assert finding.object == by
-    (chairs / "ATTRIBUTION.md").unlink()
-    findings = found(chairs, "creator-missing", "attribution-missing")
-    assert by in findings[-1].others and FIRST not in findings[-1].others
 
 
 def test_the_command_reports_draws_and_sets_the_exit_code(chairs: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from tunemv3d_core.maps import read_depth, read_normals, save_depth, save_normals
 from tunemv3d_core.posed_images import PosedImages, read_object, write_manifest, write_object
 from tunemv3d_data.doctor.examine import Round, examine
+from tunemv3d_data.layouts import open_dataset
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.renderers.embree import EmbreeRenderer
 from tunemv3d_data.rendering.viewpoints import viewpoints
@@ -80,11 +81,11 @@ def edit_normals(root: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarr
 
 
 def checks(root: Path) -> set[tuple[str, str]]:
-    return {(finding.object, finding.check) for finding in examine(Round(root))}
+    return {(finding.object, finding.check) for finding in examine(Round(open_dataset(root)))}
 
 
 def test_rendered_depth_and_normals_are_sound(dataset: Path) -> None:
-    assert examine(Round(dataset)) == []
+    assert examine(Round(open_dataset(dataset))) == []
 
 
 def test_ray_length_instead_of_z(dataset: Path) -> None:
@@ -95,7 +96,7 @@ def test_ray_length_instead_of_z(dataset: Path) -> None:
 @pytest.mark.parametrize(("factor", "named"), [(0.1, "10"), (10.0, "0.1")])
 def test_another_unit(dataset: Path, factor: float, named: str) -> None:
     edit_depth(dataset, lambda depth, rays: depth * factor)
-    findings = examine(Round(dataset))
+    findings = examine(Round(open_dataset(dataset)))
     assert [finding.check for finding in findings] == ["depth-unit"] * 2
     assert all(f": {named} times" in finding.text for finding in findings), findings[0].text
 
@@ -118,7 +119,7 @@ def test_normals_into_the_object(dataset: Path) -> None:
 @pytest.mark.parametrize(("axes", "name"), [((1, -1, -1), "OpenGL camera"), ((1, 1, 1), "OpenCV camera")])
 def test_normals_in_the_cameras_axes(dataset: Path, axes: tuple[int, int, int], name: str) -> None:
     edit_normals(dataset, lambda normals, rotation: (normals @ rotation) * np.array(axes))
-    findings = examine(Round(dataset))
+    findings = examine(Round(open_dataset(dataset)))
     assert [finding.check for finding in findings] == ["normals-camera-space"] * 2
     assert all(name in finding.text for finding in findings)
 

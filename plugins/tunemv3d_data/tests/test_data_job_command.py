@@ -62,7 +62,7 @@ def test_every_option_reaches_the_dataset(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--elevations", "60:10"), "elevations: the lowest must lie below"),
-        (("--elevations", "high"), "elevations"),
+        (("--elevations", "high"), "should be low:high in degrees"),
         (("--distance", "0.5"), "distance"),
         (("--quality", "best"), "--quality best"),
         (("--shard", "3/2"), "--shard 3/2"),

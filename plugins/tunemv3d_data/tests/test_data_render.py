@@ -1,6 +1,7 @@
 """Meshes become pictures that agree with the cameras."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,8 @@ def test_sweet_home_library_is_read_with_rotation_colour_and_credits(tmp_path: P
     assert (source.id, source.name, source.creator) == ("tiny-seat", "Chaise étroite chair", "Someone")
     assert (source.licence, source.tags, source.height) == ("CC-BY-3.0", ("Seat", "Wood"), 90.0)
     assert select([source], "chairs") == [source]
+    door = replace(source, id="door", category="Doors and windows")
+    assert select([source, door], "all") == [source, door] and select([source, door], "furniture") == [source]
     mesh = load_mesh(source)
     assert mesh.size[2] == pytest.approx(3 * mesh.size[0], rel=1e-4)
     assert np.allclose(mesh.materials[0].colour, [0.9, 0.1, 0.1], atol=0.01)

@@ -71,5 +71,5 @@ def _pixels(path: Path) -> NDArray[Any]:
             return np.asarray(image)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: not a readable picture: {error}") from None

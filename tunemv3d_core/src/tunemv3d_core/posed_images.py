@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -153,8 +153,9 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise DatasetError(f"{path}: 'frames' must list at least one image, each as an object with its keys")
+    _check_files(frames, path)
     captions = content.get("captions", [])
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+    if not isinstance(captions, list) or not all(isinstance(each, str) and _is_whole(each) for each in captions):
         raise DatasetError(f"{path}: 'captions' must be a list of texts, got {json.dumps(captions)[:60]}")
     try:
         w, h = int(content["w"]), int(content["h"])
@@ -171,7 +172,7 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
         raise DatasetError(f"{path}: the key {error} is missing") from None
     except CameraError as error:
         raise CameraError(f"{path}: {error}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # numbers too large for int, float or torch
         raise DatasetError(f"{path}: {error}") from None
     return PosedImages(
         id=str(content.get("id", name)),
@@ -185,6 +186,30 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
         extra={k: v for k, v in content.items() if k not in _KNOWN},
         **maps,
     )
+
+
+def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
+    """Refuse frames that name files outside their object's folder: these would be read, copied and packed."""
+    for position, frame in enumerate(frames):
+        for key in (key for key in frame if key.endswith("file_path")):
+            file = PurePosixPath(str(frame[key]).replace("\\", "/"))
+            if not isinstance(frame[key], str) or file.is_absolute() or ".." in file.parts or not _is_text(str(file)):
+                said = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
+                raise DatasetError(f"{path}: {said}; put the file there and name it")
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text holds no halves of characters, which JSON can and no file can."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a disk and a page could show it: no control characters, no halves of characters."""
+    return name.isprintable()
+
+
+def _is_folder_name(id_: str) -> bool:
+    return _is_text(id_) and not set("/\\") & set(id_) and id_ not in ("", ".", "..") and len(id_.encode()) < 256
 
 
 def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
@@ -226,6 +251,8 @@ def read_manifest(folder: Path) -> dict[str, str]:
     if not path.exists():
         raise DatasetError(f"{path}: no such file; give a dataset's folder, as tunemv3d data render makes it")
     content = read_json(path)
+    if "format" not in content and "settings" in content:
+        raise DatasetError(f"{path}: not finished yet; run the command that makes this dataset again")
     if content.get("format") != DATASET_FORMAT:
         raise DatasetError(f"{path}: format is {content.get('format')!r}; this version reads {DATASET_FORMAT!r}")
     objects = content.get("objects")
@@ -236,6 +263,8 @@ def read_manifest(folder: Path) -> dict[str, str]:
         id_ = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(id_, str) or not id_:
             raise DatasetError(f'{path}: objects[{position}] should be {{"id": folder, "split": name}}')
+        if not _is_folder_name(id_):
+            raise DatasetError(f"{path}: objects[{position}]: {ascii(id_)[:80]} is no folder's name; take it out")
         if id_ in splits:
             raise DatasetError(f"{path}: object '{id_}' is listed twice; leave one")
         splits[id_] = str(entry.get("split", "train"))
@@ -258,6 +287,8 @@ def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
         content = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DatasetError(f"{path}: not JSON: {error}") from None
+    except RecursionError:
+        raise DatasetError(f"{path}: nested too deeply") from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: a JSON object is expected, not a {type(content).__name__}")
     return content

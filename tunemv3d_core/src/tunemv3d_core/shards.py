@@ -184,19 +184,28 @@ def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:
         if content["latents"] is not None:
             c, h, w = map(int, content["latents"]["shape"])
             latents = PackedLatents(str(content["latents"]["key"]), (c, h, w))
-        shards = [Shard(**shard) for shard in content["shards"]]
+        shards = [_shard(**shard) for shard in content["shards"]]
         objects = content["objects"]
         if not objects:
             raise ValueError("lists no objects")
         index = ShardIndex(str(content["name"]), (height, width), latents, shards, map(_object, objects))
     except KeyError as error:
         raise DatasetError(f"{where}: the key {error} is missing; fetch or pack the index again") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{where}: {error}; fetch or pack the index again") from None
+    if len({packed.id for packed in index}) < len(index):
+        raise DatasetError(f"{where}: lists an object twice; fetch or pack the index again")
     for packed in index:
-        if not 0 <= packed.shard < len(shards) or packed.offset + sum(packed.sizes) > shards[packed.shard].bytes:
+        is_placed = 0 <= packed.shard < len(shards) and min(packed.offset, *packed.sizes) >= 0
+        if not is_placed or packed.offset + sum(packed.sizes) > shards[packed.shard].bytes:
             raise DatasetError(f"{where}: object '{packed.id}' lies outside its shard; fetch or pack the index again")
     return index
+
+
+def _shard(file: str, bytes: int, sha256: str) -> Shard:
+    if not isinstance(file, str) or Path(file).name != file or "\\" in file or not isinstance(bytes, int):
+        raise ValueError(f"a shard is {file!r} of {bytes!r} bytes; should be a file's name and a whole number")
+    return Shard(file, bytes, sha256)
 
 
 def _object(entry: dict[str, Any]) -> PackedObject:

@@ -131,6 +131,9 @@ def on_white(rgba: Tensor) -> Tensor:
 
 def _checked(folder: Path) -> PosedImages:
     record = read_object(folder)
+    if record.id != folder.name:  # of two objects with one id, one would be lost
+        said = f"'id' is {record.id!r}, but its folder is {folder.name!r}"
+        raise DatasetError(f"{folder / 'transforms.json'}: {said}; give both the same name")
     if not record.captions:
         raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
     for file in record.files:
@@ -151,7 +154,7 @@ def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:
         return _recognised(BytesIO(picture) if isinstance(picture, bytes) else picture)
     except FileNotFoundError:
         raise DatasetError(f"{where}: the picture is missing; render the object again or restore it") from None
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{where}: the picture is damaged: {error}") from None
 
 

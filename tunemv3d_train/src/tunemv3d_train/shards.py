@@ -122,6 +122,8 @@ class ShardedImages:
         A process keeps to its own stretch of the shards in every epoch, so that it fetches no others. The shards come
         in drawn order, and each object moves by a drawn share of the window: about ``window`` shards are read at once.
         """
+        if not len(self._train):
+            raise DatasetError(f"{self._told}: no training objects, all are held out; pack others")
         if len(self._train) < world:
             raise DatasetError(f"{self._told}: {len(self._train)} training objects for {world} processes; start fewer")
         own = np.array_split(self._train, world)[rank]
@@ -143,7 +145,18 @@ class ShardedImages:
             tensors = load(latents[0]) if latents else {}
         except (ValueError, SafetensorError) as error:
             raise DatasetError(f"{where}: not as tunemv3d data pack writes it: {error}; pack it again") from None
+        self._check_head(index, record, "latents" in tensors)
         return Head(record, tensors.get("latents"), tensors.get("alpha"))
+
+    def _check_head(self, index: int, record: PosedImages, has_latents: bool) -> None:
+        """Refuse an object that is not as the index says, which training relies on."""
+        packed = self._index[index]
+        listed = (packed.id, packed.views, self._index.size, self._index.latents is not None)
+        found = (record.id, len(record.files), record.size, has_latents)
+        for name, ours, theirs in zip(("id", "views", "size", "latents"), found, listed, strict=True):
+            if ours != theirs:
+                said = f"its {name}: {ours} in the shard, {theirs} in {INDEX}"
+                raise DatasetError(f"{self._where(index)}: {said}; fetch the index again, or pack the dataset again")
 
     def _run(self, index: int, number: int) -> bytes:
         """One run of an object's members, checked."""

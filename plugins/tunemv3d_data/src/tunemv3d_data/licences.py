@@ -50,6 +50,11 @@ def address(licence: str) -> str:
     return f"https://spdx.org/licenses/{licence}.html" if licence in _OTHERS else ""
 
 
+def asks_for_credit(licence: str) -> bool:
+    """Whether a licence requires to name the creator: Creative Commons with BY, however it is written."""
+    return spdx(licence.replace("_", "-")).startswith("CC-BY")
+
+
 def matches(licence: str, wanted: Sequence[str]) -> bool:
     """Whether a licence is one of those wanted: "cc-by" is CC-BY of any version, "cc-by-4.0" that version alone.
 
@@ -68,9 +73,9 @@ def _is_port(name: str, want: str) -> bool:
 def attribution(records: Iterable[PosedImages]) -> Iterator[str]:
     """Creator, licence and source of every object as the lines of a Markdown page; variants stand with their object."""
     yield "# Attribution\n\n"
-    yield "The pictures are renderings of the following 3D models, changed in size, light and, for variants\n"
-    yield "(`-v1`, `-v2`, …), in colour and proportions. They are under the licence of their model; the licences'\n"
-    yield "addresses stand below the table.\n\n"
+    yield "The pictures show the following objects, changed in size, frame, light and, for variants\n"
+    yield "(`-v1`, `-v2`, …), in colour and proportions. They are under the licence of what they show; the\n"
+    yield "licences' addresses stand below the table.\n\n"
     yield "| object | creator | licence | source |\n| --- | --- | --- | --- |\n"
     licences = set()
     for record in records:

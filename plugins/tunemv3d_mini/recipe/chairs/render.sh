@@ -16,5 +16,5 @@ render() {
 render --out "$out/chairs" --select chairs --held-out "$held_out"
 render --out "$out/train/chairs" --select chairs --held-out "$held_out" \
     --variants 7 --quality 85
-render --out "$out/train/furniture" --select loose --exclude "$held_out" \
+render --out "$out/train/furniture" --select furniture --exclude "$held_out" \
     --variants 1 --views 10 --quality 80 || test $? -eq 1

@@ -12,5 +12,5 @@ render() {
 
 render --out "$out/furniture" --select "$here/packaged.txt" \
     --held-out "$here/held_out.txt" --views 24 --quality 70
-render --out "$out/train/furniture" --select loose --held-out "$here/held_out.txt" \
+render --out "$out/train/furniture" --select furniture --held-out "$here/held_out.txt" \
     --variants 1 --views 24 --quality 70 || test $? -eq 1

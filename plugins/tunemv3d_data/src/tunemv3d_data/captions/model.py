@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import read_json, read_manifest, read_object, write_json
+from tunemv3d_core.posed_images import PosedImages, read_json, read_manifest, read_object, write_json
 
 _MOST_TOKENS = 40
 
@@ -44,6 +44,8 @@ class Captioner:
             from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
         except ImportError:
             raise TuneMV3DError("captions by a model need transformers: pip install tunemv3d-data[captions]") from None
+        if not Path(name).exists() and "/" not in name:  # the hub would be asked for it six times over
+            raise TuneMV3DError(f"--model {name}: no such folder, and no hub id, which is OWNER/NAME")
         self.name, self.device = name, device
         try:
             self.processor = AutoImageProcessor.from_pretrained(name, backend="pil")
@@ -114,20 +116,17 @@ def caption_dataset(
             done()
         waiting.clear()
 
-    for id_ in read_manifest(folder):
-        try:
-            if read_json(folder / "objects" / id_ / "transforms.json").get("caption_model") == name:
-                results[id_] = Captioned(id_, "kept")
-                done()
-                continue
-            waiting.append((id_, _pictures(folder / "objects" / id_, views)))
-        except DatasetError as error:
-            results[id_] = Captioned(id_, "refused", str(error))
+    for id_ in (ids := list(read_manifest(folder))):
+        pictures = _waiting(folder / "objects" / id_, id_, views, name)
+        if isinstance(pictures, Captioned):
+            results[id_] = pictures
             done()
+        else:
+            waiting.append((id_, pictures))
         if sum(len(pictures) for _, pictures in waiting) >= batch:
             finish()
     finish()
-    return [results[id_] for id_ in read_manifest(folder)]
+    return [results[id_] for id_ in ids]
 
 
 def _captioned(
@@ -142,9 +141,19 @@ def _captioned(
         yield id_, [captions.pop(0) for _ in own]
 
 
-def _pictures(folder: Path, views: int) -> list[Image.Image]:
+def _waiting(folder: Path, id_: str, views: int, model: str) -> list[Image.Image] | Captioned:
+    """Pictures of an object that waits for its captions, or why it does not."""
+    try:
+        record = read_object(folder)
+        if record.extra.get("caption_model") == model:
+            return Captioned(id_, "kept")
+        return _pictures(folder, record, views)
+    except TuneMV3DError as error:
+        return Captioned(id_, "refused", str(error))
+
+
+def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image]:
     """Evenly chosen pictures of one object on white."""
-    record = read_object(folder)
     chosen = np.unique(np.linspace(0, len(record.files), min(views, len(record.files)), endpoint=False).astype(int))
     found = []
     for index in chosen:
@@ -152,7 +161,7 @@ def _pictures(folder: Path, views: int) -> list[Image.Image]:
         try:
             with Image.open(path) as image:
                 rgba = image.convert("RGBA")
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{path}: the picture cannot be read: {error}") from None
         white = Image.new("RGBA", rgba.size, "white")
         found.append(Image.alpha_composite(white, rgba).convert("RGB"))

@@ -30,31 +30,44 @@ _COLUMNS = (
 
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, or the name of an installed one.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
     out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
+    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
     from tunemv3d_core.assets import find_asset
-    from tunemv3d_core.posed_images import read_manifest
     from tunemv3d_data.doctor.examine import Round, examine
+    from tunemv3d_data.layouts import open_dataset
 
     root = find_asset(dataset)
     out = out if out is not None else Path(f"{root.resolve().name}-check")
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
-    count = len(read_manifest(root))
+    source = open_dataset(root, layout)
+    count = len(source.ids)
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
-        findings = examine(Round(root, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        try:
+            findings = examine(Round(source, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+        except OSError as error:
+            raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
     if as_json:
         counts = {"objects": count, "findings": len(findings)}
-        print_json({"dataset": str(root), **counts, "pictures": str(out), "found": [f.to_json() for f in findings]})
+        print_json(
+            {
+                "dataset": str(root),
+                "layout": source.layout,
+                **counts,
+                "pictures": str(out),
+                "found": [f.to_json() for f in findings],
+            }
+        )
     else:
         _show(findings, count, root, out)
     if findings:

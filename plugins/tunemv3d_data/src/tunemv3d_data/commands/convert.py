@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def convert(
     source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder an object.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],
-    layout: Annotated[str, typer.Option(help="nerfstudio, blender, srn, zero123, syncdreamer, trellis.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="auto, nerfstudio, blender, srn, zero123, syncdreamer, trellis, or tunemv3d: ours.")
+    ] = "auto",
     resolution: Annotated[int | None, typer.Option(min=8, help="Pixels, square; else the pictures' own.")] = None,
     scale: Annotated[float | None, typer.Option(min=1e-9, help="Our units in one of the source's.")] = None,
     centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
@@ -37,7 +39,11 @@ def convert(
     job = Conversion(out, resolution, licence, read_captions(captions) if captions else {})
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
-        results = run(collection, job, lambda: progress.advance(task))
+        try:
+            results = run(collection, job, lambda: progress.advance(task))
+        except OSError as error:
+            said = f"{out}: cannot be written: {error}; finished objects are kept, run it again"
+            raise DatasetError(said) from None
     _show(results, collection.layout, out, as_json)
     if any(result.status == "refused" for result in results):
         raise typer.Exit(EXIT_FINDINGS)

@@ -29,7 +29,9 @@ def _option(help_: str, *names: str, **limits: Any) -> Any:
 
 
 def render(
-    source: Annotated[Path, typer.Argument(help="What to render: a library, a collection or a folder of meshes.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder of meshes (with metadata.csv), ShapeNetCore, Objaverse, .sh3f.")
+    ],
     out: Annotated[Path, _option("Folder of the dataset; an interrupted job goes on where it was.")],
     renderer: Annotated[str, _option("auto, or a mesh renderer as `tunemv3d plugins list` names it.")] = "auto",
     views: Annotated[int, _option("Cameras an object; the ring's come first.", min=2)] = 24,
@@ -41,15 +43,17 @@ def render(
     fov: Annotated[float | None, _option("Field of view in degrees; about 42 by default.")] = None,
     jitter: Annotated[float, _option("Draw each camera's distance within this share of it.")] = 0.0,
     light: Annotated[LightName, _option("random: one an object, drawn from its name.")] = "studio",
-    background: Annotated[str, _option("transparent, white, black or #rrggbb; a colour is opaque.")] = "transparent",
+    background: Annotated[
+        str, _option("transparent, as training needs it; white, black or #rrggbb are opaque.")
+    ] = "transparent",
     variants: Annotated[int, _option("Recoloured, stretched copies an object.", min=0)] = 0,
     quality: Annotated[str, _option("lossless, or 1 to 100 for lossy WebP.")] = "lossless",
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
-    choose: Annotated[str, _option("all, chairs, loose (no doors, windows, stairs), or a file of ids.", "--select")] = "all",
+    choose: Annotated[str, _option("all, furniture (no doors, stairs), chairs, or a file of ids.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
     licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
-    captions: Annotated[Path | None, _option("A file of captions; they come before the measured ones.")] = None,
+    captions: Annotated[Path | None, _option("A CSV file of id,caption; they come before the measured ones.")] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one a CPU by default.", min=1)] = None,
     executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
@@ -76,7 +80,9 @@ def _rig(
 
     from tunemv3d_data.rendering.viewpoints import Rig
 
-    low, _, high = elevations.partition(":")
+    low, separator, high = elevations.partition(":")
+    if not separator:
+        raise DatasetError(f"--elevations {elevations}: should be low:high in degrees, such as --elevations=-10:60")
     options: dict[str, Any] = {"pattern": pattern, "ring": ring, "distance": distance, "jitter": jitter}
     options |= {} if fov is None else {"field_of_view": fov}
     try:
@@ -116,7 +122,8 @@ def _renderer(name: str, out: Path) -> str:
     from tunemv3d_data.renderers.auto import choose
 
     if name == "auto" and (out / "dataset.json").exists():
-        name = str(read_json(out / "dataset.json").get("settings", {}).get("renderer", name))
+        settings = read_json(out / "dataset.json").get("settings")
+        name = str(settings.get("renderer", name)) if isinstance(settings, dict) else name
     return choose(name)
 
 

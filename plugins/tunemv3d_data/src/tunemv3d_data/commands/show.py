@@ -10,31 +10,32 @@ from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
 
 def show(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, or the name of an installed one.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
     objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
+    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a contact sheet and a page an object: views, captions, licence, and the cameras around it in 3D."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tunemv3d_core.assets import find_asset
-    from tunemv3d_core.posed_images import read_manifest
+    from tunemv3d_data.layouts import open_dataset
     from tunemv3d_data.pages.write import write_pages
 
     root = find_asset(dataset)
-    splits = read_manifest(root)
-    ids = _chosen(objects, list(splits))
+    source = open_dataset(root, layout)
+    ids = _chosen(objects, list(source.ids))
     out = out if out is not None else Path(f"{root.resolve().name}-pages")
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages) as progress:
         task = progress.add_task("objects", total=len(ids))
-        faults = write_pages(root, splits, ids, out, lambda: progress.advance(task))
+        faults = write_pages(source, ids, out, lambda: progress.advance(task))
     index = out / "index.html"
     if as_json:
-        print_json({"index": str(index), "objects": len(ids) - len(faults), "faults": faults})
+        print_json({"index": str(index), "layout": source.layout, "objects": len(ids) - len(faults), "faults": faults})
     else:
         for id_, fault in faults.items():
             console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)

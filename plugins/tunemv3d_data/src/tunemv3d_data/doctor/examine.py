@@ -5,20 +5,23 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import read_manifest, read_object
-from tunemv3d_data.doctor.checks import OBJECT_CHECKS, cameras, duplicates, texts
+from tunemv3d_data.doctor.checks import OBJECT_CHECKS, OUR_CHECKS, cameras, duplicates, texts
 from tunemv3d_data.doctor.drawings import draw, draw_pair
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.fit import shifted_errors
 from tunemv3d_data.doctor.summary import Summary
 from tunemv3d_data.doctor.tokens import Tokens
-from tunemv3d_data.doctor.views import ObjectViews
+from tunemv3d_data.doctor.views import ObjectViews, open_views
+from tunemv3d_data.layouts import OURS, Collection
+
+_OF_CAMERAS = ("camera-", "object-", "off-centre", "world-up")
+"""Checks whose advice is how to change poses and intrinsics."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +29,18 @@ class Round:
     """What to look at.
 
     Attributes:
-        root: the dataset's folder.
+        source: the dataset, of any layout.
         pictures: folder for pictures of what is found, None for none.
         text_encoder: folder or hub id whose tokenizer counts captions, None for an estimate.
     """
 
-    root: Path
+    source: Collection
     pictures: Path | None = None
     text_encoder: str | None = None
 
     def views(self, id_: str) -> ObjectViews:
         """One object, its cameras unchecked."""
-        folder = self.root / "objects" / id_
-        return ObjectViews(read_object(folder, check_cameras=False), folder)
+        return open_views(self.source, id_)
 
 
 def examine(round_: Round, workers: int = 1, done: Callable[[], object] = lambda: None) -> list[Finding]:
@@ -50,13 +52,13 @@ def examine(round_: Round, workers: int = 1, done: Callable[[], object] = lambda
         done: called after every object.
 
     Returns:
-        The findings, in the manifest's order, those of the whole dataset last.
+        The findings, in the dataset's order, those of the whole dataset last.
 
     Raises:
-        DatasetError: the folder is no dataset; an object that cannot be read is a finding instead.
+        DatasetError: a worker died; an object that cannot be read is a finding instead.
         ComponentError: the text encoder has no tokenizer.
     """
-    ids = list(read_manifest(round_.root))
+    ids = round_.source.ids
     Tokens(round_.text_encoder)
     found: dict[str, tuple[list[Finding], Summary | None]] = {}
     for id_, findings, summary in _all(round_, ids, workers):
@@ -73,12 +75,13 @@ def examine_object(round_: Round, tokens: Tokens, id_: str) -> tuple[str, list[F
         views = round_.views(id_)
         views.pictures  # noqa: B018
     except TuneMV3DError as error:
-        advice = "restore the file, or take the object out of dataset.json"
+        advice = "restore the file, or take the object out of the dataset"
         return id_, [Finding("unreadable", id_, str(error), advice)], None
     findings = list(texts.too_long(views.record, tokens.count, tokens.limit))
-    for check in OBJECT_CHECKS:
+    checks = (*OUR_CHECKS, *OBJECT_CHECKS) if round_.source.layout == OURS else OBJECT_CHECKS
+    for check in checks:
         try:
-            findings += check(views)
+            findings += (_for_layout(round_.source.layout, finding) for finding in check(views))
         except TuneMV3DError as error:
             findings.append(Finding("unreadable", id_, str(error), "restore the file, or take it out of the record"))
     if round_.pictures is not None:
@@ -94,7 +97,16 @@ def _dataset_checks(round_: Round, summaries: Sequence[Summary]) -> Iterator[Fin
     yield from duplicates.same_pictures(summaries)
     yield from duplicates.same_looks(summaries)
     yield from texts.common_captions(records)
-    yield from texts.attribution(round_.root, records)
+    if round_.source.layout == OURS:
+        yield from texts.attribution(round_.source.path, records)
+
+
+def _for_layout(layout: str, finding: Finding) -> Finding:
+    """Cameras of another layout are judged, and can be mended, as ``data convert`` would write them."""
+    if layout == OURS or not finding.check.startswith(_OF_CAMERAS):
+        return finding
+    how = f"after tunemv3d data convert --layout {layout}, in its transforms.json: {finding.advice}"
+    return replace(finding, text=f"as the layout {layout} is read, {finding.text}", advice=how)
 
 
 def _drawn(round_: Round, finding: Finding) -> Finding:

@@ -1,5 +1,6 @@
 """One object as the checks see it: its record, its pictures read when first asked for, and what follows from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.posed_images import PosedImages, read_object
 from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
 from tunemv3d_data.doctor.hull import visual_hull
 from tunemv3d_data.doctor.silhouettes import Floats, Masks, in_camera, outline
+from tunemv3d_data.layouts import OURS, Collection
 
 Bytes = NDArray[np.uint8]
 
@@ -40,11 +42,13 @@ class ObjectViews:
     Args:
         record: cameras, captions, licence; its cameras may be faulty.
         folder: what the record's files are relative to.
+        picture: reads a view of another layout, ``h w 4``; None where the files are the pictures.
     """
 
-    def __init__(self, record: PosedImages, folder: Path) -> None:
+    def __init__(self, record: PosedImages, folder: Path, picture: Callable[[int], Bytes] | None = None) -> None:
         self.record = record
         self.folder = folder
+        self.picture = picture
         self.poses: Floats = record.cameras.camera_to_world.double().numpy()
         self.intrinsics: Floats = record.cameras.intrinsics.double().numpy()
 
@@ -58,7 +62,9 @@ class ObjectViews:
         Raises:
             DatasetError: one is missing or cannot be read.
         """
-        return [read_picture(self.folder / file) for file in self.record.files]
+        if self.picture is None:
+            return [read_picture(self.folder / file) for file in self.record.files]
+        return [_reduced(self.picture(view)) for view in range(len(self))]
 
     @cached_property
     def alphas(self) -> list[Bytes]:
@@ -118,7 +124,11 @@ class ObjectViews:
 
     @cached_property
     def fit(self) -> Fit | None:
-        """How cameras and silhouettes agree; None where there are too few silhouettes to tell."""
+        """How cameras and silhouettes agree; None where there are too few silhouettes, or a camera is none, to tell."""
+        lenses, turns = self.intrinsics, self.poses[:, :3, :3]
+        finite = np.isfinite(lenses).all() and np.isfinite(self.poses).all()
+        if not finite or not lenses[:, :2].all() or not np.linalg.det(turns).all():
+            return None
         return find_fit(self.seen)
 
     @cached_property
@@ -138,6 +148,18 @@ class ObjectViews:
         return visual_hull([self.masks[i] for i in views], self.poses[views], self.intrinsics[views], directions)
 
 
+def open_views(source: Collection, id_: str) -> ObjectViews:
+    """One object of a dataset of any layout, its cameras unchecked; of ours with depth, normals and the stated size.
+
+    Raises:
+        DatasetError: it cannot be read; names the file.
+    """
+    folder = source.folders[id_]
+    if source.layout == OURS:
+        return ObjectViews(read_object(folder, check_cameras=False), folder)
+    return ObjectViews(source.record(id_, check_cameras=False), folder, source.views(id_).picture)
+
+
 def read_picture(path: Path) -> Picture:
     """Read a picture as RGBA.
 
@@ -146,10 +168,14 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         with Image.open(path) as image:
-            step = max(1, -(-max(image.size) // _LARGEST))
-            rgba = np.asarray(image.convert("RGBA"))[step // 2 :: step, step // 2 :: step]
-            return Picture(np.ascontiguousarray(rgba), (image.height, image.width))
+            return _reduced(np.asarray(image.convert("RGBA")))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such picture") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: cannot be read as a picture: {error}") from None
+
+
+def _reduced(rgba: Bytes) -> Picture:
+    h, w = rgba.shape[:2]
+    step = max(1, -(-max(h, w) // _LARGEST))
+    return Picture(np.ascontiguousarray(rgba[step // 2 :: step, step // 2 :: step]), (h, w))

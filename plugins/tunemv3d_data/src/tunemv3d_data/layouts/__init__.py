@@ -3,6 +3,6 @@
 To add a layout, write a module with the four parts of ``layouts.collection.Layout`` and name it in ``LAYOUTS`` there.
 """
 
-from tunemv3d_data.layouts.collection import Collection, open_dataset
+from tunemv3d_data.layouts.collection import OURS, Collection, open_dataset
 
-__all__ = ["Collection", "open_dataset"]
+__all__ = ["OURS", "Collection", "open_dataset"]

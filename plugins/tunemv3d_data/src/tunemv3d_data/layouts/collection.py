@@ -32,8 +32,10 @@ class Layout(Protocol):
         ...
 
 
+OURS = "tunemv3d"
+
 LAYOUTS: dict[str, Layout] = {
-    "tunemv3d": ours,
+    OURS: ours,
     "trellis": trellis,
     "nerfstudio": nerfstudio,
     "blender": blender,
@@ -54,6 +56,7 @@ class Collection:
 
     Attributes:
         ids: the objects, in the order of their folders.
+        folders: where they lie, by id.
         world: what was stated.
 
     Raises:
@@ -62,11 +65,11 @@ class Collection:
 
     def __init__(self, path: Path, layout: str, world: World | None = None) -> None:
         self.path, self.layout = path, layout
-        self._layout, self.world = LAYOUTS[layout], world or World()
-        self._folders = self._layout.find(path)
-        if not self._folders:
-            raise DatasetError(f"{path}: no objects of the layout {layout} ({self._layout.LOOKS_LIKE})")
-        self.ids = tuple(self._folders)
+        self.world = world or World()
+        self.folders = LAYOUTS[layout].find(path)
+        if not self.folders:
+            raise DatasetError(f"{path}: no objects of the layout {layout} ({LAYOUTS[layout].LOOKS_LIKE})")
+        self.ids = tuple(self.folders)
         self._last: tuple[str, SourceViews] | None = None
 
     def views(self, id_: str) -> SourceViews:
@@ -76,11 +79,15 @@ class Collection:
             DatasetError: a file is missing or not what the layout promises; names it.
         """
         if self._last is None or self._last[0] != id_:
-            self._last = (id_, self._layout.read(self._folders[id_]))
+            self._last = (id_, LAYOUTS[self.layout].read(self.folders[id_]))
         return self._last[1]
 
-    def record(self, id_: str) -> PosedImages:
+    def record(self, id_: str, check_cameras: bool = True) -> PosedImages:
         """One object's cameras and what is known of it; ``size`` is that of the first picture.
+
+        Args:
+            id_: the object.
+            check_cameras: False also gives cameras that are not rigid or stand in the object, to examine them.
 
         Raises:
             DatasetError: a file is missing or not what the layout promises; names it.
@@ -89,12 +96,13 @@ class Collection:
         views = self.views(id_)
         poses = torch.from_numpy(placed(views, self.world)).float()
         try:
-            cameras = Cameras(poses, torch.from_numpy(views.intrinsics).float()).check()
+            cameras = Cameras(poses, torch.from_numpy(views.intrinsics).float())
+            cameras = cameras.check() if check_cameras else cameras
         except CameraError as error:
-            raise CameraError(f"{self._folders[id_]}: {error}") from None
+            raise CameraError(f"{self.folders[id_]}: {error}") from None
         return PosedImages(
             id=id_,
-            files=tuple(_relative(file, self._folders[id_]) for file in views.files),
+            files=tuple(_relative(file, self.folders[id_]) for file in views.files),
             cameras=cameras,
             size=picture_size(views.files[0]),
             captions=views.captions,
@@ -128,11 +136,11 @@ def open_dataset(path: Path, layout: str = "auto", world: World | None = None) -
         raise DatasetError(f"{path}: no such folder")
     if layout != "auto" and layout not in LAYOUTS:
         raise DatasetError(f"no layout '{layout}'; choose auto, {', '.join(LAYOUTS)}")
-    names = [name for name in LAYOUTS if LAYOUTS[name].recognise(path)] if layout == "auto" else [layout]
-    if not names:
+    name = next((name for name in LAYOUTS if LAYOUTS[name].recognise(path)), None) if layout == "auto" else layout
+    if name is None:
         known = "; ".join(f"{name}: {known.LOOKS_LIKE}" for name, known in LAYOUTS.items())
         raise DatasetError(f"{path}: none of the known layouts. {known}")
-    return Collection(path, names[0], world)
+    return Collection(path, name, world)
 
 
 def _relative(file: Path, folder: Path) -> str:

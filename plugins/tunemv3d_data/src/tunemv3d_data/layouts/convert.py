@@ -15,6 +15,7 @@ from tunemv3d_core.posed_images import PosedImages, read_json, read_object, writ
 from tunemv3d_data.captions.measured import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame
+from tunemv3d_data.licences import attribution, spdx
 from tunemv3d_data.rendering.pictures import save_image
 
 
@@ -63,7 +64,7 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
             results.append(_convert_object(source, job, id_))
             done()
     finally:
-        _finish(job.out, settings, source)
+        _finish(job.out, settings)
     return results
 
 
@@ -106,10 +107,13 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
         if not is_cut_out:
             raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
         frame = common_frame(seen, job.resolution)
+        pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
+        described = _described(source, job, record, pictures, frame.intrinsics, frame.resolution)
     except (DatasetError, CameraError) as error:
         return Converted(id_, "refused", str(error))
-    pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
-    _write(folder, _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures)
+    except Exception as error:  # other people's cameras and pictures provoke errors of any kind
+        return Converted(id_, "refused", f"cannot be converted: {type(error).__name__}: {error}")
+    _write(folder, described, pictures)
     return Converted(id_, "converted")
 
 
@@ -125,7 +129,7 @@ def _described(
         cameras=Cameras(record.cameras.camera_to_world, shared),
         size=(resolution, resolution),
         captions=tuple(dict.fromkeys(captions or describe_pictures(pictures, views.name))),
-        licence=record.licence or job.licence,
+        licence=spdx(record.licence or job.licence),
         source=record.source or f"{source.path.resolve().name}: {record.id}",
     )
 
@@ -156,23 +160,15 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         write_json(path, {"settings": wanted})
 
 
-def _finish(out: Path, settings: dict[str, Any], source: Collection) -> None:
+def _finish(out: Path, settings: dict[str, Any]) -> None:
     """Write the manifest and the attribution of all finished objects, earlier runs' included."""
     finished = sorted(path.parent for path in (out / "objects").glob("*/transforms.json"))
     if not finished:
         return
     records = [read_object(folder) for folder in finished]
-    splits = {record.id: str(record.extra.get("split", "train")) for record in records}
-    write_manifest(out, out.resolve().name, splits, settings=settings)
-    lines = [
-        "# Attribution",
-        "",
-        f"The pictures are those of the dataset {source.path.resolve().name} ({source.layout}), cropped and scaled.",
-        "",
-        "| object | creator | licence | source |",
-        "| --- | --- | --- | --- |",
+    entries = [
+        {"id": r.id, "split": str(r.extra.get("split", "train")), "licence": r.licence, "source": r.source}
+        for r in records
     ]
-    for record in records:
-        cells = (record.id, record.creator or "unknown", record.licence or "unknown", record.source)
-        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    (out / "ATTRIBUTION.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_manifest(out, out.resolve().name, entries, settings=settings)
+    (out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8")

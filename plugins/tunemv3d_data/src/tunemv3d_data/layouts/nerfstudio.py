@@ -57,6 +57,8 @@ def read(folder: Path) -> SourceViews:
     if masked and len(masked) < len(frames):
         raise DatasetError(f"{path}: {len(masked)} of {len(frames)} frames have a mask_path; give all or none")
     captions = content.get("captions", [])
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise DatasetError(f"{path}: 'captions' must be a list of texts")
     return SourceViews(
         poses=opengl_poses(path, frames),
         intrinsics=np.array(intrinsics),
@@ -64,7 +66,7 @@ def read(folder: Path) -> SourceViews:
         masks=tuple(folder / str(frame["mask_path"]) for frame in masked),
         up=None,
         name=folder.resolve().name,
-        captions=tuple(captions) if isinstance(captions, list) else (),
+        captions=tuple(captions),
     )
 
 

@@ -54,7 +54,7 @@ def _at_least(data: bytes, suffix: str) -> int:
     if suffix == ".stl":
         claimed = struct.unpack_from("<I", data, 80)[0] if len(data) >= 84 else 0
         return claimed if len(data) == 84 + 50 * claimed else data.count(b"endfacet")
-    header = {".ply": rb"element\s+face\s+(\d+)", ".off": rb"^\s*[A-Z]*OFF\s+(?:#.*\s+)*\d+\s+(\d+)"}.get(suffix)
+    header = {".ply": rb"element\s+face\s+(\d+)", ".off": rb"^\s*[A-Z]*OFF\s+(?:#[^\n]*\n\s*)*\d+\s+(\d+)"}.get(suffix)
     match = re.search(header, data[:65536]) if header else None
     return int(match[1]) if match else 0
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import PosedImages, read_object
-from tunemv3d_data.doctor.views import ObjectViews
+from tunemv3d_core.posed_images import PosedImages, read_manifest
+from tunemv3d_data.doctor.views import ObjectViews, open_views
+from tunemv3d_data.layouts import OURS, Collection
 from tunemv3d_data.pages.cloud import cloud
 
 _LARGEST, _CONTACT, _ACROSS = 320, 96, 16
@@ -22,13 +23,12 @@ _LARGEST, _CONTACT, _ACROSS = 320, 96, 16
 
 
 def write_pages(
-    root: Path, splits: dict[str, str], ids: Sequence[str], out: Path, done: Callable[[], object] = lambda: None
+    source: Collection, ids: Sequence[str], out: Path, done: Callable[[], object] = lambda: None
 ) -> dict[str, str]:
     """Write a contact sheet and a page an object.
 
     Args:
-        root: the dataset.
-        splits: of its objects.
+        source: the dataset.
         ids: the objects to show.
         out: folder for the pages.
         done: called after every object.
@@ -39,13 +39,15 @@ def write_pages(
     Raises:
         DatasetError: the pages cannot be written, or there is no object that can be shown.
     """
+    splits = read_manifest(source.path) if source.layout == OURS else {}
     faults: dict[str, str] = {}
     shown: dict[str, PosedImages] = {}
     tiles: list[Image.Image] = []
     for id_ in ids:
-        folder, target, nav = root / "objects" / id_, out / "objects" / id_, _nav(ids, id_)
+        target, nav = out / "objects" / id_, _nav(ids, id_)
         try:
-            views = ObjectViews(read_object(folder, check_cameras=False), folder)
+            views = open_views(source, id_)
+            splits.setdefault(id_, str(views.record.extra.get("split", "train")))
             page = object_page(views, splits[id_], nav)
             tiles.append(_write_pictures(views, target))
             shown[id_] = views.record
@@ -59,10 +61,10 @@ def write_pages(
         done()
     if not shown:
         raise DatasetError(
-            f"{root}: no object can be shown; the first: {next(iter(faults.values()), 'none is chosen')}"
+            f"{source.path}: no object can be shown; the first: {next(iter(faults.values()), 'none is chosen')}"
         )
     contact_sheet(tiles).save(out / "contact.webp", quality=85)
-    (out / "index.html").write_text(index_page(root.resolve().name, shown, splits), encoding="utf-8")
+    (out / "index.html").write_text(index_page(source.path.resolve().name, shown, splits), encoding="utf-8")
     return faults
 
 
@@ -150,7 +152,7 @@ def _write_pictures(views: ObjectViews, folder: Path) -> Image.Image:
     folder.mkdir(parents=True, exist_ok=True)
     for index, (file, picture) in enumerate(zip(views.record.files, views.pictures, strict=True)):
         source, target = views.folder / file, folder / f"{index:03d}.webp"
-        if max(picture.size) <= _LARGEST and source.suffix.lower() == ".webp":
+        if views.picture is None and max(picture.size) <= _LARGEST and source.suffix.lower() == ".webp":
             shutil.copyfile(source, target)
         else:
             image = Image.fromarray(picture.rgba)

@@ -6,11 +6,13 @@ A worker that dies or hangs costs the object that it was at, and no other.
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context, resource_tracker
+from itertools import chain, islice
+from multiprocessing import get_context, parent_process, resource_tracker
+from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
 
@@ -26,6 +28,9 @@ Work = Callable[[SourceObject], tuple[list[Result], int]]
 
 OBJECTS_A_WORKER = 500
 """Then a fresh one takes its place: native libraries leak."""
+
+BROKEN_POOLS = 3
+"""Pools that may break one after another, without a single outcome between them."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +82,46 @@ class Processes:
     def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
         """See ``Executor``."""
         waiting = iter(sources)
-        pool = _start_pool(self.workers, work)
+        first = list(islice(waiting, self.workers))
+        waiting, broken = chain(first, waiting), 0
+        while broken < BROKEN_POOLS:
+            left: list[SourceObject] = []
+            for source, outcome in self._one_pool(len(first), work, waiting, left) if first else ():
+                broken = 0
+                yield source, outcome
+            if not left:
+                return
+            waiting, broken = chain(left, waiting), broken + 1
+        said = "workers die before they begin with an object, perhaps for want of memory; finished objects are kept"
+        raise DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
+
+    def _one_pool(
+        self, workers: int, work: Work, waiting: Iterator[SourceObject], left: list[SourceObject]
+    ) -> Outcomes:
+        """Work through ``waiting`` for as long as the pool stands; ``left`` gets what it was given in vain.
+
+        Pebble gives up where a worker dies while none has begun with an object.
+        """
+        pool = _start_pool(workers, work)
         running: dict[Future[Any], SourceObject] = {}
         try:
-            while True:
-                for source in islice(waiting, 2 * self.workers - len(running)):
-                    running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+            while not left:
+                for source in islice(waiting, 2 * workers - len(running)):
+                    try:
+                        running[pool.schedule(_work, (source,), timeout=self.limit)] = source
+                    except RuntimeError:  # the pool broke meanwhile
+                        left.append(source)
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), self._outcome(future)
+                    source = running.pop(future)
+                    try:
+                        outcome = self._outcome(future)
+                    except BrokenProcessPool:
+                        left.append(source)
+                    else:
+                        yield source, outcome
+            left += running.values()
         finally:
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
@@ -179,8 +214,17 @@ def _start_pool(workers: int, work: Work) -> ProcessPool:
 
 def _start_worker(work: Work) -> None:
     global _worker
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = work
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would finish its object, or hang in it for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(source: SourceObject) -> tuple[list[Result], int]:

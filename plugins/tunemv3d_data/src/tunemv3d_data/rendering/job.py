@@ -5,13 +5,15 @@ there is finished whatever kills the job. What describes the dataset is made fro
 same dataset, byte for byte, however often a job was interrupted and however many processes and shards shared it.
 """
 
+import fcntl
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tunemv3d_core.registry import registry
 from tunemv3d_data.rendering.executors import Executor, Here, Lost
@@ -70,33 +72,55 @@ def run_job(
         DatasetError: the folder holds something else, or a dataset made with other settings.
     """
     registry().get("mesh_renderer", job.renderer)
-    scratch = _make_room(job, shard)
-    try:
-        report = _work_through(job, scratch, sources, executor or Here(), shard, progress)
-    except BaseException:
-        with suppress(Exception):
-            describe(job, scratch)
-        raise
-    else:
+    with _room(job, shard) as scratch:
+        try:
+            report = _work_through(job, scratch, sources, executor or Here(), shard, progress)
+        except BaseException:
+            with suppress(Exception):
+                describe(job, scratch)
+            raise
         with writing(job.out):
             describe(job, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        with suppress(OSError):
-            scratch.parent.rmdir()
     return report
 
 
-def _make_room(job: RenderJob, shard: Shard) -> Path:
-    """A folder for unfinished work, new in every run, in place of those that killed runs of this shard left."""
+@contextmanager
+def _room(job: RenderJob, shard: Shard) -> Iterator[Path]:
+    """A folder for unfinished work, new in every run, in place of those that killed runs of this shard left.
+
+    It is locked while this run lives: that is how others tell it from what a killed run left.
+    """
     room = job.out / UNFINISHED
     scratch = room / f"{shard}-{uuid.uuid4().hex[:8]}"
-    with writing(job.out):
-        claim(job, scratch)
-        for left in room.glob("*" if shard.count == 1 else f"{shard}-*"):
-            if left != scratch:
+    with ExitStack() as held:
+        held.callback(_remove, scratch)
+        with writing(job.out):
+            claim(job, scratch)
+        if lock := _locked(scratch):
+            held.enter_context(lock)
+        for left in set(room.glob("*" if shard.count == 1 else f"{shard}-*")) - {scratch}:
+            if lock := _locked(left):
                 shutil.rmtree(left, ignore_errors=True)
-    return scratch
+                lock.close()
+        yield scratch
+
+
+def _locked(scratch: Path) -> IO[str] | None:
+    """Hold a folder of unfinished work; None where a run that lives holds it, or the disk knows no locks."""
+    with suppress(OSError):
+        file = (scratch / "lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            file.close()
+    return None
+
+
+def _remove(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError):
+        scratch.parent.rmdir()
 
 
 def _work_through(

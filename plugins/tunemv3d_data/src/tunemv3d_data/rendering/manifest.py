@@ -53,7 +53,9 @@ def check_settings(job: RenderJob) -> None:
     """
     path = job.out / "dataset.json"
     before, now = read_json(path).get("settings"), job.settings()
-    if before is not None and before != now:
+    if not isinstance(before, dict):
+        raise DatasetError(f"{path}: not made by tunemv3d data render; use another --out")
+    if before != now:
         differing = [key for key in (*before, *now) if before.get(key) != now.get(key)]
         said = ", ".join(f"{key} {before.get(key)}, not {now.get(key)}" for key in dict.fromkeys(differing))
         raise DatasetError(f"{path}: this folder was rendered with {said}; use another --out or the same options")

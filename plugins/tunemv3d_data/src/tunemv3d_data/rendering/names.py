@@ -9,6 +9,8 @@ from tunemv3d_data.sources.objects import SourceObject
 
 LONGEST = 200
 """Bytes of an id; file systems take 255 in a name."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Devices of Windows, whatever follows a dot."""
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 
 
@@ -36,6 +38,8 @@ def _fault(id_: str) -> str:
         return "its id is empty, or begins or ends with a dot or a space; rename it"
     if match := _FORBIDDEN.search(id_):
         return f"its id holds {match[0]!r}, which cannot be in a folder's name; rename it"
+    if _RESERVED.fullmatch(id_):
+        return "its id is the name of a device on Windows; rename it"
     if len(id_.encode("utf-8", "surrogatepass")) > LONGEST:
         return f"its id is longer than {LONGEST} bytes; rename it"
     return "" if id_.isprintable() else "its id holds characters that cannot be printed; rename it"

@@ -71,7 +71,7 @@ def render_object(job: RenderJob, scratch: Path, renderer: MeshRenderer, source:
     waiting = [name for name in names if not job.is_finished(name)]
     results = {name: Result(name, "kept") for name in names}
     if waiting and source.problem:
-        return [Result(source.id, "refused", "source", source.problem)]
+        return [Result(source.id, "refused", "source", _without_folder(source.problem, source))]
     try:
         with _warnings() as heard:
             mesh = load_mesh(source) if waiting else None
@@ -94,10 +94,14 @@ def render_object(job: RenderJob, scratch: Path, renderer: MeshRenderer, source:
 
 
 def _failed(name: str, cause: str, error: Exception, source: SourceObject) -> Result:
-    """A result that names the source's file, but not the folder where it lies on this machine."""
     said = str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}".removesuffix(": ")
     cause = "out of memory" if isinstance(error, MemoryError) else cause
-    return Result(name, "failed", cause, said.replace(str(source.path), source.path.name))
+    return Result(name, "failed", cause, _without_folder(said, source))
+
+
+def _without_folder(said: str, source: SourceObject) -> str:
+    """A reason that names the source's file, but not the folder where it lies on this machine."""
+    return said.replace(str(source.path), source.path.name)
 
 
 def _render_one(
@@ -111,7 +115,7 @@ def _render_one(
             part.mkdir()
         look = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
         if look.cover < MIN_COVER:
-            reason = f"covers {look.cover:.1%} of the picture; at least {MIN_COVER:.0%} is needed"
+            reason = f"covers {look.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
             return Result(name, "refused", "too little to see", reason)
         record = _record(job, source, mesh, name, cameras, look, facts)
         with writing(job.out):

@@ -73,24 +73,29 @@ class Folder(Files):
     def read(self, name: str) -> bytes:  # noqa: D102
         path = self.root / name
         try:
+            if not path.resolve().is_relative_to(self.root):
+                raise DatasetError("is a link that leads out of the source; copy the file, or give its own folder")
+            if path.exists() and not path.is_file():  # a pipe would never end
+                raise DatasetError("is no plain file")
             if path.stat().st_size > MAX_BYTES:
                 raise DatasetError(f"is larger than {MAX_BYTES >> 20} MiB")
             return path.read_bytes()
         except OSError as error:
             raise DatasetError(f"cannot be read: {error.strerror}") from None
+        except RuntimeError:  # Path.resolve, of links that go round
+            raise DatasetError("is a link that leads to itself") from None
 
     def spelled(self, name: str) -> str | None:  # noqa: D102
         path = self.root / name
-        if not path.is_file():
-            wanted = path.name.lower()
-            near = path.parent.iterdir() if path.parent.is_dir() else ()
-            found = sorted(other for other in near if other.name.lower() == wanted and other.is_file())
-            if not found:
-                return None
-            path = found[0]
-        if not path.resolve().is_relative_to(self.root):
+        try:
+            if not path.is_file():
+                wanted = path.name.lower()
+                near = path.parent.iterdir() if path.parent.is_dir() else ()
+                path = min(other for other in near if other.name.lower() == wanted and other.is_file())
+            inside = path.resolve().is_relative_to(self.root)
+        except (OSError, ValueError):  # none of that name, or no name that a disk could hold
             return None
-        return path.relative_to(self.root).as_posix()
+        return path.relative_to(self.root).as_posix() if inside else None
 
 
 class Archive(Files):

@@ -38,9 +38,13 @@ def read(path: Path) -> list[SourceObject]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    """The files below a folder, with links to folders and folders that cannot be read."""
+    unreadable: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (Path(parent, name) for name in sorted(names) if not _is_hidden(name))
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*links, *sorted(names)) if not _is_hidden(name))
+    yield from unreadable
 
 
 def _is_hidden(name: str) -> bool:
@@ -51,6 +55,8 @@ def _objects(file: Path, root: Path) -> list[SourceObject]:
     suffix = file.suffix.lower()
     name = str(file.relative_to(root).with_suffix(""))
     whole = SourceObject(id=slug(name), path=file, root=root, name=file.stem, origin=file.name)
+    if problem := _unusable(file):
+        return [SourceObject(id=slug(name), path=root, problem=problem)]
     if suffix in (*OWN, *BLENDER):
         return [whole]
     if suffix in _ARCHIVES:
@@ -60,6 +66,20 @@ def _objects(file: Path, root: Path) -> list[SourceObject]:
             return [replace(whole, problem=str(error))]
     reason = refusal(file.name)
     return [replace(whole, problem=f"{file}: {reason}")] if reason else []
+
+
+def _unusable(file: Path) -> str:
+    """Why a place that ``_files`` gave cannot be looked into, "" where it can."""
+    shown = os.fsencode(file).decode("utf-8", "replace")
+    if shown != str(file):
+        return f"{shown}: its name is not UTF-8; rename it"
+    if file.is_dir():
+        return f"{file}: " + (
+            "a link to a folder, which is not followed; render it by itself"
+            if file.is_symlink()
+            else "cannot be read; change its permissions"
+        )
+    return ""
 
 
 def _members(archive: Path, prefix: str) -> list[SourceObject]:

@@ -35,9 +35,8 @@ def read(path: Path) -> list[SourceObject]:
     """
     root = _root(path)
     assert root is not None
-    kinds = {
-        uid: name.replace("_", " ") for name, uids in _json(root / "lvis-annotations.json.gz").items() for uid in uids
-    }
+    annotations = _json(root / "lvis-annotations.json.gz")
+    kinds = {str(uid): name.replace("_", " ") for name, uids in annotations.items() for uid in _listed(uids)}
     objects = []
     for folder in sorted(folder for folder in (root / "glbs").iterdir() if folder.is_dir()):
         known = _json(root / "metadata" / f"{folder.name}.json.gz")
@@ -51,8 +50,10 @@ def _root(path: Path) -> Path | None:
     return next((r for r in roots if (r / "glbs").is_dir() and any((r / name).exists() for name in has)), None)
 
 
-def _object(file: Path, known: dict[str, Any], kinds: dict[str, str]) -> SourceObject:
-    user = known.get("user") or {}
+def _object(file: Path, known: Any, kinds: dict[str, str]) -> SourceObject:
+    known = known if isinstance(known, dict) else {}
+    user = known.get("user")
+    user = user if isinstance(user, dict) else {}
     place = known.get("viewerUrl") or known.get("uri") or ""
     return SourceObject(
         id=slug(file.stem),
@@ -68,7 +69,11 @@ def _object(file: Path, known: dict[str, Any], kinds: dict[str, str]) -> SourceO
 
 
 def _names(entries: Any) -> tuple[str, ...]:
-    return tuple(str(entry["name"]) for entry in entries or () if isinstance(entry, dict) and entry.get("name"))
+    return tuple(str(entry["name"]) for entry in _listed(entries) if isinstance(entry, dict) and entry.get("name"))
+
+
+def _listed(entries: Any) -> list[Any]:
+    return entries if isinstance(entries, list) else []
 
 
 def _json(path: Path) -> dict[str, Any]:

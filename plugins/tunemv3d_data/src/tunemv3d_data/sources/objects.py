@@ -159,7 +159,7 @@ def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceO
 
 
 def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:
-    """Choose objects: "all", "chairs", "loose" (all but doors, windows and stairs), or a file of ids, one a line.
+    """Choose objects: "all", "furniture" (no doors, windows and stairs), "chairs", or a file with one id a line.
 
     Raises:
         DatasetError: an id that the source does not have, or no object left.
@@ -168,7 +168,7 @@ def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:
         chosen = [entry for entry in objects if entry.is_chair]
     elif which == "all":
         chosen = list(objects)
-    elif which == "loose":
+    elif which == "furniture":
         chosen = [entry for entry in objects if entry.category not in BUILT_IN]
     else:
         known = {entry.id: entry for entry in objects}

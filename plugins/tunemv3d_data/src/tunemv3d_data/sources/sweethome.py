@@ -4,6 +4,7 @@ The format is documented with the Furniture Library Editor: ISO-8859-1 text with
 one ``key#number=value`` a line.
 """
 
+import math
 import posixpath
 import re
 from pathlib import Path
@@ -40,7 +41,10 @@ def read_library(path: Path) -> list[SourceObject]:
 
 
 def _object(path: Path, library: dict[str, str], entry: dict[str, str]) -> SourceObject:
-    rotation = tuple(float(v) for v in entry.get("modelRotation", "").split())
+    try:
+        rotation, height, problem = _numbers(entry, "modelRotation"), _numbers(entry, "height"), ""
+    except ValueError as error:
+        rotation, height, problem = (), (), f"{path}: {CATALOGUE}, model {entry['model']}: {error}"
     return SourceObject(
         id=slug(entry.get("id", posixpath.splitext(entry["model"])[0])),
         path=path,
@@ -52,8 +56,25 @@ def _object(path: Path, library: dict[str, str], entry: dict[str, str]) -> Sourc
         licence=_licence(library.get("license", "")),
         origin=f"Sweet Home 3D furniture library {library.get('name', path.stem)} {library.get('version', '')}".strip(),
         rotation=rotation if len(rotation) == 9 else None,
-        height=float(entry["height"]) if "height" in entry else None,
+        height=height[0] if height else None,
+        problem=problem,
     )
+
+
+def _numbers(entry: dict[str, str], key: str) -> tuple[float, ...]:
+    """The numbers of an entry, () where it has none.
+
+    Raises:
+        ValueError: they are none, or not finite; names the key.
+    """
+    text = entry.get(key, "")
+    try:
+        found = tuple(map(float, text.split()))
+    except ValueError:
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{key} is {text!r}, not numbers; mend the catalogue")
+    return found
 
 
 def _licence(text: str) -> str:

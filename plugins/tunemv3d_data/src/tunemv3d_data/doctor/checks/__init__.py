@@ -6,10 +6,12 @@ from tunemv3d_data.doctor.checks import alpha, cameras, depth, pictures, scale, 
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.views import ObjectViews
 
-OBJECT_CHECKS: tuple[Callable[[ObjectViews], Iterator[Finding]], ...] = (
-    texts.licence,
-    texts.captions,
-    pictures.sizes,
+Checks = tuple[Callable[[ObjectViews], Iterator[Finding]], ...]
+
+OUR_CHECKS: Checks = (texts.licence, texts.captions, pictures.sizes)
+"""What is asked, first of all, of our own datasets: other layouts do not state it."""
+
+OBJECT_CHECKS: Checks = (
     pictures.empty_views,
     pictures.same_pictures,
     alpha.missing_or_inverted,
@@ -23,4 +25,4 @@ OBJECT_CHECKS: tuple[Callable[[ObjectViews], Iterator[Finding]], ...] = (
     depth.depth_fits,
     depth.normals_fit,
 )
-"""What is asked of every object, in this order."""
+"""What is asked of every object, in this order; depth and normals where there are any."""

@@ -18,7 +18,9 @@ def missing_or_inverted(views: ObjectViews) -> Iterator[Finding]:
     if views.is_opaque:
         ground = "white" if _white_frames(views) else "one" if _even_frames(views) else "their own"
         text = f"the pictures are opaque and stand on {ground} ground: alpha is missing"
-        advice = "cut the object out (for white ground: tunemv3d data convert, or render with a transparent film)"
+        advice = (
+            "cut the object out, or render it with a transparent film (tunemv3d data render --background transparent)"
+        )
         yield Finding("alpha-missing", id_, text, advice, tuple(range(len(views))))
     elif views.is_inverted:
         text, advice = "alpha is inverted: the ground is solid and the object is see-through", "store 255 - alpha"

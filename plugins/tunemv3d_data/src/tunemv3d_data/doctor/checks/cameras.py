@@ -111,7 +111,8 @@ def world_up(views: ObjectViews) -> Iterator[Finding]:
         axis = fitting[0]
         text = f"the world's {axis} axis points up in the pictures, not its z axis"
         rotation = {"+y": "(x, y, z) to (x, -z, y)", "-z": "(x, y, z) to (x, -y, -z)"}.get(axis, f"{axis} to +z")
-        advice = f"rotate all poses from the left, {rotation}, or use tunemv3d data convert --up {axis.lstrip('+')}"
+        command = f"tunemv3d data convert --up={axis.lstrip('+')}"
+        advice = f"rotate all poses from the left, {rotation}; where all objects are so, {command}"
         yield Finding("world-up", views.record.id, text, advice, (), {"upward": round(upward[axis], 3)})
 
 

@@ -13,6 +13,8 @@ from tunemv3d_data.doctor.views import ObjectViews
 _LARGEST, _SMALLEST, _OFF_CENTRE = 1.05, 0.45, 0.35
 """World units, and a share of the radius."""
 
+_ALL = "; where all objects are so, tunemv3d data convert"
+
 
 def in_the_unit_sphere(views: ObjectViews) -> Iterator[Finding]:
     """Cameras stand outside the unit sphere, the object inside, around its middle, and not tiny in it."""
@@ -27,8 +29,9 @@ def in_the_unit_sphere(views: ObjectViews) -> Iterator[Finding]:
     middle, radius, reach = extent(views)
     off = float(np.linalg.norm(middle))
     numbers = {"radius": round(radius, 3), "reach": round(reach, 3), "off_centre": round(off, 3)}
-    place = ", ".join(f"{value:.2f}" for value in middle)
-    factor = f"multiply all camera positions by {0.9 / radius:.3g}"
+    place = ",".join(f"{value:.2f}" for value in middle)
+    share = f"{0.9 / radius:.3g}"
+    factor = f"multiply all camera positions by {share}{_ALL} --scale={share}"
     if radius > _LARGEST:
         yield Finding("object-large", id_, f"the object's radius is {radius:.2f}, not 0.9", factor, (), numbers)
     elif radius < _SMALLEST:
@@ -36,7 +39,8 @@ def in_the_unit_sphere(views: ObjectViews) -> Iterator[Finding]:
     if off > _OFF_CENTRE * radius:
         leaves = " and it leaves the unit sphere" if reach > _LARGEST else ""
         text = f"the object's middle is at ({place}), not at the origin{leaves}"
-        yield Finding("off-centre", id_, text, f"subtract ({place}) from all camera positions", (), numbers)
+        advice = f"subtract ({place}) from all camera positions{_ALL} --centre={place}"
+        yield Finding("off-centre", id_, text, advice, (), numbers)
 
 
 def extent(views: ObjectViews) -> tuple[Floats, float, float]:

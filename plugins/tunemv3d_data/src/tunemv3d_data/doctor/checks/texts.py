@@ -7,6 +7,7 @@ from pathlib import Path
 from tunemv3d_core.posed_images import PosedImages
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.views import ObjectViews
+from tunemv3d_data.licences import asks_for_credit
 
 CLIP_LENGTH = 77
 """Tokens that CLIP's text encoder takes, its start and end included."""
@@ -22,23 +23,29 @@ def licence(views: ObjectViews) -> Iterator[Finding]:
     """Every object needs a licence, and a creator where the licence asks for credit."""
     record = views.record
     if not record.licence.strip():
-        text, advice = "no licence is stated", "state it under 'licence', as an SPDX name such as CC0-1.0"
+        text, advice = (
+            "no licence is stated",
+            "write its SPDX name under 'licence' in transforms.json, then run tunemv3d data attributions",
+        )
         yield Finding("licence-missing", record.id, text, advice, level="warning")
     elif asks_for_credit(record.licence) and not record.creator.strip():
         text = f"{record.licence} asks for credit, but no creator is stated"
-        yield Finding("creator-missing", record.id, text, "name who made the object under 'creator'")
-
-
-def asks_for_credit(licence: str) -> bool:
-    """Whether a licence requires to name the creator: Creative Commons with BY."""
-    return licence.upper().replace("_", "-").startswith("CC-BY")
+        yield Finding(
+            "creator-missing",
+            record.id,
+            text,
+            "name who made the object under 'creator' in transforms.json, then run tunemv3d data attributions",
+        )
 
 
 def captions(views: ObjectViews) -> Iterator[Finding]:
     """Every object needs captions, none of them blank."""
     record = views.record
     if not record.captions:
-        text, advice = "there is no caption", "write some, or run tunemv3d data caption"
+        text, advice = (
+            "there is no caption",
+            "write some into transforms.json, or run tunemv3d data caption --model MODEL",
+        )
         yield Finding("caption-missing", record.id, text, advice)
     elif blank := sum(not caption.strip() for caption in record.captions):
         text, advice = f"{blank} of {len(record.captions)} captions are blank", "write or remove them"
@@ -67,7 +74,9 @@ def common_captions(records: Sequence[PosedImages]) -> Iterator[Finding]:
         if count > _COMMON * len(records):
             have = tuple(record.id for record in records if caption in record.captions)
             text = f'{count} of {len(records)} objects have the caption "{caption}"'
-            advice = "say what tells them apart: kind, colour, material, form"
+            advice = (
+                "say what tells them apart (kind, colour, material, form), or run tunemv3d data caption --model MODEL"
+            )
             yield Finding("caption-common", "", text, advice, (), {"objects": count}, have, level="warning")
 
 
@@ -78,5 +87,5 @@ def attribution(root: Path, records: Sequence[PosedImages]) -> Iterator[Finding]
     credited = tuple(record.id for record in records if asks_for_credit(record.licence))
     if credited:
         text = f"ATTRIBUTION.md is missing, and {len(credited)} objects have licences that ask for credit"
-        advice = "restore it, or write creator, licence and source of every object into it"
+        advice = "run tunemv3d data attributions, which writes it"
         yield Finding("attribution-missing", "", text, advice, numbers={"objects": len(credited)}, others=credited)
