@@ -1,6 +1,7 @@
 """A run's figures over its steps, from ``metrics.jsonl``, and as small line charts. Light: imports no torch."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -58,9 +59,10 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
 
     Args:
         title: of the figure.
-        lines: by the run's name, each with at least one point.
+        lines: by the run's name; what is not finite is left out.
         colours: CSS colours, one a line.
     """
+    lines = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in lines.items()}
     points = [point for curve in lines.values() for point in curve]
     (left, right), (low, high) = _ends([p[0] for p in points]), _ends([p[1] for p in points])
     top, bottom = MARGIN * 1.5, HEIGHT - MARGIN * 1.5
@@ -73,7 +75,9 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
     body = [
         f'<path d="M0 {y}H{WIDTH}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)
     ]
-    for (name, curve), colour in zip(lines.items(), colours, strict=False):
+    for (name, curve), colour in zip(lines.items(), colours, strict=True):
+        if not curve:
+            continue
         where = " ".join(place(*point) for point in curve)
         told = escape(f"{name}: {curve[0][1]:.4g} to {curve[-1][1]:.4g}")
         drawn = f'points="{where}" fill="none" stroke="{colour}" stroke-width="1.75" stroke-linejoin="round"'
@@ -93,5 +97,4 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    finite = [value for value in values if value == value and abs(value) != float("inf")] or [0]
-    return min(finite), max(finite)
+    return min(values, default=0), max(values, default=0)
