@@ -46,8 +46,10 @@ def test_lines_are_affine_pictures_of_the_figures() -> None:
     placed = [tuple(map(float, pair.split(","))) for line in lines_drawn for pair in line.get("points", "").split()]
     assert len(placed) == len(given)
     for axis, sign in ((0, 1), (1, -1)):
-        (low, at_low), (high, at_high) = (f((g[axis], p[axis]) for g, p in zip(given, placed)) for f in (min, max))
-        for g, p in zip(given, placed):
+        (low, at_low), (high, at_high) = (
+            f((g[axis], p[axis]) for g, p in zip(given, placed, strict=True)) for f in (min, max)
+        )
+        for g, p in zip(given, placed, strict=True):
             expected = at_low + (g[axis] - low) / (high - low) * (at_high - at_low)
             assert p[axis] == pytest.approx(expected, abs=0.11)
         assert sign * (at_high - at_low) > 0.5 * (WIDTH, HEIGHT)[axis] * 0.9

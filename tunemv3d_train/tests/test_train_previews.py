@@ -65,10 +65,14 @@ def test_the_surface_row_is_lit_from_the_camera_or_brighter_where_it_is_nearer(
         facing[..., :h, w:] = 0.5 * facing[..., :h, w:] + 0.75**0.5 * side
         opacity, depth = torch.ones(*cameras.shape, *size), torch.full((*cameras.shape, *size), 2.0)
         opacity[..., h:, w:], depth[..., :h, w:] = 0, 3.0
-        return Rendering(opacity[:, :, None].expand(-1, -1, 3, -1, -1), opacity, depth, facing if knows_normals else None)
+        return Rendering(
+            opacity[:, :, None].expand(-1, -1, 3, -1, -1), opacity, depth, facing if knows_normals else None
+        )
 
     draw = Preview(model, ["a disc"], Cameras.orbit(4), (8, 8), spec.sample, seed=0)
-    monkeypatch.setattr(tiny.TinyScene, "render", lambda self, cameras, size, pixels=None, normals=False: planes(self, cameras, size))
+    monkeypatch.setattr(
+        tiny.TinyScene, "render", lambda self, cameras, size, pixels=None, normals=False: planes(self, cameras, size)
+    )
     draw(tmp_path / "sheet.png", 1)
     top = LINE + 2 * (16 + LINE) + LINE
     surface = np.asarray(Image.open(tmp_path / "sheet.png"))[top:]
@@ -111,4 +115,3 @@ def test_a_plain_model_has_no_surface_row(offered: Path, tmp_path: Path) -> None
     assert outcome.preview is not None
     with Image.open(outcome.preview) as picture:
         assert picture.height == 2 * (LINE + 2 * (tiny.SIZE + LINE))
-

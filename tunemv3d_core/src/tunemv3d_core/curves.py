@@ -72,9 +72,7 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
         up = (value - low) / ((high - low) or 1)
         return f"{4 + across * (WIDTH - 8):.1f},{bottom - up * (bottom - top):.1f}"
 
-    body = [
-        f'<path d="M0 {y}H{WIDTH}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)
-    ]
+    body = [f'<path d="M0 {y}H{WIDTH}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)]
     for (name, curve), colour in zip(lines.items(), colours, strict=True):
         if not curve:
             continue
@@ -82,8 +80,8 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
         told = escape(f"{name}: {curve[0][1]:.4g} to {curve[-1][1]:.4g}")
         drawn = f'points="{where}" fill="none" stroke="{colour}" stroke-width="1.75" stroke-linejoin="round"'
         body.append(f"<g><title>{told}</title><polyline {drawn}/></g>")
-        x, y = place(*curve[-1]).split(",")
-        body.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>')
+        across, down = place(*curve[-1]).split(",")
+        body.append(f'<circle cx="{across}" cy="{down}" r="2.5" fill="{colour}"/>')
     for x, y, anchor, told in (
         (0, MARGIN, "start", title),
         (WIDTH, MARGIN, "end", f"{high:.3g}"),

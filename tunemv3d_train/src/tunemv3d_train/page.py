@@ -31,7 +31,9 @@ def write_page(folder: RunFolder, done: int) -> None:
     """
     steps, name = folder.spec.train.steps, escape(folder.spec.name)
     curves = read_curves(folder.metrics) if folder.metrics.is_file() else {}
-    charts = [chart(title, {folder.spec.name: curve}, ["light-dark(#0d6560, #74cbc0)"]) for title, curve in curves.items()]
+    charts = [
+        chart(title, {folder.spec.name: curve}, ["light-dark(#0d6560, #74cbc0)"]) for title, curve in curves.items()
+    ]
     reload = "" if done >= steps else '<meta http-equiv="refresh" content="60">'
     shown = "".join(_figure(path) for path in sorted(folder.previews.glob("step-*.png"), reverse=True))
     page = f"""<!doctype html>
@@ -54,6 +56,5 @@ def write_page(folder: RunFolder, done: int) -> None:
 def _figure(preview: Path) -> str:
     step = int(preview.stem.removeprefix("step-"))
     told = f"Preview after step {step:,}"
-    return (
-        f'<figure><img src="previews/{preview.name}" alt="{told}" loading="lazy"><figcaption>{told}</figcaption></figure>\n'
-    )
+    picture = f'<img src="previews/{preview.name}" alt="{told}" loading="lazy">'
+    return f"<figure>{picture}<figcaption>{told}</figcaption></figure>"

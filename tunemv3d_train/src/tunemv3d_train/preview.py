@@ -1,4 +1,4 @@
-"""The preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, and their surface."""
+"""The preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, their surface."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,7 +97,9 @@ class Preview:
         return (self._model.backbone.decode_latents(latents).float().cpu() / 2 + 0.5).clamp(0, 1)
 
     def _surface(self, latents: Tensor, size: Sequence[int]) -> Tensor:
-        """What the field takes the views for: its bare surface, ``b n 3 H W`` in [0, 1], nearer brighter without normals.
+        """What the field takes the views for: its bare surface, ``b n 3 H W`` in [0, 1].
+
+        A field without normals is shown by its depth.
 
         Args:
             latents: of the views.

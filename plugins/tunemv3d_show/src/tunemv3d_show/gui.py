@@ -94,7 +94,9 @@ class Viewer:
             self._with_client("Add one where I stand", self._add_camera)
             self._with_client("Remove the last", lambda _: self._remove_camera())
         with gui.add_folder("New views"):
-            self._button("A view from where I stand", self._new_view, hint="Sampled to fit the finished ones", client=True)
+            self._button(
+                "A view from where I stand", self._new_view, hint="Sampled to fit the finished ones", client=True
+            )
             self._button("The field's own from here", self._field_view, client=True)
             self.view = gui.add_image(np.full((8, 8, 3), 245, np.uint8), visible=False)
 
@@ -121,7 +123,7 @@ class Viewer:
             return
         try:
             self.say("Working ...")
-            self._guarded(lambda: (self._take_settings(), piece()))
+            self._guarded(lambda: self._with_settings(piece))
         finally:
             self._busy.release()
 
@@ -138,7 +140,7 @@ class Viewer:
         """Show a sentence above the widgets."""
         self.message.content = words
 
-    def _take_settings(self) -> None:
+    def _with_settings(self, piece: Callable[[], Any]) -> None:
         self.session.settings = replace(
             self.session.settings,
             prompt=self.prompt.value,
@@ -147,6 +149,7 @@ class Viewer:
             consistency=float(self.consistency.value),
             guidance=float(self.guidance.value),
         )
+        piece()
 
     def _on_step(self, step: Step) -> None:
         """Show a step as soon as it is done."""
@@ -160,7 +163,7 @@ class Viewer:
         self._show(step, surface=last or (every > 0 and step.index % every == 0))
         shown = time.perf_counter() - began
         self.say(
-            f"Step {step.index + 1} of {steps}, t = {step.t:.0f}: {step.seconds:.2f} s a step, {shown:.2f} s to show it."
+            f"Step {step.index + 1} of {steps}, t = {step.t:.0f}: {step.seconds:.2f} s a step, {shown:.2f} s to show."
             + (" Done." if last else "")
             + ("" if self._in_place else " The cameras were moved: Sample shows it from there.")
         )

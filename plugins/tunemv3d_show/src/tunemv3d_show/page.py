@@ -123,7 +123,9 @@ class _Prompt:
         for placed in media:
             if placed.fault:
                 self._found.faults.append(f"{entry.folder}: {placed.fault}")
-        options = {told: entry.manifest[key] for key, told in OPTIONS.items() if entry.manifest.get(key) not in (None, "")}
+        options = {
+            told: entry.manifest[key] for key, told in OPTIONS.items() if entry.manifest.get(key) not in (None, "")
+        }
         notes = entry.manifest.get("notes") or []
         return {
             "source": self._found.sources[entry.source].name,
@@ -170,7 +172,9 @@ def _source(index: int, source: Source, faults: list[str]) -> dict[str, Any]:
     if data.get("objects"):
         facts["training objects"] = f"{data['objects']:,}"
     if data.get("licences"):
-        facts["their licences"] = ", ".join(f"{name or 'unknown'} ({count})" for name, count in data["licences"].items())
+        facts["their licences"] = ", ".join(
+            f"{name or 'unknown'} ({count})" for name, count in data["licences"].items()
+        )
     preview = None
     if source.preview is not None:
         preview = Placed(f"s{index}", still("preview", f"{source.name}: {source.preview.name}", source.preview))

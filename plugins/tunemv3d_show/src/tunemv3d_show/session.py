@@ -61,7 +61,7 @@ class Settings:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One denoising step of the object.
 

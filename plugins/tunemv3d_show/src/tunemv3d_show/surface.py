@@ -42,5 +42,4 @@ def extract(scene: HasSurface, resolution: int, device: torch.device) -> Surface
         return None
     spacing = (2 / (resolution - 1),) * 3
     vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=spacing)
-    # scikit-image's winding is clockwise where the inside is negative.
-    return Surface((vertices - 1).astype(np.float32), faces[:, ::-1].astype(np.int64))
+    return Surface((vertices - 1).astype(np.float32), faces.astype(np.int64))

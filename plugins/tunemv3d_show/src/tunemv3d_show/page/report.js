@@ -50,7 +50,7 @@ function showMesh(stage) {
   const viewer = document.createElement("model-viewer");
   const options = {
     src: dataUri(stage.dataset.mesh), alt: stage.dataset.label, "camera-controls": "", "disable-zoom": "",
-    "touch-action": "pan-y", "interaction-prompt": "none", "shadow-intensity": "0.7", "shadow-softness": "0.9",
+    loading: "eager", "touch-action": "pan-y", "interaction-prompt": "none", "shadow-intensity": "0.7", "shadow-softness": "0.9",
     "camera-orbit": "25deg 72deg 105%", exposure: "1.05",
   };
   for (const [name, value] of Object.entries(options)) viewer.setAttribute(name, value);
