@@ -12,8 +12,8 @@ from tunemv3d_core.errors import TuneMV3DError
 Curve = list[tuple[int, float]]
 """(step, value), steps rising."""
 
-WIDTH, HEIGHT, MARGIN = 320, 130, 14
-"""Of a chart, in its own units; ``MARGIN`` is the height of a line of text."""
+WIDTH, HEIGHT, MARGIN, GUTTER = 320, 140, 15, 50
+"""Of a chart, in its own units: ``MARGIN`` is a line of text's height, ``GUTTER`` the width of the numbers on the right."""
 
 _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
 
@@ -70,9 +70,9 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
     def place(step: float, value: float) -> str:
         across = (step - left) / ((right - left) or 1)
         up = (value - low) / ((high - low) or 1)
-        return f"{4 + across * (WIDTH - 8):.1f},{bottom - up * (bottom - top):.1f}"
+        return f"{4 + across * (WIDTH - GUTTER - 8):.1f},{bottom - up * (bottom - top):.1f}"
 
-    body = [f'<path d="M0 {y}H{WIDTH}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)]
+    body = [f'<path d="M0 {y}H{WIDTH - GUTTER}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)]
     for (name, curve), colour in zip(lines.items(), colours, strict=True):
         if not curve:
             continue
@@ -84,13 +84,13 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
         body.append(f'<circle cx="{across}" cy="{down}" r="2.5" fill="{colour}"/>')
     for x, y, anchor, told in (
         (0, MARGIN, "start", title),
-        (WIDTH, MARGIN, "end", f"{high:.3g}"),
-        (WIDTH, HEIGHT - MARGIN * 1.8, "end", f"{low:.3g}"),
-        (0, HEIGHT - 4, "start", f"{left:,}"),
-        (WIDTH, HEIGHT - 4, "end", f"step {right:,}"),
+        (WIDTH, top + 4, "end", f"{high:.3g}"),
+        (WIDTH, bottom + 4, "end", f"{low:.3g}"),
+        (0, HEIGHT - 6, "start", f"{left:,}"),
+        (WIDTH - GUTTER, HEIGHT - 6, "end", f"step {right:,}"),
     ):
         body.append(f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{escape(told)}</text>')
-    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-size="11" fill="currentColor"'
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-size="12" fill="currentColor"'
     return f'<svg class="chart" role="img" aria-label="{escape(title, quote=True)}" {size}>{"".join(body)}</svg>'
 
 

@@ -11,7 +11,7 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font: 500 2rem/1.2 Palatino, Georgia, serif; margin-bottom: 0; }
-section { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem; margin: 2rem 0; }
+section { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.5rem; margin: 2rem 0; }
 .chart { width: 100%; color: light-dark(#1d1c1a, #ebe8e2); }
 img { max-width: 100%; border-radius: 6px; }
 figure { margin: 0 0 2rem; }
