@@ -97,6 +97,13 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def test_who_wants_no_motion_gets_none(browser: Browser, page: Path) -> None:
+    browser.prefer(reduced_motion="reduce")
+    browser.open(page)
+    browser.wait_for("document.querySelector('#p1 .turntable img').src.startsWith('data:image/png;')")
+    assert browser.run("document.getElementById('motion').getAttribute('aria-pressed')") == "false"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_by_4_5_to_1_in_both_themes(scheme: str, browser: Browser) -> None:
     browser.prefer(color_scheme=scheme)

@@ -13,7 +13,7 @@ Curve = list[tuple[int, float]]
 """(step, value), steps rising."""
 
 WIDTH, HEIGHT, MARGIN, GUTTER = 320, 140, 15, 50
-"""Of a chart, in its own units: ``MARGIN`` is a line of text's height, ``GUTTER`` the width of the numbers on the right."""
+"""Of a chart, in its own units: ``MARGIN`` is a line of text's height, ``GUTTER`` the width of numbers on the right."""
 
 _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
 

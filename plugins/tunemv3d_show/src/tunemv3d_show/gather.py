@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunemv3d_core.checkpoint import check_checkpoint, find_checkpoint, run_checkpoints
+from tunemv3d_core.checkpoint import find_checkpoint, run_checkpoints
 from tunemv3d_core.curves import Curve, read_curves
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.posed_images import read_json
@@ -153,7 +153,7 @@ def _run(name: str, folder: Path, faults: list[str]) -> Source:
     log = folder / "metrics.jsonl"
     curves = _attempt(lambda: read_curves(log), faults) if log.is_file() else None
     whole = run_checkpoints(folder)
-    record = (_attempt(lambda: check_checkpoint(whole[-1]), faults) if whole else None) or {}
+    record = (_attempt(lambda: read_json(whole[-1] / "provenance.json"), faults) if whole else None) or {}
     previews = sorted((folder / "previews").glob("step-*.png"))
     return Source(
         name=name,
