@@ -20,11 +20,12 @@ def test_figures_by_noise_level_are_their_mean_and_what_is_no_figure_is_left_out
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 30, "lo')
     assert read_curves(path) == {
-        "held_out/denoise": [(0, 2.5)],
-        "held_out/neus": [(0, 0.5)],
         "loss": [(10, 3.0), (20, 2.0)],
         "denoise": [(10, 2.0)],
+        "held_out/denoise": [(0, 2.5)],
+        "held_out/neus": [(0, 0.5)],
     }
+    assert next(iter(read_curves(path))) == "loss"
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

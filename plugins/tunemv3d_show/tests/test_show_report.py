@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from tunemv3d_core.console import _as_typer
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_show.gather import gather
+from tunemv3d_show.page import _bundle
 from tunemv3d_show.report import report
 
 
@@ -214,3 +215,13 @@ def test_an_object_sampled_twice_is_shown_twice(tmp_path: Path) -> None:
         toys.write_object(tmp_path / "samples" / name, "a chair")
     found = gather([tmp_path / "samples"])
     assert [[entry.folder.name for entry in row] for row in found.rows("a chair")] == [["a"], ["a-2"]]
+
+
+def test_nothing_in_the_bundle_ends_its_element_or_names_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model-viewer.min.js").write_text(
+        "let a = '</script>';\n//# sourceMappingURL=model-viewer.min.js.map\n"
+    )
+    monkeypatch.setattr("tunemv3d_show.page.PAGE", tmp_path)
+    assert str(_bundle()) == "let a = '<\\/script>';\n"

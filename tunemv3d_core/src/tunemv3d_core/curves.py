@@ -12,7 +12,7 @@ from tunemv3d_core.errors import TuneMV3DError
 Curve = list[tuple[int, float]]
 """(step, value), steps rising."""
 
-WIDTH, HEIGHT, MARGIN, GUTTER = 320, 140, 15, 50
+WIDTH, HEIGHT, MARGIN, GUTTER = 320, 140, 15, 58
 """Of a chart, in its own units: ``MARGIN`` is a line of text's height, ``GUTTER`` the width of numbers on the right."""
 
 _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
@@ -21,7 +21,7 @@ _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
 def read_curves(path: Path) -> dict[str, Curve]:
     """Every figure of a run by its name; those that are given by noise level (``.../t=50``) as their mean.
 
-    A last line that was cut by an interruption is left out.
+    The loss comes first, held-out figures last. A last line that was cut by an interruption is left out.
 
     Raises:
         TuneMV3DError: the file cannot be read, or another line of it is no JSON object.
@@ -41,7 +41,8 @@ def read_curves(path: Path) -> dict[str, Curve]:
             raise TuneMV3DError(f"{path}: line {number} is not a step's figures: {error}") from None
         for name, value in _figures(record).items():
             curves.setdefault(name, []).append((step, value))
-    return {name: sorted(curve) for name, curve in curves.items()}
+    order = sorted(curves, key=lambda name: (name.startswith("held_out/"), name != "loss"))
+    return {name: sorted(curves[name]) for name in order}
 
 
 def _figures(record: dict[str, object]) -> dict[str, float]:

@@ -15,6 +15,7 @@ section { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 
 .chart { width: 100%; color: light-dark(#1d1c1a, #ebe8e2); }
 img { max-width: 100%; border-radius: 6px; }
 figure { margin: 0 0 2rem; }
+a { color: light-dark(#0d6560, #74cbc0); }
 figcaption, p { color: light-dark(#65615a, #a5a19a); }
 """
 
@@ -35,15 +36,16 @@ def write_page(folder: RunFolder, done: int) -> None:
         chart(title, {folder.spec.name: curve}, ["light-dark(#0d6560, #74cbc0)"]) for title, curve in curves.items()
     ]
     reload = "" if done >= steps else '<meta http-equiv="refresh" content="60">'
-    shown = "".join(_figure(path) for path in sorted(folder.previews.glob("step-*.png"), reverse=True))
+    newest, *older = [_figure(path) for path in sorted(folder.previews.glob("step-*.png"), reverse=True)] or [""]
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 {reload}<link rel="icon" href="data:,"><title>{name}</title><style>{_STYLE}</style></head>
 <body><h1>{name}</h1>
 <p>Step {done:,} of {steps:,} · <a href="spec.json">spec</a> · <a href="metrics.jsonl">figures</a> ·
 <a href="checkpoints/">checkpoints</a></p>
+{newest}
 <section>{"".join(charts)}</section>
-{shown}
+{"".join(older)}
 </body></html>
 """
     path = folder.path / "index.html"
