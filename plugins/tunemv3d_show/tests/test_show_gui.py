@@ -40,6 +40,9 @@ def test_sampling_shows_views_surface_and_the_time_of_a_step(viewer: Viewer) -> 
     assert viewer.progress.value == 100 and viewer.shown.value == 4
     assert len(viewer._frusta) == 4 and all(f.image is not None for f in viewer._frusta)
     assert viewer._mesh is not None
+    viewer.drag.value = True
+    viewer._place_handles()
+    assert len(viewer._handles) == 4 and all(f.image is not None for f in viewer._frusta)
     earlier = viewer._frusta[0].image.copy()
     viewer.shown.value, viewer.pictures.value = 0, "what the model saw"
     viewer._chosen()
@@ -69,7 +72,7 @@ def test_cameras_are_set_added_dragged_and_removed(viewer: Viewer) -> None:
     assert torch.allclose(viewer.session.cameras.camera_to_world, expected.camera_to_world)
     viewer._add_camera(Cameras.look_at(torch.tensor([[0.0, 0.0, 3.0]])))
     viewer.drag.value = True
-    viewer._place_cameras()
+    viewer._place_handles()
     assert len(viewer._frusta) == len(viewer._handles) == 4
     handle = viewer._handles[3]
     handle.position = (3.0, 0.0, 0.5)

@@ -7,8 +7,8 @@ import pytest
 import show_toys as toys
 from show_browser import Browser, needs_chromium
 
+from tunemv3d_show.compose import write_page
 from tunemv3d_show.gather import gather
-from tunemv3d_show.page import write_page
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.console import _as_typer
 from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_show.compose import _bundle
 from tunemv3d_show.gather import gather
-from tunemv3d_show.page import _bundle
 from tunemv3d_show.report import report
 
 
@@ -223,5 +223,5 @@ def test_nothing_in_the_bundle_ends_its_element_or_names_another_file(
     (tmp_path / "model-viewer.min.js").write_text(
         "let a = '</script>';\n//# sourceMappingURL=model-viewer.min.js.map\n"
     )
-    monkeypatch.setattr("tunemv3d_show.page.PAGE", tmp_path)
+    monkeypatch.setattr("tunemv3d_show.compose.PAGE", tmp_path)
     assert str(_bundle()) == "let a = '<\\/script>';\n"

@@ -90,7 +90,7 @@ class Viewer:
             self.drag = gui.add_checkbox("Drag them", False)
             for widget in (self.count, self.elevation, self.distance):
                 widget.on_update(lambda _: self._guarded(self._orbit))
-            self.drag.on_update(lambda _: self._place_cameras())
+            self.drag.on_update(lambda _: self._place_handles())
             self._with_client("Add one where I stand", self._add_camera)
             self._with_client("Remove the last", lambda _: self._remove_camera())
         with gui.add_folder("New views"):
@@ -205,6 +205,7 @@ class Viewer:
     def _field_view(self, camera: Cameras) -> None:
         self.view.image = _pixels(self.session.render(camera))
         self.view.visible = True
+        self.say("Below is what the field shows from where you stand.")
 
     def _export(self) -> None:
         self.say(f"Exported to `{export(self.session, Path(self.out.value).expanduser())}`.")
@@ -227,10 +228,10 @@ class Viewer:
         self._place_cameras()
 
     def _place_cameras(self) -> None:
-        """Draw the cameras of the next sampling, with handles where they are dragged."""
-        for handle in (*self._frusta, *self._handles):
-            handle.remove()
-        self._frusta, self._handles = [], []
+        """Draw the cameras of the next sampling."""
+        for frustum in self._frusta:
+            frustum.remove()
+        self._frusta = []
         self._drawn = self.session.cameras
         cameras = self._drawn.to("cpu")
         for index in range(cameras.shape[0]):
@@ -240,8 +241,15 @@ class Viewer:
                 f"/cameras/{index}", fov, 1.0, scale=0.26, color=ACCENT, cast_shadow=False, **_pose(camera)
             )
             self._frusta.append(frustum)
-            if self.drag.value:
-                self._handles.append(self._handle(index, camera))
+        self._place_handles()
+
+    def _place_handles(self) -> None:
+        """Put a handle on every camera where they are dragged; else none."""
+        for handle in self._handles:
+            handle.remove()
+        assert self._drawn is not None
+        count = self._drawn.shape[0] if self.drag.value else 0
+        self._handles = [self._handle(index, self._drawn[index]) for index in range(count)]
 
     def _handle(self, index: int, camera: Cameras) -> Any:
         """A handle that moves a camera; it goes on looking at the object."""

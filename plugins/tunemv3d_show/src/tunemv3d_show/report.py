@@ -24,8 +24,8 @@ def report(
     """
     _check_writable(out)
     # Heavy: torch, by way of core's readers.
+    from tunemv3d_show.compose import write_page
     from tunemv3d_show.gather import gather
-    from tunemv3d_show.page import write_page
 
     found = gather(folders)
     size = write_page(out, found, title or ", ".join(source.name for source in found.sources))
