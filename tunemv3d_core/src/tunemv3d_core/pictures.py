@@ -34,7 +34,8 @@ def cut_out(images: Tensor, opacity: Tensor, ground: float = 0.06) -> Tensor:
 def _off_ground(image: Tensor, ground: float) -> Tensor:
     """``H W``: 0 where a flood from outside the picture, over white alone, arrives; else 1."""
     white = (image.cpu() >= 1 - ground).all(0).numpy()
-    framed = Image.fromarray(np.pad(white.astype(np.uint8), 1, constant_values=1))
+    # A picture of its own: one that shares an array is read-only, and a flood over it is lost.
+    framed = Image.fromarray(np.pad(white.astype(np.uint8), 1, constant_values=1)).copy()
     ImageDraw.floodfill(framed, (0, 0), 2)
     return torch.from_numpy(np.asarray(framed)[1:-1, 1:-1] != 2)
 

@@ -1,4 +1,4 @@
-"""TensorBoard's scalars."""
+"""TensorBoard's scalars and pictures."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -33,6 +34,13 @@ class EventFile:
         """Append the values of a step by their names."""
         named = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(step=step, summary=Summary(value=named)))
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Append a PNG file as a step's picture."""
+        with Image.open(path) as picture:
+            width, height = picture.size
+        image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes())
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)])))
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()

@@ -1,10 +1,9 @@
-"""The preview picture: per prompt the frozen prior's views above, the tuned model's below, from the same noise."""
+"""The preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, their surface."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
@@ -12,13 +11,17 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.sampling import sample
+from tunemv3d_core.pictures import enlarged, near_bright, shaded, to_pil
+from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.spec import SampleSpec
 from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Text
 
 STEPS_AT_MOST = 12
 """A preview is a quick look: fewer denoising steps than a finished sample may take."""
+
+SURFACE_SHRINK = 2
+"""The surface is rendered with a side so many times shorter than the views': a quarter of the time."""
 
 LINE = 16
 """Height of a line of text, pixels."""
@@ -50,7 +53,7 @@ class Preview:
         self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
         # A backbone that is tuned itself is what it was only now.
         tuned = any(p.requires_grad for p in cast(nn.Module, model.backbone).parameters())
-        self._frozen = self._sample(0.0) if tuned else None
+        self._frozen = self._decode(self._sample(0.0)) if tuned else None
 
     @torch.no_grad()
     def __call__(self, path: Path, step: int) -> Path:
@@ -61,18 +64,21 @@ class Preview:
         training = self._model.training
         self._model.eval()
         if self._frozen is None:
-            self._frozen = self._sample(0.0)
-        tuned = self._sample(self._options.consistency)
-        self._model.train(training)
+            self._frozen = self._decode(self._sample(0.0))
+        latents = self._sample(self._options.consistency)
         label = f"tuned, step {step}, K = {told_strength(self._options.consistency)}"
-        write_rows(path, self._prompts, self._frozen, tuned, label)
+        rows = {"frozen prior": self._frozen, label: self._decode(latents)}
+        if self._model.field is not None:
+            rows["surface"] = self._surface(latents, self._frozen.shape[-2:])
+        self._model.train(training)
+        write_rows(path, self._prompts, rows)
         return path
 
     def _sample(self, consistency: Strength) -> Tensor:
-        """Images ``b n 3 H W`` in [-1, 1]."""
+        """Clean latents ``b n c h w``."""
         model = self._model
         text, empty = self._texts()
-        clean = sample(
+        return sample(
             model,
             text,
             self._cameras,
@@ -85,31 +91,56 @@ class Preview:
             consistency=consistency,
             shared_noise=self._options.shared_noise,
         )
-        return model.backbone.decode_latents(clean).float().cpu()
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Images ``b n 3 H W`` in [0, 1]."""
+        return (self._model.backbone.decode_latents(latents).float().cpu() / 2 + 0.5).clamp(0, 1)
+
+    def _surface(self, latents: Tensor, size: Sequence[int]) -> Tensor:
+        """What the field takes the views for: its bare surface, ``b n 3 H W`` in [0, 1].
+
+        A field without normals is shown by its depth.
+
+        Args:
+            latents: of the views.
+            size: (H, W).
+        """
+        scene = fuse_clean(self._model, latents, self._texts()[0], self._cameras)
+        small = (max(1, size[0] // SURFACE_SHRINK), max(1, size[1] // SURFACE_SHRINK))
+        seen = scene.render(self._cameras, small, normals=True)
+        rows = []
+        for index in range(len(self._prompts)):
+            opacity, cameras = seen.opacity[index].float(), self._cameras[index]
+            if seen.normals is None:
+                grey = near_bright(seen.depth[index].float(), opacity)
+            else:
+                grey = shaded(seen.normals[index].float(), opacity, cameras)[:, 0]
+            rows.append(enlarged(grey, (size[0], size[1])))
+        return torch.stack(rows).cpu()
 
     def _texts(self) -> tuple[Text, Text]:
         encode = self._model.backbone.encode_text
         return encode(self._prompts), encode([""] * len(self._prompts))
 
 
-def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, tuned_label: str) -> None:
-    """One PNG: per prompt a line of text, a row of frozen views, a row of tuned ones (``b n 3 H W`` in [-1, 1]).
+def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> None:
+    """One PNG: per prompt a line of text, and for each label a row of pictures (``b n 3 H W`` in [0, 1]).
 
     Raises:
         CheckpointError: the disk is full or not writable; no half a picture stays.
     """
-    _, n, _, height, width = frozen.shape
-    block = 2 * (height + LINE) + LINE
+    _, n, _, height, width = next(iter(rows.values())).shape
+    block = len(rows) * (height + LINE) + LINE
     sheet = Image.new("RGB", (n * width, len(prompts) * block), "white")
     draw = ImageDraw.Draw(sheet)
     for i, prompt in enumerate(prompts):
         top = i * block
         draw.text((2, top + 2), prompt, fill="black")
-        for row, (label, views) in enumerate((("frozen prior", frozen[i]), (tuned_label, tuned[i]))):
+        for row, (label, pictures) in enumerate(rows.items()):
             y = top + LINE + row * (height + LINE)
             draw.text((2, y + 2), label, fill="gray")
-            for column, view in enumerate(views):
-                sheet.paste(_picture(view), (column * width, y + LINE))
+            for column, picture in enumerate(pictures[i]):
+                sheet.paste(to_pil(picture), (column * width, y + LINE))
     beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +150,3 @@ def write_rows(path: Path, prompts: list[str], frozen: Tensor, tuned: Tensor, tu
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _picture(view: Tensor) -> Image.Image:
-    pixels = ((view.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(np.ascontiguousarray(pixels.numpy()))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -73,6 +74,10 @@ class Progressed:
         named: dict[str, Any] = {prefix + name: round(value, 8) for name, value in figures.items()}
         self._folder.log({"step": done, "seconds": round(self.seconds, 3), **named})
         self._events.scalars(done, named)
+
+    def picture(self, done: int, path: Path) -> None:
+        """A step's preview, for TensorBoard."""
+        self._events.picture(done, "preview", path)
 
     def restart_clock(self, done: int) -> None:
         """Leave what came since the last step (a preview, a measurement) out of the steps a second."""

@@ -1,4 +1,6 @@
-"""A run's folder: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``."""
+"""A run's folder: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``, and
+``index.html``, which shows it in a browser.
+"""
 
 import json
 import shutil
@@ -58,7 +60,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _put(self.path / "spec.json", canonical_json(self.spec) + "\n")
+            put(self.path / "spec.json", canonical_json(self.spec) + "\n")
             self._forget_after(step_of(resume_from) if resume_from else -1)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
@@ -105,10 +107,10 @@ class RunFolder:
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_in(line) <= step]
-        _put(self.metrics, "".join(line + "\n" for line in kept))
+        put(self.metrics, "".join(line + "\n" for line in kept))
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     beside = path.with_name(path.name + ".part")
     try:

@@ -21,6 +21,7 @@ from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import Interruption, watched
 from tunemv3d_train.losses import LEVELS, level_name
 from tunemv3d_train.optimisation import lr_factor, set_lr
+from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, accelerate, build_parts, provenance
@@ -214,13 +215,13 @@ class Trainer:
             progress.record(done, self._measure(), "held_out/")
             progress.restart_clock(done)
         if options.preview_every and done % options.preview_every == 0:
-            self._draw_preview(done)
+            self._draw_preview(done, progress)
             progress.restart_clock(done)
 
     def _finish(self, done: int, progress: Progressed) -> Figures:
         after = self._measure("measuring after training")
         progress.record(done, after, "held_out/")
-        self._draw_preview(done)
+        self._draw_preview(done, progress)
         return after
 
     def _save(self, done: int, progress: Progressed) -> None:
@@ -237,6 +238,7 @@ class Trainer:
             data=provenance(self.spec, parts.dataset),
         )
         self.folder.prune(self.spec.train.keep)
+        write_page(self.folder, done)
 
     def _measure(self, told: str = "") -> Figures:
         if told:
@@ -244,10 +246,12 @@ class Trainer:
         with self._published(), self.accelerator.autocast():
             return self.parts.measurement(self.parts.model)
 
-    def _draw_preview(self, done: int) -> None:
+    def _draw_preview(self, done: int, progress: Progressed) -> None:
         if self.parts.preview is not None:
             with self._published(), self.accelerator.autocast():
                 self._preview = self.parts.preview(self.folder.preview(done), done)
+            progress.picture(done, self._preview)
+            write_page(self.folder, done)
 
     @contextmanager
     def _published(self) -> Iterator[None]:

@@ -1,0 +1,3 @@
+"""TuneMV3D: show."""
+
+__version__ = "0.1.0"

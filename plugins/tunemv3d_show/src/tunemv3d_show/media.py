@@ -1,0 +1,126 @@
+"""Pictures, animations and meshes as text that a page carries, each checked before it is taken."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tunemv3d_show.gather import Sampled
+
+QUALITY = 90
+"""Of still pictures that are larger than ``SMALL``; they become WebP."""
+
+SMALL = 256
+"""Pictures up to this side, pixels, keep every bit: their colours would bleed."""
+
+THUMBNAIL = 64
+"""Side of the list's pictures, pixels."""
+
+KINDS = {
+    "strip": "the shape appearing, step by step",
+    "strip_animation": "the shape appearing",
+    "turntable": "one turn around the field: decoded, and its bare surface",
+    "mesh": "the mesh",
+}
+"""Single files of a sampled object, and what they show."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One file.
+
+    Attributes:
+        kind: "view", or of ``KINDS``.
+        label: what it shows, for people who do not see it.
+        type: MIME type.
+        data: base 64; "" where it could not be read.
+        size: (width, height) of a picture, pixels.
+        fault: why it could not be read.
+    """
+
+    kind: str
+    label: str
+    type: str = ""
+    data: str = ""
+    size: tuple[int, int] = (1, 1)
+    fault: str = ""
+
+
+def media_of(entry: Sampled) -> Iterator[Medium]:
+    """An object's views, then whatever else its manifest names; what is missing or damaged says so."""
+    names = entry.files
+    views = names.get("views")
+    for index, name in enumerate(views if isinstance(views, list) else []):
+        yield _medium("view", f"{entry.prompt}, view {index}", entry.folder / str(name))
+    for kind, label in KINDS.items():
+        if kind in names:
+            yield _medium(kind, f"{entry.prompt}: {label}", entry.folder / str(names[kind]))
+
+
+def still(kind: str, label: str, path: Path) -> Medium:
+    """A picture that stands for itself, such as a run's preview."""
+    return _medium(kind, label, path)
+
+
+def thumbnail(entry: Sampled) -> str:
+    """The first view that can be read, small, as a data URI; "" where there is none."""
+    views = entry.files.get("views")
+    for name in views if isinstance(views, list) else []:
+        try:
+            with Image.open(entry.folder / str(name)) as picture:
+                picture.load()
+                picture.thumbnail((THUMBNAIL, THUMBNAIL))
+                return f"data:image/webp;base64,{_webp(picture)}"
+        except OSError:
+            continue
+    return ""
+
+
+def _medium(kind: str, label: str, path: Path) -> Medium:
+    try:
+        content: dict[str, Any] = _mesh(path) if kind == "mesh" else _picture(path)
+    except FileNotFoundError:
+        return Medium(kind, label, fault=f"{path.name} is missing")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return Medium(kind, label, fault=f"{path.name} cannot be read: {error}".replace(str(path), path.name))
+    return Medium(kind, label, **content)
+
+
+def _mesh(path: Path) -> dict[str, Any]:
+    """A GLB whose head is right and whose length is what the head says."""
+    data = path.read_bytes()
+    if data[:4] != b"glTF" or int.from_bytes(data[8:12], "little") != len(data):
+        raise ValueError("no whole GLB file")
+    return {"type": "model/gltf-binary", "data": _text(data)}
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    """Stills become WebP; what moves is taken as it is, once every frame could be read."""
+    if path.suffix == ".mp4":
+        data = path.read_bytes()
+        if data[4:8] != b"ftyp":
+            raise ValueError("no MP4 file")
+        return {"type": "video/mp4", "data": _text(data), "size": (2, 1)}
+    with Image.open(path) as picture:
+        frames = getattr(picture, "n_frames", 1)
+        for index in range(frames):
+            picture.seek(index)
+            picture.load()
+        if frames > 1:
+            return {"type": Image.MIME[picture.format or ""], "data": _text(path.read_bytes()), "size": picture.size}
+        return {"type": "image/webp", "data": _webp(picture), "size": picture.size}
+
+
+def _webp(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    mode = "RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"
+    picture.convert(mode).save(buffer, "WEBP", quality=QUALITY, lossless=max(picture.size) <= SMALL)
+    return _text(buffer.getvalue())
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

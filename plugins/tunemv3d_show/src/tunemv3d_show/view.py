@@ -1,0 +1,45 @@
+"""The command ``tunemv3d view``: a live viewer of a checkpoint in the browser."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunemv3d_core.errors import ComponentError
+
+
+def view(
+    checkpoint: Annotated[str, typer.Argument(help="A packaged checkpoint's name, its folder, or a run's folder.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page; the next free one is taken.")] = 8080,
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
+    out: Annotated[Path, typer.Option(help="Folder that gets exported objects.")] = Path("samples"),
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+) -> None:
+    """Type a prompt and watch the object appear: views, the field's guess and its surface, step by step.
+
+    Cameras can be moved and added, K and guidance changed, and any step branched from; the result is exported as
+    `tunemv3d sample` writes it.
+    """
+    for module, name in (("viser", "viser"), ("skimage", "scikit-image")):
+        if find_spec(module) is None:
+            raise ComponentError(f"tunemv3d view needs {name}: pip install 'tunemv3d-show[view]'")
+    # viser prints the address itself.
+    open_viewer(checkpoint, port, host, out, device).server.sleep_forever()
+
+
+def open_viewer(checkpoint: str, port: int, host: str, out: Path, device: str) -> Any:
+    """Load the checkpoint and open its page."""
+    # Heavy: torch, whatever the checkpoint's components need, and viser.
+    import viser
+
+    from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint
+    from tunemv3d_core.devices import find_device
+    from tunemv3d_core.posed_images import read_json
+    from tunemv3d_show.gui import Viewer
+    from tunemv3d_show.session import Session
+
+    spec, model = load_checkpoint(checkpoint, find_device(device))
+    session = Session.of(model, spec, checkpoint)
+    session.data = read_json(find_checkpoint(checkpoint) / "provenance.json").get("data", {})
+    return Viewer(session, viser.ViserServer(host=host, port=port, label="TuneMV3D", verbose=False), out)

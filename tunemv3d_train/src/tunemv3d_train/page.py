@@ -1,0 +1,62 @@
+"""``index.html`` of a run's folder: how far it is, its curves and previews; read from the folder, nothing else."""
+
+from html import escape
+from pathlib import Path
+
+from tunemv3d_core.curves import chart, read_curves
+from tunemv3d_core.errors import CheckpointError
+from tunemv3d_train.runs import RunFolder, put
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font: 500 2rem/1.2 Palatino, Georgia, serif; margin-bottom: 0; }
+section { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.5rem; margin: 2rem 0; }
+.chart { width: 100%; color: light-dark(#1d1c1a, #ebe8e2); }
+img { max-width: 100%; border-radius: 6px; }
+figure { margin: 0 0 2rem; }
+a { color: light-dark(#0d6560, #74cbc0); }
+figcaption, p { color: light-dark(#65615a, #a5a19a); }
+"""
+
+
+def write_page(folder: RunFolder, done: int) -> None:
+    """Write the page; while the run goes on it loads itself anew.
+
+    Args:
+        folder: of the run.
+        done: steps done.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    steps, name = folder.spec.train.steps, escape(folder.spec.name)
+    curves = read_curves(folder.metrics) if folder.metrics.is_file() else {}
+    charts = [
+        chart(title, {folder.spec.name: curve}, ["light-dark(#0d6560, #74cbc0)"]) for title, curve in curves.items()
+    ]
+    reload = "" if done >= steps else '<meta http-equiv="refresh" content="60">'
+    newest, *older = [_figure(path) for path in sorted(folder.previews.glob("step-*.png"), reverse=True)] or [""]
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+{reload}<link rel="icon" href="data:,"><title>{name}</title><style>{_STYLE}</style></head>
+<body><h1>{name}</h1>
+<p>Step {done:,} of {steps:,} · <a href="spec.json">spec</a> · <a href="metrics.jsonl">figures</a> ·
+<a href="checkpoints/">checkpoints</a></p>
+{newest}
+<section>{"".join(charts)}</section>
+{"".join(older)}
+</body></html>
+"""
+    path = folder.path / "index.html"
+    try:
+        put(path, page)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+def _figure(preview: Path) -> str:
+    step = int(preview.stem.removeprefix("step-"))
+    told = f"Preview after step {step:,}"
+    picture = f'<img src="previews/{preview.name}" alt="{told}" loading="lazy">'
+    return f"<figure>{picture}<figcaption>{told}</figcaption></figure>"
