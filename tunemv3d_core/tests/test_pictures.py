@@ -1,21 +1,19 @@
-"""Cutting views out of their white ground."""
-
 import torch
 
 from tunemv3d_core.pictures import cut_out
 
 
-def test_only_white_that_is_joined_to_the_edge_is_ground() -> None:
-    image = torch.ones(1, 3, 12, 12)
-    image[..., 3:9, 3:9] = 0.2
-    image[..., 5:7, 5:7] = 1.0
-    alpha = cut_out(image, torch.zeros(1, 4, 4))[0, 3]
-    expected = torch.zeros(12, 12)
-    expected[3:9, 3:9] = 1
-    assert torch.equal(alpha, expected)
-
-
-def test_white_where_the_field_says_that_the_object_is_stays() -> None:
-    opacity = torch.zeros(1, 12, 12)
-    opacity[:, 2:5, 2:5] = 1
-    assert torch.equal(cut_out(torch.ones(1, 3, 12, 12), opacity)[:, 3], opacity)
+def test_ground_is_white_where_the_field_sees_nothing():
+    images = torch.ones(1, 3, 8, 8)
+    images[0, :, 1:4, 1:4] = 0.5
+    images[0, :, 2, 2] = 1.0  # a hole that the drawn part encloses
+    images[0, :, 6, 6] = 0.97  # the decoder's white
+    opacity = torch.zeros(1, 4, 4)
+    opacity[0, 3, :2] = 1.0  # white, and the field says that it is there
+    rgba = cut_out(images, opacity)
+    assert torch.equal(rgba[:, :3], images)
+    wanted = torch.zeros(8, 8)
+    wanted[1:4, 1:4] = 1
+    wanted[2, 2] = 0
+    wanted[6:, :3] = 1
+    assert torch.equal(rgba[0, 3][:, :3], wanted[:, :3]) and not rgba[0, 3, :, 4:].any()
