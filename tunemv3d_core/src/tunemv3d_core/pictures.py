@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
@@ -16,27 +16,17 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def cut_out(images: Tensor, opacity: Tensor, ground: float = 0.06) -> Tensor:
-    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha.
-
-    Ground is what is white and joined to the picture's edge by white, unless the field says that the object is there.
+    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha: ground is what is white where the field sees nothing.
 
     Args:
         images: ``n 3 H W`` in [0, 1].
         opacity: of the field, ``n h w``.
         ground: how far from white, in any channel, the ground may be.
     """
-    alpha = torch.stack([_off_ground(image, ground) for image in images]).to(images)
     size = (images.shape[-2], images.shape[-1])
-    solid = torch.nn.functional.interpolate(opacity[:, None].to(images), size=size, mode="bilinear")
-    return torch.cat([images, torch.maximum(alpha[:, None], (solid > 0.5).to(images))], dim=1)
-
-
-def _off_ground(image: Tensor, ground: float) -> Tensor:
-    """``H W``: 0 where a flood from outside the picture, over white alone, arrives; else 1."""
-    white = (image.cpu() >= 1 - ground).all(0).numpy()
-    framed = Image.fromarray(np.pad(white.astype(np.uint8), 1, constant_values=1))
-    ImageDraw.floodfill(framed, (0, 0), 2)
-    return torch.from_numpy(np.asarray(framed)[1:-1, 1:-1] != 2)
+    solid = torch.nn.functional.interpolate(opacity[:, None].to(images), size=size, mode="bilinear") > 0.5
+    drawn = (images < 1 - ground).any(1, keepdim=True)
+    return torch.cat([images, (solid | drawn).to(images)], dim=1)
 
 
 def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
