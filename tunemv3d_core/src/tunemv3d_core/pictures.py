@@ -16,7 +16,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def cut_out(images: Tensor, opacity: Tensor, ground: float = 0.06) -> Tensor:
-    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha: ground is what is white where the field sees nothing.
+    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha; the ground is white where the field sees nothing.
 
     Args:
         images: ``n 3 H W`` in [0, 1].
