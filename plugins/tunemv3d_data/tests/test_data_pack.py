@@ -88,7 +88,7 @@ def test_the_index_finds_every_object_by_one_range(folder: Path, tmp_path: Path)
         assert contents(runs[0]) == [(here / "transforms.json").read_bytes()]
         assert contents(runs[1]) == [(here / f"{k:03d}.webp").read_bytes() for k in range(VIEWS)]
         assert contents(runs[2]) == [(here / f"{k:03d}.depth.png").read_bytes() for k in range(VIEWS)]
-        assert (each.views, each.creator) == (VIEWS, "me")
+        assert (each.views, each.creator, each.source) == (VIEWS, "me", "here")
     assert {each.licence for each in index} == {"CC0-1.0", "CC-BY-4.0"}
     assert len({each.split for each in index if each.shard == index[1].shard}) == 1
     assert (out / "ATTRIBUTION.md").read_text() == "# Attribution\n"

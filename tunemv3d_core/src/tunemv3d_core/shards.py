@@ -87,7 +87,7 @@ class PackedLatents:
 
 
 class ShardIndex(Sequence[PackedObject]):
-    """All objects in the dataset's order, in about 170 bytes each.
+    """All objects in the dataset's order, in about 170 bytes each and the words of its source.
 
     Args:
         name: the dataset's.
@@ -107,11 +107,13 @@ class ShardIndex(Sequence[PackedObject]):
     ) -> None:
         self.name, self.size, self.latents, self.shards = name, size, latents, shards
         self._ids: list[str] = []
+        self._sources: list[str] = []
         self._texts: list[tuple[str, str, str]] = []
         shared: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         numbers = array("q")
         for packed in objects:
             self._ids.append(packed.id)
+            self._sources.append(packed.source)
             texts = (packed.licence, packed.creator, packed.split)
             self._texts.append(shared.setdefault(texts, texts))
             (a, b, c), (d, e, f) = packed.sizes, packed.crc32
@@ -131,7 +133,8 @@ class ShardIndex(Sequence[PackedObject]):
         views, shard, offset, *runs = self._numbers[index].tolist()
         licence, creator, split = self._texts[index]
         sizes, crc32 = (runs[0], runs[1], runs[2]), (runs[3], runs[4], runs[5])
-        return PackedObject(self._ids[index], views, licence, creator, split, shard, offset, sizes, crc32)
+        place = (split, shard, offset, sizes, crc32)
+        return PackedObject(self._ids[index], views, licence, creator, *place, source=self._sources[index])
 
     def splits(self) -> dict[str, list[int]]:
         """Object indices by split, in the dataset's order."""

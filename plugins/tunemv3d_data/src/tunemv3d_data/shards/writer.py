@@ -103,6 +103,7 @@ def _located(
                     views=len(record.files),
                     licence=record.licence,
                     creator=record.creator,
+                    source=record.source,
                     split=planned.split,
                     shard=number,
                     offset=start,
