@@ -1,6 +1,7 @@
 """The page without a browser: what it holds, what it says of broken things, and that it is written whole."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -220,8 +221,7 @@ def test_an_object_sampled_twice_is_shown_twice(tmp_path: Path) -> None:
 def test_nothing_in_the_bundle_ends_its_element_or_names_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "model-viewer.min.js").write_text(
-        "let a = '</script>';\n//# sourceMappingURL=model-viewer.min.js.map\n"
-    )
+    code = "let a = '</script>';\n//# sourceMappingURL=model-viewer.min.js.map\n"
+    (tmp_path / "model-viewer.min.js.gz").write_bytes(gzip.compress(code.encode()))
     monkeypatch.setattr("tunemv3d_show.compose.PAGE", tmp_path)
     assert str(_bundle()) == "let a = '<\\/script>';\n"

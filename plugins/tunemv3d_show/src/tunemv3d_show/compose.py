@@ -1,5 +1,6 @@
 """Puts a report together and writes it, object by object, so that hundreds of them need little memory."""
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -224,5 +225,5 @@ def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _bundle() -> Markup:
     """model-viewer as the content of a script element: nothing in it may end the element or ask for another file."""
-    code = (PAGE / "model-viewer.min.js").read_text(encoding="utf-8")
+    code = gzip.decompress((PAGE / "model-viewer.min.js.gz").read_bytes()).decode()
     return Markup(code.replace("</script", "<\\/script").split("//# sourceMappingURL=")[0])
