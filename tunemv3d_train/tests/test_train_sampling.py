@@ -14,7 +14,9 @@ from tunemv3d_train.sampling import RING, Sampler, ring
 
 def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> Sampler:
     records = [
-        SimpleNamespace(id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}"), licence="", creator="")
+        SimpleNamespace(
+            id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}"), licence="", creator="", source=""
+        )
         for i in range(objects)
     ]
     options = {"seed": 7, "batch": 2, "timesteps": 1000, "cells": 64, "text_dropout": 0.1} | changed
