@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from tunemv3d_data.captions.colours import COLOURS, colour_name, colour_names
-from tunemv3d_data.captions.measured import captions, describe_pictures, measure, type_of
+from tunemv3d_data.captions.measured import Look, captions, describe_pictures, measure, type_of
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.meshes.recolour import repaint
 from tunemv3d_data.renderers.embree import EmbreeRenderer
@@ -125,3 +125,13 @@ def test_tall_and_low_are_said_where_clear() -> None:
     assert any(caption.startswith("a tall ") for caption in described(tower, source("Cabinet")))
     assert any(caption.startswith("a low ") for caption in described(slab, source("Table")))
     assert not any("tall" in c or "low " in c for c in described(trimesh.creation.box(), source("Box")))
+
+
+def test_a_persons_colours_are_those_of_the_clothes() -> None:
+    ball = from_trimesh(trimesh.creation.icosphere())
+    look = Look("black", "grey", 0.5, 0.5, None, None, 0.2)
+    person = SourceObject(id="x", path=Path(), name="Female Holding")
+    assert captions(person, ball, look) == ["a woman in black", "a woman", "a woman in black and grey"]
+    picture = np.full((4, 4, 4), 255, dtype=np.uint8)
+    picture[..., :3] = COLOURS["brown"]
+    assert describe_pictures([picture], "old man") == ["a man in brown", "a man"]
