@@ -134,4 +134,4 @@ def test_a_persons_colours_are_those_of_the_clothes() -> None:
     assert captions(person, ball, look) == ["a woman in black", "a woman", "a woman in black and grey"]
     picture = np.full((4, 4, 4), 255, dtype=np.uint8)
     picture[..., :3] = COLOURS["brown"]
-    assert describe_pictures([picture], "old man") == ["a man in brown", "a man"]
+    assert describe_pictures([picture], "old man") == ["an old man in brown", "an old man"]

@@ -81,7 +81,7 @@ _MATERIALS = {
     "rattan": r"rattan|wicker",
 }
 _SEATS = ("chair", "stool", "armchair")
-_PEOPLE = ("woman", "man")
+_PEOPLE = ("woman", "man", "girl", "boy", "child", "baby", "person", "people")
 _USUAL_HEIGHTS = {"bar stool": 2.0, "stool": 1.1, "armchair": 1.15, "folding chair": 1.4}
 _WITH_LEGS = (*_SEATS, "table", "desk", "sofa", "bench", "bed")
 SECOND_SHARE = 0.12
@@ -150,7 +150,7 @@ def measure(views: Sequence[dict[str, Any]], cameras: Cameras, mesh: Mesh, keep_
 def captions(source: SourceObject, mesh: Mesh, look: Look) -> list[str]:
     """Several captions, from the short one to the fullest, without repetition."""
     kind = type_of(source)
-    if kind in _PEOPLE:
+    if kind.split()[-1] in _PEOPLE:
         return _of_a_person(kind, look.main, look.second)
     size, material, part = _proportion(mesh, kind), _wording(look.material, look.main), _second_part(look, kind)
     short = f"{look.main} {kind}"
@@ -170,8 +170,8 @@ def captions(source: SourceObject, mesh: Mesh, look: Look) -> list[str]:
 
 def _of_a_person(kind: str, main: str, second: str | None) -> list[str]:
     """Colours are those of the clothes: before "woman" or "man" they would be read as another thing."""
-    found = [f"a {kind} in {main}", f"a {kind}"]
-    return found if second is None else [*found, f"a {kind} in {main} and {second}"]
+    found = [f"{_article(kind)} in {main}", _article(kind)]
+    return found if second is None else [*found, f"{_article(kind)} in {main} and {second}"]
 
 
 def type_of(source: SourceObject) -> str:
@@ -200,7 +200,7 @@ def describe_pictures(pictures: Sequence[Any], name: str = "") -> list[str]:
         return [_article(kind)]
     shares = np.bincount(colour_names(solid), minlength=len(COLOURS)) / len(solid)
     main, second = (int(index) for index in np.argsort(-shares, kind="stable")[:2])
-    if kind in _PEOPLE:
+    if kind.split()[-1] in _PEOPLE:
         other = list(COLOURS)[second] if shares[second] >= SECOND_SHARE else None
         return _of_a_person(kind, list(COLOURS)[main], other)
     found = [_article(f"{list(COLOURS)[main]} {kind}")]
