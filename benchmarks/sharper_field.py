@@ -21,11 +21,11 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy, logsi
 
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cameras import Cameras, intersect_sphere
+from tunemv3d_core.marching.volume import Composite, composite, section_ends, surface_depths
 from tunemv3d_core.ports import FieldPorts
 from tunemv3d_neus.aggregator import MeanVariance
 from tunemv3d_neus.field import NeuSField
 from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec
-from tunemv3d_neus.volume import Composite, composite, section_ends, surface_depths
 
 RADIUS, SIZE = 0.92, (32, 32)
 SHARPNESS = (20.0, 64.0, 300.0)

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_neus import field as field_module
+from tunemv3d_neus import field as rays_module
 from tunemv3d_neus.plugin import ATTENTION, MEAN_VARIANCE, VISIBILITY
 
 
@@ -27,5 +27,5 @@ def train_on_fakes(kind: str) -> None:
 def test_a_training_step_on_an_accelerator_is_static(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataDependentOutputException):
         train_on_fakes(kind)  # a CPU leaves out the rays that miss
-    monkeypatch.setattr(field_module, "_worth_rendering", lambda hit: None)
+    monkeypatch.setattr(rays_module, "_worth_rendering", lambda hit: None)
     train_on_fakes(kind)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from neus_naive import naive_ray, naive_surface_depths
+from marching_naive import naive_ray, naive_surface_depths
 
-from tunemv3d_neus.encoding import encode_points
-from tunemv3d_neus.volume import composite, section_ends, surface_depths
+from tunemv3d_core.marching.encoding import encode_points
+from tunemv3d_core.marching.volume import composite, section_ends, surface_depths
 
 
 def test_point_encoding_is_eq_1() -> None:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from neus_fixtures import box, formula_scene, sphere, wavy
-from neus_naive import naive_ray, naive_surface_depths
+from marching_naive import naive_ray, naive_surface_depths
+from marching_shapes import box, formula_scene, sphere, wavy
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
@@ -120,6 +120,23 @@ def test_a_box_lands_where_the_projection_says(size: tuple[int, int]) -> None:
         assert (reached.amax(-1) - 1)[inside].abs().max() < 0.02
         expected = torch.nn.functional.one_hot(reached.argmax(-1), 3) * points.sign()
         assert (normals - expected)[inside].abs().max() < 1e-3
+
+
+def test_eikonal_and_sparsity_are_exact_on_known_fields() -> None:
+    def slope(points: Tensor) -> Tensor:
+        return 1.7 * points @ points.new_tensor([0.6, 0.0, 0.8])
+
+    def bent(points: Tensor) -> Tensor:
+        """Slope 1 near the surface and 3 further away."""
+        x = points[..., 0]
+        return x + 2 * x.sign() * (x.abs() - 0.25).clamp(min=0)
+
+    assert float(formula_scene(slope).losses()["eikonal"]) == pytest.approx(0.7**2, abs=1e-4)
+    assert float(formula_scene(bent, eikonal_points=256).losses()["eikonal"]) == pytest.approx(0, abs=1e-4)
+    flat = formula_scene(lambda points: torch.full_like(points[..., 0], -0.02), sparsity_scale=50.0)
+    losses = flat.losses()
+    assert float(losses["sparsity"]) == pytest.approx(math.exp(-1), abs=1e-6)
+    assert float(losses["eikonal"]) == pytest.approx(1, abs=1e-6), "no slope at all"
 
 
 def render(shape: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Rendering:

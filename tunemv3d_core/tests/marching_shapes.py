@@ -1,0 +1,45 @@
+"""Scenes whose surface is given by a formula."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.marching.surface import SurfaceOptions, SurfaceScene
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A ``Surface`` with values that are ``wavy``."""
+
+    distance: Callable[[Tensor], Tensor]
+
+    def look(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.distance(points), wavy(points)
+
+    def signed_distance(self, points: Tensor) -> Tensor:
+        return self.distance(points)
+
+
+def wavy(points: Tensor) -> Tensor:
+    """Four values that change along every axis."""
+    return torch.cat([torch.sin(3 * points), points.sum(-1, keepdim=True)], dim=-1)
+
+
+def formula_scene(
+    distance: Callable[[Tensor], Tensor], objects: int = 1, sharpness: float = 0.3, **options: object
+) -> SurfaceScene:
+    """The scene of b objects whose signed distance is ``distance(points: ... 3) -> ...``."""
+    chosen = SurfaceOptions(**({"samples": 24, "eikonal_points": 32} | options))  # type: ignore[arg-type]
+    return SurfaceScene(Formula(distance), torch.tensor(sharpness), chosen, torch.zeros(objects))
+
+
+def sphere(points: Tensor, radius: float = 0.5) -> Tensor:
+    return points.norm(dim=-1) - radius
+
+
+def box(points: Tensor, half: tuple[float, float, float]) -> Tensor:
+    """The exact signed distance of the box of half-edges ``half`` around the origin."""
+    beyond = points.abs() - points.new_tensor(half)
+    return beyond.clamp(min=0).norm(dim=-1) + beyond.amax(-1).clamp(max=0)
