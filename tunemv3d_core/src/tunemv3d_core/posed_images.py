@@ -94,18 +94,18 @@ def write_object(folder: Path, record: PosedImages) -> None:
     h, w = record.size
     fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
     poses = record.cameras.camera_to_world.double() * _OPENGL_TO_OPENCV
-    content: dict[str, Any] = {
+    head: dict[str, Any] = {
         "camera_model": "OPENCV",
         **{"w": w, "h": h, "fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h},
         **{"id": record.id, "captions": list(record.captions)},
         **{"licence": record.licence, "creator": record.creator, "source": record.source},
         **record.extra,
-        "frames": [
-            {"file_path": file, **maps, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
-            for file, maps, pose in zip(record.files, _maps_of_frames(record), poses, strict=True)
-        ],
     }
-    write_json(folder / "transforms.json", content)
+    frames = [
+        {"file_path": file, **maps, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
+        for file, maps, pose in zip(record.files, _maps_of_frames(record), poses, strict=True)
+    ]
+    write_json_list(folder / "transforms.json", head, "frames", frames)
 
 
 def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
