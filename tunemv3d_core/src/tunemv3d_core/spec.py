@@ -5,6 +5,7 @@ A component's block is validated by the options of the component that its ``type
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
+from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.plugin import MODEL_SLOTS
 from tunemv3d_core.registry import registry, suggestion
 from tunemv3d_core.spec_faults import fault, tell
@@ -73,10 +74,14 @@ class InSlot:
         if not isinstance(block.get("type"), str):
             raise fault(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
         try:
-            options = registry().get(self.slot, block["type"]).plugin.spec
+            plugin = registry().get(self.slot, block["type"]).plugin
         except ComponentError as error:
             raise fault(str(error)) from None
-        return options.model_validate(block)
+        if plugin.renamed_to:
+            # The block keeps the name that it was written with, and so the spec its id.
+            told = f"the {self.slot} '{plugin.name}' is now called '{plugin.renamed_to}': write that in new specs"
+            warnings.warn(told, TuneMV3DWarning, stacklevel=2)
+        return plugin.spec.model_validate(block)
 
 
 BackboneSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("backbone")]
