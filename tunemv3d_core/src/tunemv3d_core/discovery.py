@@ -12,8 +12,8 @@ import entrypoints
 from tunemv3d_core.errors import ComponentError
 
 PERMISSION = "TUNEMV3D_PLUGINS"
-"""Environment variable that says whose plugins may be imported: names of distributions, separated by commas. ``a,b`` allows
-only these, ``-a,-b`` all but these. tunemv3d-core itself is always allowed.
+"""Environment variable that says whose plugins may be imported: names of distributions, separated by commas. ``a,b``
+allows only these, ``-a,-b`` all but these. tunemv3d-core itself is always allowed.
 """
 
 _PREFIX = "tunemv3d."

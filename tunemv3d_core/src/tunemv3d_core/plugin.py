@@ -25,8 +25,8 @@ FILE_SLOTS = ("spec", "asset")
 SLOTS = (*COMPONENT_SLOTS, *FILE_SLOTS, "command")
 
 API = {slot: "1.0" for slot in (*COMPONENT_SLOTS, "command")}
-"""The interface version of each slot that this core offers, ``major.minor``. A plugin that was written for the same major
-version and for this or an earlier minor one works; any other is refused.
+"""The interface version of each slot that this core offers, ``major.minor``. A plugin that was written for the same
+major version and for this or an earlier minor one works; any other is refused.
 """
 
 FIRST_PARTY = (
@@ -40,8 +40,8 @@ FIRST_PARTY = (
     "tunemv3d-shape",
     "tunemv3d-show",
 )
-"""The project's own distributions. Nobody can take one of their names: "neus" stays theirs whatever else is installed, and
-another distribution's "neus" is reached as "distribution:neus".
+"""The project's own distributions. Nobody can take one of their names: "neus" stays theirs whatever else is installed,
+and another distribution's "neus" is reached as "distribution:neus".
 """
 
 
@@ -58,8 +58,8 @@ class ComponentPlugin:
             ``build(spec, neighbours, context)``; for the others the slot says.
         summary: one line.
         reference: the work it comes from.
-        renamed_to: its new name, where ``name`` is an old one that old specs and checkpoints still use. The old name stays
-            an entry point of its own: ``OLD = replace(NEW, name="old", renamed_to="new")``.
+        renamed_to: its new name, where ``name`` is an old one that old specs and checkpoints still use. The old name
+            stays an entry point of its own: ``OLD = replace(NEW, name="old", renamed_to="new")``.
     """
 
     slot: str

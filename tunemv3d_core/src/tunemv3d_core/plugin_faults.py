@@ -14,7 +14,7 @@ _OBJECT = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 def fault_of(record: EntryPointRecord, value: Any) -> str | None:
-    """Why what an entry point names is not what its slot asks for, or None. Follows the component's name in a sentence."""
+    """Why what an entry point names is not what its slot asks for, if so. Follows its name in a sentence."""
     if record.slot in FILE_SLOTS:
         return _file_fault(record, value)
     kind = CommandPlugin if record.slot == "command" else ComponentPlugin

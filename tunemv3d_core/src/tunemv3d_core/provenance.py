@@ -48,7 +48,8 @@ def code_hash(component: Component) -> str:
     """
     modules = {value.partition(":")[0].strip() for value in (component.record.value, component.plugin.build)}
     digest = hashlib.sha256()
-    for root in sorted(filter(None, map(_package, modules)), key=lambda path: path.name):
+    packages = {package for package in map(_package, modules) if package}
+    for root in sorted(packages, key=lambda path: path.name):
         files = root.rglob("*.py") if root.is_dir() else [root]
         for name, file in sorted((file.relative_to(root.parent).as_posix(), file) for file in files):
             digest.update(f"{name} {sha256(file)}\n".encode())
@@ -56,7 +57,7 @@ def code_hash(component: Component) -> str:
 
 
 def _package(module: str) -> Path | None:
-    """Folder or file of the outermost package around a module; namespace packages, which several share, do not count."""
+    """Folder or file of the outermost package around a module; a namespace package, which several share, is none."""
     for end in range(1, module.count(".") + 2):
         found = find_spec(".".join(module.split(".")[:end]))
         if found is not None and found.origin is not None:
@@ -108,7 +109,11 @@ def _installed(place: str, entry: dict[str, str], where: Path) -> Component:
         return registry().get(slot, name)
     except ComponentError as error:
         there = any((r.slot, r.name) == (slot, name.rpartition(":")[2]) for r in registry().everything())
-        told = f"was saved with {_wanted(entry)} and cannot be used here" if there else f"is needed: pip install {_wanted(entry)}"
+        told = (
+            f"was saved with {_wanted(entry)} and cannot be used here"
+            if there
+            else f"is needed: pip install {_wanted(entry)}"
+        )
         raise CheckpointError(f"{where}: the {slot} '{name}' {told}\n{error}") from None
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PydanticUserError,
     SerializeAsAny,
     ValidationError,
     field_validator,
@@ -58,9 +59,9 @@ class InSlot:
         for name in installed.names(self.slot):
             try:
                 options = installed.get(self.slot, name).plugin.spec
-            except ComponentError:
+                choice = dict(handler.resolve_ref_schema(handler(options.__pydantic_core_schema__)))
+            except (ComponentError, PydanticUserError):  # options that JSON cannot hold cost only their own component
                 continue
-            choice = dict(handler.resolve_ref_schema(handler(options.__pydantic_core_schema__)))
             described = choice["properties"]["type"].get("description", "")
             choice["properties"] = choice["properties"] | {"type": {"const": name, "description": described}}
             choices.append(choice)

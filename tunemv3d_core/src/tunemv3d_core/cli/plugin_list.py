@@ -5,8 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Column, Table
+from rich.text import Text
 
 from tunemv3d_core.console import console
+from tunemv3d_core.discovery import is_permitted
 from tunemv3d_core.registry import registry
 
 _SLOW = 1.0
@@ -29,14 +31,15 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
         if claims[record.slot, record.name] > 1:
             same = [r.distribution for r in records if (r.slot, r.name) == (record.slot, record.name) and r != record]
             row |= {"duplicates": same, "reached_as": _reached_as(row)}
-        if objection := installed.objection(record):
-            row["unusable"] = objection
+        if not is_permitted(record.distribution):
+            row["forbidden"] = installed.objection(record)
         rows.append(row)
     if load:
         from tunemv3d_core.trial import try_each
 
-        for row, trial in zip(rows, try_each(records, seconds), strict=True):
-            row |= asdict(trial) | {"seconds": round(trial.seconds, 3)}
+        permitted = [index for index, row in enumerate(rows) if "forbidden" not in row]
+        for index, trial in zip(permitted, try_each([records[i] for i in permitted], seconds), strict=True):
+            rows[index] |= asdict(trial) | {"seconds": round(trial.seconds, 3)}
     return rows
 
 
@@ -46,7 +49,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         "slot", Column("name", overflow="fold"), "distribution", "version", "note", box=None, header_style="bold"
     )
     for row in rows:
-        table.add_row(row["slot"], row["name"], row["distribution"], row["version"], _note(row))
+        cells = (row["slot"], row["name"], row["distribution"], row["version"], _note(row))
+        table.add_row(*map(Text, cells))
     console.print(table)
 
 
@@ -57,10 +61,8 @@ def _reached_as(row: dict[str, Any]) -> str:
 
 
 def _note(row: dict[str, Any]) -> str:
-    if row.get("unusable"):
-        return str(row["unusable"])
-    if row.get("problem"):
-        return str(row["problem"])
+    if told := row.get("forbidden") or row.get("problem"):
+        return str(told)
     notes = []
     if "duplicates" in row:
         notes.append(f"also in {', '.join(row['duplicates'])}; this one is '{row['reached_as']}'")
