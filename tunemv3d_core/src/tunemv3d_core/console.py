@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -78,11 +78,18 @@ def _one_line_warnings() -> Iterator[None]:
     """Show our own warnings to people, without the line of code that they come from."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, TuneMV3DWarning):
             messages.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
         else:
-            before(message, category, *where)
+            before(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:
