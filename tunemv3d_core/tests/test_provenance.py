@@ -14,7 +14,7 @@ from tiny_distributions import offer, offer_all, spec_content
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.checkpoint import load_checkpoint, save_checkpoint
-from tunemv3d_core.errors import CheckpointError, TuneMV3DWarning
+from tunemv3d_core.errors import CheckpointError, SpecError, TuneMV3DWarning
 from tunemv3d_core.plugin import MODEL_SLOTS
 from tunemv3d_core.provenance import code_hash
 from tunemv3d_core.registry import registry
@@ -82,6 +82,17 @@ def test_a_missing_component_says_what_to_install(site: FakeSite, saved: Path, s
     for policy in ("warn", "ignore"):
         with pytest.raises(CheckpointError, match=refusal):
             load_checkpoint(saved, provenance=policy)
+
+
+def test_what_read_the_training_data_need_not_be_installed(site: FakeSite, saved: Path) -> None:
+    recorded = json.loads((saved / "provenance.json").read_text("utf-8"))
+    (info,) = site.folder.glob("tiny_dataset-*.dist-info")
+    shutil.rmtree(info)
+    registry().clear()
+    with pytest.raises(SpecError, match="data: no component 'tiny'"):
+        load_spec(saved / "spec.json")
+    spec, _ = load_checkpoint(saved, provenance="error")
+    assert spec_id(spec) == recorded["spec_id"] and spec.data.width == 3  # type: ignore[attr-defined]
 
 
 def test_a_component_that_is_there_and_unusable_is_not_to_be_installed(

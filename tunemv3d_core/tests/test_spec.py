@@ -95,7 +95,9 @@ def test_a_broken_component_is_told_with_its_cause(folder: Path, parts: FakeSite
     parts.module("broken_field", "import no_such_library")
     parts.distribution("fake_broken", {"tunemv3d.field": {"broken": "broken_field:PLUGIN"}})
     (line,) = message(write(folder / "a.json", SPEC), ["model.field.type=broken"])
-    assert line.startswith("a.json: model.field: field broken (fake-broken 1.2) does not load: ModuleNotFoundError")
+    assert line.startswith(
+        "a.json: model.field: field broken (fake-broken 1.2): 'broken_field:PLUGIN' does not load: ModuleNotFoundError"
+    )
 
 
 @pytest.mark.parametrize("missing", MODEL_SLOTS[1:])

@@ -103,7 +103,7 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     provenance: Policy | None = None,
 ) -> tuple[RunSpec, MultiviewDiffusion]:
-    """Load a checkpoint.
+    """Load a checkpoint. What read the training data need not be installed.
 
     Args:
         name: of a packaged one, its folder, or a run's folder (its last checkpoint).
@@ -120,7 +120,7 @@ def load_checkpoint(
     record = check_checkpoint(folder)
     settle(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"))
+        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",))
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     model = assemble(spec.model, device, dtype)

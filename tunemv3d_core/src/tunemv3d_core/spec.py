@@ -20,6 +20,7 @@ from pydantic import (
     PydanticUserError,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -43,6 +44,12 @@ class ComponentSpec(BaseModel):
     """Name of the component, as ``tunemv3d plugins list`` shows it."""
 
 
+class UnreadSpec(ComponentSpec):
+    """Options of a component that is neither installed nor needed, kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 @dataclass(frozen=True)
 class InSlot:
     """Annotates a field that holds the options of any component of a slot; ``type`` says of which."""
@@ -51,7 +58,7 @@ class InSlot:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Choose the component before pydantic looks at the block."""
-        return core_schema.no_info_before_validator_function(self._resolve, handler(source))
+        return core_schema.with_info_before_validator_function(self._resolve, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The union of all installed components of the slot that load, told apart by ``type``."""
@@ -67,7 +74,7 @@ class InSlot:
             choices.append(choice)
         return {"oneOf": choices} if choices else {"type": "object", "required": ["type"]}
 
-    def _resolve(self, block: Any) -> Any:
+    def _resolve(self, block: Any, info: ValidationInfo[tuple[str, ...] | None]) -> Any:
         if isinstance(block, ComponentSpec):
             return block
         if not isinstance(block, dict):
@@ -77,12 +84,14 @@ class InSlot:
         try:
             plugin = registry().get(self.slot, block["type"]).plugin
         except ComponentError as error:
+            if self.slot in (info.context or ()):
+                return UnreadSpec(**block)
             raise fault(str(error)) from None
         if plugin.renamed_to:
             # The block keeps the name that it was written with, and so the spec its id.
             told = f"the {self.slot} '{plugin.name}' is now called '{plugin.renamed_to}': write that in new specs"
             warnings.warn(told, TuneMV3DWarning, stacklevel=2)
-        return plugin.spec.model_validate(block)
+        return plugin.spec.model_validate(block, context=info.context)
 
 
 BackboneSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("backbone")]
@@ -279,7 +288,7 @@ class RunSpec(Block):
     """Defaults of sampling."""
 
 
-def load_spec(name_or_path: str | Path, overrides: Iterable[str] = ()) -> RunSpec:
+def load_spec(name_or_path: str | Path, overrides: Iterable[str] = (), unneeded: tuple[str, ...] = ()) -> RunSpec:
     """Load, resolve and validate a spec.
 
     Args:
@@ -287,13 +296,14 @@ def load_spec(name_or_path: str | Path, overrides: Iterable[str] = ()) -> RunSpe
             Names come first.
         overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
             that extends this one.
+        unneeded: slots whose components need not be installed; the options of one that is not are not checked.
 
     Raises:
         SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
     """
     where, content = resolve(name_or_path, overrides)
     try:
-        return RunSpec.model_validate(content)
+        return RunSpec.model_validate(content, context=unneeded)
     except ValidationError as error:
         raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
 
