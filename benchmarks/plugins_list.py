@@ -69,6 +69,7 @@ def main() -> None:
         measure(Path(folder), made)  # fills the caches of files and bytecode
         clock, processor = zip(*(measure(Path(folder), made) for _ in range(options.repeats)), strict=True)
     report: dict[str, Any] = {"plugins": options.plugins, "python": platform.python_version(), "cpus": os.cpu_count()}
+    report["load"] = round(os.getloadavg()[0], 1)  # what else ran, which the clock sees and the processor time does not
     for name, seconds in (("clock", clock), ("processor", processor)):
         report[name] = {"least": round(min(seconds), 3), "median": round(statistics.median(seconds), 3)}
     print(json.dumps(report))

@@ -48,7 +48,7 @@ def code_hash(component: Component) -> str:
     """
     modules = {value.partition(":")[0].strip() for value in (component.record.value, component.plugin.build)}
     digest = hashlib.sha256()
-    packages = {package for package in map(_package, modules) if package}
+    packages = {package for package in map(_package, modules) if package and package.exists()}
     for root in sorted(packages, key=lambda path: path.name):
         files = root.rglob("*.py") if root.is_dir() else [root]
         for name, file in sorted((file.relative_to(root.parent).as_posix(), file) for file in files):
@@ -60,7 +60,9 @@ def _package(module: str) -> Path | None:
     """Folder or file of the outermost package around a module; a namespace package, which several share, is none."""
     for end in range(1, module.count(".") + 2):
         found = find_spec(".".join(module.split(".")[:end]))
-        if found is not None and found.origin is not None:
+        if found is None:
+            return None
+        if found.origin is not None:
             path = Path(found.origin)
             return path.parent if found.submodule_search_locations else path
     return None
