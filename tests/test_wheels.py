@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tunemv3d_core.provenance import code_hash
+from tunemv3d_core.registry import registry
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = [*sorted(ROOT.glob("tunemv3d_*")), *sorted(ROOT.glob("plugins/*")), ROOT]
 
@@ -46,13 +49,18 @@ def test_wheels_work_on_their_own(wheels: Path, tmp_path: Path) -> None:
     code = """
 import tunemv3d_core
 from tunemv3d_core.assets import find_asset
+from tunemv3d_core.provenance import code_hash
+from tunemv3d_core.registry import registry
 from tunemv3d_core.spec import load_spec
 print(tunemv3d_core.__file__)
 print(find_asset("sd-mini"), find_asset("chairs"))
 print(load_spec("chairs-mini").name)
+print([code_hash(registry().get("field", "neus")), code_hash(registry().get("backbone", "diffusers"))])
 """
     environment = {**os.environ, "PYTHONPATH": str(target)}
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    first, assets, name = result.stdout.strip().splitlines()
+    first, assets, name, hashes = result.stdout.strip().splitlines()
     assert first.startswith(str(target)) and assets.count(str(target)) == 2 and name == "chairs-mini"
+    editable = [code_hash(registry().get(*part)) for part in (("field", "neus"), ("backbone", "diffusers"))]
+    assert hashes == str(editable), "a wheel and an editable install of the same code have one hash"
