@@ -1,5 +1,6 @@
 """One object of ``tunemv3d sample``: sampled under a progress bar, written, and its shape shown."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,10 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen, total = Recorder(), about["num_inference_steps"]
-    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
+    bar = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
+    with bar as progress, warnings.catch_warnings():
+        # The manifest's notes say it already.
+        warnings.filterwarnings("ignore", message="the text encoder takes")
         task = progress.add_task(about["prompt"][:40].replace("[", "("), total=total)
 
         def on_step(pipe: Any, index: int, t: float, tensors: dict[str, Any]) -> None:
