@@ -84,7 +84,7 @@ def test_bad_objects_are_listed_and_the_others_are_made(tmp_path: Path) -> None:
     assert [Path(made["folder"]).name for made in report["made"]] == ["good"]
     told = {Path(entry["folder"]).name: entry["error"] for entry in report["failed"]}
     assert "views/002.png: the view is damaged" in told["alpha"]
-    assert "nothing to mesh" in told["empty"] and "--seed" in told["empty"]
+    assert "no surface" in told["empty"] and "--seed" in told["empty"]
     assert "view 0 is not finite (NaN)" in told["nan"]
     assert "scene.safetensors" in told["scene"]
     assert "views/001.png: the view is missing" in told["view"]
@@ -137,7 +137,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert result.exit_code == 0, result.output
     (made,) = json.loads(result.stdout)["made"]
     place = tmp_path / "out" / "chair"
-    assert made["steps"] == 0 and made["files"] == ["object.glb"] and is_sample(place)
+    assert made["steps"] == 3 and made["files"] == ["object.glb"] and is_sample(place)
     manifest = json.loads((place / "manifest.json").read_text())
     assert manifest["prompt"] == "a toy" and manifest["refined"]["cells"] == 16
     assert manifest["files"]["renders"] == ["renders/000.png", "renders/001.png", "renders/002.png"]

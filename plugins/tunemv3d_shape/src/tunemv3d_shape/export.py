@@ -17,6 +17,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.samples import MANIFEST
 from tunemv3d_shape.bake import Colours, vertex_normals
 from tunemv3d_shape.surface import Floats, Surface
 from tunemv3d_shape.unwrap import Unwrapped
@@ -104,6 +105,16 @@ def write_whole(path: Path, content: bytes) -> None:
         raise SampleError(
             f"{path}: could not be written: {error.strerror}. Make room there, or choose another folder with --out"
         ) from error
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json``.
+
+    Raises:
+        SampleError: it cannot be written; what was there stays.
+    """
+    content = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / MANIFEST, content.encode("utf-8"))
 
 
 def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:

@@ -12,6 +12,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.marching.volume import NOTHING
 from tunemv3d_core.samples import SampledObject, read_sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_shape.views import Pictures
@@ -52,9 +53,12 @@ class GeneratedShape:
             return None
         device = next(self.model.parameters()).device
         rendering = self.scene.render(cameras[None].to(device), self.size)
-        images = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
-        opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")[:, 0]
-        return Pictures((images / 2 + 0.5).clamp(0, 1).cpu(), opacity.cpu(), cameras.to("cpu"))
+        decoded = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
+        images = (decoded / 2 + 0.5).clamp(0, 1)
+        opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")
+        # They are on white; what is asked for is not.
+        colours = ((images - 1 + opacity) / opacity.clamp(min=NOTHING)).clamp(0, 1)
+        return Pictures(colours.cpu(), opacity[:, 0].cpu(), cameras.to("cpu"))
 
 
 class Models:

@@ -66,14 +66,14 @@ def refine(
 def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOptions") -> dict[str, Any]:
     """Refine one sampled object into the new sampled object ``place``; says what was made."""
     from tunemv3d_core.errors import SampleError
-    from tunemv3d_core.posed_images import write_json
-    from tunemv3d_shape.export import write_whole
+    from tunemv3d_core.samples import MANIFEST
+    from tunemv3d_shape.export import write_manifest, write_whole
     from tunemv3d_shape.making import MeshOptions
     from tunemv3d_shape.refinement.shape import REFINED, write_refined
     from tunemv3d_shape.shapes import read_whole_sample
     from tunemv3d_shape.views import png, read_pictures
 
-    if (place / REFINED).exists() or place.resolve() == folder.resolve():
+    if (place / MANIFEST).exists() or place.resolve() == folder.resolve():
         raise SampleError(f"{place}: holds a refined object already; remove it, or choose another folder with --out")
     began = time.perf_counter()
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
@@ -87,7 +87,8 @@ def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOption
     refined = {"cells": options.cells, "seed": options.seed, "interrupted": interrupted, "looks": looks}
     files = {key: file for key, file in (sample.manifest.get("files") or {}).items() if key in ("views", "cameras")}
     manifest = {**sample.manifest, "refined": refined, "files": {**files, "refined": REFINED, "renders": names}}
-    write_json(place / "manifest.json", manifest)
+    # The last file: it makes the folder an object, whatever becomes of the mesh.
+    write_manifest(place, manifest)
     meshed = mesh_sample(place, place, models, MeshOptions(), ("glb",), raw=False)
     seconds = round(time.perf_counter() - began, 2)
     return {**meshed, "steps": looks[-1]["step"], "looks": looks, "interrupted": interrupted, "seconds": seconds}
