@@ -1,8 +1,8 @@
 """Make a generated surface agree with its views' masks.
 
-A field that saw a view as few cells keeps its distance a little above zero in thin legs, which then break into pieces, and
-everything is a little too slim. The opacity of a ray is about sigmoid(-s f) of the least distance f along it (NeuS), so
-a mask says of every ray whether f should be negative. A smooth correction on a coarse grid is fitted to that.
+A field that saw a view as few cells keeps its distance a little above zero in thin legs, which then break into pieces,
+and everything is a little too slim. The opacity of a ray is about sigmoid(-s f) of the least distance f along it
+(NeuS), so a mask says of every ray whether f should be negative. A smooth correction on a coarse grid is fitted to it.
 """
 
 from dataclasses import dataclass

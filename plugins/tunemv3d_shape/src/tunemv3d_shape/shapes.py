@@ -11,9 +11,9 @@ from torch.nn.functional import interpolate
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import SampleError
+from tunemv3d_core.errors import CameraError, SampleError
 from tunemv3d_core.marching.volume import NOTHING
-from tunemv3d_core.samples import SampledObject, read_sample
+from tunemv3d_core.samples import SCENE, SampledObject, read_sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_shape.views import Pictures
 
@@ -91,11 +91,14 @@ def read_whole_sample(folder: Path) -> SampledObject:
     """A sampled object whose latents are numbers.
 
     Raises:
-        SampleError: a file is missing or damaged, or a latent is not finite.
+        SampleError: a file is missing or damaged, a latent is not finite, or a camera stands inside the object.
     """
-    sample = read_sample(folder)
+    try:
+        sample = read_sample(folder)
+    except CameraError as error:
+        raise SampleError(f"{folder / SCENE}: {error}") from None
     bad = ~sample.latents.isfinite().flatten(1).all(1)
     if bool(bad.any()):
         view = int(bad.nonzero()[0])
-        raise SampleError(f"{folder / 'scene.safetensors'}: view {view} is not finite (NaN); sample the object again")
+        raise SampleError(f"{folder / SCENE}: view {view} is not finite (NaN); sample the object again")
     return sample

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tunemv3d_core.console import console, messages, print_json, show_error
+from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_shape.commands.objects import check_out, objects
+from tunemv3d_shape.commands.objects import check_out, objects, refused
 
 if TYPE_CHECKING:
     from tunemv3d_shape.making import MeshOptions
     from tunemv3d_shape.shapes import Models
 
 FORMATS = ("glb", "obj", "ply")
+
+FIGURES = ("silhouette_iou", "views_psnr")
+"""What is measured of a mesh and stands in the manifest: ``tracing.silhouette_iou`` and ``views.psnr``."""
 
 
 def mesh(
@@ -52,8 +55,7 @@ def mesh(
             place = folder if into is None else into / folder.resolve().name
             made.append(mesh_sample(folder, place, models, options, wanted, raw))
         except TuneMV3DError as error:
-            failed.append({"folder": str(folder), "error": str(error)})
-            show_error(error)
+            failed.append(refused(folder, error))
             continue
         if not as_json:
             _show(made[-1])
@@ -76,6 +78,7 @@ def mesh_sample(
     from tunemv3d_shape.views import psnr, read_pictures
 
     began = time.perf_counter()
+    check_out(place)
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
     with Progress(*columns, console=messages, transient=True) as progress:

@@ -34,11 +34,11 @@ class FitOptions:
         seed: of everything that is drawn.
         mask, eikonal, bend: weights of the terms beside the colour's 1.
         depth, normals: weights of the generated surface at the start.
-        fade: the share of the two that is left at the last step.
+        fade: the share of the two that is left after ``FADING`` steps.
     """
 
     cells: int = 96
-    steps: int = 600
+    steps: int = 1000
     coarse: int = 300
     rays: int = 1024
     seed: int = 0
@@ -53,8 +53,11 @@ class FitOptions:
 EVERY = 50
 """Steps between looks at the rays that are kept apart."""
 
-PATIENCE, PROGRESS = 2, 0.05
+PATIENCE, PROGRESS = 2, 0.03
 """A fit is over when so many looks on the final grid together lowered the loss by less than this share."""
+
+FADING = 600
+"""Steps until what holds the generated surface has faded."""
 
 CALMING = 0.995
 """What the learning rates are multiplied by in each step on the final grid, whose cells few rays meet."""
@@ -229,7 +232,7 @@ class _Run:
         turned = (1 - (of_hits * wanted.normals[hit]).sum(-1)).mean()
         bend = (nearby[:, 1:].sum(-1) - 6 * nearby[:, 0]).abs().mean() / self.grid.cell
         eikonal = (lengths - 1).square().mean()
-        held = options.fade ** (step / options.steps) * (options.depth * depth + options.normals * turned)
+        held = options.fade ** min(1.0, step / FADING) * (options.depth * depth + options.normals * turned)
         return torch.as_tensor(held + options.eikonal * eikonal + options.bend * bend)
 
     def _ground(self, rays: int) -> Tensor:
