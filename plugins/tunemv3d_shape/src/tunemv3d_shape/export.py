@@ -25,6 +25,9 @@ from tunemv3d_shape.unwrap import Unwrapped
 FORMATS = ("glb", "obj", "ply")
 ROUGHNESS = 0.9
 
+VERTICES, INDICES = 34962, 34963
+"""glTF's names for what a buffer's part holds, by which a viewer knows where to keep it."""
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -129,6 +132,10 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
 
     def sign(tree: dict[str, Any]) -> None:
         tree["asset"] |= {"generator": "TuneMV3D", "copyright": copyright_of(about), "extras": about}
+        for primitive in (primitive for one in tree["meshes"] for primitive in one["primitives"]):
+            uses = {primitive["indices"]: INDICES} | dict.fromkeys(primitive["attributes"].values(), VERTICES)
+            for accessor, target in uses.items():
+                tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
     scene = trimesh.Scene({"object": _y_up(mesh, material)})
     return bytes(export_glb(scene, include_normals=True, tree_postprocessor=sign))
