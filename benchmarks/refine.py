@@ -1,8 +1,8 @@
 """What refinement makes sharper: ``python benchmarks/refine.py [--objects 3] [--json refine.json]``.
 
-Real views of held-out chairs. Eight of an object's 24 pictures are fused into a field by the checkpoint and refined;
-the other sixteen, which nothing saw, are the judge, with the object's own mesh where its library is at hand
-(``--library``):
+Real views of held-out chairs. Eight of an object's 24 pictures are fused into a field by the checkpoint, whose surface
+is made to agree with their masks and then refined, as ``tunemv3d refine`` does it; the other sixteen, which nothing
+saw, are the judge, with the object's own mesh where its library is at hand (``--library``):
 
 - ``psnr``: of the shape's rendering on white, dB, mean over the sixteen;
 - ``mask_iou``: of its opacity with their masks;
@@ -28,6 +28,7 @@ from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.types import Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.sources.objects import read_sources
+from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.refinement.fit import FitOptions, fit
 from tunemv3d_shape.shapes import GeneratedShape, Shape
@@ -122,8 +123,9 @@ def main() -> None:
         truth = load_mesh(meshes[id_]) if id_ in meshes else None
         field = field_of(model, given)
         before = measure(field, judges, truth)
+        seen = pictures_of(given)
         started, clock = time.process_time(), time.perf_counter()
-        refined, looks, _ = fit(field, pictures_of(given), FitOptions(steps=options.steps))
+        refined, looks, _ = fit(agree(field, seen), seen, FitOptions(steps=options.steps))
         seconds = {"cpu": round(time.process_time() - started, 1), "wall": round(time.perf_counter() - clock, 1)}
         after = measure(refined, judges, truth)
         rows.append({"object": id_, "before": before, "after": after, "looks": looks, "seconds": seconds})

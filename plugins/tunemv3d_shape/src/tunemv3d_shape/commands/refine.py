@@ -98,6 +98,7 @@ def _fit_with_progress(
     models: "Models", sample: Any, pictures: "Pictures", options: "FitOptions", place: Path
 ) -> tuple[Any, list[dict[str, float]], bool]:
     """Fit, with a bar and a picture of how it stands; the shape, the looks, and whether Ctrl-C ended it."""
+    from tunemv3d_shape.agreement import agree
     from tunemv3d_shape.export import write_whole
     from tunemv3d_shape.refinement.fit import fit
     from tunemv3d_shape.views import beside_each_other
@@ -111,7 +112,7 @@ def _fit_with_progress(
             write_whole(place / "progress.png", beside_each_other(pictures, look.shape.pictures, views=2))
 
         return fit(
-            models.shape(sample),
+            agree(models.shape(sample), pictures, models.device),
             pictures,
             options,
             models.device,
