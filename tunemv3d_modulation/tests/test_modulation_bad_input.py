@@ -165,6 +165,26 @@ def test_where_only_the_strip_finds_no_room_the_object_stays(command, tmp_path, 
     assert not (tmp_path / "a-stool" / full_for).exists() or full_for == "manifest.json"
 
 
+def test_an_ffmpeg_that_fails_is_told_with_its_words_and_the_object_stays(command, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    # Writes half a file, then fails.
+    script = '#!/bin/sh\nfor last; do :; done\nhead -c 100 > "$last"\necho "no encoder here" >&2\nexit 1\n'
+    (tmp_path / "bin/ffmpeg").write_text(script)
+    (tmp_path / "bin/ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    out = tmp_path / "s"
+    code, _, err = command("a stool", *QUICK, "--out", out, "--video", "--video-format", "mp4")
+    assert code == 1 and "turntable.mp4: could not be written: ffmpeg failed: no encoder here" in err
+    assert (out / "a-stool/grid.png").is_file() and not list(out.rglob("*.mp4"))
+
+
+def test_an_mp4_without_ffmpeg_is_told_before_sampling(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, err = command("a stool", "--out", tmp_path / "s", "--video", "--video-format", "mp4")
+    assert code == 2 and "an mp4 needs ffmpeg, which is not on the PATH: install it, or take webp" in err
+    assert not (tmp_path / "s").exists()
+
+
 def test_words_of_the_mesh_do_not_mix_with_json(command, tmp_path, monkeypatch):
     monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
     monkeypatch.setattr("tunemv3d_modulation.sample.run_command", lambda *_: print("object.glb"))

@@ -10,6 +10,8 @@ import torch
 import trimesh
 from PIL import Image
 from torch import Tensor, nn
+from trimesh.exchange.gltf import export_glb
+from trimesh.visual.material import PBRMaterial
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -41,7 +43,7 @@ def write_object(folder: Path, prompt: str, seed: int = 0, views: int = 4, mesh:
         frames[0].save(folder / files[kind], save_all=True, append_images=frames[1:], duration=80, loop=0)
     if mesh:
         files["mesh"] = "object.glb"
-        trimesh.creation.icosphere(subdivisions=2, radius=0.5).export(folder / "object.glb")
+        (folder / "object.glb").write_bytes(textured_ball(0.5))
     manifest = {
         **{"prompt": prompt, "seed": seed, "checkpoint": "nowhere", "spec_id": "0" * 64, "seconds": 1.5},
         **{"num_inference_steps": 4, "guidance_scale": 5.0, "consistency": 1.5, "files": files},
@@ -49,6 +51,18 @@ def write_object(folder: Path, prompt: str, seed: int = 0, views: int = 4, mesh:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def textured_ball(radius: float, texture: int = 64) -> bytes:
+    """A GLB with normals, texture coordinates and a PNG, as ``tunemv3d mesh`` exports it."""
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=radius)
+    around = np.arctan2(ball.vertices[:, 1], ball.vertices[:, 0]) / (2 * np.pi) + 0.5
+    uv = np.stack([around, ball.vertices[:, 2] / (2 * radius) + 0.5], -1)
+    red_to_green = np.linspace(0, 255, texture)[None, :, None] * np.array([-1, 1, 0]) + np.array([255, 0, 40])
+    pixels = np.broadcast_to(red_to_green, (texture, texture, 3)).astype(np.uint8)
+    material = PBRMaterial(baseColorTexture=Image.fromarray(pixels), metallicFactor=0.0, roughnessFactor=0.9)
+    ball.visual = trimesh.visual.TextureVisuals(uv, material=material)
+    return bytes(export_glb(trimesh.Scene({"object": ball}), include_normals=True))
 
 
 def write_run(folder: Path, lr: float = 0.1) -> Path:

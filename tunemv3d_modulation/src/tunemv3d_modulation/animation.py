@@ -58,4 +58,4 @@ def _write_mp4(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> 
     pixels = b"".join(frame.convert("RGB").tobytes() for frame in frames)
     done = subprocess.run(command, input=pixels, capture_output=True, check=False)
     if done.returncode:
-        raise SampleError(f"{path}: ffmpeg failed: {done.stderr.decode(errors='replace').strip()[-300:]}")
+        raise OSError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()[-300:]}")

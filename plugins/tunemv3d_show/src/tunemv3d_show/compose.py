@@ -1,5 +1,6 @@
 """Puts a report together and writes it, object by object, so that hundreds of them need little memory."""
 
+import base64
 import gzip
 import json
 import os
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from tunemv3d_core.curves import chart
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_show.compact import TOLD
 from tunemv3d_show.gather import OPTIONS, Gathered, Sampled, Source
 from tunemv3d_show.media import Medium, media_of, still, thumbnail
 
@@ -44,8 +46,14 @@ class Placed:
         return CAPTIONS[self.medium.kind]
 
 
-def write_page(out: Path, found: Gathered, title: str) -> int:
+def write_page(out: Path, found: Gathered, title: str, compact: bool = False) -> int:
     """Write the report whole or not at all; ``found.faults`` gets what could not be read.
+
+    Args:
+        out: the file.
+        found: what it shows.
+        title: its title.
+        compact: whether pictures and meshes are reduced, which the page says.
 
     Returns:
         Its size in bytes.
@@ -56,7 +64,7 @@ def write_page(out: Path, found: Gathered, title: str) -> int:
     beside = out.with_name(out.name + ".part")
     try:
         with beside.open("w", encoding="utf-8") as file:
-            for piece in _template().generate(**_content(found, title)):
+            for piece in _template().generate(**_content(found, title, compact)):
                 file.write(piece)
         os.replace(beside, out)
         return out.stat().st_size
@@ -74,7 +82,7 @@ def _template() -> Any:
     return environment.get_template("report.html")
 
 
-def _content(found: Gathered, title: str) -> dict[str, Any]:
+def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
     """What the template asks for; objects are read when their turn comes."""
     prompts, meshes = found.prompts(), any("mesh" in entry.files for entry in found.objects)
     counts = [(len(found.objects), "object"), (len(prompts), "prompt"), (len(found.sources), "source")]
@@ -83,9 +91,10 @@ def _content(found: Gathered, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "told": " · ".join([*told, date.today().isoformat()]),
+        "reduced": TOLD if compact else "",
         "several": len(found.sources) > 1,
-        "prompts": [_Prompt(name, found) for name in prompts],
-        "sources": [_source(index, source, found.faults) for index, source in enumerate(found.sources)],
+        "prompts": [_Prompt(name, found, compact) for name in prompts],
+        "sources": [_source(index, source, found.faults, compact) for index, source in enumerate(found.sources)],
         "charts": _charts(found.sources) if runs else [],
         "differences": _differences(found.sources),
         "faults": found.faults,
@@ -99,8 +108,8 @@ def _content(found: Gathered, title: str) -> dict[str, Any]:
 class _Prompt:
     """One prompt's section; its objects are read as the template comes to them."""
 
-    def __init__(self, name: str, found: Gathered) -> None:
-        self.name, self._found = name, found
+    def __init__(self, name: str, found: Gathered, compact: bool) -> None:
+        self.name, self._found, self._compact = name, found, compact
         self._rows = found.rows(name)
 
     @property
@@ -120,7 +129,7 @@ class _Prompt:
 
     def _cell(self, entry: Sampled) -> dict[str, Any]:
         number = self._found.objects.index(entry)
-        media = [Placed(f"o{number}-{i}", medium) for i, medium in enumerate(media_of(entry))]
+        media = [Placed(f"o{number}-{i}", medium) for i, medium in enumerate(media_of(entry, self._compact))]
         for placed in media:
             if placed.fault:
                 self._found.faults.append(f"{entry.folder}: {placed.fault}")
@@ -165,7 +174,7 @@ def _img(placed: Placed) -> Markup:
     )
 
 
-def _source(index: int, source: Source, faults: list[str]) -> dict[str, Any]:
+def _source(index: int, source: Source, faults: list[str], compact: bool) -> dict[str, Any]:
     data = source.data
     facts = {"folder": str(source.folder), **source.options}
     if source.spec_id:
@@ -178,7 +187,8 @@ def _source(index: int, source: Source, faults: list[str]) -> dict[str, Any]:
         )
     preview = None
     if source.preview is not None:
-        preview = Placed(f"s{index}", still("preview", f"{source.name}: {source.preview.name}", source.preview))
+        label = f"{source.name}: {source.preview.name}"
+        preview = Placed(f"s{index}", still("preview", label, source.preview, compact))
         if preview.fault:
             faults.append(f"{source.preview.parent}: {preview.fault}")
     return {
@@ -223,7 +233,8 @@ def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _bundle() -> Markup:
-    """model-viewer as the content of a script element: nothing in it may end the element or ask for another file."""
+def _bundle() -> str:
+    """model-viewer as the page carries it, packed: base 64 of gzip. It asks for no other file."""
     code = gzip.decompress((PAGE / "model-viewer.min.js.gz").read_bytes()).decode()
-    return Markup(code.replace("</script", "<\\/script").split("//# sourceMappingURL=")[0])
+    packed = gzip.compress(code.split("//# sourceMappingURL=")[0].encode(), mtime=0)
+    return base64.b64encode(packed).decode("ascii")

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
 
 QUALITY = 90
@@ -50,20 +51,25 @@ class Medium:
     fault: str = ""
 
 
-def media_of(entry: Sampled) -> Iterator[Medium]:
-    """An object's views, then whatever else its manifest names; what is missing or damaged says so."""
+def media_of(entry: Sampled, compact: bool = False) -> Iterator[Medium]:
+    """An object's views, then whatever else its manifest names; what is missing or damaged says so.
+
+    Args:
+        entry: the object.
+        compact: whether they are to be small rather than exact.
+    """
     names = entry.files
     views = names.get("views")
     for index, name in enumerate(views if isinstance(views, list) else []):
-        yield _medium("view", f"{entry.prompt}, view {index}", entry.folder / str(name))
+        yield _medium("view", f"{entry.prompt}, view {index}", entry.folder / str(name), compact)
     for kind, label in KINDS.items():
-        if kind in names:
-            yield _medium(kind, f"{entry.prompt}: {label}", entry.folder / str(names[kind]))
+        if kind in names and not (compact and kind in reduced.LEFT_OUT):
+            yield _medium(kind, f"{entry.prompt}: {label}", entry.folder / str(names[kind]), compact)
 
 
-def still(kind: str, label: str, path: Path) -> Medium:
+def still(kind: str, label: str, path: Path, compact: bool = False) -> Medium:
     """A picture that stands for itself, such as a run's preview."""
-    return _medium(kind, label, path)
+    return _medium(kind, label, path, compact)
 
 
 def thumbnail(entry: Sampled) -> str:
@@ -80,9 +86,9 @@ def thumbnail(entry: Sampled) -> str:
     return ""
 
 
-def _medium(kind: str, label: str, path: Path) -> Medium:
+def _medium(kind: str, label: str, path: Path, compact: bool) -> Medium:
     try:
-        content: dict[str, Any] = _mesh(path) if kind == "mesh" else _picture(path)
+        content: dict[str, Any] = _mesh(path, compact) if kind == "mesh" else _picture(path, kind if compact else "")
     except FileNotFoundError:
         return Medium(kind, label, fault=f"{path.name} is missing")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -90,16 +96,21 @@ def _medium(kind: str, label: str, path: Path) -> Medium:
     return Medium(kind, label, **content)
 
 
-def _mesh(path: Path) -> dict[str, Any]:
+def _mesh(path: Path, compact: bool) -> dict[str, Any]:
     """A GLB whose head is right and whose length is what the head says."""
     data = path.read_bytes()
     if data[:4] != b"glTF" or int.from_bytes(data[8:12], "little") != len(data):
         raise ValueError("no whole GLB file")
-    return {"type": "model/gltf-binary", "data": _text(data)}
+    return {"type": "model/gltf-binary", "data": _text(reduced.small_mesh(data) if compact else data)}
 
 
-def _picture(path: Path) -> dict[str, Any]:
-    """Stills become WebP; what moves is taken as it is, once every frame could be read."""
+def _picture(path: Path, small: str) -> dict[str, Any]:
+    """Stills become WebP; what moves is taken as it is, once every frame could be read.
+
+    Args:
+        path: the file.
+        small: the kind as which it is reduced; "" for not at all.
+    """
     if path.suffix == ".mp4":
         data = path.read_bytes()
         if data[4:8] != b"ftyp":
@@ -110,6 +121,9 @@ def _picture(path: Path) -> dict[str, Any]:
         for index in range(frames):
             picture.seek(index)
             picture.load()
+        if small:
+            data = (reduced.small_animation if frames > 1 else reduced.small_picture)(picture, small)
+            return {"type": "image/webp", "data": _text(data), "size": picture.size}
         if frames > 1:
             return {"type": Image.MIME[picture.format or ""], "data": _text(path.read_bytes()), "size": picture.size}
         return {"type": "image/webp", "data": _webp(picture), "size": picture.size}

@@ -16,6 +16,9 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="The HTML file; an older one is replaced.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Of the page; default: the folders' names.")] = "",
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Smaller: lossy pictures, fewer frames, coarser meshes; the page says so.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Make one HTML file of runs and sampled objects, side by side for the same prompt and seed.
@@ -28,7 +31,7 @@ def report(
     from tunemv3d_show.gather import gather
 
     found = gather(folders)
-    size = write_page(out, found, title or ", ".join(source.name for source in found.sources))
+    size = write_page(out, found, title or ", ".join(source.name for source in found.sources), compact)
     for fault in found.faults:
         show_error(TuneMV3DError(fault))
     if as_json:

@@ -46,7 +46,20 @@ async function showPicture(element) {
   element.src = canvas.toDataURL("image/png");
 }
 
+// The viewer for meshes lies packed in the page and is unpacked for the first of them.
+let viewerAsked = false;
+
+async function unpackViewer() {
+  if (viewerAsked) return;
+  viewerAsked = true;
+  const packed = Uint8Array.from(atob(document.getElementById("model-viewer").textContent), (each) => each.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = Object.assign(document.createElement("script"), { type: "module", textContent: await new Response(stream).text() });
+  document.head.append(script);
+}
+
 function showMesh(stage) {
+  unpackViewer();
   const viewer = document.createElement("model-viewer");
   const options = {
     src: dataUri(stage.dataset.mesh), alt: stage.dataset.label, "camera-controls": "", "disable-zoom": "",
