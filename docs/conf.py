@@ -1,0 +1,53 @@
+"""The HTML documentation: written pages lie here, `pages` makes the others from what is installed when it is built."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from pages import generate  # noqa: E402
+from pages.reference import bare_models, without_settings  # noqa: E402
+from tunemv3d_core import __version__  # noqa: E402
+
+project = "TuneMV3D"
+author = "the TuneMV3D authors"
+release = __version__
+language = "en"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "pages"]
+
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+
+html_theme = "furo"
+html_title = "TuneMV3D"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = [name for name in ("gallery.html",) if (HERE / name).is_file()]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+
+
+def without_absent(app: Any, docname: str, source: list[str]) -> None:
+    """Leave a page that is written elsewhere out of the navigation while it is not there."""
+    if docname == "index" and not (HERE / "publish-your-own-field.md").is_file():
+        source[0] = source[0].replace("publish-your-own-field\n", "")
+
+
+def setup(app: Any) -> None:
+    """Write the generated pages before Sphinx reads any."""
+    generate(HERE / "generated")
+    app.connect("source-read", without_absent)
+    app.connect("autodoc-skip-member", without_settings)
+    app.connect("autodoc-process-signature", bare_models)
