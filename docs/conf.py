@@ -7,8 +7,10 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from sphinx.domains.python import PythonDomain  # noqa: E402
+
 from pages import generate  # noqa: E402
-from pages.reference import bare_models, without_settings  # noqa: E402
+from pages.reference import bare_classes, without_settings  # noqa: E402
 from tunemv3d_core import __version__  # noqa: E402
 
 project = "TuneMV3D"
@@ -19,11 +21,12 @@ language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "pages"]
 
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
@@ -39,6 +42,15 @@ html_show_sourcelink = False
 html_show_copyright = False
 
 
+class WholeNames(PythonDomain):
+    """Python's names, of which a bare one (``bytes``, ``name``) never means an attribute of whatever class has it."""
+
+    def find_obj(self, env: Any, modname: Any, classname: Any, name: str, *rest: Any) -> list[tuple[str, Any]]:
+        """As Sphinx finds it, less those attributes."""
+        found = super().find_obj(env, modname, classname, name, *rest)
+        return [(full, entry) for full, entry in found if "." in name or entry.objtype != "attribute"]
+
+
 def without_absent(app: Any, docname: str, source: list[str]) -> None:
     """Leave a page that is written elsewhere out of the navigation while it is not there."""
     if docname == "index" and not (HERE / "publish-your-own-field.md").is_file():
@@ -48,6 +60,7 @@ def without_absent(app: Any, docname: str, source: list[str]) -> None:
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx reads any."""
     generate(HERE / "generated")
+    app.add_domain(WholeNames, override=True)
     app.connect("source-read", without_absent)
     app.connect("autodoc-skip-member", without_settings)
-    app.connect("autodoc-process-signature", bare_models)
+    app.connect("autodoc-process-signature", bare_classes)

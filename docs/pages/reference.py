@@ -19,14 +19,14 @@ ELSEWHERE = ("__main__", "cli", "commands", "in_blender")
 
 
 def pages() -> dict[str, str]:
-    """A page for each module, and indexes."""
+    """A page for each module and each folder of modules, and one for each package that lists them."""
     texts = {}
     for package in packages():
-        modules = public_modules(package)
-        texts |= {f"reference/{module}.md": _module_page(module) for module in modules}
-        rows = [[f"[{module}]({module}.md)", prose(_summary(module))] for module in modules[1:]]
+        parts = public_parts(package)
+        texts |= {f"reference/{part}.md": _part_page(package, part, modules) for part, modules in parts.items()}
+        rows = [[f"[{part}]({part}.md)", prose(_summary(part))] for part in parts]
         listed = table(["module", "what it holds"], rows)
-        texts[f"reference/{package}.md"] = page(f"# {package}", prose(_summary(package)), listed, toctree(modules[1:]))
+        texts[f"reference/{package}.md"] = page(f"# {package}", prose(_summary(package)), listed)
     return texts | {"reference/index.md": page(_INTRODUCTION, toctree(packages()))}
 
 
@@ -36,27 +36,37 @@ def packages() -> list[str]:
     return sorted(found, key=lambda name: (name != "tunemv3d_core", name))
 
 
-def public_modules(package: str) -> list[str]:
-    """A package and its modules, but for private ones and those of ``ELSEWHERE``."""
-    found, folders = [package], [(package, find_spec(package).submodule_search_locations)]  # type: ignore[union-attr]
-    while folders:
-        name, locations = folders.pop(0)
-        for info in pkgutil.iter_modules(locations, f"{name}."):
-            if (last := info.name.rpartition(".")[2]) in ELSEWHERE or last.startswith("_"):
-                continue
-            found.append(info.name)
-            if info.ispkg:
-                folders.append((info.name, find_spec(info.name).submodule_search_locations))  # type: ignore[union-attr]
-    return [package, *sorted(found[1:])]
+def public_parts(package: str) -> dict[str, list[str]]:
+    """A package's modules by the module or folder that holds them, but for private ones and those of ``ELSEWHERE``."""
+    return {part: [part, *_below(part)] for part in _directly_below(package)}
 
 
-def _module_page(module: str) -> str:
+def _below(module: str) -> list[str]:
+    found = []
+    for name in _directly_below(module):
+        found += [name, *_below(name)]
+    return found
+
+
+def _directly_below(module: str) -> list[str]:
+    locations = find_spec(module).submodule_search_locations  # type: ignore[union-attr]
+    names = sorted(info.name for info in pkgutil.iter_modules(locations or []))
+    return [f"{module}.{name}" for name in names if name not in ELSEWHERE and not name.startswith("_")]
+
+
+def _part_page(package: str, part: str, modules: list[str]) -> str:
+    """Out of the navigation, which would be hundreds of lines long on every page; the package's page leads here."""
+    several = len(modules) > 1
+    sections = (page(f"## {module}" if several else "", _documented(module)) for module in modules)
+    return page("---\norphan: true\n---", f"# {part}", f"In [{package}]({package}.md).", *sections)
+
+
+def _documented(module: str) -> str:
     shown = [value for slot in COMPONENT_SLOTS for value in [*protocols(slot), ports(slot)] if value is not None]
     here = [value.__name__ for value in shown if value.__module__ == module]
     elsewhere = [f":exclude-members: {', '.join(here)}"] if here else []
     links = ", ".join(f"{{py:class}}`~{module}.{name}`" for name in here)
     return page(
-        f"# {module}",
         autodoc("automodule", module, ":members:", ":show-inheritance:", *elsewhere),
         f"On the [slots' pages](../slots/index.md): {links}." if here else "",
     )
@@ -70,8 +80,74 @@ def _summary(module: str) -> str:
 
 
 def without_settings(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
-    """Leave pydantic's settings out; for ``autodoc-skip-member``."""
-    return True if name == "model_config" else None
+    """Leave out what every spec has: pydantic's settings and the component's name; for ``autodoc-skip-member``."""
+    return True if name in ("model_config", "type") else None
+
+
+def bare_classes(app: Any, what: str, name: str, value: Any, *rest: Any) -> tuple[str, None] | None:
+    """Name a spec or a protocol without its constructor: a spec's arguments are its fields, a protocol has none of its own.
+
+    For ``autodoc-process-signature``.
+    """
+    bare = what == "class" and (issubclass(value, BaseModel) or getattr(value, "_is_protocol", False))
+    return ("", None) if bare else None
+
+
+_INTRODUCTION, toctree(packages()))}
+
+
+def packages() -> list[str]:
+    """The import packages of all distributions that publish something for TuneMV3D, core first."""
+    found = {re.split("[.:]", record.value)[0] for slot in SLOTS for record in registry().records(slot)}
+    return sorted(found, key=lambda name: (name != "tunemv3d_core", name))
+
+
+def public_parts(package: str) -> dict[str, list[str]]:
+    """A package's modules by the module or folder that holds them, but for private ones and those of ``ELSEWHERE``."""
+    return {part: [part, *_below(part)] for part in _directly_below(package)}
+
+
+def _below(module: str) -> list[str]:
+    found = []
+    for name in _directly_below(module):
+        found += [name, *_below(name)]
+    return found
+
+
+def _directly_below(module: str) -> list[str]:
+    locations = find_spec(module).submodule_search_locations  # type: ignore[union-attr]
+    names = sorted(info.name for info in pkgutil.iter_modules(locations or []))
+    return [f"{module}.{name}" for name in names if name not in ELSEWHERE and not name.startswith("_")]
+
+
+def _part_page(package: str, part: str, modules: list[str]) -> str:
+    """Out of the navigation, which would be hundreds of lines long on every page; the package's page leads here."""
+    several = len(modules) > 1
+    sections = (page(f"## {module}" if several else "", _documented(module)) for module in modules)
+    return page("---\norphan: true\n---", f"# {part}", f"In [{package}]({package}.md).", *sections)
+
+
+def _documented(module: str) -> str:
+    shown = [value for slot in COMPONENT_SLOTS for value in [*protocols(slot), ports(slot)] if value is not None]
+    here = [value.__name__ for value in shown if value.__module__ == module]
+    elsewhere = [f":exclude-members: {', '.join(here)}"] if here else []
+    links = ", ".join(f"{{py:class}}`~{module}.{name}`" for name in here)
+    return page(
+        autodoc("automodule", module, ":members:", ":show-inheritance:", *elsewhere),
+        f"On the [slots' pages](../slots/index.md): {links}." if here else "",
+    )
+
+
+def _summary(module: str) -> str:
+    """The first paragraph of a module's docstring; the module is not run."""
+    origin = find_spec(module).origin  # type: ignore[union-attr]
+    told = ast.get_docstring(ast.parse(Path(str(origin)).read_text(encoding="utf-8"))) or ""
+    return told.partition("\n\n")[0]
+
+
+def without_settings(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what every spec has: pydantic's settings and the component's name; for ``autodoc-skip-member``."""
+    return True if name in ("model_config", "type") else None
 
 
 def bare_models(app: Any, what: str, name: str, value: Any, *rest: Any) -> tuple[str, None] | None:
