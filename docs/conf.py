@@ -7,18 +7,19 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from sphinx.domains.python import PythonDomain  # noqa: E402
+from sphinx.domains.python import PythonDomain
 
-from pages import generate  # noqa: E402
-from pages.reference import bare_classes, without_settings  # noqa: E402
-from tunemv3d_core import __version__  # noqa: E402
+from pages import generate
+from pages.reference import as_google, bare_classes, with_dashes
+from tunemv3d_core import __version__
 
 project = "TuneMV3D"
 author = "the TuneMV3D authors"
 release = __version__
 language = "en"
+smartquotes = False
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "pages"]
 
 myst_enable_extensions = ["deflist"]
@@ -26,9 +27,8 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 100
+python_maximum_signature_line_length = 160
 toc_object_entries_show_parents = "hide"
 add_module_names = False
 
@@ -62,5 +62,6 @@ def setup(app: Any) -> None:
     generate(HERE / "generated")
     app.add_domain(WholeNames, override=True)
     app.connect("source-read", without_absent)
-    app.connect("autodoc-skip-member", without_settings)
+    app.connect("autodoc-process-docstring", as_google)
     app.connect("autodoc-process-signature", bare_classes)
+    app.connect("doctree-read", with_dashes)

@@ -10,7 +10,9 @@ _CODE = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 def prose(text: str) -> str:
     """A docstring's or help's words as one line of Markdown: code stays code, every other sign stands for itself."""
     parts = _CODE.split(" ".join(text.split()))
-    return "".join(part if index % 2 else re.sub(r"([\\*_<>\[\]$|~])", r"\\\1", part) for index, part in enumerate(parts))
+    return "".join(
+        part if index % 2 else re.sub(r"([\\*_<>\[\]$|~])", r"\\\1", part) for index, part in enumerate(parts)
+    )
 
 
 def code(text: str) -> str:

@@ -29,7 +29,12 @@ def messages() -> Iterator[tuple[str, str, str]]:
     for package in packages():
         for file in sorted(_folder(package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS and node.args:
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id in KINDS
+                    and node.args
+                ):
                     text = template(node.args[0])
                     if " " in text:
                         yield node.func.id, text, package
@@ -48,8 +53,11 @@ def template(node: ast.expr) -> str:
 
 
 def _filled(node: ast.expr) -> str:
-    """The last name of what is filled in."""
-    names = [n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", "") for n in ast.walk(node)]
+    """What is filled in, by its outermost name that is no function's."""
+    called = {call.func for call in ast.walk(node) if isinstance(call, ast.Call)}
+    names = (
+        n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", "") for n in ast.walk(node) if n not in called
+    )
     return f"‹{next(filter(None, names), '…').strip('_').lower()}›"
 
 

@@ -71,7 +71,9 @@ def _section(component: Any) -> str:
 def _place(slot: str) -> str:
     if slot in MODEL_SLOTS:
         return f"in a spec: {code(f'model.{slot}')}"
-    return {"dataset": "in a spec: `data`", "aggregator": "in a spec: a field's `aggregator`"}.get(slot, "not in a spec")
+    return {"dataset": "in a spec: `data`", "aggregator": "in a spec: a field's `aggregator`"}.get(
+        slot, "not in a spec"
+    )
 
 
 def _other_slot(slot: str) -> str:
@@ -80,11 +82,10 @@ def _other_slot(slot: str) -> str:
         [code(record.name), f"{code(record.distribution)} {record.version}", _summary(record)]
         for record in registry().records(slot)
     ]
-    told = "a `pathlib.Path`" if slot in FILE_SLOTS else "a `CommandPlugin`"
+    told = "a `pathlib.Path`" if slot in FILE_SLOTS else "a {py:class}`~tunemv3d_core.plugin.CommandPlugin`"
     return page(
         f"# {slot}",
         f"Entry-point group {code(f'tunemv3d.{slot}')} · an entry point names {told}",
-        "" if slot in FILE_SLOTS else autodoc("autoclass", "tunemv3d_core.plugin.CommandPlugin", ":no-index:"),
         "## Installed",
         table(["name", "distribution", "what it is"], rows),
     )
