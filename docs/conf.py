@@ -7,10 +7,10 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from sphinx.domains.python import PythonDomain
-
 from pages import generate
 from pages.reference import as_google, bare_classes, with_dashes
+from sphinx.domains.python import PythonDomain
+
 from tunemv3d_core import __version__
 
 project = "TuneMV3D"
@@ -18,6 +18,7 @@ author = "the TuneMV3D authors"
 release = __version__
 language = "en"
 smartquotes = False
+highlight_language = "text"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "pages"]

@@ -77,6 +77,7 @@ def _words(help_: str | None) -> str:
     return "\n\n".join(prose(paragraph) for paragraph in (help_ or "").split("\n\n"))
 
 
-_INTRODUCTION = """Every command ends with 0: done; 1: done, with findings or refused items, which are listed; 2: bad input, nothing was
-done; 130: interrupted, and the same command goes on. `--json` prints results for machines on standard output; messages and
-progress go to standard error. `tunemv3d --help` lists what is installed and imports none of it."""
+_INTRODUCTION = """Every command ends with 0: done; 1: done, with findings or refused items, which are listed; 2: bad
+input, nothing was done; 130: interrupted, and the same command goes on. `--json` prints results for machines on
+standard output; messages and progress go to standard error. `tunemv3d --help` lists what is installed and imports
+none of it."""

@@ -93,5 +93,5 @@ def _of_slot(slot: str) -> str:
     return page(f"## {slot}", table(columns, rows) or "None is installed.")
 
 
-_INTRODUCTION = """Everything that is installed where this page was built, by slot. `tunemv3d plugins list` says what is installed with you, and
-`tunemv3d plugins show NAME` what is said here of one component."""
+_INTRODUCTION = """Everything that is installed where this page was built, by slot. `tunemv3d plugins list` says what
+is installed with you, and `tunemv3d plugins show NAME` what is said here of one component."""

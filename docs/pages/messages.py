@@ -25,7 +25,7 @@ def pages() -> dict[str, str]:
 
 
 def messages() -> Iterator[tuple[str, str, str]]:
-    """Every error that is raised with words: its class, its text with ‹names› for what is filled in, its package."""
+    """Every error that is raised with words: its class, its text with <names> for what is filled in, its package."""
     for package in packages():
         for file in sorted(_folder(package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -41,7 +41,7 @@ def messages() -> Iterator[tuple[str, str, str]]:
 
 
 def template(node: ast.expr) -> str:
-    """A message's text with ‹name› where a value is filled in; empty where it is made elsewhere."""
+    """A message's text with <name> where a value is filled in; empty where it is made elsewhere."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -58,13 +58,13 @@ def _filled(node: ast.expr) -> str:
     names = (
         n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", "") for n in ast.walk(node) if n not in called
     )
-    return f"‹{next(filter(None, names), '…').strip('_').lower()}›"
+    return f"<{next(filter(None, names), '…').strip('_').lower()}>"
 
 
 def _folder(package: str) -> Path:
     return Path(str(find_spec(package).origin)).parent  # type: ignore[union-attr]
 
 
-_INTRODUCTION = """Every error with a message for people, as the source has it; ‹names› stand for what is filled in. A command prints it on
-standard error, without a traceback, and ends with exit code 2. [Troubleshooting](../troubleshooting.md) says more of the
-commonest."""
+_INTRODUCTION = """Every error with a message for people, as the source has it; <names> stand for what is filled in. A
+command prints it on standard error, without a traceback, and ends with exit code 2.
+[Troubleshooting](../troubleshooting.md) says more of the commonest."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from docutils import nodes
 from pydantic import BaseModel
-from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.ext.napoleon import Config
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from pages.components import options
 from pages.markdown import autodoc, page, prose, table, toctree
@@ -24,7 +25,7 @@ ELSEWHERE = ("__main__", "cli", "commands", "in_blender")
 
 def pages() -> dict[str, str]:
     """A page for each module and each folder of modules, and one for each package that lists them."""
-    texts = {}
+    texts: dict[str, str] = {}
     for package in packages():
         parts = public_parts(package)
         texts |= {f"reference/{part}.md": _part_page(package, part, modules) for part, modules in parts.items()}
@@ -60,8 +61,7 @@ def _directly_below(module: str) -> list[str]:
 
 def _part_page(package: str, part: str, modules: list[str]) -> str:
     """Out of the navigation, which would be hundreds of lines long on every page; the package's page leads here."""
-    several = len(modules) > 1
-    sections = (page(f"## {module}" if several else "", _documented(module)) for module in modules)
+    sections = (page(f"## {module}" if module != part else "", _documented(module)) for module in modules)
     return page("---\norphan: true\n---", f"# {part}", f"In [{package}]({package}.md).", *sections)
 
 
@@ -102,27 +102,34 @@ def as_google(app: Any, what: str, name: str, value: Any, settings: Any, lines: 
     The extension napoleon would do the same, but take what stands before a colon in a field's docstring for its type.
     """
     read_as = "class" if what in ("attribute", "data", "property") else what
-    lines[:] = GoogleDocstring(lines, Config(napoleon_attr_annotations=False), what=read_as).lines()
+    config: Any = Config(napoleon_attr_annotations=False)
+    lines[:] = GoogleDocstring(lines, config, what=read_as).lines()  # type: ignore[arg-type]
+    if what == "data" and not _is_plain(value):
+        lines += ["", ":meta hide-value:"]
+
+
+def _is_plain(value: Any) -> bool:
+    """A value that reads as it is written: no function, path or model, whose words would be a machine's."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(part, str | int | float | None) for part in parts)
 
 
 def with_dashes(app: Any, doctree: nodes.document) -> None:
     """Set a dash between a parameter's name and its description; for ``doctree-read``."""
     for text in list(doctree.findall(nodes.Text)):
         if text == " -- ":
-            text.parent.replace(text, nodes.Text(" – "))
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
 
 
 def bare_classes(app: Any, what: str, name: str, value: Any, *rest: Any) -> tuple[str, None] | None:
-    """Name a spec or a protocol without its constructor: a spec's arguments are its fields, a protocol has none of its own.
-
-    For ``autodoc-process-signature``.
-    """
+    """Name a spec or a protocol without a constructor; for ``autodoc-process-signature``."""
     bare = what == "class" and (issubclass(value, BaseModel) or getattr(value, "_is_protocol", False))
     return ("", None) if bare else None
 
 
 _INTRODUCTION = """# Python reference
 
-Every public module of the installed packages. Shapes are written in axis letters: b objects, n input views, m query views,
-c latent channels, h w latent size, f feature channels, v value channels, l d text, r pixels, s samples, k level. Protocols and ports
-of the slots stand on the [slots' pages](../slots/index.md), commands on [theirs](../commands/index.md)."""
+Every public module of the installed packages. Shapes are written in axis letters: b objects, n input views, m query
+views, c latent channels, h w latent size, f feature channels, v value channels, l d text, r pixels, s samples, k
+level. Protocols and ports of the slots stand on the [slots' pages](../slots/index.md), commands on
+[theirs](../commands/index.md)."""

@@ -1,4 +1,4 @@
-"""Pages that are files of the repository: benchmarks, the packages' own pages, cards of the packaged models, changelog."""
+"""Pages that are files of the repository: benchmarks, the packages' pages, cards of packaged models, the changelog."""
 
 import os
 import re

@@ -121,8 +121,8 @@ A slot is a place in the system that a component fills. Components are found thr
 taken like one of ours; a spec chooses them by name. Each page here is made from the interface in
 `tunemv3d_core.slots` and from what is installed.
 
-A component's entry point names a {py:class}`~tunemv3d_core.plugin.ComponentPlugin`, whose module imports no torch. Its `build`
-function runs only when a system is assembled. For the slots of a model it is `build(spec, neighbours, context)`: its
-options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before it, and the
-{py:class}`~tunemv3d_core.ports.BuildContext`. What it returns carries `ports`; where they do not fit its neighbours', assembling stops
-and names both. No class needs to be inherited."""
+A component's entry point names a {py:class}`~tunemv3d_core.plugin.ComponentPlugin`, whose module imports no torch.
+Its `build` function runs only when a system is assembled. For the slots of a model it is `build(spec, neighbours,
+context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before it, and the
+{py:class}`~tunemv3d_core.ports.BuildContext`. What it returns carries `ports`; where they do not fit its neighbours',
+assembling stops and names both. No class needs to be inherited."""

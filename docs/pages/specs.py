@@ -15,7 +15,8 @@ BLOCKS = ("model", "views", "loss", "optimizer", "train", "sample")
 def pages() -> dict[str, str]:
     """The page of the spec."""
     top = options(RunSpec)
-    blocks = [f"## {name}\n\n{options(RunSpec.model_fields[name].annotation)}" for name in BLOCKS]
+    specs: dict[str, Any] = {name: RunSpec.model_fields[name].annotation for name in BLOCKS}
+    blocks = [f"## {name}\n\n{options(spec)}" for name, spec in specs.items()]
     return {"specs.md": page("# Specs", _INTRODUCTION, "## Packaged specs", _packaged(), "## Top level", top, *blocks)}
 
 
@@ -33,15 +34,16 @@ def _differs(content: dict[str, Any]) -> str:
     return ", ".join(key for key in content if key not in ("$schema", "extends", "name"))
 
 
-_INTRODUCTION = """A spec is every option of a run in one frozen tree of JSON. A component's block names it by `type`; the options of
-each stand on the [slots' pages](slots/index.md). Unknown options are refused with the nearest known name.
+_INTRODUCTION = """A spec is every option of a run in one frozen tree of JSON. A component's block names it by `type`;
+the options of each stand on the [slots' pages](slots/index.md). Unknown options are refused with the nearest known
+name.
 
     tunemv3d spec show chairs-mini                      # everything, with defaults, and the run's id
     tunemv3d spec schema > spec.schema.json             # for editors: name it in a spec's "$schema"
     tunemv3d-train chairs-mini --set optimizer.lr=2e-4  # override one option
 
-A spec may extend another by name or path and say only its difference, merged over it as JSON Merge Patch; a block whose
-`type` changes is replaced whole:
+A spec may extend another by name or path and say only its difference, merged over it as JSON Merge Patch; a block
+whose `type` changes is replaced whole:
 
 ```json
 {"extends": "chairs-mini", "name": "wider", "model": {"field": {"hidden": 128}}}

@@ -104,8 +104,8 @@ class SurfaceScene:
     def losses(self) -> dict[str, Tensor]:
         """The surface's regularisers, by finite differences of the signed distance f.
 
-        eikonal: mean of ``(|grad f| - 1)^2`` at those of random points of the sphere that lie nearest to the surface.
-        sparsity: mean of ``exp(-tau |f|)`` at random points of the sphere (SparseNeuS): surface only where needed.
+        - ``eikonal``: mean of ``(|grad f| - 1)^2`` at those of random points of the sphere nearest to the surface.
+        - ``sparsity``: mean of ``exp(-tau |f|)`` at random points of the sphere (SparseNeuS): few surfaces.
         """
         options = self._options
         points = ball_points(self._like.shape[0], 4 * options.eikonal_points, options.radius, self._like.device)
