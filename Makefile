@@ -28,4 +28,4 @@ check: install
 	MYPYPATH=$(subst $(eval ) ,:,$(wildcard tunemv3d_*/src plugins/*/src)) $(BIN)/mypy $(patsubst %,-p %,$(notdir $(wildcard tunemv3d_*/src/* plugins/*/src/*)))
 
 docs: install
-	$(BIN)/python -m sphinx -E -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

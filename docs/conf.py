@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from pages import generate
-from pages.reference import as_google, bare_classes, with_dashes
+from pages.reference import as_google, bare_classes, tidied
 from sphinx.domains.python import PythonDomain
 
 from tunemv3d_core import __version__
@@ -26,6 +26,7 @@ exclude_patterns = ["_build", "pages"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 default_role = "code"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -65,4 +66,4 @@ def setup(app: Any) -> None:
     app.connect("source-read", without_absent)
     app.connect("autodoc-process-docstring", as_google)
     app.connect("autodoc-process-signature", bare_classes)
-    app.connect("doctree-read", with_dashes)
+    app.connect("doctree-read", tidied)

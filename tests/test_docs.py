@@ -27,8 +27,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-W",
         "--keep-going",
         "-q",
-        "-j",
-        "2",
         "-d",
         str(out / "doctrees"),
         str(ROOT / "docs"),

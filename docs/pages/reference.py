@@ -10,6 +10,7 @@ from typing import Any
 
 from docutils import nodes
 from pydantic import BaseModel
+from sphinx import addnodes
 from sphinx.ext.napoleon import Config
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
@@ -73,7 +74,12 @@ def _documented(module: str) -> str:
     left_out = [*elsewhere, *(model.__name__ for model in models)]
     links = ", ".join(f"{{py:class}}`~{module}.{name}`" for name in elsewhere)
     return page(
-        autodoc("automodule", module, ":members:", *([f":exclude-members: {', '.join(left_out)}"] if left_out else [])),
+        autodoc(
+            "automodule",
+            module,
+            ":members:",
+            *([f":exclude-members: {', '.join(left_out)}"] if left_out else []),
+        ),
         *(page(autodoc("autoclass", f"{module}.{model.__name__}"), options(model)) for model in models),
         f"On the [slots' pages](../slots/index.md): {links}." if elsewhere else "",
     )
@@ -104,21 +110,26 @@ def as_google(app: Any, what: str, name: str, value: Any, settings: Any, lines: 
     read_as = "class" if what in ("attribute", "data", "property") else what
     config: Any = Config(napoleon_attr_annotations=False)
     lines[:] = GoogleDocstring(lines, config, what=read_as).lines()  # type: ignore[arg-type]
-    if what == "data" and not _is_plain(value):
-        lines += ["", ":meta hide-value:"]
 
 
-def _is_plain(value: Any) -> bool:
-    """A value that reads as it is written: no function, path or model, whose words would be a machine's."""
-    parts = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(part, str | int | float | None) for part in parts)
-
-
-def with_dashes(app: Any, doctree: nodes.document) -> None:
-    """Set a dash between a parameter's name and its description; for ``doctree-read``."""
+def tidied(app: Any, doctree: nodes.document) -> None:
+    """Set a dash between a parameter's name and its description, and leave out values that are no literals, whose
+    words would be the machine's; for ``doctree-read``.
+    """
     for text in list(doctree.findall(nodes.Text)):
         if text == " -- ":
             text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+    for value in list(doctree.findall(addnodes.desc_annotation)):
+        if value.astext().startswith(" = ") and not _is_literal(value.astext().removeprefix(" = ")):
+            value.parent.remove(value)
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return True
 
 
 def bare_classes(app: Any, what: str, name: str, value: Any, *rest: Any) -> tuple[str, None] | None:

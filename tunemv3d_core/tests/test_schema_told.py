@@ -18,7 +18,7 @@ class Patched(ComponentSpec):
     """What is added."""
     first: Patch = Patch(path="a")
     """What comes first."""
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     """Plain ones."""
 
 

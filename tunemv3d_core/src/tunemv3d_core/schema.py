@@ -56,7 +56,7 @@ def told_type(option: dict[str, Any]) -> str:
 
 def _inlined(option: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """An option with the blocks that it refers to in their place, those of a list's items too."""
-    reference = option.get("$ref", "").removeprefix("#/$defs/")
-    whole = definitions[reference] | option if reference else option
+    own = {key: value for key, value in option.items() if key != "$ref"}
+    whole = definitions[option["$ref"].removeprefix("#/$defs/")] | own if "$ref" in option else own
     items = whole.get("items")
     return whole | {"items": _inlined(items, definitions)} if isinstance(items, dict) else whole
