@@ -1,11 +1,12 @@
 # make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
 # make test:  install everything, then run all tests
 # make check: formatting, lint and types
+# make docs:  the HTML documentation, docs/_build/html/index.html
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test check
+.PHONY: install train test check docs
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -25,3 +26,6 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	MYPYPATH=$(subst $(eval ) ,:,$(wildcard tunemv3d_*/src plugins/*/src)) $(BIN)/mypy $(patsubst %,-p %,$(notdir $(wildcard tunemv3d_*/src/* plugins/*/src/*)))
+
+docs: install
+	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

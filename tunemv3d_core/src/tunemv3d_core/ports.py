@@ -21,7 +21,7 @@ class BackbonePorts:
     """What a backbone tells its neighbours.
 
     Attributes:
-        latent_channels: c.
+        latent_channels: c of a latent.
         latent_size: the size (of h and w) that the model was made for; others work too.
         image_stride: image pixels per latent cell, per axis.
         text_channels: d of the text tokens.

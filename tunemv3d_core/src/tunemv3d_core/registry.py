@@ -154,7 +154,7 @@ def load_value(value: str) -> Any:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` with the known word nearest to a misspelt one, or nothing."""
+    """A space and ``Did you mean 'x'?`` with the known word nearest to a misspelt one, or nothing."""
     near = get_close_matches(word, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 

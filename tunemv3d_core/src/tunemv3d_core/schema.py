@@ -34,7 +34,7 @@ def options_of(spec: type[ComponentSpec]) -> dict[str, dict[str, Any]]:
 
 
 def told_type(option: dict[str, Any]) -> str:
-    """An option's type and bounds in a few words: ``integer >= 1``, ``"lora" | "all"``."""
+    """An option's type and bounds in a few words: ``integer >= 1``, ``"lora" | "all"``, ``[{path, scale}, ...]``."""
     if "enum" in option:
         return " | ".join(f'"{value}"' for value in option["enum"])
     if "const" in option:
@@ -43,6 +43,8 @@ def told_type(option: dict[str, Any]) -> str:
         return " | ".join(choice["properties"]["type"]["const"] for choice in option["oneOf"])
     if "anyOf" in option:
         return " | ".join(told_type(choice) for choice in option["anyOf"])
+    if "properties" in option:
+        return "{" + ", ".join(option["properties"]) + "}"
     if option.get("type") == "array" and "prefixItems" in option:
         return "[" + ", ".join(told_type(item) for item in option["prefixItems"]) + "]"
     if option.get("type") == "array":
@@ -53,5 +55,8 @@ def told_type(option: dict[str, Any]) -> str:
 
 
 def _inlined(option: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    reference = option.get("$ref", "").removeprefix("#/$defs/")
-    return definitions[reference] | option if reference else option
+    """An option with the blocks that it refers to in their place, those of a list's items too."""
+    own = {key: value for key, value in option.items() if key != "$ref"}
+    whole = definitions[option["$ref"].removeprefix("#/$defs/")] | own if "$ref" in option else own
+    items = whole.get("items")
+    return whole | {"items": _inlined(items, definitions)} if isinstance(items, dict) else whole

@@ -123,7 +123,7 @@ class NeuSSpec(ComponentSpec):
     """Points near the surface of each object at which the eikonal term is taken; four times as many are drawn."""
 
     sparsity_scale: Positive = 100.0
-    """Tau of SparseNeuS's sparsity term exp(-tau |f|), one a world unit."""
+    """Tau of SparseNeuS's sparsity term ``exp(-tau |f|)``, one a world unit."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,3 +1,3 @@
-"""TuneMV3D: data."""
+"""From meshes to multi-view datasets: rendering, checking, converting, captions, shards."""
 
 __version__ = "0.1.0"

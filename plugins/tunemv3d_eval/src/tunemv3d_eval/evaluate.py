@@ -23,7 +23,9 @@ CHAIR_PROMPTS = Path(__file__).parent / "prompts" / "chairs.txt"
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
-    prompts: Annotated[Path, typer.Option(help="Text file, one prompt a line; default: 20 chairs.")] = CHAIR_PROMPTS,
+    prompts: Annotated[
+        Path, typer.Option(help="Text file, one prompt a line; default: 20 chairs.", show_default=False)
+    ] = CHAIR_PROMPTS,
     consistency: Annotated[
         str, typer.Option(help="Values of K, such as 0,1,1.5,2:1; default: 0, 1 and the checkpoint's.")
     ] = "",

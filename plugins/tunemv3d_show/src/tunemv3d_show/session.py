@@ -35,7 +35,7 @@ class Settings:
         prompt: what to make.
         seed: of the noise.
         steps: denoising steps.
-        consistency: K.
+        consistency: K, the strength.
         guidance: scale; 1 is none.
     """
 

@@ -11,7 +11,7 @@ def encode_points(points: Tensor, frequencies: int, omega: float) -> Tensor:
 
     Args:
         points: ``... 3``, world units.
-        frequencies: M.
+        frequencies: M, how many.
         omega: lowest frequency, radians a world unit.
 
     Returns:

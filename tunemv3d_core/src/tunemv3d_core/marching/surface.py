@@ -39,7 +39,7 @@ class SurfaceOptions:
         recompute: keep no intermediate result in training either; the backward pass evaluates them anew.
         difference: step of the finite differences for normals and the eikonal term, world units.
         eikonal_points: of each object, near the surface; four times as many are drawn.
-        sparsity_scale: tau of SparseNeuS's exp(-tau |f|), one a world unit.
+        sparsity_scale: tau of SparseNeuS's ``exp(-tau |f|)``, one a world unit.
     """
 
     samples: int = 32
@@ -104,8 +104,8 @@ class SurfaceScene:
     def losses(self) -> dict[str, Tensor]:
         """The surface's regularisers, by finite differences of the signed distance f.
 
-        eikonal: mean of (|grad f| - 1)^2 at those of random points of the sphere that lie nearest to the surface.
-        sparsity: mean of exp(-tau |f|) at random points of the sphere (SparseNeuS): surface only where needed.
+        - ``eikonal``: mean of ``(|grad f| - 1)^2`` at those of random points of the sphere nearest to the surface.
+        - ``sparsity``: mean of ``exp(-tau |f|)`` at random points of the sphere (SparseNeuS): few surfaces.
         """
         options = self._options
         points = ball_points(self._like.shape[0], 4 * options.eikonal_points, options.radius, self._like.device)

@@ -55,7 +55,7 @@ def surface_depths(
         depths: ``... r s``, ascending.
         lengths: ``... r s-1``, of the sections, world units.
         sharpness: the scalar s of s = exp(10 v).
-        samples: k.
+        samples: k, how many each ray gets.
         jitter: whether each is moved at random within its stratum.
     """
     before, after = distances[..., :-1], distances[..., 1:]

@@ -1,0 +1,69 @@
+"""The HTML documentation: written pages lie here, `pages` makes the others from what is installed when it is built."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from pages import generate
+from pages.reference import as_google, bare_classes, tidied
+from sphinx.domains.python import PythonDomain
+
+from tunemv3d_core import __version__
+
+project = "TuneMV3D"
+author = "the TuneMV3D authors"
+release = __version__
+language = "en"
+smartquotes = False
+highlight_language = "text"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "pages"]
+
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+default_role = "code"
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 160
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+
+html_theme = "furo"
+html_title = "TuneMV3D"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = [name for name in ("gallery.html",) if (HERE / name).is_file()]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+
+
+class WholeNames(PythonDomain):
+    """Python's names, of which a bare one (``bytes``, ``name``) never means an attribute of whatever class has it."""
+
+    def find_obj(self, env: Any, modname: Any, classname: Any, name: str, *rest: Any) -> list[tuple[str, Any]]:
+        """As Sphinx finds it, less those attributes."""
+        found = super().find_obj(env, modname, classname, name, *rest)
+        return [(full, entry) for full, entry in found if "." in name or entry.objtype != "attribute"]
+
+
+def without_absent(app: Any, docname: str, source: list[str]) -> None:
+    """Leave a page that is written elsewhere out of the navigation while it is not there."""
+    if docname == "index" and not (HERE / "publish-your-own-field.md").is_file():
+        source[0] = source[0].replace("publish-your-own-field\n", "")
+
+
+def setup(app: Any) -> None:
+    """Write the generated pages before Sphinx reads any."""
+    generate(HERE / "generated")
+    app.add_domain(WholeNames, override=True)
+    app.connect("source-read", without_absent)
+    app.connect("autodoc-process-docstring", as_google)
+    app.connect("autodoc-process-signature", bare_classes)
+    app.connect("doctree-read", tidied)

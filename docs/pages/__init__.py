@@ -1,0 +1,15 @@
+"""Pages that are made from the installed packages when the documentation is built, so that they cannot drift from them.
+
+Nothing that they write is committed.
+"""
+
+from pathlib import Path
+
+from pages import commands, components, messages, reference, repository, slots, specs
+from pages.markdown import write_pages
+
+
+def generate(folder: Path) -> None:
+    """Write every generated page below ``folder``, and remove what an earlier build left and this one does not make."""
+    makers = (slots, components, specs, commands, reference, messages, repository)
+    write_pages(folder, {name: text for maker in makers for name, text in maker.pages().items()})

@@ -1,0 +1,180 @@
+"""The documentation builds without a warning, agrees with what is installed, and opens without a network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from tunemv3d_core.plugin import COMPONENT_SLOTS, MODEL_SLOTS
+from tunemv3d_core.registry import registry
+
+ROOT = Path(__file__).parents[1]
+COMPONENTS = [(slot, name) for slot in COMPONENT_SLOTS for name in registry().names(slot)]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    words = [
+        "-E",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        str(out / "doctrees"),
+        str(ROOT / "docs"),
+        str(out / "html"),
+    ]
+    built = subprocess.run([sys.executable, "-m", "sphinx", *words], capture_output=True, text=True, timeout=1200)
+    assert built.returncode == 0, built.stderr
+    return out / "html"
+
+
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def rows(table: Tag) -> list[list[str]]:
+    return [[cell.get_text() for cell in row.find_all("td")] for row in table.find_all("tr") if row.find("td")]
+
+
+def shown(name: str) -> list[dict]:
+    words = [str(Path(sys.executable).parent / "tunemv3d"), "plugins", "show", name, "--json"]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slot, name", COMPONENTS)
+def test_a_components_page_agrees_with_plugins_show(site: Path, slot: str, name: str) -> None:
+    told = next(entry for entry in shown(name) if entry["slot"] == slot)
+    section = soup(site / f"generated/slots/{slot}.html").find("section", id=name)
+    assert section is not None, f"{name} has no section"
+    words = " ".join(section.get_text().split())
+    assert told["summary"] in words.replace("`", "") and f"{told['distribution']} {told['version']}" in words
+    tables = [rows(table) for table in section.find_all("table")]
+    listed = {row[0]: row[1:] for row in tables[1]} if told["options"] else {}
+    assert list(listed) == list(told["options"])
+    for option, (_, default, description) in listed.items():
+        entry = told["options"][option]
+        plain = " ".join(entry.get("description", "").replace("`", "").split())
+        assert (default == "required") == entry["required"]
+        assert default in ("required", "its own") or json.loads(default) == entry["default"]
+        assert description == plain
+
+
+@pytest.mark.slow
+def test_every_component_stands_in_the_one_table(site: Path) -> None:
+    page = soup(site / "generated/components.html")
+    linked = [unescape(a["href"]) for a in page.select("section table td:first-child a")]
+    assert linked == [f"slots/{slot}.html#{name}" for slot, name in COMPONENTS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slot", MODEL_SLOTS)
+def test_a_slots_page_has_all_methods_of_its_protocol(site: Path, slot: str) -> None:
+    import tunemv3d_core.slots as slots
+
+    protocol = getattr(slots, slot.title().replace("_", ""))
+    ids = {str(tag["id"]) for tag in soup(site / f"generated/slots/{slot}.html").find_all(id=True)}
+    methods = [name for name in vars(protocol) if name == "__call__" or not name.startswith("_")]
+    assert methods
+    assert {f"tunemv3d_core.slots.{protocol.__name__}.{name}" for name in methods} <= ids
+
+
+def test_every_protocol_has_a_page() -> None:
+    import ast
+
+    source = ast.parse(Path(str(sys.modules["tunemv3d_core.registry"].__file__)).with_name("slots.py").read_text())
+    defined = {node.name for node in source.body if isinstance(node, ast.ClassDef)}
+    code = "from pages.slots import protocols, SLOTS; print(*(p.__name__ for s in SLOTS for p in protocols(s)))"
+    assert defined == set(_pages(code).split())
+
+
+def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path) -> None:
+    (tmp_path / "blob.py").write_text(
+        "from tunemv3d_core.plugin import ComponentPlugin\n"
+        "from tunemv3d_core.spec import ComponentSpec\n"
+        "class BlobSpec(ComponentSpec):\n"
+        "    wobble: float = 0.25\n"
+        '    """How much it wobbles | or not."""\n'
+        "BLOB = ComponentPlugin('field', 'blob', '1.0', BlobSpec, 'blob:build', 'A blob.')\n"
+        "def build(spec, neighbours, context): ...\n"
+    )
+    info = tmp_path / "blob-2.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blob\nVersion: 2.5\n")
+    (info / "entry_points.txt").write_text("[tunemv3d.field]\nblob = blob:BLOB\n")
+    page = _pages("from pages.slots import pages; print(pages()['slots/field.md'])", tmp_path)
+    section = page.partition("### blob")[2].partition("###")[0]
+    assert "`blob` 2.5" in section and "`blob.build(spec, neighbours, context)`" in section
+    assert r"| `wobble` | `number` | `0.25` | How much it wobbles \| or not. |" in section
+
+
+def _pages(code: str, *also: Path) -> str:
+    paths = os.pathsep.join(map(str, [ROOT / "docs", *also]))
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_every_command_and_option_has_its_line(site: Path) -> None:
+    for name in registry().names("command"):
+        text = soup(site / f"generated/commands/tunemv3d-{name}.html").get_text()
+        command = [str(Path(sys.executable).parent / "tunemv3d"), name]
+        asked = subprocess.run(
+            [*command, "--help"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+        ).stdout
+        options = set(re.findall(r"^│\s+\*?\s*(--[a-z-]+)", asked, flags=re.MULTILINE)) - {"--help"}
+        assert asked and options <= set(re.findall(r"--[a-z-]+", text)), name
+
+
+@pytest.mark.slow
+def test_links_lead_somewhere_and_nothing_is_fetched(site: Path) -> None:
+    pages = {path: soup(path) for path in site.rglob("*.html")}
+    ids = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    faults = []
+    for path, page in pages.items():
+        fetched = [tag.get("src") or tag.get("href") for tag in page.select("[src], link[href]")]
+        faults += [f"{path.name} fetches {address}" for address in fetched if urlsplit(str(address)).netloc]
+        for link in page.select("a[href], img[src]"):
+            target = urlsplit(str(link.get("href") or link.get("src")))
+            if target.scheme:
+                continue
+            file = (path.parent / unquote(target.path)).resolve() if target.path else path
+            if not file.is_file() or (target.fragment and file in ids and unquote(target.fragment) not in ids[file]):
+                faults.append(f"{path.relative_to(site)} -> {target.geturl()}")
+    for style in site.rglob("*.css"):
+        faults += re.findall(r"(?:@import|url\()[^;)]*//[^;)]*", style.read_text(encoding="utf-8"))
+    assert not faults
+
+
+@pytest.mark.slow
+def test_no_page_knows_where_it_was_built(site: Path) -> None:
+    for path in [*site.rglob("*.html"), *site.rglob("*.js")]:
+        text = path.read_text(encoding="utf-8")
+        assert str(ROOT) not in text and str(Path.home()) + "/" not in text, path.name
+
+
+def test_what_troubleshooting_quotes_is_said_somewhere() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^(`.*)\n: ", text, flags=re.MULTILINE)
+    sources = [path for folder in ("tunemv3d_*", "plugins/*") for path in ROOT.glob(f"{folder}/src/**/*.py")]
+    said = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in sources))
+    quoted = [words for term in terms for words in re.findall(r"`([^`]+)`", term)]
+    assert len(quoted) > 20
+    missing = [words for words in quoted if words not in said and words not in MADE_OF_PARTS]
+    assert not missing
+
+
+MADE_OF_PARTS = ("no component 'nues'. Did you mean 'neus'?",)
+"""Messages that are put together from several; tests of their own hold them."""

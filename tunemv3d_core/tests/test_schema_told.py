@@ -1,0 +1,31 @@
+"""Options of a component in words, blocks inside lists too."""
+
+from pydantic import BaseModel
+
+from tunemv3d_core.schema import options_of, told_type
+from tunemv3d_core.spec import ComponentSpec
+
+
+class Patch(BaseModel):
+    path: str
+    """Where it lies."""
+    scale: float = 1.0
+    """How much of it."""
+
+
+class Patched(ComponentSpec):
+    patches: tuple[Patch, ...] = ()
+    """What is added."""
+    first: Patch = Patch(path="a")
+    """What comes first."""
+    names: tuple[str, ...] = ()
+    """Plain ones."""
+
+
+def test_a_block_in_a_list_is_told_by_its_keys() -> None:
+    options = options_of(Patched)
+    assert [told_type(options[name]) for name in options] == ["[{path, scale}, ...]", "{path, scale}", "[string, ...]"]
+
+
+def test_no_option_refers_to_what_is_not_there() -> None:
+    assert "$ref" not in str(options_of(Patched))
