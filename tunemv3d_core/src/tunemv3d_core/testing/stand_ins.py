@@ -25,7 +25,7 @@ class StandInBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         maps = (MapPort(8, 1), MapPort(16, 2), MapPort(16, 2))
-        self.ports = BackbonePorts(4, 8, 2, 12, maps, "epsilon", 1000)
+        self.ports = BackbonePorts(4, 8, 2, 12, maps, "sample", 1000)
         self.encoder = StandInEncoder()
         self.up, self.out = nn.Conv2d(16, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
         self.requires_grad_(False)
@@ -58,13 +58,12 @@ class StandInBackbone(nn.Module):
         return (alpha.sqrt() * latents + (1 - alpha).sqrt() * noise).to(latents.dtype)
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The noise."""
-        return noise
+        """The clean latents: what a field can show, so that every slot can lower the loss."""
+        return latents
 
     def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that predicted noise stands for."""
-        alpha = self.alphas_cumprod(t)[..., None, None, None]
-        return ((x_t - (1 - alpha).sqrt() * prediction) / alpha.sqrt()).to(x_t.dtype)
+        """The prediction itself."""
+        return prediction
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
         """The frozen encoder."""
