@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
+from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
@@ -15,6 +16,8 @@ from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
 
 app = typer.Typer(no_args_is_help=True, help="List installed components and describe one.")
+
+app.command()(check)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
