@@ -27,7 +27,7 @@ def naive_lookup(plane: list[list[float]], row: float, column: float) -> float:
     places = []
     for place in (row, column):
         cell = min(max((place + 1) / 2 * g - 0.5, 0.0), g - 1.0)
-        low = min(int(math.floor(cell)), g - 2)
+        low = min(math.floor(cell), g - 2)
         places.append((low, cell - low))
     (r, down), (c, right) = places
     above = plane[r][c] * (1 - right) + plane[r][c + 1] * right

@@ -97,7 +97,7 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
 
 
 def test_what_a_view_shows_of_the_surface_is_what_is_rendered() -> None:
-    """A first sphere, sharp, whose every view is one colour: blended by equal weights it shows their mean where seen."""
+    """A first sphere, sharp, and views of one colour each: blended by equal weights it shows their mean."""
     field = small_field(sharpness=0.6, samples=128)
     with torch.no_grad():
         field.value_blended.weight.copy_(torch.eye(4, FEATURES))
@@ -152,9 +152,7 @@ def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
     centres = pixel_centres((6, 5)).expand(2, 3, 30, 2)
     some = pieces.fuse(features, cameras, t).render(cameras, (6, 5), centres, normals=True)
     for name in ("values", "opacity", "depth", "normals"):
-        torch.testing.assert_close(
-            getattr(some, name), getattr(maps, name).flatten(-2), rtol=1e-3, atol=1e-4, msg=lambda m: f"{name}: {m}"
-        )
+        torch.testing.assert_close(getattr(some, name), getattr(maps, name).flatten(-2), rtol=1e-3, atol=1e-4)
 
 
 def test_t_matters() -> None:

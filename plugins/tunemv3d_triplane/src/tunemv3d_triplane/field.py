@@ -1,4 +1,4 @@
-"""The field ``triplane``: three planes of features, made once of all views; every point of every ray is read off them."""
+"""The field ``triplane``: three planes of features, made once of all views, off which every point is read."""
 
 from dataclasses import fields
 

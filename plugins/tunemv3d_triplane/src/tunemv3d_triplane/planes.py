@@ -10,6 +10,9 @@ from tunemv3d_core.marching.precision import full_precision
 AXES = ((0, 1), (0, 2), (1, 2))
 """The world axes that the planes xy, xz and yz span: first a plane's rows, then its columns."""
 
+GROUP = 8
+"""Channels that are normalised together; alone, a channel would forget what t adds to it."""
+
 
 class PlaneMaker(nn.Module):
     """Folds a grid of points along each axis and refines the three planes that come of it.
@@ -60,9 +63,9 @@ class PlaneBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(8, channels)
+        self.norm_in = nn.GroupNorm(channels // GROUP, channels)
         self.conv_in = nn.Conv2d(3 * channels, channels, 3, padding=1)
-        self.norm_out = nn.GroupNorm(8, channels)
+        self.norm_out = nn.GroupNorm(channels // GROUP, channels)
         self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)

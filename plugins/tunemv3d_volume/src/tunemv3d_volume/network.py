@@ -40,7 +40,7 @@ class VolumeNetwork(nn.Module):
         return torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), dim=-1).flatten(0, 2)
 
     def make(self, summary: Tensor, t: Tensor) -> Tensor:
-        """What the views say at the grid, ``b (x y z) a``, and noise levels ``b`` to a volume ``b (c + 1 + v) x y z``."""
+        """What the views say at the grid, ``b (x y z) a``, and t ``b`` to a volume ``b (c + 1 + v) x y z``."""
         roads = torch.cat([self.distance_seen(summary), self.value_seen(summary)], dim=-1)
         first, roads = (torch.unflatten(z.mT, 2, (self.cells,) * 3) for z in (summary, roads))
         return torch.cat([self.unet(first, t).float(), roads.float()], dim=1)

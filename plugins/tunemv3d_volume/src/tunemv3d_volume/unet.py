@@ -1,10 +1,14 @@
 """A small 3D U-Net that knows the noise level."""
 
-import torch
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.marching.encoding import embed_noise_level
+
+GROUP = 8
+"""Channels that are normalised together; alone, a channel would forget what t adds to it."""
 
 
 class UNet3D(nn.Module):
@@ -16,12 +20,9 @@ class UNet3D(nn.Module):
         self.time = nn.Sequential(nn.Linear(self.width, self.width), nn.SiLU())
         self.enter = nn.Conv3d(inputs, channels[0], 1)
         self.down = nn.ModuleList(Block(c, self.width) for c in channels)
-        self.shrink = nn.ModuleList(
-            nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in zip(channels, channels[1:], strict=False)
-        )
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in zip(channels, channels[1:], strict=False)
-        )
+        levels = list(pairwise(channels))
+        self.shrink = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in levels)
+        self.grow = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in levels)
         self.up = nn.ModuleList(Block(c, self.width) for c in channels[:-1])
 
     def forward(self, volume: Tensor, t: Tensor) -> Tensor:
@@ -46,10 +47,10 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, time: int) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(8, channels)
+        self.norm_in = nn.GroupNorm(channels // GROUP, channels)
         self.conv_in = nn.Conv3d(channels, channels, 3, padding=1)
         self.time = nn.Linear(time, channels)
-        self.norm_out = nn.GroupNorm(8, channels)
+        self.norm_out = nn.GroupNorm(channels // GROUP, channels)
         self.conv_out = nn.Conv3d(channels, channels, 3, padding=1)
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
