@@ -48,7 +48,7 @@ class VolumeNetwork(nn.Module):
     def read_off(self, volume: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``b p 3`` to signed distances ``b p``, float32, and values ``b p v``."""
         seen = trilinear(volume, points, self.radius)
-        features, distance, values = seen.split([self.features, 1, self.value.out_features], dim=-1)
+        features, distance, values = torch.tensor_split(seen, [self.features, self.features + 1], dim=-1)
         hidden = F.silu(self.inner(features))
         with full_precision(points):
             change: Tensor = self.distance(hidden.float()) + distance

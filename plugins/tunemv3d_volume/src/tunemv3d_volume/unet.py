@@ -28,7 +28,7 @@ class UNet3D(nn.Module):
     def forward(self, volume: Tensor, t: Tensor) -> Tensor:
         """``b i d h w`` and noise levels ``b`` to ``b c d h w``; sizes divide by 2 once a level after the first."""
         time: Tensor = self.time(embed_noise_level(t, self.width))
-        x = self.enter(volume)
+        x: Tensor = self.enter(volume)
         skips = []
         for level, block in enumerate(self.down):
             x = block(x, time)
