@@ -43,7 +43,7 @@ class PlaneMaker(nn.Module):
     def forward(self, aggregated: Tensor, t: Tensor) -> Tensor:
         """Grid points ``b (x y z) a`` and noise levels ``b`` to planes ``b 3 c g g``."""
         g = self.cells
-        points = torch.unflatten(F.silu(self.enter(aggregated)), 1, (g, g, g))
+        points = torch.unflatten(self.enter(aggregated), 1, (g, g, g))
         folded = [
             fold(points.movedim(missing, -2).flatten(-2)) for fold, missing in zip(self.fold, (3, 2, 1), strict=True)
         ]
