@@ -1,0 +1,32 @@
+"""Small fields for tests."""
+
+import torch
+from torch import nn
+
+from tunemv3d_core.assemble import build_component
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.ports import FieldPorts
+from tunemv3d_density.field import DensityField
+from tunemv3d_density.spec import DensitySpec
+
+FEATURES, VALUES = 6, 4
+
+
+def small_field(**options: object) -> DensityField:
+    chosen = {"type": "density", "aggregator": {"type": "mean-variance"}, "hidden": 16, "blocks": 2, "samples": 24}
+    spec = DensitySpec.model_validate(chosen | options)
+    ports = FieldPorts(features=FEATURES, gives=spec.gives, values=spec.values or VALUES)
+    return DensityField(spec, ports, build_component("aggregator", spec.aggregator, FEATURES)).eval()
+
+
+def small_views(objects: int = 2, views: int = 3, size: int = 8) -> tuple[torch.Tensor, Cameras]:
+    features = torch.randn(objects, views, FEATURES, size, size)
+    return features, Cameras.orbit(views)[None].expand(objects, views)
+
+
+def wake(module: nn.Module) -> None:
+    """Give every parameter that starts at zero a random value, as training would."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
