@@ -1,4 +1,4 @@
-"""Volume rendering of a signed distance: where to look along a ray, and how what is seen adds up (NeuS)."""
+"""Volume rendering: where to look along a ray, and how signed distances (NeuS) or densities (NeRF) add up."""
 
 from dataclasses import dataclass
 
@@ -97,4 +97,24 @@ def composite(distances: Tensor, values: Tensor, depths: Tensor, sharpness: Tens
     halves = 0.5 * (pad(weights, (0, 1)) + pad(weights, (1, 0)))
     seen = (halves[..., None, :] @ values).squeeze(-2)
     depth = (halves * depths).sum(-1) / opacity.clamp(min=NOTHING)
+    return Composite(seen, opacity, torch.where(opacity > NOTHING, depth, torch.zeros_like(depth)))
+
+
+def composite_densities(densities: Tensor, values: Tensor, depths: Tensor, lengths: Tensor) -> Composite:
+    """Add up what rays see, front to back, by NeRF's quadrature.
+
+    A section of density sigma and length l lets exp(-sigma l) through; transmittance is the exp of a running sum.
+
+    Args:
+        densities: ``... r s``, one a world unit, at least 0, each constant over its section.
+        values: ``... r s v``, of the sections.
+        depths: ``... r s``, of the sections' middles, ascending, z in the camera.
+        lengths: ``... r s``, of the sections, world units.
+    """
+    passed = -densities * lengths
+    total = passed.cumsum(-1)
+    weights = (total - passed).exp() * -torch.expm1(passed)
+    opacity = -torch.expm1(total[..., -1])
+    seen = (weights[..., None, :] @ values).squeeze(-2)
+    depth = (weights * depths).sum(-1) / opacity.clamp(min=NOTHING)
     return Composite(seen, opacity, torch.where(opacity > NOTHING, depth, torch.zeros_like(depth)))
