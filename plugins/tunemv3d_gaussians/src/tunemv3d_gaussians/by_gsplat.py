@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.marching.volume import NOTHING, Composite
-from tunemv3d_gaussians.splat import BLUR, NEAREST_DEPTH, Gaussians
+from tunemv3d_gaussians.splat import BLUR, NEAREST_DEPTH, Gaussians, in_pixels
 
 INSTALLED = find_spec("gsplat") is not None
 
@@ -21,7 +21,7 @@ def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Comp
     """Whole maps of cameras ``b m`` as pixels ``b m (h w)``, row by row."""
     from gsplat import rasterization
 
-    (h, w), scale = size, cameras.intrinsics.new_tensor([size[1], size[0]])
+    (h, w), scale = size, in_pixels(size, cameras.intrinsics)
     focal, middle = cameras.intrinsics[..., :2] * scale, cameras.intrinsics[..., 2:] * scale
     lens = torch.cat([torch.diag_embed(focal), middle[..., None]], dim=-1)
     lens = torch.cat([lens, lens.new_tensor([0.0, 0.0, 1.0]).expand_as(lens[..., :1, :])], dim=-2)

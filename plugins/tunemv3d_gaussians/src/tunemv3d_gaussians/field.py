@@ -14,7 +14,7 @@ from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_gaussians.head import GaussianNetwork
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec
-from tunemv3d_gaussians.splat import Gaussians
+from tunemv3d_gaussians.splat import Gaussians, in_pixels
 from tunemv3d_gaussians.views import ask_views
 
 POINTS = 262144
@@ -118,7 +118,7 @@ def _gaussians(
     opaque, start, reach = (z.flatten(3).mT for z in (opaque, *behind))
     depth = start + reach * depth.tanh()
     means = rays.origins + depth * rays.directions
-    focal = cameras.intrinsics[..., :2] * cameras.intrinsics.new_tensor([size[1], size[0]])
+    focal = cameras.intrinsics[..., :2] * in_pixels(size, cameras.intrinsics)
     pixel = depth / focal.prod(-1).sqrt()[..., None, None]
     deviations = scale * pixel * (SPREAD * scales.tanh()).exp()
     axes = cameras.camera_to_world[..., None, :3, :3] @ _rotations(quaternion) * deviations[..., None, :]
@@ -134,7 +134,8 @@ def _gaussians(
 
 def _rotations(change: Tensor) -> Tensor:
     """Rotation matrices ``... 3 3`` of the quaternions (w, x, y, z) that ``change`` (``... 4``) makes of no rotation."""
-    w, x, y, z = torch.nn.functional.normalize(change + change.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1).unbind(-1)
+    turn = torch.cat([change[..., :1] + 1, change[..., 1:]], dim=-1)
+    w, x, y, z = torch.nn.functional.normalize(turn, dim=-1).unbind(-1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=-1),
         torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=-1),

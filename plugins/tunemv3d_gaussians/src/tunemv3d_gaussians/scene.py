@@ -12,7 +12,7 @@ from tunemv3d_core.marching.volume import NOTHING, Composite
 from tunemv3d_core.types import Rendering
 from tunemv3d_gaussians import by_gsplat
 from tunemv3d_gaussians.spec import GaussiansSpec
-from tunemv3d_gaussians.splat import Gaussians, list_tiles, project, splat
+from tunemv3d_gaussians.splat import Gaussians, in_pixels, list_tiles, project, splat
 
 
 class GaussianScene:
@@ -95,7 +95,7 @@ class GaussianScene:
             pixels = pixel_centres(size, self._like.device).expand(*cameras.shape, -1, -1)
             if h % rows == 0 and w % columns == 0:
                 tiled = {"r": rows, "c": columns, "i": h // rows, "j": w // columns}
-                at = rearrange(pixels, "b m (r i c j) two -> b m (r c) (i j) two", **tiled) * pixels.new_tensor([w, h])
+                at = rearrange(pixels, "b m (r i c j) two -> b m (r c) (i j) two", **tiled) * in_pixels(size, pixels)
                 seen = splat(splats, gaussians.values, listed, at)
                 whole = "b m (r c) (i j) v -> b m (r i c j) v"
                 values = rearrange(seen.values, whole, **tiled)
@@ -103,7 +103,7 @@ class GaussianScene:
                 return Composite(values, *flat)
         column = (pixels[..., 0] * columns).long().clamp(0, columns - 1)
         row = (pixels[..., 1] * rows).long().clamp(0, rows - 1)
-        at = (pixels * pixels.new_tensor([w, h]))[..., None, :]
+        at = (pixels * in_pixels(size, pixels))[..., None, :]
         seen = splat(splats, gaussians.values, listed, at, row * columns + column)
         return Composite(seen.values[..., 0, :], seen.opacity[..., 0], seen.depth[..., 0])
 

@@ -69,7 +69,7 @@ def project(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Sp
     """
     b, g = gaussians.opacities.shape
     turned = cameras.camera_to_world[..., :3, :3].mT
-    scale = cameras.intrinsics.new_tensor([size[1], size[0]])
+    scale = in_pixels(size, cameras.intrinsics)
     focal, middle = cameras.intrinsics[..., None, :2] * scale, cameras.intrinsics[..., None, 2:] * scale
     in_camera = (gaussians.means[:, None] - cameras.origins[:, :, None]) @ turned.mT
     seen = in_camera[..., 2] > NEAREST_DEPTH
@@ -143,6 +143,11 @@ def splat(
     opaque = -torch.expm1(total[..., -1])
     mean = (weights * depth).sum(-1) / opaque.clamp(min=NOTHING)
     return Composite(weights @ values, opaque, torch.where(opaque > NOTHING, mean, 0.0))
+
+
+def in_pixels(size: tuple[int, int], like: Tensor) -> Tensor:
+    """(w, h) for (x, y) as fractions, made on the device: a CUDA graph can hold no transfer to it."""
+    return torch.cat([like.new_full((1,), size[1]), like.new_full((1,), size[0])])
 
 
 def _beside(position: Tensor, tiles: int, length: int) -> Tensor:
