@@ -74,15 +74,16 @@ def _views(output: TuneMV3DOutput, folder: Path) -> dict[str, tuple[str, ...]]:
     if output.opacity is None:
         return {"views": _each(folder, "views", images, lambda path, image: to_pil(image).save(path))}
     cut = cut_out(images, output.opacity[0])
-    assert output.depth is not None and output.normals is not None
-    depth, normals = output.depth[0].float().cpu().numpy(), output.normals[0].float().cpu().movedim(1, -1).numpy()
+    files = {"views": _each(folder, "views", cut, lambda path, image: to_pil(image).save(path))}
     # What the picture's outline leaves out is no surface either.
     seen = output.opacity[0].float().cpu().numpy() > 0.5
-    return {
-        "views": _each(folder, "views", cut, lambda path, image: to_pil(image).save(path)),
-        "depth": _each(folder, "depth", np.where(seen, depth, 0), save_depth),
-        "normals": _each(folder, "normals", np.where(seen[..., None], normals, 0), save_normals),
-    }
+    if output.depth is not None:
+        depth = output.depth[0].float().cpu().numpy()
+        files["depth"] = _each(folder, "depth", np.where(seen, depth, 0), save_depth)
+    if output.normals is not None:
+        normals = output.normals[0].float().cpu().movedim(1, -1).numpy()
+        files["normals"] = _each(folder, "normals", np.where(seen[..., None], normals, 0), save_normals)
+    return files
 
 
 def _each(folder: Path, kind: str, items: Any, write: Any) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ def sample(
     pipe = _load(checkpoint, device, scheduler, steps)
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
     extras = Extras(strip, f".{video_format}" if video else "", mesh)
+    _check_shape(pipe, extras)
     told = {**_about(pipe, checkpoint), "views": len(around.origins), "elevation": elevation, "images": image or []}
     done, failed = [], 0
     for prompt, seed in pairs:
@@ -166,8 +167,6 @@ def _pictures(
     from tunemv3d_modulation.shape_pictures import shape_steps, side_by_side, turntable
 
     made: dict[str, str] = {}
-    if (extras.strip or extras.video) and output.scene is None:
-        raise SampleError("no field in this checkpoint: there is no shape to show with --strip or --video")
     if extras.strip:
         steps = shape_steps(pipe, prompt, output.cameras[0], recorder.seen)
         side_by_side(steps).save(folder / "strip.png")
@@ -192,6 +191,17 @@ def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
         [seed for _, seed in pairs],
         [given["negative_prompt"]] * len(pairs),
     )
+
+
+def _check_shape(pipe: "TuneMV3DPipeline", extras: Extras) -> None:
+    """Refuse pictures and meshes of a shape where there is none."""
+    asked = {"--strip": extras.strip, "--video": extras.video, "--mesh": extras.mesh}
+    options = ", ".join(option for option, given in asked.items() if given)
+    spec, field = pipe.spec.model.field, pipe.model.field
+    if not options or (field is not None and field.ports.novel_views):
+        return
+    reason = "no field in this checkpoint" if spec is None else f"the field '{spec.type}' has no 3D, only views"
+    raise SampleError(f"{reason}: there is no shape to show with {options}; leave it out, or take another checkpoint")
 
 
 def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None) -> "TuneMV3DPipeline":

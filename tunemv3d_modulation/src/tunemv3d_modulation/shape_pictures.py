@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.pictures import shaded, to_pil
+from tunemv3d_core.pictures import near_bright, shaded, to_pil
 from tunemv3d_core.slots import Scene
 from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
 
@@ -58,9 +58,13 @@ def shape_steps(
 
 
 def surface_picture(scene: Scene, cameras: Cameras, size: tuple[int, int]) -> Tensor:
-    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1]."""
+    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1].
+
+    A field without normals is shown by its depth.
+    """
     seen = scene.render(cameras, size, normals=True)
-    assert seen.normals is not None
+    if seen.normals is None:
+        return near_bright(seen.depth[0].float(), seen.opacity[0].float())[:, None].expand(-1, 3, -1, -1)
     return shaded(seen.normals[0], seen.opacity[0], cameras[0])
 
 

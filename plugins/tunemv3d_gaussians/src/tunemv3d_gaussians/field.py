@@ -59,8 +59,8 @@ class GaussiansField(nn.Module):
         time = self.network.embed(t)
         kept = keep_rays(cameras, size, radius=self.spec.radius)
         seen = self._look_along(kept.rays, features, cameras, time)
-        rays = cameras.rays(size)
         with full_precision(features):
+            rays = cameras.rays(size)
             opaque, behind = kept.as_maps(seen.opacity[..., None]), _depth_maps(kept, seen, self.spec.depths)
             # The mean of what the views say where the surface seems to be.
             said = kept.as_maps(seen.values) / opaque.clamp(min=0.1)

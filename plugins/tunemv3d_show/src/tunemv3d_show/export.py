@@ -66,18 +66,15 @@ def _write(session: Session, cameras: Cameras, folder: Path, name: str) -> None:
 
 
 def _maps(folder: Path, images: torch.Tensor, seen: Rendering) -> dict[str, Any]:
-    """Cut-out views, depth and normals."""
-    assert seen.normals is not None
+    """Cut-out views, depth, and normals where the field has them."""
     opacity = seen.opacity[0].float().cpu()
     solid = opacity > 0.5
-    depth = (seen.depth[0].float().cpu() * solid).numpy()
-    normals = (seen.normals[0].float().cpu() * solid[:, None]).movedim(1, -1).numpy()
-    cut = cut_out(images, opacity)
-    return {
-        **_each(folder, "views", cut, lambda path, image: to_pil(image).save(path)),
-        **_each(folder, "depth", depth, save_depth),
-        **_each(folder, "normals", normals, save_normals),
-    }
+    files = _each(folder, "views", cut_out(images, opacity), lambda path, image: to_pil(image).save(path))
+    files |= _each(folder, "depth", (seen.depth[0].float().cpu() * solid).numpy(), save_depth)
+    if seen.normals is not None:
+        normals = (seen.normals[0].float().cpu() * solid[:, None]).movedim(1, -1).numpy()
+        files |= _each(folder, "normals", normals, save_normals)
+    return files
 
 
 def _each(folder: Path, kind: str, items: Any, write: Any) -> dict[str, tuple[str, ...]]:
