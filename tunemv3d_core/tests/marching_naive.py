@@ -1,4 +1,4 @@
-"""NeuS one ray and one section at a time, in Python's own float64: what the vectorised code is compared with."""
+"""NeuS and NeRF, one ray and one section at a time, in Python's own float64: what the vectorised code is compared with."""
 
 import math
 
@@ -31,6 +31,20 @@ def naive_ray(
         through *= 1 - alpha
     opacity = 1 - through
     return value, opacity, depth / opacity if opacity > NOTHING else 0.0, weights
+
+
+def naive_density_ray(
+    densities: list[float], values: list[float], depths: list[float], lengths: list[float]
+) -> tuple[float, float, float]:
+    """Value, opacity and depth by NeRF's quadrature."""
+    through, value, depth = 1.0, 0.0, 0.0
+    for i in range(len(densities)):
+        alpha = 1 - math.exp(-densities[i] * lengths[i])
+        value += through * alpha * values[i]
+        depth += through * alpha * depths[i]
+        through *= 1 - alpha
+    opacity = 1 - through
+    return value, opacity, depth / opacity if opacity > NOTHING else 0.0
 
 
 def naive_surface_depths(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from marching_naive import naive_ray, naive_surface_depths
+from marching_naive import naive_density_ray, naive_ray, naive_surface_depths
 
 from tunemv3d_core.marching.encoding import encode_points
-from tunemv3d_core.marching.volume import composite, section_ends, surface_depths
+from tunemv3d_core.marching.volume import composite, composite_densities, section_ends, surface_depths
 
 
 def test_point_encoding_is_eq_1() -> None:
@@ -44,6 +44,45 @@ def test_compositing_has_finite_gradients(sharpness: float) -> None:
     (seen.values.sum() + seen.opacity.sum() + seen.depth.sum()).backward()
     assert distances.grad is not None and distances.grad.isfinite().all()
     assert s.grad is not None and s.grad.isfinite()
+    torch.testing.assert_close(seen.values[..., 0], seen.opacity)
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 100.0, 1e5])
+def test_compositing_densities_is_the_naive_sum(scale: float) -> None:
+    torch.manual_seed(0)
+    depths = torch.rand(12, 10).sort(dim=-1).values + 2
+    lengths, densities = torch.rand(12, 10) * 0.2, torch.rand(12, 10) * scale
+    densities[0], lengths[1], densities[2, :5] = 0, 0, 0
+    values = torch.randn(12, 10, 1)
+    got = composite_densities(densities, values, depths, lengths)
+    for r in range(12):
+        given = (z[r].tolist() for z in (densities, values[..., 0], depths, lengths))
+        value, opacity, depth = naive_density_ray(*given)
+        assert float(got.values[r, 0]) == pytest.approx(value, abs=1e-5)
+        assert float(got.opacity[r]) == pytest.approx(opacity, abs=1e-6)
+        assert float(got.depth[r]) == pytest.approx(depth, abs=1e-4)
+    assert got.opacity[0] == got.opacity[1] == got.depth[0] == got.depth[1] == 0, "nothing there, or no way through it"
+
+
+def test_cutting_sections_of_a_density_changes_nothing() -> None:
+    """A density that is constant over sections adds up exactly, however finely those are cut."""
+    densities, values = torch.tensor([[0.0, 4.0, 1.0, 9.0]]), torch.randn(1, 4, 3)
+    lengths = torch.tensor([[0.5, 0.1, 0.2, 0.3]])
+    whole = composite_densities(densities, values, torch.ones(1, 4), lengths)
+    finer = (densities.repeat_interleave(5, 1), values.repeat_interleave(5, 1), torch.ones(1, 20))
+    cut = composite_densities(*finer, lengths.repeat_interleave(5, 1) / 5)
+    torch.testing.assert_close(cut.values, whole.values)
+    torch.testing.assert_close(cut.opacity, whole.opacity)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e8])
+def test_compositing_densities_has_finite_gradients(scale: float) -> None:
+    densities = (torch.rand(3, 16) * scale).requires_grad_()
+    lengths = torch.full((3, 16), 0.1, requires_grad=True)
+    seen = composite_densities(densities, torch.ones(3, 16, 1), torch.linspace(1, 2, 16).expand(3, 16), lengths)
+    (seen.values.sum() + seen.opacity.sum() + seen.depth.sum()).backward()
+    for tensor in (densities, lengths):
+        assert tensor.grad is not None and tensor.grad.isfinite().all()
     torch.testing.assert_close(seen.values[..., 0], seen.opacity)
 
 
