@@ -49,7 +49,7 @@ class AttentionField(nn.Module):
         """
         with full_precision(features):
             rays = plucker(cameras.to(torch.float32), (features.shape[-2], features.shape[-1]))
-        maps = self.network(features, rays, t)
+        maps = self.network(features.float(), rays, t)
         opacity = torch.sigmoid(maps[:, :, -1] + START)
         return SeenViews(maps[:, :, :-1], opacity, cameras, result_dtype(features))
 

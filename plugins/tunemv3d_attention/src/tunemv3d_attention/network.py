@@ -30,9 +30,9 @@ class AttentionNetwork(nn.Module):
         self.straight = zeroed(nn.Conv2d(features, values + 1, 1, bias=False))
 
     def forward(self, features: Tensor, rays: Tensor, t: Tensor) -> Tensor:
-        """Features ``b n f h w``, rays ``b n 6 h w`` and t ``b`` to ``b n (v + 1) h w``, float32."""
+        """Features ``b n f h w``, rays ``b n 6 h w`` and t ``b`` to ``b n (v + 1) h w``, all float32."""
         (b, n), (h, w) = features.shape[:2], features.shape[-2:]
-        told = torch.cat([features, rays.to(features.dtype)], dim=2).flatten(0, 1)
+        told = torch.cat([features, rays], dim=2).flatten(0, 1)
         # Sizes that are no multiple of the patch are filled up, and cut off again.
         coarse = self.enter(F.pad(told, (0, -w % self.patch, 0, -h % self.patch)))
         tokens = coarse.flatten(2).mT.reshape(b, -1, self.hidden)

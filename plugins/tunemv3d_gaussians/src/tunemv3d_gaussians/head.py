@@ -64,7 +64,7 @@ class Head(nn.Module):
             values ``b n v h w``; opacity, depth, scales and quaternion, ``b n (1 | 1 | 3 | 4) h w``.
         """
         views = told.shape[:2]
-        x = self.enter(torch.cat([told, rays.to(told.dtype)], dim=2).flatten(0, 1))
+        x = self.enter(torch.cat([told, rays], dim=2).flatten(0, 1))
         x = F.silu(x + self.time(time).repeat_interleave(views[1], dim=0)[:, :, None, None])
         learned = self.leave(F.silu(self.inner(x))).float()
         learned = learned + F.pad(self.straight(told.flatten(0, 1)).float(), (0, 0, 0, 0, 0, sum(self.SHAPE)))
