@@ -92,8 +92,8 @@ def test_a_spot_that_all_views_show_is_found_by_the_density() -> None:
     features[:, :, 0] = torch.exp(-(away**2) / 0.005)
     field = small_field(depths=32)
     with torch.no_grad():
-        field.network.density.straight.weight[0, 0] = 60.0
-        field.network.density.leave.bias.fill_(-40.0)
+        field.network.density.straight.weight[0, 0] = 8.0
+        field.network.density.leave.bias.fill_(-5.0)
     scene = field.fuse(features, cameras, torch.zeros(1))
     seen = scene.render(cameras, (16, 16), pixels)
     _, expected = cameras.project(spot[None, None].expand(1, 6, 1, 3))

@@ -23,8 +23,9 @@ POINTS = 262144
 SPREAD = math.log(4.0)
 """How far a Gaussian's standard deviations may leave their start, as logarithms."""
 
-OFFSET = -2.0
-"""Added to the logits of the Gaussians' opacities: those of all views lie on top of each other."""
+GAIN, OFFSET = 4.0, -2.0
+"""Of what is learned in the logits of the Gaussians' opacities, which span more than values do; and added to them,
+because the Gaussians of all views lie on top of each other."""
 
 
 def build(spec: GaussiansSpec, neighbours: Neighbours, context: BuildContext) -> "GaussiansField":
@@ -122,7 +123,7 @@ def _gaussians(
     pixel = depth / focal.prod(-1).sqrt()[..., None, None]
     deviations = scale * pixel * (SPREAD * scales.tanh()).exp()
     axes = cameras.camera_to_world[..., None, :3, :3] @ _rotations(quaternion) * deviations[..., None, :]
-    logits = torch.logit(opaque, eps=1e-5) + opacity + OFFSET
+    logits = torch.logit(opaque, eps=1e-5) + GAIN * opacity + OFFSET
     gaussians = Gaussians(
         means.flatten(1, 2),
         axes.flatten(1, 2),

@@ -11,7 +11,7 @@ BALL = 0.5
 """Radius of the soft ball that the object starts as, world units."""
 
 SLOPE, START = 8.0, -3.0
-"""Of the density's logit towards the ball's middle, one a world unit, and at its surface."""
+"""Of the density's logit towards the inside, one a world unit, and at the ball's surface."""
 
 DENSITY = 10.0
 """Density of a softplus of 1, one a world unit."""
@@ -33,9 +33,9 @@ class Density(nn.Module):
     def forward(self, points: Tensor, seen: Tensor, time: Tensor) -> Tensor:
         """Points ``b p 3``, answers ``b p a`` and the embedded t ``b hidden`` to ``b p``, one a world unit."""
         hidden = F.silu(self.enter(torch.cat([points, seen], dim=-1)) + self.time(time)[:, None])
-        ball = START + SLOPE * (BALL - torch.linalg.vector_norm(points, dim=-1))
-        learned = self.leave(hidden).float() + self.straight(seen).float()
-        return DENSITY * F.softplus(ball + torch.squeeze(learned, -1))
+        learned = torch.squeeze(self.leave(hidden).float() + self.straight(seen).float(), -1)
+        inside = BALL - torch.linalg.vector_norm(points, dim=-1) + learned
+        return DENSITY * F.softplus(START + SLOPE * inside)
 
 
 class Head(nn.Module):
