@@ -46,7 +46,10 @@ def naive(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels:
     scale = np.array([size[1], size[0]], dtype=np.float64)
     found = []
     for pose, lens, at in zip(
-        cameras.camera_to_world.double().numpy(), cameras.intrinsics.double().numpy(), pixels.double().numpy(), strict=True
+        cameras.camera_to_world.double().numpy(),
+        cameras.intrinsics.double().numpy(),
+        pixels.double().numpy(),
+        strict=True,
     ):
         rotation, focal, middle = pose[:3, :3].T, lens[:2] * scale, lens[2:] * scale
         seen = []

@@ -52,7 +52,9 @@ def test_objects_and_cameras_of_a_batch_do_not_mix() -> None:
     cameras = Cameras.cat([Cameras.orbit(2)[None], Cameras.orbit(2, elevation=60.0)[None]])
     both = scene(gaussians).render(cameras, (8, 8))
     for i in range(2):
-        own = Gaussians(*(z[i : i + 1] for z in (gaussians.means, gaussians.axes, gaussians.opacities, gaussians.values)))
+        own = Gaussians(
+            *(z[i : i + 1] for z in (gaussians.means, gaussians.axes, gaussians.opacities, gaussians.values))
+        )
         alone = scene(own).render(cameras[i : i + 1], (8, 8))
         torch.testing.assert_close(both.values[i : i + 1], alone.values, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(both.depth[i : i + 1], alone.depth, rtol=1e-5, atol=1e-6)

@@ -72,14 +72,14 @@ class MapAttention(nn.Module):
 
     def forward(self, lifted: Tensor, skip: Tensor) -> Tensor:
         """Lifted ``(b n) c h w`` and the skip ``(b n) c' h' w'`` to a residual like the skip."""
-        size = tuple(min(side, self.cells) for side in lifted.shape[-2:])
+        size = (min(lifted.shape[-2], self.cells), min(lifted.shape[-1], self.cells))
         if lifted.shape[-2:] != size:
             lifted = F.adaptive_avg_pool2d(lifted, size)
         asking, told = skip.flatten(2).mT, lifted.flatten(2).mT
         asking = self.query(self.norm_skip(asking.to(self.query.weight.dtype)))
         key, value = self.key(self.norm_map(told)), self.value(told)
         query, key, value = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (asking, key, value))
-        near = nearness((skip.shape[-2], skip.shape[-1]), (size[0], size[1]), self.heads, skip.device).to(query.dtype)
+        near = nearness((skip.shape[-2], skip.shape[-1]), size, self.heads, skip.device).to(query.dtype)
         heads = F.scaled_dot_product_attention(query, key, value, attn_mask=near)
         residual: Tensor = torch.unflatten(self.out(heads.transpose(1, 2).flatten(2)).mT, -1, skip.shape[-2:])
         return residual

@@ -19,4 +19,4 @@ class CrossAttentionSpec(ComponentSpec):
     """Channels of one head."""
 
     cells: PositiveInt = 16
-    """Largest side of the lifted map that is attended to; larger maps are averaged down, so that the cost is bounded."""
+    """Largest side of the lifted map that is attended to; larger maps are averaged down, which bounds the cost."""

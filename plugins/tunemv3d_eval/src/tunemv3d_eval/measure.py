@@ -24,7 +24,7 @@ FIGURES = {
 """Every figure and what it says; in all of them more is better."""
 
 Figures = dict[str, float | None]
-"""Figures of one object, or their means; None where one does not apply (no field, or one without novel views; no colour named)."""
+"""Figures of one object, or their means; None where one does not apply (no field, no novel views, no colour named)."""
 
 
 @dataclass(frozen=True)

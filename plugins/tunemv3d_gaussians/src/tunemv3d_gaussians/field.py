@@ -134,7 +134,7 @@ def _gaussians(
 
 
 def _rotations(change: Tensor) -> Tensor:
-    """Rotation matrices ``... 3 3`` of the quaternions (w, x, y, z) that ``change`` (``... 4``) makes of no rotation."""
+    """Rotation matrices ``... 3 3`` of quaternions (w, x, y, z) that differ by ``change`` (``... 4``) from none."""
     turn = torch.cat([change[..., :1] + 1, change[..., 1:]], dim=-1)
     w, x, y, z = torch.nn.functional.normalize(turn, dim=-1).unbind(-1)
     rows = [

@@ -68,7 +68,7 @@ class Head(nn.Module):
         x = F.silu(x + self.time(time).repeat_interleave(views[1], dim=0)[:, :, None, None])
         learned = self.leave(F.silu(self.inner(x))).float()
         learned = learned + F.pad(self.straight(told.flatten(0, 1)).float(), (0, 0, 0, 0, 0, sum(self.SHAPE)))
-        return torch.unflatten(learned, 0, views).split([self.values, 1, *self.SHAPE], dim=2)
+        return torch.split(torch.unflatten(learned, 0, views), [self.values, 1, *self.SHAPE], dim=2)
 
 
 class GaussianNetwork(nn.Module):

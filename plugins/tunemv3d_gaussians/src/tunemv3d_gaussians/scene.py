@@ -61,15 +61,15 @@ class GaussianScene:
                 gaussians = replace(gaussians, values=torch.cat([gaussians.values, facing], dim=-1))
             seen = self._seen(gaussians, cameras.to(torch.float32), size, None if pixels is None else pixels.float())
             shape = size if pixels is None else (pixels.shape[2],)
-            maps = torch.unflatten(seen.values.mT, -1, shape)
+            values = torch.unflatten(seen.values.mT, -1, shape)
             opacity, depth = (torch.unflatten(z, -1, shape) for z in (seen.opacity, seen.depth))
-            values, facing = maps, None
+            surface = None
             if normals:
-                values, facing = maps[:, :, :-3], maps[:, :, -3:]
+                values, facing = values[:, :, :-3], values[:, :, -3:]
                 facing = facing / facing.norm(dim=2, keepdim=True).clamp(min=1e-6)
-                facing = torch.where((opacity > NOTHING)[:, :, None], facing, 0.0)
+                surface = torch.where((opacity > NOTHING)[:, :, None], facing, 0.0)
         dtype = result_dtype(self._like)
-        return Rendering(values.to(dtype), opacity.to(dtype), depth, facing)
+        return Rendering(values.to(dtype), opacity.to(dtype), depth, surface)
 
     def losses(self) -> dict[str, Tensor]:
         """None: Gaussians have no regulariser here."""
@@ -126,4 +126,4 @@ def _normals(points: Tensor, cameras: Cameras) -> Tensor:
     normals = torch.linalg.cross(across, down, dim=2)
     towards = cameras.origins[..., None, None] - points
     normals = normals * torch.where((normals * towards).sum(2, keepdim=True) < 0, -1.0, 1.0)
-    return normals / normals.norm(dim=2, keepdim=True).clamp(min=1e-12)
+    return torch.div(normals, normals.norm(dim=2, keepdim=True).clamp(min=1e-12))

@@ -77,7 +77,7 @@ def project(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Sp
     slopes = in_camera[..., :2] / depths[..., None]
     # One product for all Gaussians of a camera: m 3 3 with 3 (g 3).
     axes = turned @ gaussians.axes.permute(0, 2, 1, 3).reshape(b, 1, 3, g * 3)
-    axes = axes.unflatten(-1, (g, 3)).transpose(2, 3)
+    axes = torch.unflatten(axes, -1, (g, 3)).transpose(2, 3)
     flat = (axes[..., :2, :] - slopes[..., None] * axes[..., 2:, :]) * (focal / depths[..., None])[..., None]
     xx, yy = (flat.square().sum(-1) + BLUR).unbind(-1)
     xy = (flat[..., 0, :] * flat[..., 1, :]).sum(-1)
@@ -113,9 +113,7 @@ def list_tiles(splats: Splats, tiles: tuple[int, int], size: tuple[int, int], co
     return chosen.gather(-1, order)
 
 
-def splat(
-    splats: Splats, values: Tensor, listed: Tensor, pixels: Tensor, tile_of: Tensor | None = None
-) -> Composite:
+def splat(splats: Splats, values: Tensor, listed: Tensor, pixels: Tensor, tile_of: Tensor | None = None) -> Composite:
     """Composite each pixel's list, front to back.
 
     Args:
@@ -128,9 +126,7 @@ def splat(
     Returns:
         What pixels see, ``b m s p``; depth is the mean z of the centres.
     """
-    geometry = torch.cat(
-        [splats.centres, splats.conics, splats.opacities[..., None], splats.depths[..., None]], dim=-1
-    )
+    geometry = torch.cat([splats.centres, splats.conics, splats.opacities[..., None], splats.depths[..., None]], dim=-1)
     told = _pick(geometry, listed), _pick(values[:, None].expand(-1, listed.shape[1], -1, -1), listed)
     geometry, values = told if tile_of is None else tuple(_rows(z, tile_of) for z in told)
     x, y, a, b, c, opacity, depth = (z[..., None, :] for z in geometry.unbind(-1))
@@ -160,10 +156,10 @@ def _beside(position: Tensor, tiles: int, length: int) -> Tensor:
 def _pick(given: Tensor, index: Tensor) -> Tensor:
     """Of ``b m g c`` those at ``b m s k``: ``b m s k c``."""
     flat = index.flatten(2)[..., None].expand(-1, -1, -1, given.shape[-1])
-    return given.gather(2, flat).unflatten(2, index.shape[2:])
+    return torch.unflatten(given.gather(2, flat), 2, index.shape[2:])
 
 
 def _rows(given: Tensor, index: Tensor) -> Tensor:
     """Of ``b m s k c`` the lists ``b m s'``: ``b m s' k c``."""
     flat = index[..., None].expand(-1, -1, -1, given.shape[3] * given.shape[4])
-    return given.flatten(3).gather(2, flat).unflatten(3, given.shape[3:])
+    return torch.unflatten(given.flatten(3).gather(2, flat), 3, given.shape[3:])
