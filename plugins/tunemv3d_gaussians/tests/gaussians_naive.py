@@ -56,7 +56,7 @@ def naive(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels:
         for mean, own, opacity, value in zip(means, axes, opacities, values, strict=True):
             x, y, z = rotation @ (mean - pose[:3, 3])
             jacobian = np.array([[focal[0] / z, 0, -focal[0] * x / z**2], [0, focal[1] / z, -focal[1] * y / z**2]])
-            flat = jacobian @ rotation @ own @ own.T @ rotation.T @ jacobian.T + 0.3 * np.eye(2)
+            flat = jacobian @ rotation @ own @ own.T @ rotation.T @ jacobian.T + 0.1 * np.eye(2)
             centre = focal * np.array([x, y]) / z + middle
             seen.append((z, centre, np.linalg.inv(flat), opacity, value))
         seen.sort(key=lambda each: each[0])

@@ -21,7 +21,7 @@ class GaussiansSpec(ComponentSpec):
     radius: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Radius of the sphere around the origin that holds the Gaussians, world units; objects lie within 0.9."""
 
-    scale: Annotated[float, Field(gt=0)] = 0.5
+    scale: Annotated[float, Field(gt=0)] = 0.4
     """Standard deviation that a Gaussian starts with, in widths of its own pixel at its depth; it may become four
     times as large or small along each of its axes."""
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.marching.volume import NOTHING, Composite
 
-BLUR = 0.3
-"""Added to the variances of a projected Gaussian, squared pixels: none falls between pixels (3D Gaussian Splatting)."""
+BLUR = 0.1
+"""Added to the variances of a projected Gaussian, squared pixels, so that none falls between pixels. 3D Gaussian
+Splatting takes 0.3, which blurs latents: their pixels are coarse."""
 
 NEAREST_DEPTH = 0.01
 """Gaussians nearer to a camera are not seen, world units."""
