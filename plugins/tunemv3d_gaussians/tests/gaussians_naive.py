@@ -38,7 +38,9 @@ def random_gaussians(objects: int, count: int, values: int = 3) -> Gaussians:
     return Gaussians(means, axes, torch.rand(objects, count), torch.randn(objects, count, values))
 
 
-def naive(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor) -> NDArray[np.float64]:
+def naive(
+    gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor, blur: float = 0.1
+) -> NDArray[np.float64]:
     """Values, opacity and depth of one object's Gaussians at pixels ``m r 2`` (fractions): ``m r (v + 2)``."""
     means, axes, opacities, values = (
         z[0].double().numpy() for z in (gaussians.means, gaussians.axes, gaussians.opacities, gaussians.values)
@@ -56,7 +58,7 @@ def naive(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels:
         for mean, own, opacity, value in zip(means, axes, opacities, values, strict=True):
             x, y, z = rotation @ (mean - pose[:3, 3])
             jacobian = np.array([[focal[0] / z, 0, -focal[0] * x / z**2], [0, focal[1] / z, -focal[1] * y / z**2]])
-            flat = jacobian @ rotation @ own @ own.T @ rotation.T @ jacobian.T + 0.1 * np.eye(2)
+            flat = jacobian @ rotation @ own @ own.T @ rotation.T @ jacobian.T + blur * np.eye(2)
             centre = focal * np.array([x, y]) / z + middle
             seen.append((z, centre, np.linalg.inv(flat), opacity, value))
         seen.sort(key=lambda each: each[0])

@@ -54,9 +54,9 @@ def test_the_adapter_speaks_of_the_same_gaussians_cameras_and_pixels(monkeypatch
     torch.manual_seed(0)
     gaussians, size = random_gaussians(1, 12), (4, 6)
     cameras = Cameras.orbit(2, elevation=[-20.0, 50.0], focal=1.1)
-    seen = by_gsplat.splat(gaussians, cameras[None], size)
+    seen = by_gsplat.splat(gaussians, cameras[None], size, 0.2)
     got = torch.cat([seen.values[0], seen.opacity[0, ..., None], seen.depth[0, ..., None]], dim=-1)
-    expected = naive(gaussians, cameras, size, pixel_centres(size).expand(2, -1, -1))
+    expected = naive(gaussians, cameras, size, pixel_centres(size).expand(2, -1, -1), 0.2)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -35,7 +35,8 @@ def test_maps_are_those_of_loops_over_single_gaussians(size: tuple[int, int]) ->
     """(8, 12) is composited by tiles, (7, 5) pixel by pixel: four tiles a side are no whole number of its pixels."""
     gaussians, cameras = random_gaussians(1, 60), Cameras.orbit(3, elevation=[-30.0, 10.0, 80.0], focal=1.1)
     seen = scene(gaussians).render(cameras[None], size)
-    expected = naive(gaussians, cameras, size, pixel_centres(size).expand(3, -1, -1))
+    blur = 0.1 * max(1, size[0] * size[1] / 64)
+    expected = naive(gaussians, cameras, size, pixel_centres(size).expand(3, -1, -1), blur)
     np.testing.assert_allclose(told(seen), expected, rtol=2e-4, atol=2e-5)
 
 
@@ -44,7 +45,16 @@ def test_pixels_anywhere_are_those_of_the_loops() -> None:
     pixels = torch.rand(1, 2, 9, 2)
     seen = scene(gaussians).render(cameras[None], size, pixels)
     assert seen.values.shape == (1, 2, 3, 9) and seen.opacity.shape == seen.depth.shape == (1, 2, 9)
-    np.testing.assert_allclose(told(seen), naive(gaussians, cameras, size, pixels[0]), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(told(seen), naive(gaussians, cameras, size, pixels[0], 0.4), rtol=2e-4, atol=2e-5)
+
+
+def test_a_larger_map_samples_the_same_picture_more_finely() -> None:
+    """What was learned at the latents' size is no cloud of specks at the pictures'."""
+    gaussians, cameras, pixels = random_gaussians(1, 40), Cameras.orbit(2)[None], torch.rand(1, 2, 30, 2)
+    gaussians = replace(gaussians, axes=gaussians.axes * 0.2)
+    small, large = (scene(gaussians).render(cameras, (side, side), pixels) for side in (8, 32))
+    torch.testing.assert_close(large.values, small.values, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(large.opacity, small.opacity, rtol=1e-4, atol=1e-5)
 
 
 def test_objects_and_cameras_of_a_batch_do_not_mix() -> None:
@@ -71,7 +81,7 @@ def test_short_lists_lose_no_more_than_what_was_left_out() -> None:
     gaussians, cameras, size = random_gaussians(1, 200), Cameras.orbit(2)[None], (16, 16)
     gaussians = replace(gaussians, axes=gaussians.axes * 0.3)
     whole, short = (scene(gaussians, listed=count).render(cameras, size) for count in (10_000, 60))
-    splats = project(gaussians, cameras, size)
+    splats = project(gaussians, cameras, size, 0.4)
     listed = list_tiles(splats, (4, 4), size, 60)
     left = torch.ones(1, 2, 16, 200).scatter(-1, listed, 0.0).unflatten(2, (4, 4))
     left = left.repeat_interleave(4, 2).repeat_interleave(4, 3).flatten(2, 3)
@@ -94,7 +104,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     pixels = (torch.rand(1, 1, 4, 1, 2, dtype=torch.float64) * 4) + 2
 
     def seen(*tensors: torch.Tensor) -> torch.Tensor:
-        splats = project(Gaussians(*tensors), camera, (8, 8))
+        splats = project(Gaussians(*tensors), camera, (8, 8), 0.1)
         listed = list_tiles(splats, (1, 1), (8, 8), 12)
         found = splat(splats, tensors[3], listed, pixels, torch.zeros(1, 1, 4, dtype=torch.long))
         return torch.cat([found.values, found.opacity[..., None], found.depth[..., None]], dim=-1)

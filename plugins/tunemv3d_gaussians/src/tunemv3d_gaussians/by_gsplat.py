@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.marching.volume import NOTHING, Composite
-from tunemv3d_gaussians.splat import BLUR, NEAREST_DEPTH, Gaussians, in_pixels
+from tunemv3d_gaussians.splat import NEAREST_DEPTH, Gaussians, in_pixels
 
 INSTALLED = find_spec("gsplat") is not None
 
@@ -17,8 +17,8 @@ def usable(like: Tensor) -> bool:
     return INSTALLED and like.is_cuda and not torch.cuda.is_current_stream_capturing()
 
 
-def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Composite:
-    """Whole maps of cameras ``b m`` as pixels ``b m (h w)``, row by row."""
+def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: float) -> Composite:
+    """Whole maps of cameras ``b m`` as pixels ``b m (h w)``, row by row; ``blur`` as for ``project``."""
     from gsplat import rasterization
 
     (h, w), scale = size, in_pixels(size, cameras.intrinsics)
@@ -39,7 +39,7 @@ def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Comp
             width=w,
             height=h,
             near_plane=NEAREST_DEPTH,
-            eps2d=BLUR,
+            eps2d=blur,
             packed=False,
             render_mode="RGB+ED",
             covars=gaussians.axes[i] @ gaussians.axes[i].mT,

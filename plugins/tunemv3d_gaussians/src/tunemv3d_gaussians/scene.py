@@ -14,6 +14,11 @@ from tunemv3d_gaussians import by_gsplat
 from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians, in_pixels, list_tiles, project, splat
 
+BLUR = 0.1
+"""Added to the variances of a projected Gaussian, squared cells of the features, so that none falls between them.
+3D Gaussian Splatting takes 0.3, which blurs latents: their cells are coarse. It takes pixels, too, so that what was
+learned at one size falls to specks at a larger one; cells stay."""
+
 
 class GaussianScene:
     """A ``Scene`` of Gaussians. It has no surface.
@@ -38,6 +43,7 @@ class GaussianScene:
     ) -> None:
         self.gaussians = gaussians
         self._points, self._cameras, self._spec, self._like = points, cameras, spec, like
+        self._cells = size[0] * size[1]
         self._tiles = (-(-size[0] // spec.tile), -(-size[1] // spec.tile))
 
     def render(
@@ -78,7 +84,7 @@ class GaussianScene:
     def _seen(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> Composite:
         """What pixels see, ``b m r``; the pixels of maps row by row."""
         if pixels is None and self._spec.gsplat and by_gsplat.usable(self._like):
-            return by_gsplat.splat(gaussians, cameras, size)
+            return by_gsplat.splat(gaussians, cameras, size, self._blur(size))
         step = self._cameras_at_once(cameras.shape[1], size[0] * size[1] if pixels is None else pixels.shape[2])
         parts = [
             self._splat(gaussians, cameras[:, i : i + step], size, None if pixels is None else pixels[:, i : i + step])
@@ -89,7 +95,7 @@ class GaussianScene:
     def _splat(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> Composite:
         """By the plain reference. Whole maps are composited tile by tile where tiles are whole numbers of pixels."""
         (rows, columns), (h, w) = self._tiles, size
-        splats = project(gaussians, cameras, size)
+        splats = project(gaussians, cameras, size, self._blur(size))
         listed = list_tiles(splats, self._tiles, size, self._spec.listed)
         if pixels is None:
             pixels = pixel_centres(size, self._like.device).expand(*cameras.shape, -1, -1)
@@ -106,6 +112,10 @@ class GaussianScene:
         at = (pixels * in_pixels(size, pixels))[..., None, :]
         seen = splat(splats, gaussians.values, listed, at, row * columns + column)
         return Composite(seen.values[..., 0, :], seen.opacity[..., 0], seen.depth[..., 0])
+
+    def _blur(self, size: tuple[int, int]) -> float:
+        """``BLUR`` in squared pixels of an (h, w) map; of one that is coarser than the features, in its own pixels."""
+        return BLUR * max(1.0, size[0] * size[1] / self._cells)
 
     def _cameras_at_once(self, cameras: int, pixels: int) -> int:
         """One on a CPU, so that intermediate results stay in the cache; on an accelerator all where gradients are

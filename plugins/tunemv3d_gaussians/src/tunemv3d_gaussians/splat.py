@@ -12,10 +12,6 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.marching.volume import NOTHING, Composite
 
-BLUR = 0.1
-"""Added to the variances of a projected Gaussian, squared pixels, so that none falls between pixels. 3D Gaussian
-Splatting takes 0.3, which blurs latents: their pixels are coarse."""
-
 NEAREST_DEPTH = 0.01
 """Gaussians nearer to a camera are not seen, world units."""
 
@@ -60,13 +56,14 @@ class Splats:
     opacities: Tensor
 
 
-def project(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Splats:
+def project(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: float) -> Splats:
     """Project by the affine approximation at each mean (Zwicker et al., EWA Splatting, 2001).
 
     Args:
         gaussians: of b objects.
         cameras: ``b m``.
         size: (h, w) of the maps, which says how large a pixel is.
+        blur: added to the variances, squared pixels.
     """
     b, g = gaussians.opacities.shape
     turned = cameras.camera_to_world[..., :3, :3].mT
@@ -80,7 +77,7 @@ def project(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int]) -> Sp
     axes = turned @ gaussians.axes.permute(0, 2, 1, 3).reshape(b, 1, 3, g * 3)
     axes = torch.unflatten(axes, -1, (g, 3)).transpose(2, 3)
     flat = (axes[..., :2, :] - slopes[..., None] * axes[..., 2:, :]) * (focal / depths[..., None])[..., None]
-    xx, yy = (flat.square().sum(-1) + BLUR).unbind(-1)
+    xx, yy = (flat.square().sum(-1) + blur).unbind(-1)
     xy = (flat[..., 0, :] * flat[..., 1, :]).sum(-1)
     determinant = xx * yy - xy.square()
     with torch.no_grad():
