@@ -34,6 +34,7 @@ class Order:
         out: folder that gets a folder an object.
         strip: also the shape appearing, as a picture and moving.
         video: suffix of a turntable, "" for none.
+        mesh: whether a mesh will be made of it.
     """
 
     cameras: Cameras
@@ -41,6 +42,7 @@ class Order:
     out: Path
     strip: bool = False
     video: str = ""
+    mesh: bool = False
 
     def check(self, pipe: TuneMV3DPipeline) -> None:
         """Refuse what the model cannot show.
@@ -48,9 +50,14 @@ class Order:
         Raises:
             SampleError: says why.
         """
-        field = pipe.model.field
-        if (self.strip or self.video) and field is None:
-            raise SampleError("no field in this checkpoint: there is no shape to show with --strip or --video")
+        field, asked = pipe.model.field, {"--strip": self.strip, "--video": self.video, "--mesh": self.mesh}
+        options = ", ".join(option for option, given in asked.items() if given)
+        if options and (field is None or not field.ports.novel_views):
+            part = pipe.spec.model.field
+            reason = "no field in this checkpoint" if part is None else f"the field '{part.type}' has no 3D, only views"
+            raise SampleError(
+                f"{reason}: there is no shape to show with {options}; leave it out, or take another checkpoint"
+            )
         if self.video and field is not None and field.ports.gives != "latents":
             raise SampleError("this checkpoint's field gives features, no pictures: there are no views for --video")
 

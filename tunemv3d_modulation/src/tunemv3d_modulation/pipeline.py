@@ -44,7 +44,8 @@ class TuneMV3DOutput(BaseOutput):  # type: ignore[misc]
         renders: the scene at the same cameras and of the latents' size, decoded, in the images' type. None too where
             the field gives features.
         opacity: ``b n H W``, 0 to 1.
-        depth: ``b n H W``, z in the camera, world units, 0 where nothing was hit.
+        depth: ``b n H W``, z in the camera, world units, 0 where nothing was hit. None too where the field renders only
+            the views that it saw: it knows no geometry.
         normals: ``b n 3 H W``, outward, world space; None too where the field knows none.
     """
 
@@ -322,7 +323,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
             "scene": scene,
             "renders": self.model.blend(coarse, size) if shown else None,
             "opacity": seen.opacity,
-            "depth": seen.depth,
+            "depth": seen.depth if field is not None and field.ports.novel_views else None,
             "normals": seen.normals,
         }
 

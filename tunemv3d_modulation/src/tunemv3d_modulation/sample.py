@@ -89,7 +89,7 @@ def sample(
     # Heavy, and needs what was loaded.
     from tunemv3d_modulation.making import Order, told_model, told_options
 
-    order = Order(around, known, out, strip, f".{video_format}" if video else "")
+    order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
     told = {**told_model(pipe, checkpoint), **told_options(pipe, given), "images": image or []}
     told |= {"views": len(around.origins), "elevation": elevation, "notes": padded_images(known, pipe.image_size())}

@@ -24,7 +24,7 @@ FIGURES = {
 """Every figure and what it says; in all of them more is better."""
 
 Figures = dict[str, float | None]
-"""Figures of one object, or their means; None where one does not apply (no field, no colour named)."""
+"""Figures of one object, or their means; None where one does not apply (no field, no novel views, no colour named)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def measure(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cam
         columns["pose_agreement"] = pose_agreement(rendering.opacity, masks).tolist()
         if model.field.ports.gives == "latents":
             renders = _decoded(model, rendering, latents)
-            columns["leave_one_out"] = leave_one_out(model, latents, text, cameras).tolist()
+            if model.field.ports.novel_views:
+                columns["leave_one_out"] = leave_one_out(model, latents, text, cameras).tolist()
     figures = [{name: columns[name][i] if name in columns else None for name in FIGURES} for i in range(len(prompts))]
     return Measured(figures, images, renders, None if rendering is None else rendering.opacity)
 

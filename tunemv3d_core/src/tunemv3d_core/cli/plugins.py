@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_check import check
+from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError

@@ -1,0 +1,18 @@
+"""What this distribution adds to the registry. Light: imports no torch."""
+
+from pathlib import Path
+
+from tunemv3d_attention.spec import AttentionFieldSpec
+from tunemv3d_core.plugin import ComponentPlugin
+
+ATTENTION = ComponentPlugin(
+    slot="field",
+    name="attention",
+    api="1.0",
+    spec=AttentionFieldSpec,
+    build="tunemv3d_attention.field:build",
+    summary="Attention between the cells of all views, told their rays; no 3D, renders only the views it saw",
+    reference="MVDream, arXiv:2308.16512",
+)
+
+ATTENTION_MINI_SPEC = Path(__file__).parent / "attention-mini.json"

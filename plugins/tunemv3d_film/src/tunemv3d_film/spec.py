@@ -1,0 +1,7 @@
+"""Options of the injector ``film``. Light: imports no torch."""
+
+from tunemv3d_core.spec import ComponentSpec
+
+
+class FiLMSpec(ComponentSpec):
+    """The injector ``film`` has no options."""

@@ -1,0 +1,49 @@
+"""The same splatting by gsplat's kernels, where it is installed (``pip install tunemv3d-gaussians[gsplat]``)."""
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.marching.volume import NOTHING, Composite
+from tunemv3d_gaussians.splat import NEAREST_DEPTH, Gaussians, in_pixels
+
+INSTALLED = find_spec("gsplat") is not None
+
+
+def usable(like: Tensor) -> bool:
+    """Whether gsplat can be used for tensors like this one; it waits for the device, which a CUDA graph must not."""
+    return INSTALLED and like.is_cuda and not torch.cuda.is_current_stream_capturing()
+
+
+def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: float) -> Composite:
+    """Whole maps of cameras ``b m`` as pixels ``b m (h w)``, row by row; ``blur`` as for ``project``."""
+    from gsplat import rasterization
+
+    (h, w), scale = size, in_pixels(size, cameras.intrinsics)
+    focal, middle = cameras.intrinsics[..., :2] * scale, cameras.intrinsics[..., 2:] * scale
+    lens = torch.cat([torch.diag_embed(focal), middle[..., None]], dim=-1)
+    lens = torch.cat([lens, lens.new_tensor([0.0, 0.0, 1.0]).expand_as(lens[..., :1, :])], dim=-2)
+    to_camera = torch.linalg.inv(cameras.camera_to_world)
+    parts = []
+    for i in range(len(gaussians.means)):
+        seen, opacity, _ = rasterization(
+            means=gaussians.means[i],
+            quats=None,
+            scales=None,
+            opacities=gaussians.opacities[i],
+            colors=gaussians.values[i],
+            viewmats=to_camera[i],
+            Ks=lens[i],
+            width=w,
+            height=h,
+            near_plane=NEAREST_DEPTH,
+            eps2d=blur,
+            packed=False,
+            render_mode="RGB+ED",
+            covars=gaussians.axes[i] @ gaussians.axes[i].mT,
+        )
+        depth = torch.where(opacity[..., 0] > NOTHING, seen[..., -1], 0.0)
+        parts.append((seen[..., :-1].flatten(1, 2), opacity[..., 0].flatten(1), depth.flatten(1)))
+    return Composite(*(torch.stack(z) for z in zip(*parts, strict=True)))

@@ -1,0 +1,91 @@
+"""A field without 3D (``novel_views: false``), end to end: what it cannot do is said before any work is done."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tunemv3d_core.assemble import assemble
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.console import run
+from tunemv3d_core.errors import CameraError, SampleError, SpecError
+from tunemv3d_core.samples import read_sample
+from tunemv3d_core.spec import load_spec
+from tunemv3d_eval.measure import measure
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
+from tunemv3d_modulation.sample import sample
+from tunemv3d_shape.shapes import Models
+from tunemv3d_show.export import export
+from tunemv3d_show.session import Session
+from tunemv3d_train.trainer import train
+
+SPEC = load_spec("attention-mini", ["model.field.hidden=32", "model.field.blocks=1", "sample.steps=1"])
+
+
+@pytest.fixture(scope="module")
+def pipe() -> TuneMV3DPipeline:
+    torch.manual_seed(0)
+    pipe = TuneMV3DPipeline.from_model(assemble(SPEC.model), SPEC)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def command(pipe: TuneMV3DPipeline, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
+    with pytest.raises(SystemExit) as end:
+        run(sample, ["toy", "a red chair", "--views", "2", *map(str, words)])
+    return end.value.code or 0
+
+
+def test_novel_views_are_refused_before_training(tmp_path: Path) -> None:
+    told = "views.novel: the field 'attention' renders only the views that it saw; set views.novel to 0"
+    with pytest.raises(SpecError, match=told):
+        train(load_spec("attention-mini", ["views.novel=1"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_views_are_sampled_without_depth_and_normals(
+    pipe: TuneMV3DPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(pipe, monkeypatch, "--out", tmp_path, "--json") == 0
+    (manifest,) = json.loads(capsys.readouterr().out)
+    assert set(manifest["files"]) == {"grid", "cameras", "views"}
+    folder = Path(manifest["folder"])
+    assert {f.name for f in folder.iterdir()} >= {"views", "grid.png", "scene.safetensors"}
+    models = Models(torch.device("cpu"))
+    models._loaded["toy"] = pipe.model
+    with pytest.raises(SampleError, match="the field of 'toy' has no surface, so there is nothing to mesh"):
+        models.shape(read_sample(folder))
+
+
+@pytest.mark.parametrize("option", ["--strip", "--video", "--mesh"])
+def test_pictures_of_a_shape_are_refused_before_sampling(
+    option: str,
+    pipe: TuneMV3DPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(pipe, monkeypatch, "--out", tmp_path, option) == 2
+    assert f"the field 'attention' has no 3D, only views: there is no shape to show with {option}" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_leaves_out_what_needs_novel_views_and_the_viewer_says_so(
+    pipe: TuneMV3DPipeline, tmp_path: Path
+) -> None:
+    session = Session.of(pipe.model, SPEC, "toy")
+    session.cameras = Cameras.orbit(2)
+    session.start()
+    with pytest.raises(CameraError, match="renders only the 2 cameras that it saw"):
+        session.render(Cameras.orbit(1, azimuth=45.0))
+    assert session.surface(session.history[0], 8) is None
+    files = json.loads((export(session, tmp_path) / "manifest.json").read_text())["files"]
+    assert "normals" not in files and len(files["views"]) == 2
+    text = pipe.model.backbone.encode_text(["a red chair"])
+    found = measure(pipe.model, session.history[-1].latents, text, Cameras.orbit(2)[None], ["a red chair"])
+    assert found.figures[0]["leave_one_out"] is None
+    assert found.figures[0]["opacity_iou"] is not None and found.renders is not None
