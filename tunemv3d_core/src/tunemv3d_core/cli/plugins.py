@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.cli.plugin_new import new
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
@@ -15,6 +16,8 @@ from tunemv3d_core.registry import registry, suggestion
 from tunemv3d_core.schema import options_of, told_type
 
 app = typer.Typer(no_args_is_help=True, help="List installed components and describe one.")
+
+app.command()(new)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
