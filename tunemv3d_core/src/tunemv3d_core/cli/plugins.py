@@ -8,6 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from tunemv3d_core.cli.plugin_new import new
+from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
@@ -18,6 +19,7 @@ from tunemv3d_core.schema import options_of, told_type
 app = typer.Typer(no_args_is_help=True, help="List installed components and describe one.")
 
 app.command()(new)
+app.command()(release)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -33,7 +33,7 @@ def write_package(slot: str, name: str, out: Path) -> list[Path]:
         The files, relative to ``out``.
 
     Raises:
-        ComponentError: no such slot, a name that cannot be used or is taken, a folder that is there or cannot be written.
+        ComponentError: no such slot, a name that cannot be used or is taken, a folder that is there already.
     """
     _check(slot, name, out)
     layers = ("package", slot) if slot == "command" else ("package", "component", slot)
@@ -61,7 +61,9 @@ def _check(slot: str, name: str, out: Path) -> None:
             "between them, a letter first, and no word that Python reserves, such as 'my_field'"
         )
     if claims := [record for record in registry().records(slot) if record.name == name]:
-        raise ComponentError(f"the {slot} '{name}' is installed already, by {claims[0].distribution}; choose another name")
+        raise ComponentError(
+            f"the {slot} '{name}' is installed already, by {claims[0].distribution}; choose another name"
+        )
     if find_spec(name) is not None and not out.exists():
         raise ComponentError(f"a Python package '{name}' is installed already; choose another name")
     if out.exists():
