@@ -1,0 +1,58 @@
+"""What an installed component says of itself before anything is imported or built."""
+
+import os
+import re
+import subprocess
+import sys
+
+from tunemv3d_core.plugin import API, ComponentPlugin
+from tunemv3d_core.registry import registry
+from tunemv3d_core.testing.check import ConformanceError
+from tunemv3d_core.testing.subject import Subject
+
+HEAVY = ("torch", "diffusers", "transformers")
+"""Libraries that a descriptor must not import, because listings import many descriptors."""
+
+
+def check_discoverable(subject: Subject) -> None:
+    """An entry point of the slot names it, and its descriptor says the same slot and name."""
+    record, plugin = subject.record, subject.plugin
+    if not isinstance(plugin, ComponentPlugin):
+        raise ConformanceError(f"the entry point {record.value} names no ComponentPlugin but {plugin!r}")
+    said, wanted = (plugin.slot, plugin.name), (record.slot, record.name)
+    if said != wanted:
+        raise ConformanceError(f"the descriptor says slot and name {said}, the entry point {wanted}")
+    if not plugin.summary.strip() or "\n" in plugin.summary:
+        raise ConformanceError("the descriptor's summary should be one line that says what the component is")
+
+
+def check_light_descriptor(subject: Subject) -> None:
+    """Importing its descriptor imports no torch, diffusers or transformers, and prints nothing."""
+    module = subject.record.value.partition(":")[0]
+    code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    if found.returncode:
+        raise ConformanceError(f"importing {module} fails in a fresh process:\n{found.stderr}")
+    if found.stdout:
+        raise ConformanceError(f"importing {module} prints {found.stdout!r}")
+    loaded = found.stderr.strip().splitlines()[-1]
+    if loaded != "[]":
+        raise ConformanceError(f"importing {module} imports {loaded}: import them in the module that 'build' names")
+
+
+def check_interface_version(subject: Subject) -> None:
+    """It is written for a version ``major.minor`` of the slot's interface that this core offers."""
+    api, offered = subject.plugin.api, API[subject.slot]
+    if not re.fullmatch(r"\d+\.\d+", api):
+        raise ConformanceError(f"api is '{api}', not 'major.minor' as in '{offered}'")
+    if api.partition(".")[0] != offered.partition(".")[0]:
+        raise ConformanceError(f"written for version {api} of the interface; this tunemv3d-core offers {offered}")
+    registry().get(subject.slot, subject.name)
+
+
+def environment() -> dict[str, str]:
+    """Of a Python that finds what this one finds."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+CHECKS = (check_discoverable, check_light_descriptor, check_interface_version)

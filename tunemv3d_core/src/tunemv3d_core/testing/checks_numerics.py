@@ -1,0 +1,207 @@
+"""Whether a component computes what its slot means: alike in any precision, order and company."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tunemv3d_core.cameras import pixel_centres
+from tunemv3d_core.testing.batches import Size
+from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
+from tunemv3d_core.testing.exercise import Exercise, call
+from tunemv3d_core.testing.subject import Placed, Subject, trainable, wake
+
+AUTOCAST_ERROR = 0.1
+"""Largest mean error of bfloat16 against float32, as a share of the mean absolute output."""
+
+ROUNDING = 1e-4
+"""Largest error of what should only be summed in another order, as a share of the largest absolute output."""
+
+
+def check_autocast(subject: Subject) -> None:
+    """Under autocast to bfloat16 it gives nearly the same, depths in float32, and finite gradients."""
+    placed = _awake(subject)
+    batch, mixed = placed.batch(), torch.autocast("cpu", torch.bfloat16)
+    with torch.no_grad():
+        exact = call(placed, batch).all()
+        with mixed:
+            rough = call(placed, batch).all()
+    for name, output in rough.items():
+        error = (output.float() - exact[name]).abs().mean() / exact[name].abs().mean().clamp(min=1e-6)
+        if not float(error) <= AUTOCAST_ERROR:
+            raise ConformanceError(f"{name} are off by {float(error):.0%} under autocast; keep geometry in float32")
+        if "depth" in name and output.dtype != torch.float32:
+            raise ConformanceError(f"{name} is {output.dtype} under autocast; geometry stays float32")
+    if trainable(placed.module):
+        with mixed:
+            loss = Exercise(placed).train()(batch)
+        loss.backward()
+        _finite_gradients(placed.module)
+
+
+def check_evaluation_deterministic(subject: Subject) -> None:
+    """In evaluation mode the same inputs give the same bits, whatever the random generator's state."""
+    placed = _awake(subject)
+    batch = placed.batch()
+    torch.manual_seed(1)
+    first = _outputs(placed, batch)
+    torch.manual_seed(2)
+    for name, output in _outputs(placed, batch).items():
+        if not torch.equal(output, first[name]):
+            raise ConformanceError(f"{name} differ from run to run in evaluation mode")
+
+
+def check_state_dict(subject: Subject) -> None:
+    """Its state, in a safetensors file and loaded into another build of the same options, gives the same outputs."""
+    trained, fresh = subject.placed(seed=0), subject.placed(seed=1)
+    _disturb(trained.module)
+    own = _own_state(trained)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "state.safetensors"
+        save_file({name: tensor.detach() for name, tensor in own.items()}, file)
+        stored = load_file(file)
+    places = _own_state(fresh)
+    if places.keys() != stored.keys():
+        raise ConformanceError(f"two builds of one spec have other tensors: {sorted(places.keys() ^ stored.keys())}")
+    with torch.no_grad():
+        for name, tensor in places.items():
+            tensor.copy_(stored[name])
+    batch = trained.batch()
+    wanted = _outputs(trained, batch)
+    for name, output in _outputs(fresh, batch).items():
+        if not torch.equal(output, wanted[name]):
+            raise ConformanceError(f"{name} differ after loading: something lies in no parameter and no buffer")
+
+
+def check_view_permutation(subject: Subject) -> None:
+    """Input views in another order give the same, in that order."""
+    placed, order = _awake(subject), [2, 0, 1]
+    batch = placed.batch()
+    with torch.no_grad():
+        straight, turned = call(placed, batch), call(placed, batch.permuted(order))
+    for name, output in turned.all().items():
+        wanted = straight.per_view[name][:, order] if name in straight.per_view else straight.shared[name]
+        _close(f"{name} of permuted views", output, wanted)
+
+
+def check_objects_apart(subject: Subject) -> None:
+    """An object gives the same alone as with others in a batch."""
+    placed = _awake(subject)
+    batch = placed.batch()
+    together = _outputs(placed, batch)
+    for index in range(batch.size.b):
+        for name, output in _outputs(placed, batch.alone(index)).items():
+            _close(f"{name} of object {index} alone", output, together[name][index : index + 1])
+
+
+def check_pixels_match_maps(subject: Subject) -> None:
+    """Rendering at the centres of all cells gives the whole maps."""
+    placed = _awake(subject)
+    if not placed.module.ports.novel_views:
+        raise NotApplicableError("it renders no novel views, the only ones that are rendered at pixels")
+    batch, (h, w) = placed.batch(), (8, 6)
+    centres = pixel_centres((h, w)).expand(batch.size.b, batch.size.m, h * w, 2)
+    with torch.no_grad():
+        scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+        maps, pixels = scene.render(batch.novel, (h, w)), scene.render(batch.novel, (h, w), centres)
+    for name in ("values", "opacity", "depth"):
+        _close(f"{name} at pixels", getattr(pixels, name), getattr(maps, name).flatten(-2))
+
+
+def check_starts_at_zero(subject: Subject) -> None:
+    """At initialisation every residual is exactly zero (paper Eq. 2), so that tuning starts at the frozen model."""
+    placed = subject.placed()
+    for name, residual in _outputs(placed, placed.batch()).items():
+        if bool(residual.any()):
+            raise ConformanceError(f"{name} is not zero at the start: up to {float(residual.abs().max()):.2g}")
+
+
+def check_none_equals_zeros(subject: Subject) -> None:
+    """Decoding with None gives bit for bit what zero residuals give."""
+    _compare_decoded(subject, lambda placed, batch, skips: tuple(torch.zeros_like(skip) for skip in skips.maps))
+
+
+def check_equals_own_forward(subject: Subject) -> None:
+    """Encoding and decoding give bit for bit what the model's own forward gives, where it offers one."""
+    if type(subject.placed().module).forward is nn.Module.forward:
+        raise NotApplicableError("it offers no forward(x_t, t, text) of its own")
+    _compare_decoded(subject, None)
+
+
+def _compare_decoded(subject: Subject, residuals: Callable[..., tuple[Tensor, ...]] | None) -> None:
+    placed = _awake(subject)
+    module = placed.module
+    for size in (Size(), Size(1, 2, 1, 7, 10)):
+        batch = placed.batch(size)
+        with torch.no_grad():
+            skips = module.encode(batch.x_t, batch.t, batch.text)
+            plain = module.decode(skips, None, batch.t, batch.text)
+            if residuals is None:
+                other, what = module(batch.x_t, batch.t, batch.text), "the model's own forward"
+            else:
+                zeros = residuals(placed, batch, skips)
+                other, what = module.decode(skips, zeros, batch.t, batch.text), "zero residuals"
+        if not torch.equal(plain, other):
+            raise ConformanceError(f"decode with None and {what} differ by {float((plain - other).abs().max()):.2g}")
+
+
+def _awake(subject: Subject) -> Placed:
+    """Built, in evaluation mode, with no parameter at zero."""
+    placed = subject.placed()
+    wake(placed.module)
+    placed.module.eval()
+    return placed
+
+
+def _outputs(placed: Placed, batch: Any) -> dict[str, Tensor]:
+    placed.module.eval()
+    with torch.no_grad():
+        return call(placed, batch).all()
+
+
+def _own_state(placed: Placed) -> dict[str, Tensor]:
+    """What a checkpoint holds of a component: its whole state, but what it shares with the backbone; of a backbone
+    what is trainable.
+    """
+    if placed.slot == "backbone":
+        return dict(trainable(placed.module))
+    shared = {id(tensor) for tensor in placed.backbone.state_dict(keep_vars=True).values()}
+    state = placed.module.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if id(tensor) not in shared}
+
+
+def _disturb(module: nn.Module) -> None:
+    """Move every trainable parameter, as training would."""
+    with torch.no_grad():
+        for parameter in trainable(module).values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def _finite_gradients(module: nn.Module) -> None:
+    for name, parameter in trainable(module).items():
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+            raise ConformanceError(f"the gradient of {name} is not finite under autocast")
+
+
+def _close(what: str, output: Tensor, wanted: Tensor) -> None:
+    error = float((output - wanted).abs().max())
+    if not error <= ROUNDING * max(1.0, float(wanted.abs().max())):
+        raise ConformanceError(f"{what} differ by {error:.2g}")
+
+
+CHECKS = (
+    check_autocast,
+    check_evaluation_deterministic,
+    check_state_dict,
+    check_view_permutation,
+    check_objects_apart,
+)
+OF_SLOT = {
+    "field": (check_pixels_match_maps,),
+    "injector": (check_starts_at_zero,),
+    "backbone": (check_none_equals_zeros, check_equals_own_forward),
+}

@@ -1,0 +1,138 @@
+"""Whether a component can be built, and whether what it gives has the shapes, types and places that it promises."""
+
+import torch
+from torch import Tensor, nn
+
+from tunemv3d_core.assemble import check_ports
+from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
+from tunemv3d_core.testing.batches import Size
+from tunemv3d_core.testing.check import ConformanceError
+from tunemv3d_core.testing.exercise import call, promised
+from tunemv3d_core.testing.subject import Placed, Subject
+
+SIZES = (Size(2, 3, 2, 8, 8), Size(1, 1, 1, 8, 16), Size(1, 2, 3, 16, 8))
+UNEVEN = (Size(1, 2, 1, 7, 10),)
+
+PORTS = {
+    "backbone": BackbonePorts,
+    "view_encoder": ViewEncoderPorts,
+    "field": FieldPorts,
+    "lifter": LifterPorts,
+    "injector": InjectorPorts,
+}
+
+
+def check_builds(subject: Subject) -> None:
+    """It is built from its defaults and tells ports that fit its neighbours."""
+    placed = subject.placed()
+    if not isinstance(placed.module, nn.Module):
+        raise ConformanceError(f"build gave {type(placed.module).__name__}, not a torch.nn.Module")
+    if subject.slot == "aggregator":
+        if not isinstance(getattr(placed.module, "channels", None), int):
+            raise ConformanceError("an aggregator needs 'channels', the number that it gives at each point")
+        return
+    wanted, ports = PORTS[subject.slot], getattr(placed.module, "ports", None)
+    if not isinstance(ports, wanted):
+        raise ConformanceError(f"'ports' is {ports!r}, not {wanted.__name__}")
+    if subject.slot != "backbone":
+        names = {slot: "stand-in" for slot in PORTS} | {subject.slot: subject.name}
+        check_ports(subject.slot, ports, placed.neighbours, names)
+
+
+def check_shapes(subject: Subject) -> None:
+    """Its outputs have the shapes that its ports promise, at several numbers of objects, views and cells."""
+    _compare_shapes(subject.placed(), SIZES)
+
+
+def check_uneven_sizes(subject: Subject) -> None:
+    """So they have where the latents' size is no multiple of the strides; sizes round up."""
+    _compare_shapes(subject.placed(), UNEVEN)
+
+
+def check_image_shapes(subject: Subject) -> None:
+    """Texts, latents and pictures have the shapes that its ports promise."""
+    module, ports = subject.placed().module, subject.placed().module.ports
+    text = module.encode_text(["a red chair", ""])
+    _same("tokens", text.tokens, (2, text.tokens.shape[1], ports.text_channels))
+    if ports.pooled_channels is not None:
+        _same("pooled text", text.pooled, (2, ports.pooled_channels))
+    images = torch.rand(1, 2, 3, 8 * ports.image_stride, 4 * ports.image_stride) * 2 - 1
+    latents = module.encode_images(images)
+    _same("latents of encode_images", latents, (1, 2, ports.latent_channels, 8, 4))
+    _same("pictures of decode_latents", module.decode_latents(latents), tuple(images.shape))
+    t = torch.full((1, 2), 300.0)
+    for name in ("add_noise", "target", "clean"):
+        _same(name, getattr(module, name)(latents, torch.randn_like(latents), t), tuple(latents.shape))
+    _same("alphas_cumprod", module.alphas_cumprod(t), (1, 2))
+
+
+def check_dtype_kept(subject: Subject) -> None:
+    """Given bfloat16 it gives bfloat16, and float32 for float32; depths and aggregated features may stay float32."""
+    for dtype in (torch.float32, torch.bfloat16):
+        placed = subject.placed(dtype)
+        with torch.no_grad():
+            outputs = call(placed, placed.batch(dtype=dtype)).all()
+        for name, output in outputs.items():
+            exact = "depth" in name or subject.slot == "aggregator"
+            if output.dtype != dtype and not (exact and output.dtype == torch.float32):
+                raise ConformanceError(f"{name} are {output.dtype} for inputs of {dtype}")
+
+
+def check_device_kept(subject: Subject) -> None:
+    """It makes no tensor without saying where: on a GPU those would lie on the CPU."""
+    placed = subject.placed()
+    batch = placed.batch()
+    # Whatever names no device lands on "meta", where it can neither be read nor meet what the component was given.
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            outputs = call(placed, batch).all()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ConformanceError(
+            f"a tensor is made on the default device ({error}): pass device=... of what was given"
+        ) from error
+    for name, output in outputs.items():
+        if output.device != batch.x_t.device:
+            raise ConformanceError(f"{name} are made on the default device: pass device=... of what was given")
+
+
+def check_novel_views(subject: Subject) -> None:
+    """Cameras that it did not see are rendered, or refused by an error for people where novel_views is False."""
+    placed = subject.placed()
+    batch = placed.batch()
+    scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    size = (batch.size.h, batch.size.w)
+    if placed.module.ports.novel_views:
+        with torch.no_grad():
+            values = scene.render(batch.novel, size).values
+        if not bool(values.isfinite().all()):
+            raise ConformanceError("novel views hold numbers that are not finite")
+        return
+    try:
+        scene.render(batch.novel, size)
+    except TuneMV3DError:
+        return
+    raise ConformanceError(
+        "ports say novel_views = False, but unseen cameras are rendered: raise a CameraError that says so"
+    )
+
+
+def _compare_shapes(placed: Placed, sizes: tuple[Size, ...]) -> None:
+    for size in sizes:
+        with torch.no_grad():
+            outputs = call(placed, placed.batch(size)).all()
+        wanted = promised(placed, size)
+        if outputs.keys() != wanted.keys():
+            raise ConformanceError(f"ports promise {sorted(wanted)}, but {sorted(outputs)} came")
+        for name, shape in wanted.items():
+            _same(f"{name} at {size}", outputs[name], shape)
+
+
+def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    got = None if tensor is None else tuple(tensor.shape)
+    if got != shape:
+        raise ConformanceError(f"{what}: ports promise {shape}, got {got}")
+
+
+CHECKS = (check_builds, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
+OF_SLOT = {"field": (check_novel_views,), "backbone": (check_image_shapes,)}

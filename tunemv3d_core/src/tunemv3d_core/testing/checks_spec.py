@@ -1,0 +1,75 @@
+"""What a component's options must be, so that a spec is a reliable record of a run."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from tunemv3d_core.testing.check import ConformanceError
+from tunemv3d_core.testing.subject import Subject
+
+
+def check_spec_frozen(subject: Subject) -> None:
+    """Its options cannot be changed once they are made."""
+    for model in models(subject.plugin.spec):
+        if not model.model_config.get("frozen"):
+            raise ConformanceError(f"{model.__name__} is not frozen: derive it from ComponentSpec or Block")
+    try:
+        subject.spec.type = "other"
+    except ValidationError:
+        return
+    raise ConformanceError("a value could be assigned to 'type'")
+
+
+def check_spec_closed(subject: Subject) -> None:
+    """An unknown option is refused."""
+    for model in models(subject.plugin.spec):
+        if model.model_config.get("extra") != "forbid":
+            raise ConformanceError(f"{model.__name__} does not forbid extras: derive it from ComponentSpec or Block")
+    try:
+        subject.plugin.spec.model_validate({**subject.spec.model_dump(), "no_such_option": 1})
+    except ValidationError:
+        return
+    raise ConformanceError("the unknown option 'no_such_option' was accepted")
+
+
+def check_spec_described(subject: Subject) -> None:
+    """Every option has a description: the string below it."""
+    bare = [
+        f"{model.__name__}.{name}"
+        for model in models(subject.plugin.spec)
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    if bare:
+        raise ConformanceError(f"no description of {', '.join(bare)}: write a string below each, with its unit")
+
+
+def check_spec_round_trip(subject: Subject) -> None:
+    """Its options survive JSON, with all defaults written out, and have a JSON Schema."""
+    spec = subject.spec
+    text = json.dumps(spec.model_dump(mode="json"), allow_nan=False)
+    again = type(spec).model_validate(json.loads(text))
+    if again != spec:
+        raise ConformanceError(f"{spec!r} comes back from JSON as {again!r}")
+    type(spec).model_json_schema()
+
+
+def models(spec: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A model and those nested in its fields, except blocks of other components, each once."""
+    seen: list[type[BaseModel]] = []
+
+    def visit(annotation: Any) -> None:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+            seen.append(annotation)
+            for field in annotation.model_fields.values():
+                visit(field.annotation)
+        for inner in get_args(annotation):
+            visit(inner)
+
+    visit(spec)
+    yield from seen
+
+
+CHECKS = (check_spec_frozen, check_spec_closed, check_spec_described, check_spec_round_trip)

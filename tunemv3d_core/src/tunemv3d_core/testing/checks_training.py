@@ -1,0 +1,142 @@
+"""Whether a component learns: gradients go everywhere, compiling changes nothing, and a tiny system's loss falls."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.testing.batches import Batch, Size
+from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
+from tunemv3d_core.testing.exercise import Exercise
+from tunemv3d_core.testing.subject import Placed, Subject, trainable
+
+LARGER = Size(1, 2, 1, 16, 16)
+"""Enough cells for attention after three halvings to have something to choose from."""
+
+SMALLER = Size(1, 2, 1, 8, 8)
+"""Few cells, because a compiler unrolls loops over them."""
+
+STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
+"""Of the loss that should fall; what is pretrained takes smaller steps."""
+
+FALL = 0.8
+"""Share of the first loss that may be left after ``STEPS`` steps."""
+
+
+def check_gradients_reach_parameters(subject: Subject) -> None:
+    """After three optimizer steps every trainable parameter has had a gradient."""
+    placed = subject.placed()
+    if not trainable(placed.module):
+        raise NotApplicableError("it has no trainable parameters")
+    reached = _train(placed, placed.batch(LARGER))
+    missed = sorted(trainable(placed.module).keys() - reached)
+    if missed:
+        raise ConformanceError(f"no gradient reaches {', '.join(missed)} within three optimizer steps")
+
+
+def check_gradients_reach_inputs(subject: Subject) -> None:
+    """What it is given by the components before it gets a gradient too, so that they can learn."""
+    placed = subject.placed()
+    names = {"field": ("features",), "aggregator": ("features",), "lifter": ("values",)}.get(subject.slot, ("maps",))
+    if subject.slot == "view_encoder":
+        raise NotApplicableError("before it stands the frozen backbone")
+    batch = placed.batch(LARGER)
+    # Three steps first, because last layers may start at zero.
+    if trainable(placed.module):
+        _train(placed, batch)
+    if names == ("maps",):
+        leaves = tuple(m.clone().requires_grad_() for m in batch.maps)
+        batch = replace(batch, maps=leaves)
+    else:
+        (name,) = names
+        leaves = (getattr(batch, name).clone().requires_grad_(),)
+        batch = replace(batch, **{name: leaves[0]})
+    Exercise(placed).train()(batch).backward()
+    for k, leaf in enumerate(leaves):
+        if leaf.grad is None or not bool(leaf.grad.any()):
+            raise ConformanceError(f"no gradient reaches {names[0]}{f' {k}' if len(leaves) > 1 else ''}")
+
+
+def check_compiles(subject: Subject) -> None:
+    """``torch.compile(backend="eager")`` gives the same training loss."""
+    placed = subject.placed()
+    exercise, batch = Exercise(placed).train(), placed.batch(SMALLER)
+    torch.compiler.reset()
+    losses = []
+    for run in (exercise, torch.compile(exercise, backend="eager")):
+        torch.manual_seed(3)
+        losses.append(run(batch))
+    if losses[1].requires_grad:
+        losses[1].backward()
+    torch.compiler.reset()
+    plain, compiled = (float(loss.detach()) for loss in losses)
+    if not abs(plain - compiled) <= 1e-4 * max(1.0, abs(plain)):
+        raise ConformanceError(f"the compiled loss is {compiled:.6g}, the plain one {plain:.6g}")
+
+
+def check_loss_falls(subject: Subject) -> None:
+    """In a tiny system on one fixed batch the loss falls by a fifth in 20 steps."""
+    placed = subject.placed()
+    torch.manual_seed(4)
+    model = placed.system().train()
+    batch = placed.batch(Size(1, 3, 2, 8, 8))
+    latents, alpha = _object(model, batch)
+    rates = {slot: BACKBONE_RATE if slot == "backbone" else RATE for slot in model.slots()}
+    groups = [{"params": [*trainable(part).values()], "lr": rates[slot]} for slot, part in model.slots().items()]
+    optimizer = torch.optim.AdamW(groups)
+    history = []
+    for _ in range(STEPS + 1):
+        loss = _loss(placed.slot, model, batch, latents, alpha)
+        history.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    if not history[-1] <= FALL * history[0]:
+        raise ConformanceError(
+            f"the loss went from {history[0]:.4g} to {history[-1]:.4g} in {STEPS} steps of AdamW at lr {RATE} "
+            f"({BACKBONE_RATE} for a backbone); it should fall to {FALL} of where it was"
+        )
+
+
+def _train(placed: Placed, batch: Batch) -> set[str]:
+    """Three optimizer steps; names of the parameters that had a gradient in them or right after."""
+    exercise, parameters = Exercise(placed).train(), trainable(placed.module)
+    optimizer, reached = torch.optim.AdamW(parameters.values(), lr=1e-3), set()
+    for _ in range(4):
+        optimizer.zero_grad()
+        exercise(batch).backward()
+        reached |= {name for name, p in parameters.items() if p.grad is not None and bool(p.grad.any())}
+        optimizer.step()
+    return reached
+
+
+def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
+    """A ball of one colour as clean latents ``b n c h w`` and alpha ``b n h w``, the same from everywhere."""
+    size = (batch.size.h, batch.size.w)
+    ground = model.ground(size)
+    y, x = torch.meshgrid(*((torch.arange(s) + 0.5) / s - 0.5 for s in size), indexing="ij")
+    alpha = (x.square() + y.square() < 0.3**2).float().expand(batch.size.b, batch.size.n, *size)
+    colour = torch.linspace(1.0, -1.0, len(ground))[:, None, None]
+    return ground + alpha[:, :, None] * (colour - ground), alpha
+
+
+def _loss(slot: str, model: MultiviewDiffusion, batch: Batch, latents: Tensor, alpha: Tensor) -> Tensor:
+    """What the slot answers for: the field's guess of the clean views, or else the prediction."""
+    t, noise = torch.full_like(batch.t, 500.0), batch.x_t
+    x_t = model.backbone.add_noise(latents, noise, t)
+    prediction = model(x_t, t, batch.text, batch.cameras)
+    guesses = slot in ("view_encoder", "field", "aggregator")
+    if guesses and model.field is not None and model.field.ports.gives == "latents":
+        return _field_loss(prediction, latents, alpha)
+    return (prediction.modulated - model.backbone.target(latents, noise, t)).square().mean()
+
+
+def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tensor:
+    assert prediction.x0 is not None and prediction.rendering is not None
+    opacity = prediction.rendering.opacity.clamp(1e-4, 1 - 1e-4)
+    return (prediction.x0 - latents).abs().mean() + 0.1 * torch.nn.functional.binary_cross_entropy(opacity, alpha)
+
+
+CHECKS = (check_gradients_reach_parameters, check_gradients_reach_inputs, check_compiles, check_loss_falls)
+OF_SLOT: dict[str, tuple[()]] = {}

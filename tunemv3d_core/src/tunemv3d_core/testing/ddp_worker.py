@@ -1,0 +1,45 @@
+"""One of the two processes of ``check_survives_ddp``: three steps, then a digest of the weights on standard output."""
+
+import hashlib
+import json
+import os
+import sys
+from datetime import timedelta
+
+import torch
+from torch.distributed import destroy_process_group, init_process_group
+from torch.nn.parallel import DistributedDataParallel
+
+from tunemv3d_core.testing.batches import Size
+from tunemv3d_core.testing.exercise import Exercise
+from tunemv3d_core.testing.subject import Subject, trainable
+
+
+def main(given: str, meeting: str, rank: int) -> None:
+    """Train a component under DDP.
+
+    Args:
+        given: slot, name and options as JSON.
+        meeting: a file by which the processes find each other.
+        rank: 0 or 1.
+    """
+    torch.set_num_threads(1)
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = str(rank), "2"
+    patience = timedelta(seconds=60)
+    init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=patience)
+    placed = Subject(*json.loads(given)).placed(seed=rank)
+    parallel = DistributedDataParallel(Exercise(placed).train())
+    optimizer = torch.optim.AdamW(trainable(placed.module).values(), lr=1e-3)
+    for step in range(3):
+        optimizer.zero_grad()
+        parallel(placed.batch(Size(1, 2, 1, 8, 8), seed=10 * step + rank)).backward()
+        optimizer.step()
+    digest = hashlib.sha256()
+    for name, parameter in trainable(placed.module).items():
+        digest.update(name.encode() + parameter.detach().numpy().tobytes())
+    print(digest.hexdigest())
+    destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

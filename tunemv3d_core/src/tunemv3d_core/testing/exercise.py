@@ -1,0 +1,127 @@
+"""How a component of each slot is called, what its ports promise of the outcome, and a loss on it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunemv3d_core.shapes import check_shape
+from tunemv3d_core.testing.batches import PIXELS, Batch, Size
+from tunemv3d_core.testing.subject import Placed
+from tunemv3d_core.types import Rendering
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a component gave, by name.
+
+    Attributes:
+        per_view: ``b n ...``, one for each input view.
+        shared: ``b ...``, that no order of the input views may change.
+        losses: a scene's own.
+    """
+
+    per_view: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def all(self) -> dict[str, Tensor]:
+        """Everything but the losses."""
+        return self.per_view | self.shared
+
+
+def call(placed: Placed, batch: Batch, with_losses: bool = False) -> Outputs:
+    """Run the component on what its slot is given."""
+    module, slot = placed.module, placed.slot
+    if slot == "view_encoder":
+        guess = (batch.guess,) if module.ports.guess else ()
+        return Outputs({"features": module(batch.x_t, batch.t, batch.text, batch.cameras, *guess)})
+    if slot == "field":
+        return _call_field(module, batch, with_losses)
+    if slot == "lifter":
+        return Outputs(_views("map", module(batch.values, batch.x_t, batch.t, batch.text), batch.size))
+    if slot == "injector":
+        with torch.no_grad():
+            skips = placed.backbone.encode(batch.x_t, batch.t, batch.text)
+        return Outputs(_views("residual", module(_flat(batch.maps), skips), batch.size))
+    if slot == "aggregator":
+        return Outputs(shared={"aggregated": module(batch.features, batch.cameras, batch.points)})
+    skips = module.encode(batch.x_t, batch.t, batch.text)
+    prediction = module.decode(skips, _flat(batch.maps), batch.t, batch.text)
+    return Outputs({**_views("skip", skips.maps, batch.size), "prediction": prediction})
+
+
+def _call_field(module: Any, batch: Batch, with_losses: bool) -> Outputs:
+    size = (batch.size.h, batch.size.w)
+    scene = module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    shared: dict[str, Tensor] = {}
+    if module.ports.novel_views:
+        shared |= _rendered("novel ", scene.render(batch.novel, size))
+        shared |= _rendered("pixels' ", scene.render(batch.novel, size, batch.pixels))
+    losses = scene.losses() if with_losses else {}
+    return Outputs(_rendered("", scene.render(batch.cameras, size)), shared, losses)
+
+
+def _rendered(whose: str, seen: Rendering) -> dict[str, Tensor]:
+    return {f"{whose}values": seen.values, f"{whose}opacity": seen.opacity, f"{whose}depth": seen.depth}
+
+
+def _views(what: str, maps: tuple[Tensor, ...], size: Size) -> dict[str, Tensor]:
+    """L maps ``(b n) c h w`` as ``b n c h w``."""
+    for k, each in enumerate(maps):
+        check_shape(f"{what} {k}", each, "bn c h w", bn=size.b * size.n)
+    return {f"{what} {k}": torch.unflatten(each, 0, (size.b, size.n)) for k, each in enumerate(maps)}
+
+
+def _flat(maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.flatten(0, 1) for each in maps)
+
+
+def promised(placed: Placed, size: Size) -> dict[str, tuple[int, ...]]:
+    """The shapes of ``call``'s outputs that the component's ports promise."""
+    b, n, m, h, w = size.b, size.n, size.m, size.h, size.w
+    slot = placed.slot
+    if slot == "aggregator":
+        return {"aggregated": (b, 20, placed.module.channels)}
+    ports = placed.module.ports
+    if slot == "view_encoder":
+        return {"features": (b, n, ports.features, -(-h // ports.stride), -(-w // ports.stride))}
+    if slot == "field":
+        grids = {"": (n, h, w)}
+        if ports.novel_views:
+            grids |= {"novel ": (m, h, w), "pixels' ": (m, PIXELS)}
+        values = {f"{k}values": (b, grid[0], ports.values, *grid[1:]) for k, grid in grids.items()}
+        return values | {f"{k}{what}": (b, *grid) for k, grid in grids.items() for what in ("opacity", "depth")}
+    what, maps = {
+        "lifter": ("map", getattr(ports, "maps", ())),
+        "injector": ("residual", getattr(ports, "residuals", ())),
+        "backbone": ("skip", getattr(ports, "residuals", ())),
+    }[slot]
+    shapes = {f"{what} {k}": (b, n, p.channels, -(-h // p.stride), -(-w // p.stride)) for k, p in enumerate(maps)}
+    return shapes | ({"prediction": (b, n, ports.latent_channels, h, w)} if slot == "backbone" else {})
+
+
+class Exercise(nn.Module):
+    """One training step of a component alone: from a batch to a loss on everything that it gives.
+
+    Every output is pulled towards fixed random numbers, so that every parameter is asked for something.
+    """
+
+    def __init__(self, placed: Placed) -> None:
+        super().__init__()
+        self.placed = placed
+        self.module = placed.module
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss, a scalar."""
+        outputs = call(self.placed, batch, with_losses=True)
+        wanted = {name: output for name, output in outputs.all().items() if "depth" not in name}
+        errors = [(output.float() - _target(output)).square().mean() for output in wanted.values()]
+        return torch.stack([*errors, *(loss.float() for loss in outputs.losses.values())]).sum()
+
+
+def _target(output: Tensor) -> Tensor:
+    """Fixed numbers of an output's shape that look random, about -1 to 1."""
+    numbers = torch.arange(output.numel(), device=output.device, dtype=torch.float32)
+    return torch.sin(numbers * 12.9898).reshape(output.shape)

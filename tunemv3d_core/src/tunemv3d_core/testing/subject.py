@@ -1,0 +1,155 @@
+"""The component that is checked, built among stand-ins."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.discovery import EntryPointRecord
+from tunemv3d_core.errors import SpecError
+from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.ports import BuildContext, FieldPorts, LifterPorts, Neighbours, ViewEncoderPorts
+from tunemv3d_core.registry import load_value, registry
+from tunemv3d_core.slots import Backbone
+from tunemv3d_core.spec_faults import tell
+from tunemv3d_core.testing import stand_ins
+from tunemv3d_core.testing.batches import Batch, Channels, Size, draw
+
+FEATURE_VALUES = 6
+"""Channels of rendered features, where a lifter takes those."""
+
+
+class Subject:
+    """A component by slot and name, and the options that it is checked with.
+
+    Args:
+        slot: its slot.
+        name: its name.
+        given: options over its defaults.
+    """
+
+    def __init__(self, slot: str, name: str, given: dict[str, Any]) -> None:
+        self.slot, self.name, self.given = slot, name, given
+
+    @cached_property
+    def record(self) -> EntryPointRecord:
+        """Its entry point, from metadata."""
+        return registry().find(self.slot, self.name)
+
+    @cached_property
+    def plugin(self) -> ComponentPlugin:
+        """Its descriptor, as it is: what the registry would refuse is for the checks to find."""
+        return cast(ComponentPlugin, load_value(self.record.value))
+
+    @cached_property
+    def spec(self) -> Any:
+        """Its options: defaults, with what was given over them.
+
+        Raises:
+            SpecError: an option has no default and was not given, or what was given is invalid.
+        """
+        content = {"type": self.record.name, **self.given}
+        model: type[BaseModel] = self.plugin.spec
+        try:
+            return model.model_validate(content)
+        except ValidationError as error:
+            told = "; ".join(tell(error, model, content))
+            raise SpecError(
+                f"{self.slot} '{self.name}' cannot be made of its defaults and {self.given}: {told}. "
+                "Give the options that it needs: spec={...} in a test, --spec '{...}' in a shell"
+            ) from None
+
+    def placed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> "Placed":
+        """Build it anew among stand-ins; ``seed`` decides its random start, not theirs."""
+        torch.manual_seed(0)
+        backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(dtype)
+        torch.manual_seed(seed)
+        build = load_value(self.plugin.build)
+        if self.slot == "aggregator":
+            module = build(self.spec, stand_ins.FEATURES)
+            return Placed(self.slot, module, backbone, Neighbours(backbone.ports))
+        context = BuildContext(torch.device("cpu"), dtype, backbone)
+        if self.slot == "backbone":
+            module = build(self.spec, None, context)
+            return Placed(self.slot, module, module, Neighbours(module.ports))
+        neighbours = self._neighbours(backbone)
+        module = build(self.spec, neighbours, context)
+        if self.slot == "lifter" and module.ports.takes == "features":
+            field = FieldPorts(stand_ins.FEATURES, "features", FEATURE_VALUES)
+            neighbours = replace(neighbours, field=field)
+            torch.manual_seed(seed)
+            module = build(self.spec, neighbours, context)
+        return Placed(self.slot, module, backbone, neighbours)
+
+    def _neighbours(self, backbone: Backbone) -> Neighbours:
+        """The ports before the slot, as ``assemble`` would give them."""
+        latents = backbone.ports.latent_channels
+        before = {
+            "view_encoder": ViewEncoderPorts(stand_ins.FEATURES),
+            "field": FieldPorts(stand_ins.FEATURES, "latents", latents),
+            "lifter": LifterPorts("latents", latents, backbone.ports.residuals),
+        }
+        order = ("view_encoder", "field", "lifter", "injector")
+        given: dict[str, Any] = {slot: before[slot] for slot in order[: order.index(self.slot)]}
+        return Neighbours(backbone.ports, **given)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A built component with its neighbours.
+
+    Attributes:
+        slot: its slot.
+        module: the component.
+        backbone: the stand-in, or the component itself.
+        neighbours: ports of those before it.
+    """
+
+    slot: str
+    module: Any
+    backbone: Any
+    neighbours: Neighbours
+
+    def batch(self, size: Size | None = None, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
+        """Inputs that fit it."""
+        before = self.neighbours
+        field, lifter = before.field, before.lifter
+        channels = Channels(
+            features=before.view_encoder.features if before.view_encoder else stand_ins.FEATURES,
+            values=field.values if field else self.backbone.ports.latent_channels,
+            maps=lifter.maps if lifter else self.backbone.ports.residuals,
+        )
+        return draw(self.backbone, channels, size or Size(), seed, dtype)
+
+    def system(self) -> MultiviewDiffusion:
+        """A whole model with stand-ins in the other slots."""
+        mine: dict[str, Any] = {self.slot: self.module}
+        backbone, ports = self.backbone, self.backbone.ports
+        encoder = mine.get("view_encoder") or stand_ins.StandInViewEncoder(ports)
+        takes, values = "latents", ports.latent_channels
+        if self.slot == "lifter":
+            takes, values = self.module.ports.takes, self.module.ports.values
+        aggregator = mine.get("aggregator")
+        described = FieldPorts(encoder.ports.features, cast(Any, takes), values)
+        field = mine.get("field") or stand_ins.StandInField(described, aggregator)
+        lifter = mine.get("lifter") or stand_ins.StandInLifter(ports, field.ports)
+        injector = mine.get("injector") or stand_ins.StandInInjector(lifter.ports.maps, ports.residuals)
+        names = {slot: "stand-in" for slot in ("view_encoder", "field", "lifter", "injector", "backbone")}
+        return MultiviewDiffusion(backbone, encoder, field, lifter, injector, names=names | {self.slot: "checked"})
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def wake(module: nn.Module) -> None:
+    """Give every trainable parameter that starts at zero a random value, as training would: no path stays silent."""
+    with torch.no_grad():
+        for parameter in trainable(module).values():
+            if not bool(parameter.any()):
+                parameter.normal_(std=0.1)

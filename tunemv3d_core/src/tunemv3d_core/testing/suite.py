@@ -1,0 +1,150 @@
+"""Which checks each slot asks, and how they are run: from Python, by pytest, by ``tunemv3d plugins check``."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugin import COMPONENT_SLOTS, MODEL_SLOTS
+from tunemv3d_core.registry import suggestion
+from tunemv3d_core.testing import (
+    checks_descriptor,
+    checks_distributed,
+    checks_numerics,
+    checks_shapes,
+    checks_spec,
+    checks_training,
+)
+from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
+from tunemv3d_core.testing.subject import Subject
+
+_LISTED = [Check(ask) for ask in checks_descriptor.CHECKS]
+_SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
+_PARTS = (checks_shapes, checks_numerics, checks_training, checks_distributed)
+_BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
+
+
+def checks_of(slot: str) -> list[Check]:
+    """The checks that a slot's components are asked, in order.
+
+    Raises:
+        ComponentError: no slot of components.
+    """
+    if slot not in COMPONENT_SLOTS:
+        known = ", ".join(COMPONENT_SLOTS)
+        raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
+    if slot not in _BUILT_SLOTS:
+        return [*_LISTED, *_SPECIFIED]
+    asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]
+    gates = {ask: ("discoverable",) if ask is checks_shapes.check_builds else ("builds",) for ask in asked}
+    return [*_LISTED, *_SPECIFIED, *(Check(ask, gates[ask]) for ask in asked)]
+
+
+class Suite:
+    """The checks of one component; each runs once.
+
+    Args:
+        slot: the component's slot.
+        name: its name, as ``tunemv3d plugins list`` shows it.
+        spec: options that make it tiny, over its defaults.
+        expected_failures: why a check is known to fail, by the check's name.
+
+    Raises:
+        ComponentError: no such slot, or an expected failure of a check that the slot does not ask.
+    """
+
+    def __init__(
+        self,
+        slot: str,
+        name: str,
+        spec: Mapping[str, Any] | None = None,
+        expected_failures: Mapping[str, str] | None = None,
+    ) -> None:
+        self.checks = checks_of(slot)
+        self.expected = dict(expected_failures or {})
+        names = [check.name for check in self.checks]
+        for unknown in self.expected.keys() - set(names):
+            raise ComponentError(
+                f"expected_failures: the slot '{slot}' has no check '{unknown}'.{suggestion(unknown, names)} "
+                f"Checks: {', '.join(names)}"
+            )
+        self._subject = Subject(slot, name, dict(spec or {}))
+        self._by_name = dict(zip(names, self.checks, strict=True))
+        self._results: dict[str, Result] = {}
+
+    def result(self, check: Check) -> Result:
+        """Run a check, or remember what came of it."""
+        if check.name not in self._results:
+            self._results[check.name] = self._run(check)
+        return self._results[check.name]
+
+    def _run(self, check: Check) -> Result:
+        for gate in check.gates:
+            if self.result(self._by_name[gate]).outcome not in (Outcome.PASSED, Outcome.UNEXPECTED):
+                return Result(check.name, Outcome.NOT_RUN, f"needs '{gate}'")
+        start, expected = time.process_time(), self.expected.get(check.name)
+        outcome, note, error = Outcome.PASSED, "", None
+        try:
+            # Checks draw the same numbers whichever ran before them.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                check.ask(self._subject)
+        except NotApplicableError as reason:
+            outcome, note = Outcome.NOT_APPLICABLE, str(reason)
+        except Exception as caught:  # a component may fail in any way
+            outcome, note, error = Outcome.FAILED, _told(caught), caught
+        if expected is not None:
+            failed = outcome is Outcome.FAILED
+            outcome = Outcome.EXPECTED if failed else Outcome.UNEXPECTED
+            note = expected if failed else f"it did not fail; take it off expected_failures: {expected}"
+        return Result(check.name, outcome, note, time.process_time() - start, error)
+
+
+def run_checks(
+    slot: str,
+    name: str,
+    spec: Mapping[str, Any] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> list[Result]:
+    """Ask a component everything that its slot asks; arguments as for ``Suite``."""
+    suite = Suite(slot, name, spec, expected_failures)
+    return [suite.result(check) for check in suite.checks]
+
+
+def parametrize_with_checks(
+    slot: str,
+    name: str,
+    spec: Mapping[str, Any] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Any:
+    """Make one pytest test of every check: the decorated function is given ``check`` and calls it.
+
+    An expected failure is reported as such (xfail); one that does not fail is an error. Arguments as for ``Suite``.
+    """
+    import pytest
+
+    suite = Suite(slot, name, spec, expected_failures)
+    calls: list[Callable[[], None]] = [partial(_judge, suite, check) for check in suite.checks]
+    return pytest.mark.parametrize("check", calls, ids=[check.name for check in suite.checks])
+
+
+def _judge(suite: Suite, check: Check) -> None:
+    import pytest
+
+    result = suite.result(check)
+    if result.outcome is Outcome.EXPECTED:
+        pytest.xfail(result.note)
+    if result.outcome in (Outcome.NOT_APPLICABLE, Outcome.NOT_RUN):
+        pytest.skip(result.note)
+    if result.outcome is Outcome.UNEXPECTED:
+        pytest.fail(result.note)
+    if result.error is not None:
+        raise result.error
+
+
+def _told(error: Exception) -> str:
+    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
