@@ -42,7 +42,8 @@ def write_package(slot: str, name: str, out: Path) -> list[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            files = [_fill(file, TEMPLATES / layer, beside, values) for layer in layers for file in _files(layer)]
+            sources = [(file, TEMPLATES / layer) for layer in layers for file in (TEMPLATES / layer).rglob("*.txt")]
+            files = [_fill(file, layer, beside, values) for file, layer in sources]
             beside.chmod(0o755)
             os.rename(beside, out)
         finally:
@@ -88,10 +89,6 @@ def _values(slot: str, name: str) -> dict[str, str]:
         "core": __version__,
         "entry_points": "\n".join(f'[project.entry-points."tunemv3d.{g}"]\n{line}\n' for g, line in groups.items()),
     }
-
-
-def _files(layer: str) -> list[Path]:
-    return [file for file in (TEMPLATES / layer).rglob("*.txt") if file.is_file()]
 
 
 def _fill(file: Path, layer: Path, folder: Path, values: dict[str, str]) -> Path:

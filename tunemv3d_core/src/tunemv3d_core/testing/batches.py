@@ -82,7 +82,9 @@ class Batch:
         return replace(self, size=replace(self.size, b=1), text=text, maps=tuple(m[only] for m in self.maps), **cut)
 
 
-def draw(backbone: Backbone, channels: Channels, size: Size, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
+def draw(
+    backbone: Backbone, channels: Channels, size: Size, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Batch:
     """A batch of random numbers; geometry and t are float32 whatever the dtype."""
     generator = torch.Generator().manual_seed(seed)
 

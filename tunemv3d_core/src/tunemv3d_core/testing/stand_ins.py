@@ -178,9 +178,11 @@ class StandInScene:
             """``b m r`` to ``b m h w`` unless pixels were asked for."""
             return (z if pixels is not None else torch.unflatten(z, -1, size)).to(self.features.dtype)
 
-        return Rendering(as_maps((weights[..., None] * values).sum(-2).mT), as_maps(opacity), as_maps(
-            (weights * depths).sum(-1) / opacity.clamp(min=1e-3)
-        ))
+        return Rendering(
+            as_maps((weights[..., None] * values).sum(-2).mT),
+            as_maps(opacity),
+            as_maps((weights * depths).sum(-1) / opacity.clamp(min=1e-3)),
+        )
 
     def losses(self) -> dict[str, Tensor]:
         """None of its own."""
