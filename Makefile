@@ -1,11 +1,12 @@
 # make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
 # make test:  install everything, then run all tests
 # make check: formatting, lint and types
+# make release-dry-run: build and check all distributions (RELEASING.md)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test check
+.PHONY: install train test check release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -25,3 +26,9 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	MYPYPATH=$(subst $(eval ) ,:,$(wildcard tunemv3d_*/src plugins/*/src)) $(BIN)/mypy $(patsubst %,-p %,$(notdir $(wildcard tunemv3d_*/src/* plugins/*/src/*)))
+
+release-dry-run: install
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --dry-run
+
+release: install
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/*

@@ -60,9 +60,7 @@ def content_faults(built: Built) -> Iterator[str]:
     """The wheel should hold what ``src`` holds, with types, and nothing beside it."""
     with zipfile.ZipFile(built.wheel) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    source = built.project.folder / "src"
-    files = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
-    wanted = {file for file in files if "__pycache__" not in file and ".egg-info/" not in file}
+    wanted = _sources(built.project.folder / "src")
     for what, several in (("lacks", wanted - held), ("holds, and src does not:", held - wanted)):
         if several:
             told = ", ".join(sorted(several)[:3]) + (f" and {len(several) - 3} more" if len(several) > 3 else "")
@@ -79,12 +77,10 @@ def install_faults(built: list[Built], target: Path) -> Iterator[tuple[str, str]
     if done.returncode:
         yield from ((each.project.name, f"does not install: {done.stderr.strip()}") for each in built)
         return
-    # Before everything else on the path: what is also installed here in another form is hidden by the wheels.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])}
-    listed = subprocess.run(
-        [sys.executable, "-c", LIST, "plugins", "list", "--load", "--json"],
-        env=environment, cwd=target, capture_output=True, text=True,
-    )  # fmt: skip
+    # Before everything else on the path, so that the wheels hide what is also installed here in another form.
+    path = os.pathsep.join(filter(None, [str(target), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", LIST, "plugins", "list", "--load", "--json"]
+    listed = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, cwd=target, capture_output=True, text=True)
     rows = json.loads(listed.stdout) if listed.returncode in (0, 1) else []
     found = {(row["distribution"], row["slot"], row["name"]): row for row in rows}
     for each in built:
@@ -94,3 +90,15 @@ def install_faults(built: list[Built], target: Path) -> Iterator[tuple[str, str]
                 if row is None or row["problem"]:
                     why = row["problem"] if row else f"is not listed {listed.stderr.strip()}"
                     yield each.project.name, f"{group} {name}: {why}"
+
+
+def _sources(folder: Path) -> set[str]:
+    """Files below a folder, without those that git ignores."""
+    listed = subprocess.run(
+        ["git", "-C", str(folder.parent), "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder.name],
+        capture_output=True,
+        text=True,
+    )
+    known = [folder.parent / name for name in listed.stdout.split("\0") if name]
+    files = [file for file in known or folder.rglob("*") if file.is_file()]
+    return {file.relative_to(folder).as_posix() for file in files if "__pycache__" not in file.parts}
