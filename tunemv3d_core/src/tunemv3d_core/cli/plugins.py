@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_new import new
 from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
@@ -16,8 +17,9 @@ from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
 from tunemv3d_core.schema import options_of, told_type
 
-app = typer.Typer(no_args_is_help=True, help="List installed components and describe one.")
+app = typer.Typer(no_args_is_help=True, help="List and describe what is installed; check, write and release components.")
 
+app.command()(check)
 app.command()(new)
 app.command()(release)
 

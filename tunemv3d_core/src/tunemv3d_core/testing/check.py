@@ -63,7 +63,7 @@ class Result:
         check: its name.
         outcome: what came of it.
         note: why, where it did not simply pass.
-        seconds: of this process's CPU.
+        seconds: of CPU, those of processes that the check started included.
         error: what was raised, for a traceback.
     """
 
@@ -71,4 +71,4 @@ class Result:
     outcome: Outcome
     note: str = ""
     seconds: float = 0.0
-    error: Exception | None = None
+    error: BaseException | None = None

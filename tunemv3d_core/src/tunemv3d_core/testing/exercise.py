@@ -31,14 +31,14 @@ class Outputs:
         return self.per_view | self.shared
 
 
-def call(placed: Placed, batch: Batch, with_losses: bool = False) -> Outputs:
-    """Run the component on what its slot is given."""
+def call(placed: Placed, batch: Batch, losses: bool = False, novel: bool = True) -> Outputs:
+    """Run the component on what its slot is given; of a field's scene, also its losses and novel views where wanted."""
     module, slot = placed.module, placed.slot
     if slot == "view_encoder":
         guess = (batch.guess,) if module.ports.guess else ()
         return Outputs({"features": module(batch.x_t, batch.t, batch.text, batch.cameras, *guess)})
     if slot == "field":
-        return _call_field(module, batch, with_losses)
+        return _call_field(module, batch, losses, novel)
     if slot == "lifter":
         return Outputs(_views("map", module(batch.values, batch.x_t, batch.t, batch.text), batch.size))
     if slot == "injector":
@@ -52,15 +52,14 @@ def call(placed: Placed, batch: Batch, with_losses: bool = False) -> Outputs:
     return Outputs({**_views("skip", skips.maps, batch.size), "prediction": prediction})
 
 
-def _call_field(module: Any, batch: Batch, with_losses: bool) -> Outputs:
+def _call_field(module: Any, batch: Batch, losses: bool, novel: bool) -> Outputs:
     size = (batch.size.h, batch.size.w)
     scene = module.fuse(batch.features, batch.cameras, batch.t.amax(1))
     shared: dict[str, Tensor] = {}
-    if module.ports.novel_views:
+    if novel and module.ports.novel_views:
         shared |= _rendered("novel ", scene.render(batch.novel, size))
         shared |= _rendered("pixels' ", scene.render(batch.novel, size, batch.pixels))
-    losses = scene.losses() if with_losses else {}
-    return Outputs(_rendered("", scene.render(batch.cameras, size)), shared, losses)
+    return Outputs(_rendered("", scene.render(batch.cameras, size)), shared, scene.losses() if losses else {})
 
 
 def _rendered(whose: str, seen: Rendering) -> dict[str, Tensor]:
@@ -106,16 +105,20 @@ class Exercise(nn.Module):
     """One training step of a component alone: from a batch to a loss on everything that it gives.
 
     Every output is pulled towards fixed random numbers, so that every parameter is asked for something.
+
+    Args:
+        placed: the component.
+        novel: whether a field renders novel views too.
     """
 
-    def __init__(self, placed: Placed) -> None:
+    def __init__(self, placed: Placed, novel: bool = True) -> None:
         super().__init__()
-        self.placed = placed
+        self.placed, self.novel = placed, novel
         self.module = placed.module
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss, a scalar."""
-        outputs = call(self.placed, batch, with_losses=True)
+        outputs = call(self.placed, batch, losses=True, novel=self.novel)
         wanted = {name: output for name, output in outputs.all().items() if "depth" not in name}
         errors = [(output.float() - _target(output)).square().mean() for output in wanted.values()]
         return torch.stack([*errors, *(loss.float() for loss in outputs.losses.values())]).sum()

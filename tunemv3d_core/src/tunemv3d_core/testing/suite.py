@@ -1,6 +1,6 @@
 """Which checks each slot asks, and how they are run: from Python, by pytest, by ``tunemv3d plugins check``."""
 
-import time
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,19 @@ class Suite:
         self._by_name = dict(zip(names, self.checks, strict=True))
         self._results: dict[str, Result] = {}
 
+    def check_options(self) -> None:
+        """Refuse options that the component does not take, before anything runs; a broken component is let through,
+        for the checks to say so.
+
+        Raises:
+            SpecError: an option is missing or invalid.
+        """
+        try:
+            _ = self._subject.plugin.spec
+        except (Exception, SystemExit):
+            return
+        _ = self._subject.spec
+
     def result(self, check: Check) -> Result:
         """Run a check, or remember what came of it."""
         if check.name not in self._results:
@@ -88,8 +101,9 @@ class Suite:
         for gate in check.gates:
             if self.result(self._by_name[gate]).outcome not in (Outcome.PASSED, Outcome.UNEXPECTED):
                 return Result(check.name, Outcome.NOT_RUN, f"needs '{gate}'")
-        start, expected = time.process_time(), self.expected.get(check.name)
-        outcome, note, error = Outcome.PASSED, "", None
+        start, expected = _cpu_seconds(), self.expected.get(check.name)
+        outcome, note = Outcome.PASSED, ""
+        error: BaseException | None = None
         try:
             # Checks draw the same numbers whichever ran before them.
             with torch.random.fork_rng(devices=[]):
@@ -97,13 +111,13 @@ class Suite:
                 check.ask(self._subject)
         except NotApplicableError as reason:
             outcome, note = Outcome.NOT_APPLICABLE, str(reason)
-        except Exception as caught:  # a component may fail in any way
+        except (Exception, SystemExit) as caught:  # a component may fail in any way
             outcome, note, error = Outcome.FAILED, _told(caught), caught
         if expected is not None:
             failed = outcome is Outcome.FAILED
             outcome = Outcome.EXPECTED if failed else Outcome.UNEXPECTED
             note = expected if failed else f"it did not fail; take it off expected_failures: {expected}"
-        return Result(check.name, outcome, note, time.process_time() - start, error)
+        return Result(check.name, outcome, note, _cpu_seconds() - start, error)
 
 
 def run_checks(
@@ -148,6 +162,11 @@ def _judge(suite: Suite, check: Check) -> None:
         raise result.error
 
 
-def _told(error: Exception) -> str:
+def _cpu_seconds() -> float:
+    """Of this process and of those that it has started and waited for."""
+    return sum(os.times()[:4])
+
+
+def _told(error: BaseException) -> str:
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     return f"{kind}{error}"

@@ -1,0 +1,108 @@
+"""``tunemv3d plugins check``: the conformance kit in a shell."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError
+from tunemv3d_core.plugin import COMPONENT_SLOTS, SLOTS
+from tunemv3d_core.registry import registry, suggestion
+
+if TYPE_CHECKING:
+    from tunemv3d_core.testing import Result
+    from tunemv3d_core.testing.suite import Suite
+
+_STYLES = {"failed": "bold red", "passed": "green"}
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="A component from `plugins list`.")],
+    slot: Annotated[str | None, typer.Option(help="Its slot, where several have one of this name.")] = None,
+    spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a component everything that its slot asks. Exit code 1 if it fails anything."""
+    # Building components needs torch; listing them does not.
+    from tunemv3d_core.testing.check import FINDINGS
+    from tunemv3d_core.testing.suite import Suite
+
+    given = _options(spec)
+    suites = {of: Suite(of, name, given) for of in _slots(name, slot)}
+    for suite in suites.values():
+        suite.check_options()
+    results = {of: _run(suite, of) for of, suite in suites.items()}
+    if as_json:
+        print_json([_record(name, of, suites[of], found) for of, found in results.items()])
+    else:
+        for of, found in results.items():
+            _print_results(f"{of} {name}", found)
+    if any(result.outcome in FINDINGS for found in results.values() for result in found):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _options(spec: str) -> dict[str, Any]:
+    try:
+        given = json.loads(spec)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"--spec is no JSON: {error}. Write it as '{{\"hidden\": 16}}'") from None
+    if not isinstance(given, dict):
+        raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {spec}")
+    return given
+
+
+def _slots(name: str, slot: str | None) -> list[str]:
+    """The slots in which a component of this name is installed."""
+    installed = registry()
+    if slot is not None:
+        if slot not in COMPONENT_SLOTS:
+            known = ", ".join(COMPONENT_SLOTS)
+            raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
+        installed.find(slot, name)
+        return [slot]
+    plain = name.rpartition(":")[2]
+    found = [s for s in SLOTS if plain in {record.name for record in installed.records(s)}]
+    components = [s for s in found if s in COMPONENT_SLOTS]
+    if found and not components:
+        raise ComponentError(f"'{name}' is a {found[0]}; only components are checked")
+    if not components:
+        names = sorted({known for s in COMPONENT_SLOTS for known in installed.names(s)})
+        raise ComponentError(f"no component '{name}'.{suggestion(name, names)} Installed: {', '.join(names)}")
+    for each in components:
+        installed.find(each, name)
+    return components
+
+
+def _run(suite: "Suite", slot: str) -> "list[Result]":
+    found = []
+    with messages.status(slot) as status:
+        for each in suite.checks:
+            status.update(f"{slot}: {each.summary}")
+            found.append(suite.result(each))
+    return found
+
+
+def _record(name: str, slot: str, suite: "Suite", found: "list[Result]") -> dict[str, Any]:
+    asked = {each.name: each.summary for each in suite.checks}
+    rows = [
+        {"check": r.check, "asks": asked[r.check], "outcome": r.outcome, "note": r.note, "seconds": round(r.seconds, 2)}
+        for r in found
+    ]
+    return {"slot": slot, "name": name, "checks": rows}
+
+
+def _print_results(title: str, found: "list[Result]") -> None:
+    table = Table("check", "outcome", Column("CPU s", justify="right"), Column("note", overflow="fold"), box=None)
+    for result in found:
+        style = _STYLES.get(result.outcome, "yellow")
+        table.add_row(result.check, f"[{style}]{result.outcome}[/]", f"{result.seconds:.1f}", _plain(result.note))
+    passed = sum(result.outcome == "passed" for result in found)
+    console.print(f"[bold]{title}[/bold]: {passed} of {len(found)} checks passed", highlight=False)
+    console.print(table, highlight=False)
+
+
+def _plain(note: str) -> str:
+    """Without markup, so that brackets in it are shown as they are."""
+    return note.replace("[", r"\[")

@@ -1,0 +1,276 @@
+"""Components for the tests of the kit: the stand-ins, which pass it, and copies broken on purpose.
+
+Each breaks one promise; its docstring says how.
+"""
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.testing.stand_ins import (
+    StandInAggregator,
+    StandInBackbone,
+    StandInField,
+    StandInInjector,
+    StandInLifter,
+    StandInScene,
+    StandInViewEncoder,
+)
+from tunemv3d_core.types import Rendering
+
+
+def _placed(module: nn.Module, context: BuildContext) -> nn.Module:
+    return module.to(context.device, context.dtype)
+
+
+class Backbone(StandInBackbone):
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            super().__init__()
+
+
+class PicksOtherPictures(Backbone):
+    """Pictures come back twice as large as they were."""
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        return super().decode_latents(latents).repeat_interleave(2, -1)
+
+
+class NoneIsSpecial(Backbone):
+    """Without residuals the prediction is rounded otherwise."""
+
+    def decode(self, skips: Any, residuals: Any, t: Tensor, text: Any) -> Tensor:
+        decoded = super().decode(skips, residuals, t, text)
+        return decoded if residuals is not None else decoded * (1 + 1e-6)
+
+
+class OtherForward(Backbone):
+    """Its own forward is another model."""
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Any) -> Tensor:
+        return self.decode(self.encode(x_t, t, text), None, t, text) + 1e-6
+
+
+class ViewEncoder(StandInViewEncoder):
+    """Calls ``spoil`` on its features."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        self.begin()
+
+    def begin(self) -> None:
+        pass
+
+    def forward(self, *given: Any) -> Tensor:
+        return self.spoil(super().forward(*given))
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features
+
+
+class Squeezes(ViewEncoder):
+    """A single view loses its axis."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features.squeeze(1)
+
+
+class Widens(ViewEncoder):
+    """Gives float32 whatever it is given."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features.float()
+
+
+class NamesNoDevice(ViewEncoder):
+    """Makes a tensor without saying where."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features * torch.ones(features.shape[-1], dtype=features.dtype)
+
+
+class Cancels(ViewEncoder):
+    """Subtracts numbers that bfloat16 cannot tell apart."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return (features + 300) - 300
+
+
+class Wavers(ViewEncoder):
+    """Draws random numbers in evaluation."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features + 1e-6 * torch.randn_like(features)
+
+
+class Forgets(ViewEncoder):
+    """Keeps a tensor that is no parameter and no buffer."""
+
+    def begin(self) -> None:
+        self.shift = torch.randn(1)
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features + self.shift.to(features.dtype)
+
+
+class CountsViews(ViewEncoder):
+    """What it says of a view depends on the view's place."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        places = torch.arange(features.shape[1], device=features.device).to(features.dtype)
+        return features * (1 + places[:, None, None, None])
+
+
+class MixesObjects(ViewEncoder):
+    """Takes the mean over objects off."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features - 0.5 * features.mean(0, keepdim=True)
+
+
+class Idle(ViewEncoder):
+    """A parameter that changes nothing."""
+
+    def begin(self) -> None:
+        self.idle = nn.Parameter(torch.ones(1))
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features + 0 * self.idle.to(features.dtype)
+
+
+class CompilesOtherwise(ViewEncoder):
+    """Leaves something out where it is compiled."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features * 2 if torch.compiler.is_compiling() else features
+
+
+class DiffersByRank(ViewEncoder):
+    """Has other parameters in another process."""
+
+    def begin(self) -> None:
+        rank = int(os.environ.get("RANK", "0"))
+        self.more = nn.ParameterList(nn.Parameter(torch.ones(1)) for _ in range(1 + rank))
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features * torch.stack([p for p in self.more]).sum().to(features.dtype)
+
+
+class Lifter(StandInLifter):
+    pass
+
+
+class RoundsDown(Lifter):
+    """Maps of sizes that the strides do not divide are too small."""
+
+    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
+        maps = super().forward(values, *given)
+        sizes = [[length // port.stride for length in values.shape[-2:]] for port in self.ports.maps]
+        return tuple(each[..., :h, :w] for each, (h, w) in zip(maps, sizes, strict=True))
+
+
+class CutsOff(Lifter):
+    """Nothing before it learns from it."""
+
+    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
+        return super().forward(values.detach(), *given)
+
+
+class StartsAnywhere(StandInInjector):
+    """Changes the frozen model from the first step on."""
+
+    def __init__(self, maps: Any, residuals: Any) -> None:
+        super().__init__(maps, residuals)
+        for layer in self.layers:
+            layer.reset_parameters()
+
+
+class Field(StandInField):
+    """Its scene calls ``rendered``."""
+
+    novel_views = True
+
+    def __init__(self, ports: FieldPorts) -> None:
+        super().__init__(replace(ports, novel_views=self.novel_views))
+
+    def fuse(self, *given: Any) -> "Scene":
+        return Scene(**vars(super().fuse(*given)))
+
+    def rendered(self, rendering: Rendering, pixels: Tensor | None) -> Rendering:
+        return rendering
+
+
+class Scene(StandInScene):
+    def render(self, cameras: Any, size: Any, pixels: Tensor | None = None, normals: bool = False) -> Rendering:
+        return self.field.rendered(super().render(cameras, size, pixels, normals), pixels)
+
+
+class SaysNoToNovelViews(Field):
+    """Says that it renders no cameras that it did not see, and renders them."""
+
+    novel_views = False
+
+
+class BlursMaps(Field):
+    """Maps are not what single pixels are."""
+
+    def rendered(self, rendering: Rendering, pixels: Tensor | None) -> Rendering:
+        if pixels is not None:
+            return rendering
+        return replace(rendering, values=(rendering.values + rendering.values.roll(1, -1)) / 2)
+
+
+class GoesUphill(Field):
+    """Every gradient points the wrong way."""
+
+    def rendered(self, rendering: Rendering, pixels: Tensor | None) -> Rendering:
+        values, opacity = (2 * each.detach() - each for each in (rendering.values, rendering.opacity))
+        return replace(rendering, values=values, opacity=opacity)
+
+
+class FieldOfOtherFeatures(Field):
+    """Takes other features than the view encoder gives."""
+
+    def __init__(self, ports: FieldPorts) -> None:
+        super().__init__(replace(ports, features=ports.features + 1))
+
+
+def build_backbone(kind: type[nn.Module], neighbours: None, context: BuildContext) -> nn.Module:
+    return _placed(kind(), context)
+
+
+def build_view_encoder(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    return _placed(kind(neighbours.backbone), context)
+
+
+def build_field(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    assert neighbours.view_encoder is not None
+    ports = FieldPorts(neighbours.view_encoder.features, "latents", neighbours.backbone.latent_channels)
+    return _placed(kind(ports), context)
+
+
+def build_lifter(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    return _placed(kind(neighbours.backbone, neighbours.field), context)
+
+
+def build_injector(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    assert neighbours.lifter is not None
+    return _placed(kind(neighbours.lifter.maps, neighbours.backbone.residuals), context)
+
+
+def build(spec: Any, *given: Any) -> nn.Module:
+    """The class that the options' ``part`` names, for the slot in ``slot``."""
+    kind: Any = globals()[spec.part]
+    if spec.slot == "aggregator":
+        module: nn.Module = kind(*given)
+        return module
+    module = globals()[f"build_{spec.slot}"](kind, *given)
+    return module
+
+
+__all__ = ["StandInAggregator", "build"]

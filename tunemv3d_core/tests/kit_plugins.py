@@ -1,0 +1,58 @@
+"""Descriptors for the tests of the kit; light, as descriptors should be."""
+
+from typing import Self
+
+from pydantic import ConfigDict, model_validator
+
+from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.spec import ComponentSpec
+
+
+class Options(ComponentSpec):
+    """Which part is built."""
+
+    slot: str = "view_encoder"
+    """The slot."""
+    part: str = "ViewEncoder"
+    """A class of ``kit_parts``."""
+
+
+class Changeable(Options):
+    model_config = ConfigDict(frozen=False)
+
+
+class Open(Options):
+    model_config = ConfigDict(extra="allow")
+
+
+class Silent(Options):
+    width: int = 4
+
+
+class Drifting(Options):
+    width: int = 4
+    """Grows whenever it is read."""
+
+    @model_validator(mode="after")
+    def _grow(self) -> Self:
+        object.__setattr__(self, "width", self.width + 1)
+        return self
+
+
+def plugin(name: str, slot: str = "view_encoder", api: str = "1.0", spec: type[Options] = Options) -> ComponentPlugin:
+    return ComponentPlugin(slot, name, api, spec, "kit_parts:build", "A component for tests")
+
+
+GOOD_BACKBONE = plugin("good", "backbone")
+GOOD_VIEW_ENCODER = plugin("good")
+GOOD_FIELD = plugin("good", "field")
+GOOD_LIFTER = plugin("good", "lifter")
+GOOD_INJECTOR = plugin("good", "injector")
+GOOD_AGGREGATOR = plugin("good", "aggregator")
+GOOD_DATASET = plugin("good", "dataset")
+MISNAMED = plugin("other")
+FROM_TOMORROW = plugin("from-tomorrow", api="2.0")
+CHANGEABLE = plugin("changeable", spec=Changeable)
+OPEN = plugin("open", spec=Open)
+SILENT = plugin("silent", spec=Silent)
+DRIFTING = plugin("drifting", spec=Drifting)

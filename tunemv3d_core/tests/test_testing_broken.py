@@ -1,0 +1,110 @@
+"""The kit itself: stand-ins pass every check, and each component broken on purpose fails the one that asks for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_distributions import FakeSite
+
+from tunemv3d_core.plugin import COMPONENT_SLOTS
+from tunemv3d_core.testing import Outcome, checks_of, run_checks
+from tunemv3d_core.testing.suite import Suite
+
+GOOD = {
+    "backbone": "Backbone",
+    "view_encoder": "ViewEncoder",
+    "field": "Field",
+    "lifter": "Lifter",
+    "injector": "StandInInjector",
+    "aggregator": "StandInAggregator",
+}
+
+DESCRIPTORS = {
+    "discoverable": "MISNAMED",
+    "light_descriptor": "HEAVY",
+    "interface_version": "FROM_TOMORROW",
+    "spec_frozen": "CHANGEABLE",
+    "spec_closed": "OPEN",
+    "spec_described": "SILENT",
+    "spec_round_trip": "DRIFTING",
+}
+
+PARTS = {
+    "builds": ("field", "FieldOfOtherFeatures"),
+    "shapes": ("view_encoder", "Squeezes"),
+    "uneven_sizes": ("lifter", "RoundsDown"),
+    "image_shapes": ("backbone", "PicksOtherPictures"),
+    "dtype_kept": ("view_encoder", "Widens"),
+    "device_kept": ("view_encoder", "NamesNoDevice"),
+    "novel_views": ("field", "SaysNoToNovelViews"),
+    "autocast": ("view_encoder", "Cancels"),
+    "evaluation_deterministic": ("view_encoder", "Wavers"),
+    "state_dict": ("view_encoder", "Forgets"),
+    "view_permutation": ("view_encoder", "CountsViews"),
+    "objects_apart": ("view_encoder", "MixesObjects"),
+    "pixels_match_maps": ("field", "BlursMaps"),
+    "starts_at_zero": ("injector", "StartsAnywhere"),
+    "none_equals_zeros": ("backbone", "NoneIsSpecial"),
+    "equals_own_forward": ("backbone", "OtherForward"),
+    "gradients_reach_parameters": ("view_encoder", "Idle"),
+    "gradients_reach_inputs": ("lifter", "CutsOff"),
+    "compiles": ("view_encoder", "CompilesOtherwise"),
+    "loss_falls": ("field", "GoesUphill"),
+    "survives_ddp": ("view_encoder", "DiffersByRank"),
+}
+
+SLOW = {"compiles", "survives_ddp"}
+"""Asked of the components that break them, and of the good ones in slow tests."""
+
+
+@pytest.fixture
+def kit(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    """The good components and the broken ones, installed."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    points = {f"tunemv3d.{slot}": {"good": f"kit_plugins:GOOD_{slot.upper()}"} for slot in (*GOOD, "dataset")}
+    broken = {value.lower().replace("_", "-"): f"kit_plugins:{value}" for value in DESCRIPTORS.values()}
+    broken["heavy"] = "kit_heavy_plugin:HEAVY"
+    points["tunemv3d.view_encoder"] |= broken
+    site.distribution("kit_parts", points)
+    return site
+
+
+def failures(slot: str, name: str, spec: dict[str, Any], also: set[str]) -> set[str]:
+    """The checks that fail, of the quick ones and ``also``."""
+    suite = Suite(slot, name, spec)
+    results = [suite.result(check) for check in suite.checks if check.name not in SLOW - also]
+    return {result.check for result in results if result.outcome is Outcome.FAILED}
+
+
+def test_every_check_has_a_component_that_breaks_it_and_says_what_it_asks() -> None:
+    checks = {check.name: check for slot in COMPONENT_SLOTS for check in checks_of(slot)}
+    assert checks.keys() == DESCRIPTORS.keys() | PARTS.keys()
+    assert all(check.summary.endswith((".", "zero.", "offers one.")) for check in checks.values())
+
+
+@pytest.mark.parametrize("slot", GOOD)
+def test_good_components_pass(kit: FakeSite, slot: str) -> None:
+    assert failures(slot, "good", {"slot": slot, "part": GOOD[slot]}, set()) == set()
+
+
+def test_a_dataset_is_asked_what_concerns_its_descriptor_and_options(kit: FakeSite) -> None:
+    assert {r.outcome for r in run_checks("dataset", "good")} == {Outcome.PASSED}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slot", ["view_encoder", "field"])
+def test_good_components_pass_the_slow_checks_too(kit: FakeSite, slot: str) -> None:
+    results = run_checks(slot, "good", {"slot": slot, "part": GOOD[slot]})
+    assert {r.outcome for r in results} <= {Outcome.PASSED, Outcome.NOT_APPLICABLE}
+
+
+@pytest.mark.parametrize("check", DESCRIPTORS)
+def test_a_bad_descriptor_fails_its_check_alone(kit: FakeSite, check: str) -> None:
+    name = DESCRIPTORS[check].lower().replace("_", "-")
+    assert failures("view_encoder", name, {}, set()) == {check}
+
+
+@pytest.mark.parametrize("check", PARTS)
+def test_a_broken_component_fails_its_check_alone(kit: FakeSite, check: str) -> None:
+    slot, part = PARTS[check]
+    assert failures(slot, "good", {"slot": slot, "part": part}, {check}) == {check}
