@@ -17,11 +17,7 @@ from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
 from tunemv3d_core.schema import options_of, told_type
 
-app = typer.Typer(no_args_is_help=True, help="List and describe what is installed; check, write and release components.")
-
-app.command()(check)
-app.command()(new)
-app.command()(release)
+app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -51,6 +47,11 @@ def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")
         return
     for description in described:
         _print_description(description)
+
+
+app.command()(check)
+app.command()(new)
+app.command()(release)
 
 
 def _row(record: EntryPointRecord, load: bool) -> dict[str, Any]:
