@@ -65,10 +65,10 @@ def _check(slot: str, name: str, out: Path) -> None:
         raise ComponentError(
             f"the {slot} '{name}' is installed already, by {claims[0].distribution}; choose another name"
         )
-    if find_spec(name) is not None and not out.exists():
-        raise ComponentError(f"a Python package '{name}' is installed already; choose another name")
     if out.exists():
         raise ComponentError(f"{out} exists already; choose another folder with --out, or remove it")
+    if find_spec(name) is not None:
+        raise ComponentError(f"a Python package '{name}' is installed already; choose another name")
 
 
 def _values(slot: str, name: str) -> dict[str, str]:
