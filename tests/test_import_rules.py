@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from tunemv3d_core.plugin import FIRST_PARTY
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path.name: path for path in [*ROOT.glob("tunemv3d_*/src/*"), *ROOT.glob("plugins/*/src/*")] if path.is_dir()}
@@ -46,9 +49,12 @@ def test_looking_at_a_package_imports_no_torch(package: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_one_version_for_all() -> None:
-    import tomllib
+def test_the_metapackages_distributions_own_their_names() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert FIRST_PARTY == tuple(dependency.partition("==")[0] for dependency in dependencies)
 
+
+def test_one_version_for_all() -> None:
     files = [ROOT / "pyproject.toml", *ROOT.glob("tunemv3d_*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]
     projects = [tomllib.loads(file.read_text())["project"] for file in files]
     versions = {project["version"] for project in projects}

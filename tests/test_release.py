@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tunemv3d_core.provenance import code_hash
+from tunemv3d_core.registry import registry
 from tunemv3d_core.release.build import read_project
 from tunemv3d_core.release.make import Released, make_release
 
@@ -39,17 +41,22 @@ def test_wheels_work_on_their_own(released: list[Released], tmp_path: Path) -> N
     code = """
 import tunemv3d_core
 from tunemv3d_core.assets import find_asset
+from tunemv3d_core.provenance import code_hash
+from tunemv3d_core.registry import registry
 from tunemv3d_core.spec import load_spec
 print(tunemv3d_core.__file__)
 print(find_asset("sd-mini"), find_asset("chairs"))
 print(load_spec("chairs-mini").name)
+print([code_hash(registry().get("field", "neus")), code_hash(registry().get("backbone", "diffusers"))])
 """
     environment = {**os.environ, "PYTHONPATH": str(target)}
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     shutil.rmtree(target)
     assert result.returncode == 0, result.stderr
-    first, assets, name = result.stdout.strip().splitlines()
+    first, assets, name, hashes = result.stdout.strip().splitlines()
     assert first.startswith(str(target)) and assets.count(str(target)) == 2 and name == "chairs-mini"
+    editable = [code_hash(registry().get(*part)) for part in (("field", "neus"), ("backbone", "diffusers"))]
+    assert hashes == str(editable), "a wheel and an editable install of the same code have one hash"
 
 
 def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ class Options(ComponentSpec):
     omega: float = 1.5
     \"\"\"Lowest frequency, radians a world unit.\"\"\"
 
-PLUGIN = ComponentPlugin("{slot}", "{name}", "{api}", Options, "{build}", "A component for tests")
+PLUGIN = ComponentPlugin(
+    "{slot}", "{name}", "{api}", Options, "{build}", "A component for tests", renamed_to="{renamed_to}"
+)
 """
 
 
@@ -30,17 +32,31 @@ class FakeSite:
         self.modules.append(name)
 
     def distribution(self, name: str, entry_points: dict[str, dict[str, str]], version: str = "1.2") -> Path:
+        """The metadata that ``pip install`` leaves of a wheel."""
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", "utf-8")
+        (info / "INSTALLER").write_text("pip\n", "utf-8")
         groups = (f"[{g}]\n" + "".join(f"{k} = {v}\n" for k, v in e.items()) for g, e in entry_points.items())
         (info / "entry_points.txt").write_text("\n".join(groups), "utf-8")
+        (info / "RECORD").write_text("".join(f"{info.name}/{file.name},,\n" for file in info.iterdir()), "utf-8")
         return info
 
-    def component(self, slot: str, name: str, distribution: str, api: str = "1.0", build: str = "json:loads") -> None:
-        """A distribution with one component that works."""
+    def component(
+        self,
+        slot: str,
+        name: str,
+        distribution: str,
+        *,
+        api: str = "1.0",
+        build: str = "json:loads",
+        renamed_to: str = "",
+        more: str = "",
+    ) -> None:
+        """A distribution with one component that works. ``more`` is added to the end of its module."""
         module = f"{distribution}_{slot}_{name}".replace("-", "_")
-        self.module(module, DESCRIPTOR.format(slot=slot, name=name, api=api, build=build))
+        described = DESCRIPTOR.format(slot=slot, name=name, api=api, build=build, renamed_to=renamed_to)
+        self.module(module, described + more)
         self.distribution(distribution, {f"tunemv3d.{slot}": {name: f"{module}:PLUGIN"}})
 
     def forget(self) -> None:

@@ -28,7 +28,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     spec = SimpleNamespace(model=None)
     monkeypatch.setattr(module, "canonical_json", lambda spec: '{"name": "tiny"}')
     monkeypatch.setattr(module, "spec_id", lambda spec: "abc")
-    monkeypatch.setattr(module, "provenance", lambda spec, frozen, data: {"components": {}, "frozen": frozen})
+    monkeypatch.setattr(module, "provenance_of", lambda spec, frozen, data: {"components": {}, "frozen": frozen})
     state = {"optimizer.0.exp_avg": torch.arange(3.0), "step": 7, "sampler": {"epoch": 2}}
     return save_checkpoint(tmp_path / "checkpoints" / "step-000007", tiny_model(), spec, state=state)
 

@@ -119,20 +119,98 @@ def test_a_command_whose_module_does_not_load(site: FakeSite, tunemv3d: Any) -> 
     assert code == 2 and "'fake_greeting:no_such_function' does not load: AttributeError" in err
 
 
+def rows_of(out: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["name"], row["distribution"]): row for row in json.loads(out)}
+
+
 def test_plugins_list(site: FakeSite, tunemv3d: Any) -> None:
     site.component("field", "cloud", "fake-a")
     site.component("field", "cloud", "fake-b")
     site.distribution("fake_broken", {"tunemv3d.field": {"broken": "no_such_module:PLUGIN"}})
     code, out, _ = tunemv3d("plugins", "list", "--json")
-    rows = {(row["name"], row["distribution"]): row for row in json.loads(out)}
+    rows = rows_of(out)
     assert code == 0 and rows["cloud", "fake-a"]["duplicates"] == ["fake-b"]
     assert rows["broken", "fake-broken"]["version"] == "1.2" and "problem" not in rows["broken", "fake-broken"]
-    assert "fake_a_field_cloud" not in sys.modules
-    code, out, _ = tunemv3d("plugins", "list", "--load", "--json")
-    rows = {(row["name"], row["distribution"]): row for row in json.loads(out)}
-    assert code == 1 and "ModuleNotFoundError" in rows["broken", "fake-broken"]["problem"]
-    assert rows["cloud", "fake-a"]["problem"] is None
-    assert "also in fake-b" in tunemv3d("plugins", "list")[1]
+    assert not sys.modules.keys() & set(site.modules)
+    assert "also in fake-b; this one is 'fake-a:cloud'" in " ".join(tunemv3d("plugins", "list")[1].split())
+
+
+def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(site: FakeSite, tunemv3d: Any) -> None:
+    site.component("field", "cloud", "fake-a", renamed_to="mist")
+    site.component("field", "loud", "fake-loud", more="print('[bold]hello')")
+    site.component("field", "slow", "fake-slow", more="import time\ntime.sleep(1.1)")
+    site.component("field", "hangs", "fake-hangs", more="while True: pass")
+    site.component("field", "neus", "evil-plugin")
+    site.distribution("fake_broken", {"tunemv3d.field": {"broken": "no_such_module:PLUGIN"}})
+    site.distribution("fake_stray", {"tunemv3d.feild": {"stray": "no_such_module:PLUGIN"}})
+    code, out, err = tunemv3d("plugins", "list", "--load", "--seconds", "3", "--json")
+    rows = rows_of(out)
+    assert code == 1 and err == ""
+    assert "ModuleNotFoundError" in rows["broken", "fake-broken"]["problem"]
+    assert "no end of its import after 3 s" in rows["hangs", "fake-hangs"]["problem"]
+    assert "Did you mean 'field'?" in rows["stray", "fake-stray"]["problem"]
+    assert rows["cloud", "fake-a"]["problem"] is None and rows["cloud", "fake-a"]["renamed_to"] == "mist"
+    assert rows["loud", "fake-loud"]["printed"] == "[bold]hello\n"
+    assert 1.1 <= rows["slow", "fake-slow"]["seconds"] < 3
+    assert rows["neus", "evil-plugin"]["reached_as"] == "evil-plugin:neus"
+    assert rows["plugins", "tunemv3d-core"]["problem"] is None
+
+
+def test_the_table_of_plugins_says_it_in_words(site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.component("field", "cloud", "fake-a", renamed_to="mist")
+    site.component("field", "loud", "fake-loud", more="print('[bold]hello')")
+    site.component("field", "evil", "fake-evil", more="raise AssertionError")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-fake-evil")
+    code, out, _ = tunemv3d("plugins", "list", "--load")
+    assert code == 0, "what is forbidden on purpose is no finding"
+    assert "loads; now called 'mist'" in out and "loads; prints '[bold]hello'" in out
+    assert "is forbidden by TUNEMV3D_PLUGINS=-fake-evil" in out
+    assert "is forbidden" in tunemv3d("plugins", "list")[1]
+
+
+def test_a_forbidden_command_says_so_and_is_not_listed(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeting(site)
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-fake-greeting")
+    assert "greet" not in tunemv3d("--help")[1]
+    code, out, err = tunemv3d("greet", "you")
+    assert (code, out) == (2, "") and "command greet (fake-greeting 1.2) is forbidden by TUNEMV3D_PLUGINS" in err
+    assert "fake_greeting_plugin" not in sys.modules
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "a b")
+    assert tunemv3d("plugins", "list")[2].startswith("error: TUNEMV3D_PLUGINS: 'a b' is no distribution's name")
+
+
+def test_a_command_imports_no_other_commands_descriptor(site: FakeSite, tunemv3d: Any) -> None:
+    greeting(site)
+    site.module("evil_command", "raise SystemExit(3)")
+    site.distribution("evil_plugin", {"tunemv3d.command": {"evil": "evil_command:PLUGIN", "plugins": "evil_command:P"}})
+    assert tunemv3d("greet", "you") == (0, "hello you\n", "")
+    assert tunemv3d("plugins", "list", "--json")[0] == 0, "a name of core's own cannot be taken"
+    assert "evil_command" not in sys.modules
+    code, _, err = tunemv3d("gret", "you")
+    assert code == 2 and "no command 'gret'. Did you mean 'greet'?" in err
+
+
+def test_warnings_for_people_are_one_line_on_standard_error(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+import os, warnings
+from tunemv3d_core.errors import TuneMV3DWarning
+def greet():
+    warnings.warn("saved with [a]==1, " + os.environ.get("TUNEMV3D_PROVENANCE", "unset"), TuneMV3DWarning)
+    print("done")
+"""
+    site.module("fake_greeting_plugin", COMMAND.format(app="greet"))
+    site.module("fake_greeting", source)
+    site.distribution("fake_greeting", {"tunemv3d.command": {"greet": "fake_greeting_plugin:PLUGIN"}})
+    monkeypatch.setenv("TUNEMV3D_PROVENANCE", "ignore")
+    assert tunemv3d("greet") == (0, "done\n", "warning: saved with [a]==1, ignore\n")
+    assert tunemv3d("--provenance", "error", "greet") == (0, "done\n", "warning: saved with [a]==1, error\n")
+    code, out, err = tunemv3d("--provenance", "strict", "greet")
+    assert (code, out, err) == (2, "", "error: provenance: should be warn, error, ignore, got 'strict'\n")
 
 
 def test_plugins_show(site: FakeSite, tunemv3d: Any) -> None:
@@ -185,15 +263,15 @@ def test_spec_schema_is_json_with_the_installed_components(spec_file: str, tunem
     assert code == 0 and "fake" in names
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["plugins", "list"], ["spec", "diff", "a.json", "a.json"]], ids=" ".join
-)
-def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments: list[str]) -> None:
-    """Less than half a second of processor time, which unlike the clock does not depend on what else runs here."""
+def processor_seconds(site: FakeSite, *arguments: str, unwanted: set[str] | None = None) -> float:
+    """What a command costs in a fresh process, which unlike the clock does not depend on what else runs here.
+
+    None of the ``unwanted`` modules may be imported, nor any heavy library.
+    """
+    modules = {"torch", "diffusers", "transformers", "numpy"} | (unwanted or set())
     script = (
         "import sys; from tunemv3d_core.cli.main import main\n"
-        "try: main()\n"
-        "finally: assert not {'torch', 'diffusers', 'transformers', 'numpy'} & sys.modules.keys(), 'heavy import'"
+        f"try: main()\nfinally: assert not {modules} & sys.modules.keys(), {modules} & sys.modules.keys()"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")])}
     spent = []
@@ -205,4 +283,20 @@ def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0, done.stderr
         spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(spent) < 0.5, spent
+    return min(spent)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["plugins", "list"], ["spec", "diff", "a.json", "a.json"]], ids=" ".join
+)
+def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments: list[str]) -> None:
+    assert processor_seconds(site, *arguments) < 0.5
+
+
+def test_a_hundred_plugins_are_listed_fast_and_none_is_imported(site: FakeSite) -> None:
+    for index in range(100):
+        slot = ("field", "lifter", "command", "asset")[index % 4]
+        site.module(f"fake_listed_{index}", "raise ImportError")
+        points = {f"tunemv3d.{slot}": {f"listed-{index}": f"fake_listed_{index}:PLUGIN"}}
+        site.distribution(f"fake-listed-{index}", points)
+    assert processor_seconds(site, "plugins", "list", unwanted={*site.modules, "tunemv3d_core.spec"}) < 0.5

@@ -1,5 +1,6 @@
 """Reading entry points: what installers write, what others break, and how often it is read."""
 
+import re
 from importlib import metadata
 
 import pytest
@@ -7,6 +8,7 @@ from fake_distributions import FakeSite
 
 from tunemv3d_core import discovery
 from tunemv3d_core.discovery import Discovery, EntryPointRecord
+from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import SLOTS
 
 OURS = {"tunemv3d.field": {"cloud": "no_such_module:PLUGIN"}}
@@ -72,3 +74,37 @@ def test_scans_once_until_cleared(site: FakeSite, monkeypatch: pytest.MonkeyPatc
     assert FOUND not in found.records("field") and len(scans) == 1
     found.clear()
     assert FOUND in found.records("field") and len(scans) == 2
+
+
+@pytest.mark.parametrize(
+    ("permission", "permitted"),
+    [
+        ("", {"fake-a", "fake-b", "fake-c"}),
+        (" , ", {"fake-a", "fake-b", "fake-c"}),
+        ("-fake-a", {"fake-b", "fake-c"}),
+        ("-fake-a,-Fake.B", {"fake-c"}),
+        ("fake_a", {"fake-a"}),
+        ("fake-a, fake-c", {"fake-a", "fake-c"}),
+        ("fake-a,fake-b,-fake-a", {"fake-b"}),
+        ("nobody", set()),
+        ("-tunemv3d-core", {"fake-a", "fake-b", "fake-c"}),
+    ],
+)
+def test_whose_plugins_are_permitted(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, permission: str, permitted: set[str]
+) -> None:
+    for name in ("fake-a", "fake-b", "fake-c"):
+        site.distribution(name, OURS)
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", permission)
+    found = Discovery()
+    fakes = {"fake-a", "fake-b", "fake-c"}
+    assert {r.distribution for r in found.records("field")} & fakes == permitted
+    assert {r.distribution for r in found.records("field", permitted=False)} & fakes == fakes - permitted
+    assert {"plugins", "spec"} <= {r.name for r in found.records("command")}, "core's own are always there"
+
+
+@pytest.mark.parametrize("permission", ["--fake-a", "fake a", "a:b", "only=a", "*"])
+def test_a_permission_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, permission: str) -> None:
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", f"a,{permission}")
+    with pytest.raises(ComponentError, match=re.escape(f"TUNEMV3D_PLUGINS: '{permission}' is no distribution's name")):
+        Discovery().records("field")

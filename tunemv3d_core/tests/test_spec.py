@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def test_a_broken_component_is_told_with_its_cause(folder: Path, parts: FakeSite
     parts.module("broken_field", "import no_such_library")
     parts.distribution("fake_broken", {"tunemv3d.field": {"broken": "broken_field:PLUGIN"}})
     (line,) = message(write(folder / "a.json", SPEC), ["model.field.type=broken"])
-    assert line.startswith("a.json: model.field: field broken (fake-broken 1.2) does not load: ModuleNotFoundError")
+    assert line.startswith(
+        "a.json: model.field: field broken (fake-broken 1.2): 'broken_field:PLUGIN' does not load: ModuleNotFoundError"
+    )
 
 
 @pytest.mark.parametrize("missing", MODEL_SLOTS[1:])
@@ -255,6 +258,30 @@ def test_the_schema_accepts_and_refuses_what_the_loader_does(folder: Path) -> No
     assert not validator.is_valid({"seed": 3})
     assert not validator.is_valid(SPEC | {"model": MODEL | {"field": {"type": "fake", "hiden": 3}}})
     assert not validator.is_valid(SPEC | {"model": MODEL | {"field": {"type": "nothing"}}})
+
+
+def test_options_without_a_schema_cost_only_their_own_component(parts: FakeSite) -> None:
+    more = """
+from collections.abc import Callable
+class Odd(Options):
+    hook: Callable[[int], int] | None = None
+PLUGIN = ComponentPlugin("field", "odd", "1.0", Odd, "json:loads", "No JSON can hold its options")
+"""
+    parts.component("field", "odd", "fake-odd", more=more)
+    field = spec_schema()["$defs"]["ModelSpec"]["properties"]["field"]
+    names = [choice["properties"]["type"]["const"] for choice in field["anyOf"][0]["oneOf"]]
+    assert "fake" in names and "odd" not in names
+
+
+@pytest.mark.parametrize("name", ["os:system", "bystander", "bystander.run", "bystander:run"])
+def test_a_spec_never_imports_what_it_names(folder: Path, parts: FakeSite, name: str) -> None:
+    """Neither by a component's type nor by what it extends; only names of installed entry points are looked up."""
+    parts.module("bystander", "def run(*arguments): pass")
+    (line,) = message(write(folder / "a.json", SPEC | {"model": MODEL | {"backbone": {"type": name}}}))
+    assert line.startswith(f"a.json: model.backbone: no component '{name}'.")
+    (line,) = message(write(folder / "b.json", {"extends": name}))
+    assert f"no spec '{name}'." in line and "is no file either" in line
+    assert "bystander" not in sys.modules
 
 
 def test_every_option_is_described() -> None:

@@ -27,13 +27,17 @@ def test_a_saved_pipeline_comes_back_with_its_scheduler_and_provenance(pipe, tmp
     pipe.scheduler = EulerDiscreteScheduler.from_config(own.config, use_karras_sigmas=True)
     pipe.save_pretrained(tmp_path / "mine")
     pipe.scheduler, swapped = own, pipe.scheduler
-    again = TuneMV3DPipeline.from_pretrained(tmp_path / "mine")
+    again = TuneMV3DPipeline.from_pretrained(tmp_path / "mine", provenance="error")
     assert type(again.scheduler) is EulerDiscreteScheduler and again.scheduler.config.use_karras_sigmas
     assert again.spec == pipe.spec and again.data == pipe.data and again.data["licences"]
     pipe.scheduler = swapped
     given = {"cameras": Cameras.orbit(2), "num_inference_steps": 1, "guidance_scale": 1.0}
     torch.testing.assert_close(again("a stool", **given).latents, pipe("a stool", **given).latents)
     pipe.scheduler = own
+    record = tmp_path / "mine" / "provenance.json"
+    record.write_text(record.read_text().replace('"version": "0.', '"version": "99.'))
+    with pytest.raises(CheckpointError, match=r"saved with tunemv3d-neus==99\.\S+, tunemv3d-neus==0\."):
+        TuneMV3DPipeline.from_pretrained(tmp_path / "mine", provenance="error")
 
 
 def test_an_export_holds_half_the_bytes_and_a_card(tmp_path, capsys):

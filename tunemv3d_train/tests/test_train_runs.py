@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core import checkpoint
-from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError
+from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.registry import registry
 from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_train.events import EventFile
 from tunemv3d_train.trainer import Trainer, train
@@ -103,6 +105,31 @@ def test_the_checkpoint_publishes_the_average_and_resumes_from_the_raw_weights(s
     published = load_file(outcome.checkpoint / "model.safetensors")
     state = load_file(outcome.checkpoint / "state/tensors.safetensors")
     assert not torch.equal(published["field.head.weight"], state["raw/field.head.weight"])
+
+
+def test_going_on_with_another_version_is_told_and_refused_as_the_user_chose(
+    spec: RunSpec, spec_file: Path, offered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUNEMV3D_PROVENANCE", raising=False)
+    outcome = train(spec, tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TuneMV3DWarning)
+        train(spec, tmp_path / "run", resume=True)
+    (info,) = offered.glob("*.dist-info")
+    info.rename(offered / "tiny_train-1.1.dist-info")
+    registry().clear()
+    line = (
+        rf"^{outcome.checkpoint}: saved with tiny-train==1\.0, tiny-train==1\.1 is installed \(backbone 'tiny-train', "
+    )
+    from_it = load_spec(spec_file, [f"train.start_from={tmp_path / 'run'}"])
+    for number, (resolved, resume) in enumerate([(spec, True), (from_it, False)]):
+        monkeypatch.setenv("TUNEMV3D_PROVENANCE", "error")
+        folder = tmp_path / ("run" if resume else f"run{number}")
+        with pytest.raises(CheckpointError, match=line):
+            train(resolved, folder, resume=resume)
+        monkeypatch.setenv("TUNEMV3D_PROVENANCE", "warn")
+        with pytest.warns(TuneMV3DWarning, match=line):
+            train(resolved, folder, resume=resume)
 
 
 def test_accumulated_passes_make_one_optimizer_step(spec_file: Path, tmp_path: Path) -> None:

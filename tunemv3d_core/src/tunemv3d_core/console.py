@@ -3,17 +3,18 @@
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
 from rich.text import Text
 from typer.main import get_group
 
-from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError
+from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError, TuneMV3DWarning
 
 console = Console()
 """For results: standard output."""
@@ -26,14 +27,14 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
     """Run a command line and exit with the codes of ``tunemv3d_core.errors``.
 
     A ``TuneMV3DError`` is one message on standard error and exit code 2, without a traceback; Ctrl-C and SIGTERM
-    are one word and 130.
+    are one word and 130. A ``TuneMV3DWarning`` is one line on standard error.
 
     Args:
         app: a typer app, or a function with typer annotations.
         arguments: instead of ``sys.argv[1:]``.
     """
     try:
-        with _interruptible():
+        with _interruptible(), _one_line_warnings():
             typer.main.get_command(_as_typer(app)).main(arguments)
     except TuneMV3DError as error:
         show_error(error)
@@ -70,6 +71,31 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Show our own warnings to people, without the line of code that they come from."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, TuneMV3DWarning):
+            messages.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """Which components are installed, read from package metadata without importing any of them."""
 
 import configparser
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +9,15 @@ from zipfile import BadZipFile
 
 import entrypoints
 
-from tunemv3d_core.plugin import SLOTS
+from tunemv3d_core.errors import ComponentError
 
-_GROUPS = {f"tunemv3d.{slot}": slot for slot in SLOTS}
+PERMISSION = "TUNEMV3D_PLUGINS"
+"""Environment variable that says whose plugins may be imported: names of distributions, separated by commas. ``a,b``
+allows only these, ``-a,-b`` all but these. tunemv3d-core itself is always allowed.
+"""
+
+_PREFIX = "tunemv3d."
+_PERMITTED = re.compile(r"-?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class EntryPointRecord:
     """One entry point as its distribution's metadata states it; nothing is imported.
 
     Attributes:
-        slot: the group without ``tunemv3d.``.
+        slot: the group without ``tunemv3d.``; of a plugin for another core it may be none of ``SLOTS``.
         name: the component's name.
         value: "module:attribute".
         distribution: normalised name, as ``pip install`` takes it.
@@ -41,11 +48,15 @@ class Discovery:
     def __init__(self) -> None:
         self._records: list[EntryPointRecord] | None = None
 
-    def records(self, slot: str) -> list[EntryPointRecord]:
-        """Entry points of one slot, sorted by name and distribution."""
+    def everything(self) -> list[EntryPointRecord]:
+        """All entry points, sorted by slot, name and distribution; forbidden ones and those of unknown slots too."""
         if self._records is None:
             self._records = _scan()
-        return [record for record in self._records if record.slot == slot]
+        return self._records
+
+    def records(self, slot: str, permitted: bool = True) -> list[EntryPointRecord]:
+        """Entry points of one slot that may be used, or those that ``TUNEMV3D_PLUGINS`` forbids."""
+        return [r for r in self.everything() if r.slot == slot and is_permitted(r.distribution) == permitted]
 
     def clear(self) -> None:
         """Forget the scan, as after an installation or a change of ``sys.path``."""
@@ -68,11 +79,12 @@ def _scan() -> list[EntryPointRecord]:
 
 def _read_with_entrypoints() -> Iterator[EntryPointRecord]:
     for config, distribution in entrypoints.iter_files_distros():
-        for group in _GROUPS.keys() & set(config.sections()):
-            name = normalised(distribution.name)
-            version = distribution.version or _version(name)
-            for component, value in config[group].items():
-                yield EntryPointRecord(_GROUPS[group], component, value, name, version)
+        for group in config.sections():
+            if group.startswith(_PREFIX):
+                name = normalised(distribution.name)
+                version = distribution.version or _version(name)
+                for component, value in config[group].items():
+                    yield EntryPointRecord(group.removeprefix(_PREFIX), component, value, name, version)
 
 
 def _read_with_metadata() -> Iterator[EntryPointRecord]:
@@ -82,17 +94,35 @@ def _read_with_metadata() -> Iterator[EntryPointRecord]:
     for distribution in metadata.distributions():
         try:
             name, version = normalised(distribution.name), distribution.version
-            points = [point for point in distribution.entry_points if point.group in _GROUPS]
+            points = [point for point in distribution.entry_points if point.group.startswith(_PREFIX)]
         except Exception:  # malformed metadata shows as many kinds of error, and none of them may stop the others
             continue
         if name not in seen:
             seen.add(name)
-            yield from (EntryPointRecord(_GROUPS[p.group], p.name, p.value, name, version) for p in points)
+            for p in points:
+                yield EntryPointRecord(p.group.removeprefix(_PREFIX), p.name, p.value, name, version)
 
 
 def normalised(distribution: str) -> str:
     """A distribution's name in its one canonical spelling: ``My.Plug`` and ``my_plug`` are ``my-plug``."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def is_permitted(distribution: str) -> bool:
+    """Whether ``TUNEMV3D_PLUGINS`` lets a distribution's plugins be imported.
+
+    Raises:
+        ComponentError: the variable holds something else than names.
+    """
+    names = [name.strip() for name in os.environ.get(PERMISSION, "").split(",") if name.strip()]
+    if strays := [name for name in names if not _PERMITTED.fullmatch(name)]:
+        raise ComponentError(
+            f"{PERMISSION}: '{strays[0]}' is no distribution's name; a,b allows only these, -a,-b all but these"
+        )
+    allowed = {normalised(name) for name in names if not name.startswith("-")}
+    forbidden = {normalised(name[1:]) for name in names if name.startswith("-")}
+    asked = normalised(distribution)
+    return asked == "tunemv3d-core" or ((asked in allowed or not allowed) and asked not in forbidden)
 
 
 def _version(distribution: str) -> str:

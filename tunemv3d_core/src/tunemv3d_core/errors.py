@@ -43,3 +43,7 @@ class CheckpointError(TuneMV3DError):
 
 class SampleError(TuneMV3DError):
     """A sampled object's folder that is missing, incomplete or damaged."""
+
+
+class TuneMV3DWarning(UserWarning):
+    """Something that a person should know although the work goes on. Commands show it as one line."""

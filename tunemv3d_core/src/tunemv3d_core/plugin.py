@@ -24,8 +24,25 @@ FILE_SLOTS = ("spec", "asset")
 
 SLOTS = (*COMPONENT_SLOTS, *FILE_SLOTS, "command")
 
-API = {slot: "1.0" for slot in COMPONENT_SLOTS}
-"""The interface version of each slot that this core offers, ``major.minor``."""
+API = {slot: "1.0" for slot in (*COMPONENT_SLOTS, "command")}
+"""The interface version of each slot that this core offers, ``major.minor``. A plugin that was written for the same
+major version and for this or an earlier minor one works; any other is refused.
+"""
+
+FIRST_PARTY = (
+    "tunemv3d-core",
+    "tunemv3d-neus",
+    "tunemv3d-modulation",
+    "tunemv3d-train",
+    "tunemv3d-data",
+    "tunemv3d-eval",
+    "tunemv3d-mini",
+    "tunemv3d-shape",
+    "tunemv3d-show",
+)
+"""The project's own distributions. Nobody can take one of their names: "neus" stays theirs whatever else is installed,
+and another distribution's "neus" is reached as "distribution:neus".
+"""
 
 
 @dataclass(frozen=True)
@@ -34,13 +51,15 @@ class ComponentPlugin:
 
     Attributes:
         slot: one of ``COMPONENT_SLOTS``.
-        name: its name in specs.
+        name: its name in specs, the same as the entry point's.
         api: the slot's interface version that it was written for.
         spec: its options, a frozen pydantic model.
         build: "module:function"; imported only when a system is assembled. For model slots the function is
             ``build(spec, neighbours, context)``; for the others the slot says.
         summary: one line.
         reference: the work it comes from.
+        renamed_to: its new name, where ``name`` is an old one that old specs and checkpoints still use. The old name
+            stays an entry point of its own: ``OLD = replace(NEW, name="old", renamed_to="new")``.
     """
 
     slot: str
@@ -50,6 +69,7 @@ class ComponentPlugin:
     build: str
     summary: str
     reference: str = ""
+    renamed_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +77,13 @@ class CommandPlugin:
     """A command of ``tunemv3d``.
 
     Attributes:
-        name: what a person types.
+        name: what a person types, the same as the entry point's.
         app: "module:attribute" of a function or a ``typer.Typer``; imported only when the command runs.
         summary: one line for ``tunemv3d --help``.
+        api: the interface version that it was written for.
     """
 
     name: str
     app: str
     summary: str
+    api: str = "1.0"

@@ -2,14 +2,16 @@
 
 import hashlib
 import platform
+from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tunemv3d_core.errors import CheckpointError, ComponentError
-from tunemv3d_core.plugin import MODEL_SLOTS
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import ModelSpec
+from tunemv3d_core.registry import Component, registry
+from tunemv3d_core.spec import ComponentSpec, ModelSpec
+from tunemv3d_core.spec_faults import slot_of
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "tunemv3d-core")
 
@@ -21,19 +23,58 @@ def sha256(path: Path) -> str:
 
 
 def components(spec: ModelSpec) -> dict[str, dict[str, str]]:
-    """Per slot: the component's name, distribution, version and interface version."""
+    """What each component is and where it comes from, by its place in the model: "field", "field.aggregator".
+
+    Slot, name, distribution with version, interface version, and the hash of its code where that lies in files.
+    """
     found = {}
-    for slot in MODEL_SLOTS:
-        part = getattr(spec, slot)
-        if part is not None:
-            entry = registry().get(slot, part.type)
-            found[slot] = {
-                "type": part.type,
-                "distribution": entry.record.distribution,
-                "version": entry.record.version,
-                "api": entry.plugin.api,
-            }
+    for place, slot, part in _parts(spec):
+        component = registry().get(slot, part.type)
+        found[place] = {
+            "slot": slot,
+            "type": part.type,
+            "distribution": component.record.distribution,
+            "version": component.record.version,
+            "api": component.plugin.api,
+            "hash": code_hash(component),
+        }
     return found
+
+
+def code_hash(component: Component) -> str:
+    """sha256 over the names and contents of the Python files of the packages that a component lies in.
+
+    The same for a wheel and for an editable install, computed in milliseconds, and nothing is imported.
+    """
+    modules = {value.partition(":")[0].strip() for value in (component.record.value, component.plugin.build)}
+    digest = hashlib.sha256()
+    packages = {package for package in map(_package, modules) if package and package.exists()}
+    for root in sorted(packages, key=lambda path: path.name):
+        files = root.rglob("*.py") if root.is_dir() else [root]
+        for name, file in sorted((file.relative_to(root.parent).as_posix(), file) for file in files):
+            digest.update(f"{name} {sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _package(module: str) -> Path | None:
+    """Folder or file of the outermost package around a module; a namespace package, which several share, is none."""
+    for end in range(1, module.count(".") + 2):
+        found = find_spec(".".join(module.split(".")[:end]))
+        if found is None:
+            return None
+        if found.origin is not None:
+            path = Path(found.origin)
+            return path.parent if found.submodule_search_locations else path
+    return None
+
+
+def _parts(block: ModelSpec | ComponentSpec, place: str = "") -> Iterator[tuple[str, str, ComponentSpec]]:
+    """The components below a block, nested ones too: place, slot and options."""
+    for name, field in type(block).model_fields.items():
+        part, slot = getattr(block, name), slot_of(field)
+        if isinstance(part, ComponentSpec) and slot:
+            yield f"{place}{name}", slot, part
+            yield from _parts(part, f"{place}{name}.")
 
 
 def versions() -> dict[str, str]:
@@ -51,21 +92,46 @@ def check_components(recorded: dict[str, dict[str, str]], where: Path) -> list[s
     """Compare a checkpoint's components with what is installed.
 
     Returns:
-        One sentence for each component of another version.
+        One sentence for each distribution of another version, or of the same version with other code.
 
     Raises:
         CheckpointError: a component is missing; the message says what to install.
     """
-    notes = []
-    for slot, entry in recorded.items():
-        name, wanted = entry["type"], f"{entry['distribution']}=={entry['version']}"
-        try:
-            record = registry().get(slot, name).record
-        except ComponentError as error:
-            raise CheckpointError(f"{where} needs the {slot} '{name}': pip install {wanted}\n{error}") from None
-        if record.version != entry["version"]:
-            notes.append(f"{slot} '{name}': saved with {wanted}, loaded with {record.distribution}=={record.version}")
-    return notes
+    differences: dict[str, list[str]] = {}
+    for place, entry in recorded.items():
+        told = _difference(entry, _installed(place, entry, where))
+        if told:
+            differences.setdefault(told, []).append(f"{place} '{entry['type']}'")
+    return [f"{told} ({', '.join(parts)})" for told, parts in differences.items()]
+
+
+def _installed(place: str, entry: dict[str, str], where: Path) -> Component:
+    slot, name = entry.get("slot", place), entry["type"]
+    try:
+        return registry().get(slot, name)
+    except ComponentError as error:
+        there = any((r.slot, r.name) == (slot, name.rpartition(":")[2]) for r in registry().everything())
+        told = (
+            f"was saved with {_wanted(entry)} and cannot be used here"
+            if there
+            else f"is needed: pip install {_wanted(entry)}"
+        )
+        raise CheckpointError(f"{where}: the {slot} '{name}' {told}\n{error}") from None
+
+
+def _wanted(entry: dict[str, str]) -> str:
+    known = entry["version"] != "unknown"
+    return f"{entry['distribution']}=={entry['version']}" if known else entry["distribution"]
+
+
+def _difference(entry: dict[str, str], component: Component) -> str | None:
+    wanted, present = _wanted(entry), f"{component.record.distribution}=={component.record.version}"
+    if wanted != present:
+        return f"saved with {wanted}, {present} is installed"
+    # The first checkpoints hold no hash.
+    if "hash" in entry and entry["hash"] != code_hash(component):
+        return f"saved with {wanted}, whose code has changed since, though not its version"
+    return None
 
 
 def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]:
@@ -76,6 +142,6 @@ def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]
     return [f"the frozen model is not the one that this was tuned on; different: {', '.join(changed)}"]
 
 
-def provenance(spec: ModelSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:
+def provenance_of(spec: ModelSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:
     """All of it as JSON."""
     return {"components": components(spec), "versions": versions(), "frozen": frozen, "data": data or {}}

@@ -1,19 +1,22 @@
 """Components by slot and name: listed from metadata, imported one at a time, broken ones never in the others' way."""
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from entrypoints import EntryPoint
-from pydantic import BaseModel
 
-from tunemv3d_core.discovery import Discovery, EntryPointRecord, normalised
+from tunemv3d_core import __version__
+from tunemv3d_core.discovery import PERMISSION, Discovery, EntryPointRecord, is_permitted, normalised
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import API, FILE_SLOTS, SLOTS, CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugin import FILE_SLOTS, FIRST_PARTY, SLOTS, ComponentPlugin
+from tunemv3d_core.plugin_faults import fault_of
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,8 @@ class Component:
         """
         try:
             return cast(Callable[..., Any], load_value(self.plugin.build))
-        except (Exception, SystemExit) as error:
-            raise ComponentError(f"{_who(self.record)}: '{self.plugin.build}' does not load: {_told(error)}") from error
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why an installed component cannot be used."""
-
-    slot: str
-    name: str
-    distribution: str
-    version: str
-    cause: str
+        except ComponentError as error:
+            raise ComponentError(f"{_who(self.record)}: {error}") from error
 
 
 class Registry:
@@ -58,40 +50,50 @@ class Registry:
         self._discovery.clear()
         self._loaded.clear()
 
+    def everything(self) -> list[EntryPointRecord]:
+        """All entry points, from metadata only, in the order of ``SLOTS``; unusable ones too (see ``objection``)."""
+        known = {slot: place for place, slot in enumerate(SLOTS)}
+        return sorted(self._discovery.everything(), key=lambda record: known.get(record.slot, len(known)))
+
     def records(self, slot: str) -> list[EntryPointRecord]:
-        """Entry points of a slot, from metadata only."""
+        """Entry points of a slot that may be used, from metadata only."""
         return self._discovery.records(slot)
 
     def names(self, slot: str) -> list[str]:
-        """Names of a slot, from metadata only; "distribution:name" where two distributions claim one."""
+        """Names of a slot, from metadata only; "distribution:name" where the plain name is another's or nobody's."""
         records = self.records(slot)
         claims = Counter(record.name for record in records)
-        return [r.name if claims[r.name] == 1 else f"{r.distribution}:{r.name}" for r in records]
+        owned = Counter(record.name for record in records if record.distribution in FIRST_PARTY)
+        plain = {r for r in records if claims[r.name] == 1 or (owned[r.name] == 1 and r.distribution in FIRST_PARTY)}
+        return [r.name if r in plain else f"{r.distribution}:{r.name}" for r in records]
 
     def find(self, slot: str, name: str) -> EntryPointRecord:
         """Look up "name" or "distribution:name" without importing it.
 
         Raises:
-            ComponentError: unknown, with a suggestion and what is installed; or claimed by two distributions.
+            ComponentError: unknown, with a suggestion and what is installed; forbidden; or claimed by two distributions
+                neither of which is the project's own.
         """
-        distribution, _, plain = name.rpartition(":")
-        found = [r for r in self.records(slot) if r.name == plain]
-        if distribution:
-            found = [r for r in found if r.distribution == normalised(distribution)]
+        found = _named(self.records(slot), name)
+        if len(found) > 1:
+            found = [record for record in found if record.distribution in FIRST_PARTY] or found
         if not found:
             raise ComponentError(self._unknown(slot, name))
         if len(found) > 1:
             claims = " and ".join(f"{r.distribution} {r.version} ({r.value})" for r in found)
             choices = " or ".join(f"'{r.distribution}:{r.name}'" for r in found)
-            raise ComponentError(f"'{name}' is claimed by {claims}. Write {choices}, or uninstall one")
+            raise ComponentError(
+                f"'{name}' is claimed by {claims}. Write {choices}, uninstall one, or forbid one by "
+                f"{PERMISSION}=-{found[-1].distribution}"
+            )
         return found[0]
 
     def get(self, slot: str, name: str) -> Component:
         """Import one component's descriptor and check it.
 
         Raises:
-            ComponentError: unknown, claimed twice, not importable, not a descriptor of this slot, or of another
-                interface version.
+            ComponentError: unknown, claimed twice, forbidden, not importable, not a descriptor of this slot, or of
+                another interface version.
         """
         record = self.find(slot, name)
         return Component(self.load(record), record)
@@ -100,34 +102,32 @@ class Registry:
         """Import what an entry point names: a ``ComponentPlugin``, a ``CommandPlugin`` or a ``Path``.
 
         Raises:
-            ComponentError: it cannot be imported, or is not what its slot asks for.
+            ComponentError: it may not or cannot be imported, or is not what its slot asks for.
         """
         if record not in self._loaded:
+            if objection := self.objection(record):
+                raise ComponentError(f"{_who(record)} {objection}")
             try:
                 value = load_value(record.value)
-            except (Exception, SystemExit) as error:
-                raise ComponentError(f"{_who(record)} does not load: {_told(error)}") from error
-            fault = _fault(record, value)
-            if fault:
+            except ComponentError as error:
+                raise ComponentError(f"{_who(record)}: {error}") from error
+            if fault := fault_of(record, value):
                 raise ComponentError(f"{_who(record)} {fault}")
             self._loaded[record] = value
         return self._loaded[record]
 
-    def problem(self, record: EntryPointRecord) -> Problem | None:
-        """Import one entry point and say what is wrong with it, if anything."""
-        try:
-            self.load(record)
-        except ComponentError as error:
-            return Problem(record.slot, record.name, record.distribution, record.version, str(error))
+    def objection(self, record: EntryPointRecord) -> str | None:
+        """Why an entry point is not even imported, if so. Follows its name in a sentence."""
+        if not is_permitted(record.distribution):
+            return f"is forbidden by {PERMISSION}={os.environ[PERMISSION]}"
+        if record.slot not in SLOTS:
+            return f"is for a slot that tunemv3d-core {__version__} does not have.{suggestion(record.slot, SLOTS)}"
         return None
-
-    def problems(self, slots: Iterable[str] = SLOTS) -> list[Problem]:
-        """Import everything in turn and report what is broken."""
-        checked = (self.problem(record) for slot in slots for record in self.records(slot))
-        return [problem for problem in checked if problem]
 
     def _unknown(self, slot: str, name: str) -> str:
         kind = slot if slot in (*FILE_SLOTS, "command") else "component"
+        if forbidden := _named(self._discovery.records(slot, permitted=False), name):
+            return f"{_who(forbidden[0])} {self.objection(forbidden[0])}"
         installed = ", ".join(map(str, self.records(slot))) or f"nothing for the slot '{slot}'"
         return f"no {kind} '{name}'.{suggestion(name, self.names(slot))} Installed: {installed}"
 
@@ -139,8 +139,18 @@ def registry() -> Registry:
 
 
 def load_value(value: str) -> Any:
-    """Import the object that "module:attribute" names."""
-    return EntryPoint.from_string(value, value).load()
+    """Import the object that "module:attribute" names. What the import prints goes to standard error.
+
+    Raises:
+        ComponentError: whatever the import raised; ``sys.exit`` too.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            return EntryPoint.from_string(value, value).load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of a Rust extension, say, is no Exception
+        raise ComponentError(f"'{value}' does not load: {type(error).__name__}: {error}") from error
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -149,30 +159,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _fault(record: EntryPointRecord, value: object) -> str | None:
-    """Why a loaded object is not what its slot asks for."""
-    if record.slot in FILE_SLOTS:
-        return None if isinstance(value, Path) else f"({record.value}) is not a pathlib.Path"
-    if record.slot == "command":
-        return None if isinstance(value, CommandPlugin) else f"({record.value}) is not a CommandPlugin"
-    if not isinstance(value, ComponentPlugin):
-        return f"({record.value}) is not a ComponentPlugin"
-    if value.slot != record.slot:
-        return f"is published in the slot '{record.slot}' but describes a component of '{value.slot}'"
-    if not (isinstance(value.spec, type) and issubclass(value.spec, BaseModel) and "type" in value.spec.model_fields):
-        return "has a spec that is not a ComponentSpec"
-    offered = API[record.slot]
-    if value.api.partition(".")[0] != offered.partition(".")[0]:
-        return (
-            f"is written for version {value.api} of the {record.slot} interface; this tunemv3d-core offers {offered}. "
-            f"Install versions of {record.distribution} and tunemv3d-core that agree"
-        )
-    return None
+def _named(records: Iterable[EntryPointRecord], name: str) -> list[EntryPointRecord]:
+    """Those that "name" or "distribution:name" may mean."""
+    distribution, _, plain = name.rpartition(":")
+    return [r for r in records if r.name == plain and normalised(distribution) in ("", r.distribution)]
 
 
 def _who(record: EntryPointRecord) -> str:
     return f"{record.slot} {record}"
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -56,11 +56,16 @@ def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -
     return model
 
 
-def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
+def slot_of(field: Any) -> str | None:
+    """The slot that a field of a spec holds a component of, if any."""
     parts = [*field.metadata, *_parts(field.annotation)]
-    slot = next((part.slot for part in parts if hasattr(part, "slot")), None)
-    if slot:
+    return next((part.slot for part in parts if hasattr(part, "slot")), None)
+
+
+def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
+    if slot := slot_of(field):
         return registry().get(slot, block["type"]).plugin.spec
+    parts = _parts(field.annotation)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 

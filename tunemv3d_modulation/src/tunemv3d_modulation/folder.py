@@ -11,6 +11,7 @@ from huggingface_hub import snapshot_download
 from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.policy import Policy
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.spec import RunSpec
 
@@ -18,18 +19,21 @@ SCHEDULER = "scheduler/scheduler_config.json"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_folder(name: str | Path, dtype: torch.dtype) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
+def load_folder(
+    name: str | Path, dtype: torch.dtype, provenance: Policy | None = None
+) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
     """The spec, the model, its scheduler, and what is known of the training data.
 
     Args:
         name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
         dtype: of the model.
+        provenance: as ``load_checkpoint`` takes it.
 
     Raises:
         CheckpointError: no checkpoint there, or it cannot be read with what is installed.
     """
     folder = _find(name)
-    spec, model = load_checkpoint(folder, dtype=dtype)
+    spec, model = load_checkpoint(folder, dtype=dtype, provenance=provenance)
     scheduler = model.backbone.scheduler(spec.sample.scheduler)
     if (folder / SCHEDULER).is_file():
         config = read_json(folder / SCHEDULER)

@@ -15,6 +15,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.pictures import read_picture
+from tunemv3d_core.policy import Policy
 from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
@@ -79,17 +80,21 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         return cls(model, model.backbone.scheduler(spec.sample.scheduler), spec)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, dtype: torch.dtype = torch.float32) -> "TuneMV3DPipeline":
+    def from_pretrained(
+        cls, name: str | Path, dtype: torch.dtype = torch.float32, provenance: Policy | None = None
+    ) -> "TuneMV3DPipeline":
         """Load a checkpoint onto the CPU; ``.to`` moves it.
 
         Args:
             name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
             dtype: of all parts but the field, whose parameters stay float32.
+            provenance: what to do if other versions or other code of its components are installed: "warn", "error" or
+                "ignore"; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
 
         Raises:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
         """
-        spec, model, scheduler, data = load_folder(name, dtype)
+        spec, model, scheduler, data = load_folder(name, dtype, provenance)
         pipe = cls(model, scheduler, spec)
         pipe.data = data
         return pipe

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+from tunemv3d_core.errors import TuneMV3DWarning
 from tunemv3d_core.types import Text
 
 
@@ -49,7 +50,7 @@ class PromptEncoder(nn.Module):
         """Encode prompts to tokens ``b l d``. Longer prompts than the encoders take are cut, with one warning."""
         if not self._warned_of_length and (told := self.too_long(prompts)):
             self._warned_of_length = True
-            warnings.warn(f"{told[0]} (this is said once)", stacklevel=2)
+            warnings.warn(f"{told[0]} (this is said once)", TuneMV3DWarning, stacklevel=2)
         if len(self.encoders) == 1:
             return Text(tokens=self._outputs(0, prompts).last_hidden_state)
         outputs = [self._outputs(i, prompts, output_hidden_states=True) for i in range(len(self.encoders))]

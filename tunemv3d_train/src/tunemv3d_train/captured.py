@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tunemv3d_core.errors import TuneMV3DWarning
+
 Tensors = dict[str, Tensor]
 
 WARMUP_STEPS = 11
@@ -71,6 +73,7 @@ class CapturedStep:
             warnings.warn(
                 f"the training step cannot be captured as a CUDA graph and runs eagerly, slower: {error}. "
                 "Set train.cuda_graph to false to silence this",
+                TuneMV3DWarning,
                 stacklevel=2,
             )
             return

@@ -18,6 +18,9 @@ from tunemv3d_core.checkpoint import check_checkpoint, find_checkpoint, load_wei
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.policy import settle
+from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_solver
 from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_core.spec import RunSpec
@@ -114,6 +117,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         source = find_checkpoint(spec.train.start_from)
         check_checkpoint(source)
         load_weights(model, source / "model.safetensors")
+        _compare(source, model, accelerator)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
     optimizer = _optimizer(spec, parameters, device)
@@ -129,6 +133,8 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     batches = Batches(dataset, latents, texts, device)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
+    if resume_from:
+        _compare(resume_from, model, accelerator)
     measurement = _measurement(spec, dataset, latents, texts, batches, restored)
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
     wrapped, accelerated = accelerator.prepare(step, optimizer)
@@ -146,6 +152,14 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         preview=preview,
         restored=restored,
     )
+
+
+def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator) -> None:
+    """Do as the policy says if a checkpoint was saved with other components or another frozen model; told once."""
+    if accelerator.is_main_process:
+        record = read_json(source / "provenance.json")
+        settle(check_components(record["components"], source), source)
+        settle(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:

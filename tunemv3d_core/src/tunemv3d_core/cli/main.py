@@ -1,5 +1,6 @@
 """``tunemv3d``: lists the commands of all installed packages and imports a command only when it runs."""
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from tunemv3d_core import __version__
 from tunemv3d_core.console import command_of, run
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.policy import PROVENANCE, policy_of
 from tunemv3d_core.registry import load_value, registry
 
 
@@ -17,12 +19,18 @@ class InstalledCommands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name, help=_summary(name)) for name in registry().names("command")}
+        self.commands = {name: TyperCommand(name) for name in registry().names("command")}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command with its summary; the descriptors of the others stay unread."""
+        listed = self.commands.get(cmd_name)
+        if listed is not None:
+            listed.help = _summary(cmd_name)
+        return listed
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that was asked for."""
-        name, listed, rest = super().resolve_command(ctx, args)
-        return name, _load(name) if name and listed else listed, rest
+        return args[0], _load(args[0]), args[1:]
 
 
 def _summary(name: str) -> str:
@@ -42,11 +50,8 @@ def _load(name: str) -> Any:
     plugin = _descriptor(name)
     try:
         return command_of(load_value(plugin.app), name)
-    except (Exception, SystemExit) as error:
-        record = registry().find("command", name)
-        raise ComponentError(
-            f"command {record}: '{plugin.app}' does not load: {type(error).__name__}: {error}"
-        ) from error
+    except ComponentError as error:
+        raise ComponentError(f"command {registry().find('command', name)}: {error}") from error
 
 
 def _version(wanted: bool) -> None:
@@ -63,8 +68,18 @@ def tunemv3d(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    provenance: Annotated[
+        str,
+        typer.Option(
+            envvar=PROVENANCE,
+            metavar="warn|error|ignore",
+            help="If a checkpoint was saved with other versions or other code of its components than are installed.",
+        ),
+    ] = "",
 ) -> None:
     """Tune an image diffusion model into one that makes matching views of an object and its shape."""
+    if provenance:
+        os.environ[PROVENANCE] = policy_of(provenance)
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from tunemv3d_core.cli.plugin_check import check
+from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
 from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
@@ -15,7 +16,6 @@ from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
-from tunemv3d_core.schema import options_of, told_type
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
@@ -24,15 +24,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_(
-    load: Annotated[bool, typer.Option("--load", help="Import each one and say what is broken.")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time that one import may take.")] = 30.0,
     as_json: Json = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
-    rows = [_row(record, load) for slot in SLOTS for record in registry().records(slot)]
+    rows = rows_of(load, seconds)
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     if any(row.get("problem") for row in rows):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -54,29 +57,6 @@ app.command()(new)
 app.command()(release)
 
 
-def _row(record: EntryPointRecord, load: bool) -> dict[str, Any]:
-    row = asdict(record)
-    rivals = [r.distribution for r in registry().records(record.slot) if r.name == record.name and r != record]
-    if rivals:
-        row["duplicates"] = rivals
-    if load:
-        problem = registry().problem(record)
-        row["problem"] = problem.cause if problem else None
-    return row
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    table = Table(
-        "slot", Column("name", overflow="fold"), "distribution", "version", "note", box=None, header_style="bold"
-    )
-    for row in rows:
-        note = f"also in {', '.join(row['duplicates'])}" if "duplicates" in row else ""
-        if "problem" in row:
-            note = row["problem"] or note or "loads"
-        table.add_row(row["slot"], row["name"], row["distribution"], row["version"], note)
-    console.print(table)
-
-
 def _find(name: str) -> list[EntryPointRecord]:
     """Records of this name in every slot; "distribution:name" narrows it down."""
     installed = registry()
@@ -96,11 +76,13 @@ def _find(name: str) -> list[EntryPointRecord]:
 
 
 def _description(record: EntryPointRecord) -> dict[str, Any]:
+    from tunemv3d_core.schema import options_of  # which needs pydantic; `list` does not
+
     value = registry().load(record)
     description = asdict(record) | {"file": _file(record.value)}
     if isinstance(value, ComponentPlugin):
         told = {"summary": value.summary, "reference": value.reference, "api": value.api, "build": value.build}
-        return description | told | {"options": options_of(value.spec)}
+        return description | told | {"renamed_to": value.renamed_to, "options": options_of(value.spec)}
     if record.slot == "command":
         return description | {"summary": value.summary, "app": value.app}
     return description | {"path": str(value)}
@@ -112,6 +94,8 @@ def _file(value: str) -> str | None:
 
 
 def _print_description(description: dict[str, Any]) -> None:
+    from tunemv3d_core.schema import told_type
+
     options = description.pop("options", None)
     console.print(f"[bold]{description.pop('name')}[/bold]  {description.pop('slot')}", highlight=False)
     table = Table(box=None, show_header=False)

@@ -1,0 +1,75 @@
+"""The body of ``tunemv3d plugins list``: one row for each entry point, and what is to be said of it."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from tunemv3d_core.console import console
+from tunemv3d_core.discovery import is_permitted
+from tunemv3d_core.registry import registry
+
+_SLOW = 1.0
+"""Seconds from which an import's time is worth a word."""
+
+
+def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
+    """Every entry point as JSON.
+
+    Args:
+        load: also import each, in another process.
+        seconds: that one import may take.
+    """
+    installed = registry()
+    records = installed.everything()
+    claims = Counter((record.slot, record.name) for record in records)
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        row: dict[str, Any] = asdict(record)
+        if claims[record.slot, record.name] > 1:
+            same = [r.distribution for r in records if (r.slot, r.name) == (record.slot, record.name) and r != record]
+            row |= {"duplicates": same, "reached_as": _reached_as(row)}
+        if not is_permitted(record.distribution):
+            row["forbidden"] = installed.objection(record)
+        rows.append(row)
+    if load:
+        from tunemv3d_core.trial import try_each
+
+        permitted = [index for index, row in enumerate(rows) if "forbidden" not in row]
+        for index, trial in zip(permitted, try_each([records[i] for i in permitted], seconds), strict=True):
+            rows[index] |= asdict(trial) | {"seconds": round(trial.seconds, 3)}
+    return rows
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """The same as a table."""
+    table = Table(
+        "slot", Column("name", overflow="fold"), "distribution", "version", "note", box=None, header_style="bold"
+    )
+    for row in rows:
+        cells = (row["slot"], row["name"], row["distribution"], row["version"], _note(row))
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _reached_as(row: dict[str, Any]) -> str:
+    full = f"{row['distribution']}:{row['name']}"
+    names = registry().names(row["slot"])
+    return full if full in names or row["name"] not in names else str(row["name"])
+
+
+def _note(row: dict[str, Any]) -> str:
+    if told := row.get("forbidden") or row.get("problem"):
+        return str(told)
+    notes = []
+    if "duplicates" in row:
+        notes.append(f"also in {', '.join(row['duplicates'])}; this one is '{row['reached_as']}'")
+    if "problem" in row:
+        notes.append(f"loads, slowly: {row['seconds']:.1f} s" if row["seconds"] >= _SLOW else "loads")
+    if row.get("renamed_to"):
+        notes.append(f"now called '{row['renamed_to']}'")
+    if printed := " ".join(row.get("printed", "").split()):
+        notes.append(f"prints {printed[:60]!r}")
+    return "; ".join(notes)

@@ -1,0 +1,66 @@
+"""What is wrong with an imported descriptor, in words."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tunemv3d_core import __version__
+from tunemv3d_core.discovery import EntryPointRecord
+from tunemv3d_core.plugin import API, FILE_SLOTS, CommandPlugin, ComponentPlugin
+
+_API = re.compile(r"[0-9]+\.[0-9]+")
+_OBJECT = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+
+
+def fault_of(record: EntryPointRecord, value: Any) -> str | None:
+    """Why what an entry point names is not what its slot asks for, if so. Follows its name in a sentence."""
+    if record.slot in FILE_SLOTS:
+        return _file_fault(record, value)
+    kind = CommandPlugin if record.slot == "command" else ComponentPlugin
+    if not isinstance(value, kind):
+        return f"({record.value}) is not a {kind.__name__}"
+    for field in fields(value):
+        told = getattr(value, field.name)
+        if field.name != "spec" and not isinstance(told, str):
+            return f"declares {field.name} = {told!r:.60}, which is not text"
+    return _version_fault(record, value.api) or _metadata_fault(record, value)
+
+
+def _file_fault(record: EntryPointRecord, value: Any) -> str | None:
+    if not isinstance(value, Path):
+        return f"({record.value}) is not a pathlib.Path"
+    if not value.exists():
+        return f"is not at {value}: reinstall it with pip install --force-reinstall {record.distribution}"
+    return None
+
+
+def _version_fault(record: EntryPointRecord, api: str) -> str | None:
+    """As semantic versions go: the major version must be the same, and the minor one not newer than what is offered."""
+    offered = API[record.slot]
+    if not _API.fullmatch(api):
+        return f"declares the interface version '{api}'; it should look like '{offered}'"
+    theirs, ours = ([int(number) for number in version.split(".")] for version in (api, offered))
+    if theirs[0] == ours[0] and theirs[1] <= ours[1]:
+        return None
+    older = "tunemv3d-core" if theirs > ours else record.distribution
+    return (
+        f"is written for version {api} of the {record.slot} interface; tunemv3d-core {__version__} offers {offered}: "
+        f"pip install -U {older}"
+    )
+
+
+def _metadata_fault(record: EntryPointRecord, value: ComponentPlugin | CommandPlugin) -> str | None:
+    target = value.app if isinstance(value, CommandPlugin) else value.build
+    if isinstance(value, ComponentPlugin):
+        from tunemv3d_core.spec import ComponentSpec  # which finds components by what imports this
+
+        if value.slot != record.slot:
+            return f"is published in the slot '{record.slot}' but describes a component of '{value.slot}'"
+        if not (isinstance(value.spec, type) and issubclass(value.spec, ComponentSpec)):
+            return "has a spec that is not a ComponentSpec"
+    if value.name != record.name:
+        return f"is published as '{record.name}' but its descriptor names it '{value.name}'"
+    if not _OBJECT.fullmatch(target):
+        return f"declares '{target}', which does not look like 'module:function'"
+    return None

@@ -1,0 +1,51 @@
+"""Warn, refuse or ignore, as the caller or the environment says."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.policy import settle
+
+HERE, DIFFERENCES = Path("runs/mine"), ["saved with a==1, a==2 is installed", "another frozen model"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "what"),
+    [
+        (None, None, "warn"),
+        ("", None, "warn"),
+        ("error", None, "error"),
+        ("ignore", None, "ignore"),
+        ("error", "warn", "warn"),
+        ("error", "ignore", "ignore"),
+        ("ignore", "error", "error"),
+    ],
+)
+def test_the_caller_comes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: str | None, given: str | None, what: str
+) -> None:
+    monkeypatch.delenv("TUNEMV3D_PROVENANCE", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("TUNEMV3D_PROVENANCE", environment)
+    lines = [f"{HERE}: {difference}" for difference in DIFFERENCES]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        settle([], HERE, given)
+        if what == "error":
+            with pytest.raises(CheckpointError) as refused:
+                settle(DIFFERENCES, HERE, given)
+            assert str(refused.value).splitlines() == [*lines, "TUNEMV3D_PROVENANCE=warn loads it all the same"]
+        else:
+            settle(DIFFERENCES, HERE, given)
+    assert [str(warning.message) for warning in told] == (lines if what == "warn" else [])
+    assert {warning.category for warning in told} <= {TuneMV3DWarning}
+
+
+def test_a_policy_that_does_not_exist_is_refused_even_if_nothing_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEMV3D_PROVENANCE", "strict")
+    with pytest.raises(TuneMV3DError, match=r"^TUNEMV3D_PROVENANCE: should be warn, error, ignore, got 'strict'$"):
+        settle([], HERE)
+    with pytest.raises(TuneMV3DError, match=r"^provenance: should be"):
+        settle([], HERE, "never")

@@ -1,0 +1,213 @@
+"""What a checkpoint says of its components, and what is done when others are installed."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from fake_distributions import FakeSite
+from tiny_distributions import offer, offer_all, spec_content
+
+from tunemv3d_core.assemble import assemble
+from tunemv3d_core.checkpoint import load_checkpoint, save_checkpoint
+from tunemv3d_core.errors import CheckpointError, SpecError, TuneMV3DWarning
+from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.provenance import code_hash
+from tunemv3d_core.registry import registry
+from tunemv3d_core.spec import load_spec, spec_id
+
+
+@pytest.fixture
+def packages(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.delenv("TUNEMV3D_PROVENANCE", raising=False)
+    return offer_all(site)
+
+
+@pytest.fixture
+def saved(packages: dict[str, Path], tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.json"
+    file.write_text(json.dumps(spec_content()), "utf-8")
+    spec = load_spec(file)
+    return save_checkpoint(tmp_path / "saved", assemble(spec.model), spec)
+
+
+def release(site: FakeSite, distribution: str, version: str) -> None:
+    """Install another version of the same files."""
+    (old,) = site.folder.glob(f"{distribution.replace('-', '_')}-*.dist-info")
+    old.rename(old.with_name(f"{old.name.partition('-')[0]}-{version}.dist-info"))
+    registry().clear()
+
+
+def told(folder: Path, **options: str) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_checkpoint(folder, **options)  # type: ignore[arg-type]
+    assert {warning.category for warning in caught} <= {TuneMV3DWarning}
+    return [str(warning.message) for warning in caught]
+
+
+def test_every_component_is_recorded_nested_ones_too(saved: Path, packages: dict[str, Path]) -> None:
+    recorded = json.loads((saved / "provenance.json").read_text("utf-8"))["components"]
+    assert recorded.keys() == {*MODEL_SLOTS, "field.aggregator"}
+    for place, entry in recorded.items():
+        slot = place.rpartition(".")[2]
+        code = "".join(
+            f"{file.parent.name}/{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+            for file in sorted(packages[slot].glob("*.py"))
+        )
+        assert entry == {
+            "slot": slot,
+            "type": "tiny",
+            "distribution": f"tiny-{slot}".replace("_", "-"),
+            "version": "1.2",
+            "api": "1.0",
+            "hash": hashlib.sha256(code.encode()).hexdigest(),
+        }
+
+
+def test_nothing_is_told_where_nothing_changed(saved: Path) -> None:
+    assert told(saved) == [] and told(saved, provenance="error") == []
+
+
+@pytest.mark.parametrize("slot", ["field", "aggregator"])
+def test_a_missing_component_says_what_to_install(site: FakeSite, saved: Path, slot: str) -> None:
+    (info,) = site.folder.glob(f"tiny_{slot}-*.dist-info")
+    shutil.rmtree(info)
+    registry().clear()
+    refusal = rf"^{saved}: the {slot} 'tiny' is needed: pip install tiny-{slot}==1\.2\nno component 'tiny'"
+    for policy in ("warn", "ignore"):
+        with pytest.raises(CheckpointError, match=refusal):
+            load_checkpoint(saved, provenance=policy)
+
+
+def test_what_read_the_training_data_need_not_be_installed(site: FakeSite, saved: Path) -> None:
+    recorded = json.loads((saved / "provenance.json").read_text("utf-8"))
+    (info,) = site.folder.glob("tiny_dataset-*.dist-info")
+    shutil.rmtree(info)
+    registry().clear()
+    with pytest.raises(SpecError, match="data: no component 'tiny'"):
+        load_spec(saved / "spec.json")
+    spec, _ = load_checkpoint(saved, provenance="error")
+    assert spec_id(spec) == recorded["spec_id"] and spec.data.width == 3  # type: ignore[attr-defined]
+
+
+def test_a_component_that_is_there_and_unusable_is_not_to_be_installed(
+    saved: Path, packages: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = rf"^{saved}: the field 'tiny' was saved with tiny-field==1\.2 and cannot be used here\n"
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-tiny-field")
+    registry().clear()
+    with pytest.raises(CheckpointError, match=refusal + r"field tiny \(tiny-field 1\.2\) is forbidden by TUNEMV3D_PL"):
+        load_checkpoint(saved)
+    monkeypatch.delenv("TUNEMV3D_PLUGINS")
+    plugin = packages["field"] / "plugin.py"
+    plugin.write_text(plugin.read_text("utf-8").replace('"1.0"', '"0.4"'), "utf-8")
+    sys.modules.pop("tiny_field.plugin")
+    registry().clear()
+    with pytest.raises(CheckpointError, match=refusal + r".*pip install -U tiny-field$"):
+        load_checkpoint(saved)
+
+
+def test_another_version_is_told_once_a_distribution_as_the_user_chose(
+    site: FakeSite, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(site, "tiny-field", "2.0")
+    line = f"{saved}: saved with tiny-field==1.2, tiny-field==2.0 is installed (field 'tiny')"
+    assert told(saved) == [line] and told(saved, provenance="ignore") == []
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(saved, provenance="error")
+    assert str(refused.value).startswith(line + "\n")
+    monkeypatch.setenv("TUNEMV3D_PROVENANCE", "error")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(saved)
+    assert told(saved, provenance="warn") == [line]
+
+
+def test_changed_code_of_the_same_version_is_told(saved: Path, packages: dict[str, Path]) -> None:
+    (packages["aggregator"] / "helper.py").write_text("WIDTH = 4\n", "utf-8")
+    (packages["field"] / "notes.txt").write_text("no code\n", "utf-8")
+    assert told(saved) == [
+        f"{saved}: saved with tiny-aggregator==1.2, whose code has changed since, though not its version "
+        "(field.aggregator 'tiny')"
+    ]
+
+
+def test_a_checkpoint_without_hashes_is_compared_by_version_alone(
+    site: FakeSite, saved: Path, packages: dict[str, Path]
+) -> None:
+    path = saved / "provenance.json"
+    record = json.loads(path.read_text("utf-8"))
+    record["components"] = {
+        slot: {key: record["components"][slot][key] for key in ("type", "distribution", "version", "api")}
+        for slot in MODEL_SLOTS
+    }
+    path.write_text(json.dumps(record), "utf-8")
+    (packages["field"] / "helper.py").write_text("WIDTH = 4\n", "utf-8")
+    assert told(saved) == []
+    release(site, "tiny-field", "2.0")
+    assert len(told(saved)) == 1
+
+
+def test_another_frozen_model_is_told_in_the_same_way(saved: Path) -> None:
+    path = saved / "provenance.json"
+    path.write_text(path.read_text("utf-8").replace("0" * 64, "1" * 64), "utf-8")
+    (line,) = told(saved)
+    assert "the frozen model is not the one" in line and "tiny.safetensors" in line
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors"):
+        load_checkpoint(saved, provenance="error")
+
+
+def test_an_old_name_loads_old_checkpoints_and_keeps_the_specs_id(site: FakeSite, saved: Path) -> None:
+    """A component "tiny" becomes "grand": the old name stays an entry point that says so."""
+    recorded = json.loads((saved / "provenance.json").read_text("utf-8"))
+    offer(site, "field", "grand")
+    plugin = site.folder / "tiny_field" / "plugin.py"
+    renamed = "from dataclasses import replace\nPLUGIN = replace(PLUGIN, renamed_to='grand')\n"
+    plugin.write_text(plugin.read_text("utf-8") + renamed, "utf-8")
+    sys.modules.pop("tiny_field.plugin")
+    registry().clear()
+    lines = told(saved, provenance="ignore")
+    assert lines == ["the field 'tiny' is now called 'grand': write that in new specs"]
+    with pytest.warns(TuneMV3DWarning, match="grand"):
+        spec, model = load_checkpoint(saved, provenance="ignore")
+    assert spec.model.field is not None and spec.model.field.type == "tiny"
+    assert spec_id(spec) == recorded["spec_id"] and model.field is not None
+    file = saved.with_name("new.json")
+    file.write_text(json.dumps(spec_content(field={"type": "grand", "aggregator": {"type": "tiny"}})), "utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_spec(file).model.field.type == "grand"  # type: ignore[union-attr]
+
+
+def test_the_hash_needs_no_import_and_sees_the_outermost_package(site: FakeSite) -> None:
+    """Here a namespace package, which other distributions share and which is none of theirs."""
+    for name in ("ours", "theirs"):
+        (site.folder / "shared_space" / name / "deep").mkdir(parents=True)
+        (site.folder / "shared_space" / name / "__init__.py").write_text("", "utf-8")
+    site.component("field", "cloud", "fake-cloud", build="shared_space.ours.deep.field:build")
+    cloud = registry().get("field", "cloud")
+    seen = [code_hash(cloud)]
+    for change in ("theirs/deep/field.py", "ours/deep/field.py", "ours/other.py"):
+        (site.folder / "shared_space" / change).write_text("build = print\n", "utf-8")
+        seen.append(code_hash(cloud))
+    assert seen[0] == seen[1] and len(set(seen)) == 3
+    assert "shared_space.ours" not in sys.modules
+    (site.folder / "shared_space" / "ours" / "other.py").unlink()
+    assert code_hash(cloud) == seen[2]
+
+
+def test_the_hash_is_the_same_in_another_process_and_another_place(site: FakeSite, tmp_path: Path) -> None:
+    offer(site, "lifter")
+    other = tmp_path / "elsewhere"
+    shutil.copytree(site.folder, other)
+    code = (
+        f"import sys; sys.path.insert(0, {str(other)!r})\n"
+        "from tunemv3d_core.provenance import code_hash\nfrom tunemv3d_core.registry import registry\n"
+        "print(code_hash(registry().get('lifter', 'tiny')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == code_hash(registry().get("lifter", "tiny"))

@@ -1,0 +1,50 @@
+"""Plugins that misbehave while they are imported, tried in another process."""
+
+import sys
+
+import pytest
+from fake_distributions import FakeSite
+
+from tunemv3d_core.registry import registry
+from tunemv3d_core.trial import try_each
+
+PLUGINS = {
+    "good": "",
+    "old": "",
+    "loud": "import os\nprint('hello')\nos.write(1, b'to the descriptor')\nos.system('echo from a child')",
+    "raises": "raise RuntimeError('out of order')",
+    "panics": "class Panic(BaseException): pass\nraise Panic('at the disco')",
+    "exits": "import sys\nsys.exit('goodbye')",
+    "dies": "import os\nos._exit(0)",
+    "crashes": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+    "hangs": "while True: pass",
+    "deaf": "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(1000)",
+    "slow": "import time\ntime.sleep(0.5)",
+    "last": "",
+}
+
+CAUSES = {
+    "raises": "RuntimeError: out of order",
+    "panics": "Panic: at the disco",
+    "exits": "SystemExit: goodbye",
+    "dies": "its import ended the process (exit code 0)",
+    "crashes": "its import ended the process (exit code -11)",
+    "hangs": "no end of its import after 2 s",
+    "deaf": "no end of its import after 2 s",
+}
+
+
+def test_each_costs_only_itself_and_is_told(site: FakeSite, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, more in PLUGINS.items():
+        site.component("field", name, f"fake-{name}", more=more, renamed_to="good" if name == "old" else "")
+    records = [registry().find("field", name) for name in PLUGINS]
+    trials = dict(zip(PLUGINS, try_each(records, 2.0), strict=True))
+    assert capfd.readouterr() == ("", "")
+    assert not sys.modules.keys() & set(site.modules), "nothing was imported here"
+    broken = {name: trial.problem for name, trial in trials.items() if trial.problem is not None}
+    assert broken.keys() == CAUSES.keys()
+    for name, problem in broken.items():
+        assert problem.startswith(f"field {name} (fake-{name} 1.2)") and CAUSES[name] in problem
+    assert 0.5 <= trials["slow"].seconds < 2 and trials["hangs"].seconds == 2
+    assert trials["loud"].printed == "hello\n" and trials["last"].printed == ""
+    assert trials["old"].renamed_to == "good"
