@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunemv3d_core.errors import CameraError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_core.testing.stand_ins import (
-    StandInAggregator,
+    StandInAggregator,  # noqa: F401
     StandInBackbone,
     StandInField,
     StandInInjector,
@@ -210,6 +211,22 @@ class Scene(StandInScene):
         return self.field.rendered(super().render(cameras, size, pixels, normals), pixels)
 
 
+class SeenOnly(Field):
+    """Renders the cameras that it saw, and says so of others."""
+
+    novel_views = False
+
+    def fuse(self, *given: Any) -> "Scene":
+        return SeenScene(**vars(StandInField.fuse(self, *given)))
+
+
+class SeenScene(Scene):
+    def render(self, cameras: Any, *given: Any, **options: Any) -> Rendering:
+        if not torch.equal(cameras.camera_to_world, self.cameras.camera_to_world):
+            raise CameraError("this field renders only the cameras that it saw: set views.novel to 0")
+        return super().render(cameras, *given, **options)
+
+
 class SaysNoToNovelViews(Field):
     """Says that it renders no cameras that it did not see, and renders them."""
 
@@ -271,6 +288,3 @@ def build(spec: Any, *given: Any) -> nn.Module:
         return module
     module = globals()[f"build_{spec.slot}"](kind, *given)
     return module
-
-
-__all__ = ["StandInAggregator", "build"]

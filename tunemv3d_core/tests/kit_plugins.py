@@ -1,5 +1,6 @@
 """Descriptors for the tests of the kit; light, as descriptors should be."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import ConfigDict, model_validator
@@ -56,3 +57,5 @@ CHANGEABLE = plugin("changeable", spec=Changeable)
 OPEN = plugin("open", spec=Open)
 SILENT = plugin("silent", spec=Silent)
 DRIFTING = plugin("drifting", spec=Drifting)
+SILENT_DATASET = plugin("silent", "dataset", spec=Silent)
+PICTURE = Path("picture.png")

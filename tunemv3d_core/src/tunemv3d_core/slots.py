@@ -17,7 +17,8 @@ from tunemv3d_core.types import Rendering, Skips, Text, Views
 class Backbone(Protocol):
     """The frozen 2D latent diffusion model, split into its encoder and its decoder.
 
-    ``decode(encode(x_t, t, text), None, t, text)`` equals the model's own forward bit for bit.
+    ``decode(encode(x_t, t, text), None, t, text)`` equals the model's own forward bit for bit; a backbone that offers
+    that as ``forward(x_t, t, text)`` lets the conformance kit compare.
     """
 
     ports: BackbonePorts

@@ -123,6 +123,14 @@ class DiffusersBackbone(nn.Module):
         flat = halves.decode(self.unet, maps, skips.state, text.per_view(t.shape[1]).tokens)
         return flat.reshape(*t.shape, *flat.shape[1:])
 
+    def forward(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The UNet's own forward, unsplit, which ``encode`` and ``decode`` with None equal bit for bit."""
+        flat, views = x_t.flatten(0, 1), text.per_view(x_t.shape[1])
+        xl = {"text_embeds": views.pooled, "time_ids": halves.image_sizes(flat, self.ports.image_stride)}
+        added = None if views.pooled is None else xl
+        prediction: Tensor = self.unet(flat, t.flatten(), views.tokens, added_cond_kwargs=added).sample
+        return prediction.reshape(x_t.shape)
+
     def scheduler(self, name: str = "") -> Any:
         """A fresh diffusers scheduler on the model's own configuration.
 

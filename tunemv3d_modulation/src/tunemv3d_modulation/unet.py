@@ -98,12 +98,17 @@ def embed(net: Any, x: Tensor, t: Tensor, text: Text, image_stride: int) -> Tens
     if not hasattr(net, "add_embedding"):
         return emb
     assert text.pooled is not None
+    size_embeds = net.add_time_proj(image_sizes(x, image_stride).flatten()).reshape(len(x), -1)
+    added: Tensor = net.add_embedding(torch.cat([text.pooled, size_embeds], dim=-1).to(emb.dtype))
+    return emb + added
+
+
+def image_sizes(x: Tensor, image_stride: int) -> Tensor:
+    """What XL is told of the uncropped images of latents ``(b n) c h w``: ``(b n) SIZE_NUMBERS``."""
     sizes = torch.zeros(len(x), SIZE_NUMBERS, device=x.device)
     sizes[:, 0::4] = x.shape[-2] * image_stride
     sizes[:, 1::4] = x.shape[-1] * image_stride
-    size_embeds = net.add_time_proj(sizes.flatten()).reshape(len(x), -1)
-    added: Tensor = net.add_embedding(torch.cat([text.pooled, size_embeds], dim=-1).to(emb.dtype))
-    return emb + added
+    return sizes
 
 
 def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None = None) -> tuple[Tensor, ...]:

@@ -66,7 +66,7 @@ def _slots(name: str, slot: str | None) -> list[str]:
     found = [s for s in SLOTS if plain in {record.name for record in installed.records(s)}]
     components = [s for s in found if s in COMPONENT_SLOTS]
     if found and not components:
-        raise ComponentError(f"'{name}' is a {found[0]}; only components are checked")
+        raise ComponentError(f"'{name}' lies in the slot '{found[0]}'; only components are checked")
     if not components:
         names = sorted({known for s in COMPONENT_SLOTS for known in installed.names(s)})
         raise ComponentError(f"no component '{name}'.{suggestion(name, names)} Installed: {', '.join(names)}")

@@ -80,7 +80,11 @@ def install_faults(built: list[Built], target: Path) -> Iterator[tuple[str, str]
     # Before everything else on the path, so that the wheels hide what is also installed here in another form.
     path = os.pathsep.join(filter(None, [str(target), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", LIST, "plugins", "list", "--load", "--json"]
-    listed = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, cwd=target, capture_output=True, text=True)
+    # Whatever plugins the user allows, these are asked.
+    environment = {name: value for name, value in os.environ.items() if name != "TUNEMV3D_PLUGINS"} | {
+        "PYTHONPATH": path
+    }
+    listed = subprocess.run(command, env=environment, cwd=target, capture_output=True, text=True)
     rows = json.loads(listed.stdout) if listed.returncode in (0, 1) else []
     found = {(row["distribution"], row["slot"], row["name"]): row for row in rows}
     for each in built:

@@ -10,7 +10,7 @@ from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.checks_descriptor import environment
 from tunemv3d_core.testing.subject import Subject, trainable
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds after which two processes that wait for each other are given up."""
 
 

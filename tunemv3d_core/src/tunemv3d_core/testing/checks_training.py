@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ LARGER = Size(1, 2, 1, 16, 16)
 
 SMALLER = Size(1, 2, 1, 8, 8)
 """Few cells, because a compiler unrolls loops over them."""
+
+INPUTS = {"field": "features", "aggregator": "features", "lifter": "values", "injector": "maps", "backbone": "maps"}
+"""What a slot is given by the slot before it."""
 
 STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
 """Of the loss that should fall; what is pretrained takes smaller steps."""
@@ -39,26 +43,19 @@ def check_gradients_reach_parameters(subject: Subject) -> None:
 
 
 def check_gradients_reach_inputs(subject: Subject) -> None:
-    """What it is given by the components before it gets a gradient too, so that they can learn."""
+    """What the components before it give gets a gradient too, so that they can learn."""
     placed = subject.placed()
-    names = {"field": ("features",), "aggregator": ("features",), "lifter": ("values",)}.get(subject.slot, ("maps",))
-    if subject.slot == "view_encoder":
-        raise NotApplicableError("before it stands the frozen backbone")
     batch = placed.batch(LARGER)
     # Three steps first, because last layers may start at zero.
     if trainable(placed.module):
         _train(placed, batch)
-    if names == ("maps",):
-        leaves = tuple(m.clone().requires_grad_() for m in batch.maps)
-        batch = replace(batch, maps=leaves)
-    else:
-        (name,) = names
-        leaves = (getattr(batch, name).clone().requires_grad_(),)
-        batch = replace(batch, **{name: leaves[0]})
-    Exercise(placed).train()(batch).backward()
+    name = INPUTS[subject.slot]
+    batch, leaves = _asking(batch, name)
+    loss: Tensor = Exercise(placed).train()(batch)
+    torch.autograd.backward(loss)
     for k, leaf in enumerate(leaves):
         if leaf.grad is None or not bool(leaf.grad.any()):
-            raise ConformanceError(f"no gradient reaches {names[0]}{f' {k}' if len(leaves) > 1 else ''}")
+            raise ConformanceError(f"no gradient reaches {name}{f' {k}' if len(leaves) > 1 else ''}")
 
 
 def check_compiles(subject: Subject) -> None:
@@ -106,13 +103,22 @@ def check_loss_falls(subject: Subject) -> None:
         loss = _loss(placed.slot, model, batch, latents, alpha)
         history.append(float(loss.detach()))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     if not history[-1] <= FALL * history[0]:
         raise ConformanceError(
             f"the loss went from {history[0]:.4g} to {history[-1]:.4g} in {STEPS} steps of AdamW at lr {RATE} "
             f"({BACKBONE_RATE} for a backbone); it should fall to {FALL} of where it was"
         )
+
+
+def _asking(batch: Batch, name: str) -> tuple[Batch, tuple[Tensor, ...]]:
+    """A batch of which one input, a tensor or several, asks for a gradient; and that."""
+    given = getattr(batch, name)
+    several = given if isinstance(given, tuple) else (given,)
+    leaves = tuple(each.clone().requires_grad_() for each in several)
+    changed: dict[str, Any] = {name: leaves if isinstance(given, tuple) else leaves[0]}
+    return replace(batch, **changed), leaves
 
 
 def _train(placed: Placed, batch: Batch) -> set[str]:
@@ -145,7 +151,7 @@ def _loss(slot: str, model: MultiviewDiffusion, batch: Batch, latents: Tensor, a
     guesses = slot in ("view_encoder", "field", "aggregator")
     if guesses and model.field is not None and model.field.ports.gives == "latents":
         return _field_loss(prediction, latents, alpha)
-    return (prediction.modulated - model.backbone.target(latents, noise, t)).square().mean()
+    return torch.nn.functional.mse_loss(prediction.modulated, model.backbone.target(latents, noise, t))
 
 
 def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tensor:
@@ -154,5 +160,5 @@ def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tenso
     return (prediction.x0 - latents).abs().mean() + 0.1 * torch.nn.functional.binary_cross_entropy(opacity, alpha)
 
 
-CHECKS = (check_gradients_reach_parameters, check_gradients_reach_inputs, check_compiles, check_loss_falls)
-OF_SLOT: dict[str, tuple[()]] = {}
+CHECKS = (check_gradients_reach_parameters, check_compiles, check_loss_falls)
+OF_SLOT = {slot: (check_gradients_reach_inputs,) for slot in INPUTS}

@@ -25,7 +25,7 @@ def main(given: str, meeting: str, rank: int) -> None:
     """
     torch.set_num_threads(1)
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(rank), "2"
-    patience = timedelta(seconds=60)
+    patience = timedelta(seconds=240)
     init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=patience)
     placed = Subject(*json.loads(given)).placed(seed=rank)
     parallel = DistributedDataParallel(Exercise(placed).train())

@@ -87,7 +87,7 @@ def promised(placed: Placed, size: Size) -> dict[str, tuple[int, ...]]:
     if slot == "view_encoder":
         return {"features": (b, n, ports.features, -(-h // ports.stride), -(-w // ports.stride))}
     if slot == "field":
-        grids = {"": (n, h, w)}
+        grids: dict[str, tuple[int, ...]] = {"": (n, h, w)}
         if ports.novel_views:
             grids |= {"novel ": (m, h, w), "pixels' ": (m, PIXELS)}
         values = {f"{k}values": (b, grid[0], ports.values, *grid[1:]) for k, grid in grids.items()}

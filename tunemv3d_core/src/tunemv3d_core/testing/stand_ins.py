@@ -168,8 +168,9 @@ class StandInScene:
         seen = self.field.aggregator(self.features, self.cameras, flat)
         inside = flat.norm(dim=-1, keepdim=True) - 0.6
         told = self.field.layer(torch.cat([seen, flat, inside], -1).to(self.field.layer.weight.dtype))
-        density, values = torch.unflatten(told, 1, points.shape[1:-1]).split([1, self.field.ports.values], -1)
-        passed = -F.softplus(density.squeeze(-1)) * (far - near)[..., None] * hit[..., None] / 2
+        told = torch.unflatten(told, 1, points.shape[1:-1])
+        density, values = told[..., 0], told[..., 1:]
+        passed = -F.softplus(density) * (far - near)[..., None] * hit[..., None] / 2
         total = passed.cumsum(-1)
         weights = (total - passed).exp() * -torch.expm1(passed)
         opacity = weights.sum(-1)

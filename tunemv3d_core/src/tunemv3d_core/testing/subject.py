@@ -127,19 +127,16 @@ class Placed:
 
     def system(self) -> MultiviewDiffusion:
         """A whole model with stand-ins in the other slots."""
-        mine: dict[str, Any] = {self.slot: self.module}
-        backbone, ports = self.backbone, self.backbone.ports
-        encoder = mine.get("view_encoder") or stand_ins.StandInViewEncoder(ports)
-        takes, values = "latents", ports.latent_channels
-        if self.slot == "lifter":
-            takes, values = self.module.ports.takes, self.module.ports.values
-        aggregator = mine.get("aggregator")
-        described = FieldPorts(encoder.ports.features, cast(Any, takes), values)
-        field = mine.get("field") or stand_ins.StandInField(described, aggregator)
-        lifter = mine.get("lifter") or stand_ins.StandInLifter(ports, field.ports)
-        injector = mine.get("injector") or stand_ins.StandInInjector(lifter.ports.maps, ports.residuals)
-        names = {slot: "stand-in" for slot in ("view_encoder", "field", "lifter", "injector", "backbone")}
-        return MultiviewDiffusion(backbone, encoder, field, lifter, injector, names=names | {self.slot: "checked"})
+        ports = self.backbone.ports
+        parts: dict[str, Any] = {"backbone": self.backbone, self.slot: self.module}
+        aggregator = parts.pop("aggregator", None)
+        encoder = parts.setdefault("view_encoder", stand_ins.StandInViewEncoder(ports))
+        takes = self.module.ports if self.slot == "lifter" else LifterPorts("latents", ports.latent_channels, ())
+        described = FieldPorts(encoder.ports.features, takes.takes, takes.values)
+        field = parts.setdefault("field", stand_ins.StandInField(described, aggregator))
+        lifter = parts.setdefault("lifter", stand_ins.StandInLifter(ports, field.ports))
+        parts.setdefault("injector", stand_ins.StandInInjector(lifter.ports.maps, ports.residuals))
+        return MultiviewDiffusion(**parts, names=dict.fromkeys(parts, "stand-in") | {self.slot: "checked"})
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
