@@ -67,7 +67,7 @@ FAULTS: dict[Callable[[Path], None], str] = {
     without_types: "no {0}/py.typed: add the empty file",
     without_licence: "the wheel holds no licence text: put LICENSE beside pyproject.toml",
     with_a_file_left_out: "the wheel lacks {0}/command.py: see [tool.hatch.build] in pyproject.toml",
-    with_a_broken_entry_point: "tunemv3d.command {0}: command {0} ({1} 0.1.0) does not load: AttributeError",
+    with_a_broken_entry_point: "command {0} ({1} 0.1.0): '{0}.plugin:PLUGINS' does not load: AttributeError",
     with_an_unknown_licence: "does not build: ",
     with_another_pin: "needs good==0.0.3, but 0.1.0 is released with it",
 }

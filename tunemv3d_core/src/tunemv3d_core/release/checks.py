@@ -91,9 +91,10 @@ def install_faults(built: list[Built], target: Path) -> Iterator[tuple[str, str]
         for group, points in each.project.stated.get("entry-points", {}).items():
             for name in points if group.startswith("tunemv3d.") else ():
                 row = found.get((each.project.name, group.removeprefix("tunemv3d."), name))
-                if row is None or row["problem"]:
-                    why = row["problem"] if row else f"is not listed {listed.stderr.strip()}"
-                    yield each.project.name, f"{group} {name}: {why}"
+                if row is None:
+                    yield each.project.name, f"{group} {name}: is not listed {listed.stderr.strip()}"
+                elif row["problem"]:
+                    yield each.project.name, row["problem"]
 
 
 def _sources(folder: Path) -> set[str]:
