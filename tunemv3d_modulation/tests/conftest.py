@@ -3,9 +3,12 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
-from toy_model import load
+from toy_model import SPEC, load, moved_model
 
+from tunemv3d_core.console import run
 from tunemv3d_modulation.backbone import DiffusersBackbone
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
+from tunemv3d_modulation.sample import sample
 
 torch.set_num_threads(1)
 
@@ -27,3 +30,18 @@ def folder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
 def backbone(folder: Path) -> DiffusersBackbone:
     """Loaded; tests leave it unchanged."""
     return load(folder)
+
+
+@pytest.fixture
+def command(folders, monkeypatch, capsys):
+    """Runs ``sample`` on a toy checkpoint; gives exit code, standard output and standard error."""
+    pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
+    pipe.data = {"licences": {"CC0-1.0": 3}}
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
+
+    def go(*arguments):
+        with pytest.raises(SystemExit) as end:
+            run(sample, ["toy", *map(str, arguments)])
+        return end.value.code or 0, *capsys.readouterr()
+
+    return go

@@ -1,36 +1,20 @@
 import json
 import shutil
-import signal
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_model import SPEC, moved_model
+from toy_model import SPEC
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.console import run
 from tunemv3d_core.maps import read_depth, read_normals
+from tunemv3d_core.pictures import GROUND
 from tunemv3d_core.posed_images import PosedImages, read_object, write_object
 from tunemv3d_core.samples import read_sample
 from tunemv3d_core.spec import spec_id
 from tunemv3d_modulation.animation import write_animation
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
-from tunemv3d_modulation.sample import sample
-
-
-@pytest.fixture
-def command(folders, monkeypatch, capsys):
-    """Runs ``sample`` on a toy checkpoint; gives exit code, standard output and standard error."""
-    pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
-    pipe.data = {"licences": {"CC0-1.0": 3}}
-    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
-
-    def go(*arguments):
-        with pytest.raises(SystemExit) as end:
-            run(sample, ["toy", *map(str, arguments)])
-        return end.value.code or 0, *capsys.readouterr()
-
-    return go
 
 
 def test_views_maps_cameras_scene_and_manifest_are_written_for_each_prompt(command, tmp_path):
@@ -51,8 +35,9 @@ def test_views_maps_cameras_scene_and_manifest_are_written_for_each_prompt(comma
     assert record.files == ("views/000.png", "views/001.png", "views/002.png")
     pictures = [Image.open(folder / file) for file in record.files]
     assert {(p.mode, p.size) for p in pictures} == {("RGBA", (32, 32))}
-    shown = pictures[1].convert("RGB")
-    assert Image.open(folder / "grid.png").crop((32, 0, 64, 32)).tobytes() == shown.tobytes()
+    shown = Image.alpha_composite(Image.new("RGBA", (32, 32), "white"), pictures[1]).convert("RGB")
+    drawn = np.asarray(Image.open(folder / "grid.png").crop((32, 0, 64, 32))).astype(int)
+    assert np.abs(drawn - np.asarray(shown)).max() <= 255 * GROUND
     # The toy's scene is seen on the left half, from 2 to 3 away, with normals of zero.
     depth = read_depth(folder / record.depth_files[0])
     assert not depth[:, 16:].any() and depth[0, 0] == 2 and depth[-1, 0] == 3
@@ -122,80 +107,8 @@ def test_a_turntable_as_mp4(command, tmp_path):
     assert (tmp_path / "a-stool" / "turntable.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_one_object_that_fails_does_not_stop_the_others(command, tmp_path, monkeypatch):
-    call = TuneMV3DPipeline.__call__
-
-    def sometimes(self, prompt, *args, **options):
-        output = call(self, prompt, *args, **options)
-        if prompt == "a stool":
-            output.latents[0, 1] = torch.nan
-        return output
-
-    monkeypatch.setattr(TuneMV3DPipeline, "__call__", sometimes)
-    code, _, err = command("a stool", "a bench", "--views", 2, "--steps", 1, "--out", tmp_path)
-    assert code == 1 and "'a stool', seed 0: views 1 hold numbers that are not finite" in err
-    assert {f.name for f in tmp_path.iterdir()} == {"a-bench"}
-    assert command("a stool", "--views", 2, "--steps", 1, "--out", tmp_path / "t")[0] == 2
-
-
-def test_a_prompt_that_is_cut_is_told(command, tmp_path):
-    code, out, err = command("chair " * 90 + "red", "--views", 2, "--steps", 1, "--out", tmp_path, "--json")
-    assert code == 0 and "is cut before 'chair chair" in err and "red'" in json.loads(out)[0]["notes"][0]
-
-
 def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(command, tmp_path):
     for _ in range(2):
         assert command("a red chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 0
     first, second = ((tmp_path / name / "grid.png").read_bytes() for name in ("a-red-chair", "a-red-chair-2"))
     assert first == second
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["  "], "a prompt is empty"),
-        (["a chair", "--steps", 0], "steps must be at least 1, not 0"),
-        (["a chair", "--consistency", -0.5], "K must be at least 0, not -0.5"),
-        (["a chair", "--consistency", "inf"], "K must be at least 0, not inf"),
-        (["a chair", "--guidance", "inf"], "guidance must be at least 0, not inf"),
-        (["a chair", "--elevation", "nan"], "an elevation is not a finite number of degrees"),
-        (["a chair", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
-        (["a chair", "--device", "gpu"], "device 'gpu' cannot be used here"),
-        (["a chair", "--views", 0], "an orbit needs at least one view"),
-        (["a chair", "--scheduler", "dmp"], "no scheduler 'dmp'"),
-        (["a chair", "--scheduler", "ddim", "--steps", 5000], "cannot take 5000 steps"),
-        ([], "no prompt: say what object to make"),
-        (["--prompts", "missing.txt"], "--prompts missing.txt: cannot be read"),
-        (["a chair", "--seeds", "3-1"], "--seeds 3-1: numbers such as"),
-        (["a chair", "--views", 3, "--cameras", "x"], "--views and --cameras: give one of them"),
-        (["a chair", "--cameras", "x.json"], "--cameras x.json: a transforms.json is expected"),
-        (["a chair", "--video-format", "gif"], "a video is webp or mp4, not 'gif'"),
-    ],
-)
-def test_bad_input_is_one_message_and_leaves_nothing(command, tmp_path, arguments, message):
-    code, out, err = command(*arguments, "--out", tmp_path / "new")
-    assert code == 2 and message in err and "Traceback" not in err and not out
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
-    (tmp_path / "taken").write_text("")
-    for out in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
-        code, _, err = command("a chair", "--out", out)
-        assert code == 2 and f"{tmp_path / 'taken'} is a file" in err
-
-
-def test_ctrl_c_while_writing_leaves_nothing_half_written(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunemv3d_modulation.files.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
-    assert command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 130
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tunemv3d_modulation.files.write_json", full)
-    code, _, err = command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)
-    assert code == 2 and "could not be written" in err and "No space left" in err
-    assert not list(tmp_path.iterdir())

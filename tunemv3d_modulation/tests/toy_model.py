@@ -52,10 +52,24 @@ class MeanScene:
         opacity[..., : size[1] // 2] = 1
         depth = opacity * torch.linspace(2, 3, size[0])[:, None]
         seen = values * opacity[:, :, None].to(values)
-        return Rendering(seen, opacity.to(values), depth, torch.zeros(*cameras.shape, 3, *size))
+        return at_pixels(Rendering(seen, opacity.to(values), depth, torch.zeros(*cameras.shape, 3, *size)), pixels)
 
     def losses(self) -> dict[str, Tensor]:
         return {}
+
+
+def at_pixels(seen: Rendering, pixels: Tensor | None) -> Rendering:
+    """Whole maps at the pixels that are asked for."""
+    if pixels is None:
+        return seen
+    h, w = seen.opacity.shape[-2:]
+    places = (pixels[..., 1] * h).long() * w + (pixels[..., 0] * w).long()
+
+    def pick(z: Tensor) -> Tensor:
+        flat = z.flatten(-2)
+        return flat.gather(-1, places if flat.ndim == 3 else places[:, :, None].expand(*flat.shape[:-1], -1))
+
+    return Rendering(*(pick(z) for z in (seen.values, seen.opacity, seen.depth, seen.normals)))
 
 
 class MeanField(nn.Module):

@@ -9,7 +9,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_shape.bake import Points, bake, bake_vertices, colour, texel_points, vertex_normals
 from tunemv3d_shape.simplify import simplify
 from tunemv3d_shape.surface import extract_surface
-from tunemv3d_shape.tracing import Tracer, silhouette_overlap
+from tunemv3d_shape.tracing import silhouette_iou
 from tunemv3d_shape.unwrap import unwrap
 from tunemv3d_shape.views import Pictures
 
@@ -88,7 +88,5 @@ def test_the_ground_around_an_object_does_not_bleed_in() -> None:
 def test_silhouettes_of_a_surface_are_those_of_its_formula() -> None:
     shape = box((0.4, 0.5, 0.3))
     surface = extract_surface(shape, 96)
-    tracer, pictures = Tracer(surface.vertices, surface.faces), seen(numpy_of(shape), AROUND, 96)
-    assert silhouette_overlap(tracer, pictures.alpha.numpy() > 0.5, AROUND) > 0.98
-    smaller = seen(numpy_of(box((0.3, 0.4, 0.2))), AROUND, 96)
-    assert silhouette_overlap(tracer, smaller.alpha.numpy() > 0.5, AROUND) < 0.7
+    assert silhouette_iou(surface, seen(numpy_of(shape), AROUND, 96)) > 0.98
+    assert silhouette_iou(surface, seen(numpy_of(box((0.3, 0.4, 0.2))), AROUND, 96)) < 0.7

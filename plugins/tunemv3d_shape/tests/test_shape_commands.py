@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
 import typer
+from PIL import Image
 from shape_toys import Formula, box, numpy_of, seen, sphere, write_sample
 from typer.testing import CliRunner
 
@@ -26,6 +28,7 @@ from tunemv3d_shape.refinement import fit as fitting
 from tunemv3d_shape.refinement.shape import read_refined
 from tunemv3d_shape.shapes import Models
 from tunemv3d_shape.surface import extract_surface
+from tunemv3d_shape.views import Pictures
 
 CAMERAS = Cameras.orbit(3, elevation=30)
 TOY = box((0.3, 0.4, 0.35))
@@ -36,7 +39,11 @@ SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64")
 @pytest.fixture(autouse=True)
 def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample's shape is the toy, but for prompts that say otherwise."""
-    shapes: dict[str, Formula] = {"empty": sphere(-0.3)}
+    shapes = {
+        "empty": sphere(-0.3),
+        "full": Formula(lambda p: -p.norm(dim=-1) - 0.1),
+        "nan": Formula(lambda p: p[..., 0] * torch.nan),
+    }
     monkeypatch.setattr(making, "MeshOptions", lambda *given: MeshOptions(*given or (32, 500, 64)))
     monkeypatch.setattr(Models, "shape", lambda self, sample: shapes.get(sample.prompt, TOY))
 
@@ -54,8 +61,9 @@ def test_a_sample_gets_its_mesh_and_an_entry_in_its_manifest(tmp_path: Path) -> 
     ((made,), failed) = json.loads(result.stdout).values()
     assert failed == [] and made["files"] == ["object.glb", "object.ply", "raw.ply"]
     assert made["watertight"] and made["raw_watertight"] and made["faces"] <= 500
-    assert made["silhouette_iou"] > 0.85
+    assert made["silhouette_iou"] > 0.9 and made["views_psnr"] is None
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["silhouette_iou"] == made["silhouette_iou"] and manifest["views_psnr"] is None
     assert manifest["files"]["mesh"] == "object.glb" and manifest["files"]["views"][0] == "views/000.png"
     raw = trimesh.load(folder / "raw.ply")
     assert raw.is_watertight and len(raw.faces) > 500
@@ -71,24 +79,118 @@ def test_out_leaves_the_sample_as_it_is(tmp_path: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before and not (folder / "object.glb").exists()
 
 
-def test_bad_objects_are_listed_and_the_others_are_made(tmp_path: Path) -> None:
-    folders = {name: write_sample(tmp_path / name, PICTURES) for name in ("good", "nan", "scene", "view", "alpha")}
-    write_sample(tmp_path / "empty", PICTURES, prompt="empty")
-    write_scene(folders["nan"], torch.full((3, 4, 2, 2), torch.nan), CAMERAS)
-    (folders["scene"] / "scene.safetensors").unlink()
-    (folders["view"] / "views" / "001.png").unlink()
-    (folders["alpha"] / "views" / "002.png").write_bytes(b"no picture")
-    result = run(mesh, tmp_path, *SMALL, "--json")
-    assert result.exit_code == 1
+def test_the_shapes_own_views_are_compared_with_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shape that shows the same cameras another grey: 0.25 off where the object is, nowhere else."""
+
+    def paler(cameras: Cameras) -> Pictures:
+        return Pictures(PICTURES.colours + 0.25, PICTURES.alpha, cameras)
+
+    monkeypatch.setattr(Models, "shape", lambda self, sample: Formula(TOY.distance, paler))
+    result = run(mesh, write_sample(tmp_path / "chair", PICTURES), *SMALL, "--json")
+    assert result.exit_code == 0, result.output
+    ((made,), _) = json.loads(result.stdout).values()
+    errors = [-10 * np.log10(0.25**2 * float(mask.mean())) for mask in PICTURES.alpha]
+    assert made["views_psnr"] == pytest.approx(np.mean(errors), abs=0.05)
+    assert json.loads((tmp_path / "chair" / "manifest.json").read_text())["views_psnr"] == made["views_psnr"]
+    told = run(mesh, tmp_path / "chair", *SMALL)
+    assert f"views on white {made['views_psnr']:.1f} dB" in told.output and "IoU" in told.output
+
+
+def spoil(folder: Path, kind: str) -> None:
+    """Make a sampled object's folder bad in one way."""
+    if kind == "latent":
+        write_scene(folder, torch.full((3, 4, 2, 2), torch.nan), CAMERAS)
+    elif kind == "inside":
+        write_scene(folder, torch.zeros(3, 4, 2, 2), Cameras(NEAR, CAMERAS.intrinsics))
+    elif kind == "scene":
+        (folder / "scene.safetensors").unlink()
+    elif kind == "gone":
+        (folder / "views" / "001.png").unlink()
+    elif kind == "damaged":
+        (folder / "views" / "002.png").write_bytes(b"no picture")
+    elif kind == "flat":
+        Image.new("RGB", (32, 32)).save(folder / "views" / "000.png")
+    elif kind == "wide":
+        Image.new("RGBA", (40, 32)).save(folder / "views" / "000.png")
+    elif kind == "frames":
+        (folder / "transforms.json").write_text((folder / "transforms.json").read_text().replace("[", "[NaN,", 3))
+
+
+NEAR = CAMERAS.camera_to_world.clone()
+NEAR[1, :3, 3] *= 0.2
+
+SAID = {
+    "latent": "scene.safetensors: view 0 is not finite (NaN)",
+    "inside": "scene.safetensors: camera 1 lies inside the object's unit sphere",
+    "scene": "scene.safetensors",
+    "gone": "views/001.png: the view is missing",
+    "damaged": "views/002.png: the view is damaged",
+    "flat": "views/000.png: no alpha channel",
+    "wide": "views/000.png: the picture has 40 x 32, but transforms.json says 32 x 32 pixels",
+    "frames": "transforms.json",
+    "empty": "no surface: the shape's signed distance is positive everywhere",
+    "full": "no surface: the shape's signed distance is negative everywhere",
+    "nan": "signed distance is not a finite number at",
+}
+
+
+@pytest.mark.parametrize("command", [mesh, refine])
+def test_bad_objects_are_listed_and_the_others_are_made(tmp_path: Path, command: Any) -> None:
+    source, out = tmp_path / "samples", tmp_path / "out"
+    for kind in ("good", *SAID):
+        spoil(write_sample(source / kind, PICTURES, prompt=kind), kind)
+    options = SMALL if command is mesh else ("--cells", "16", "--steps", "2")
+    result = run(command, source, "--out", out, *options, "--json")
+    assert result.exit_code == 1, result.output
     report = json.loads(result.stdout)
     assert [Path(made["folder"]).name for made in report["made"]] == ["good"]
     told = {Path(entry["folder"]).name: entry["error"] for entry in report["failed"]}
-    assert "views/002.png: the view is damaged" in told["alpha"]
-    assert "nothing to mesh" in told["empty"] and "--seed" in told["empty"]
-    assert "view 0 is not finite (NaN)" in told["nan"]
-    assert "scene.safetensors" in told["scene"]
-    assert "views/001.png: the view is missing" in told["view"]
-    assert (folders["good"] / "object.glb").is_file()
+    assert told.keys() == SAID.keys()
+    for kind, error in told.items():
+        assert SAID[kind] in error and str(source / kind) in error
+    assert [file.parent.name for file in out.glob("*/object.glb")] == ["good"]
+
+
+def test_a_folder_that_is_not_writable_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples' own folders, one of which is locked; a superuser could write there all the same."""
+    for name in ("locked", "open"):
+        write_sample(tmp_path / name, PICTURES, prompt="nan" if name == "locked" else "a toy")
+    monkeypatch.setattr("os.access", lambda place, mode: Path(place).name != "locked")
+    result = run(mesh, tmp_path, *SMALL, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and [Path(made["folder"]).name for made in report["made"]] == ["open"]
+    assert "locked is not writable; choose another folder with --out" in report["failed"][0]["error"]
+
+
+@pytest.mark.parametrize("file", ["object.glb", "manifest.json"])
+@pytest.mark.parametrize("command", [mesh, refine])
+def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any, file: str
+) -> None:
+    for name in ("one", "two"):
+        write_sample(tmp_path / "in" / name, PICTURES)
+    really = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.parent.name == "one" and path.name.startswith(file):
+            raise OSError(28, "No space left on device")
+        return really(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = tmp_path / ("in" if command is mesh else "out")
+    options = SMALL if command is mesh else ("--cells", "16", "--steps", "2", "--out", out)
+    result = run(command, tmp_path / "in", *options, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and [Path(made["folder"]).name for made in report["made"]] == ["two"]
+    assert f"one/{file}: could not be written: No space left on device" in report["failed"][0]["error"]
+    assert json.loads((out / "two" / "manifest.json").read_text())["files"]["mesh"] == "object.glb"
+    if command is mesh:
+        assert (out / "one" / "object.glb").exists() == (file == "manifest.json") and is_sample(out / "one")
+        assert "mesh" not in json.loads((out / "one" / "manifest.json").read_text())["files"]
+    else:
+        assert bool(read_refined(out / "one").grid.distances.isfinite().all())
+        assert is_sample(out / "one") == (file == "object.glb")
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +239,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert result.exit_code == 0, result.output
     (made,) = json.loads(result.stdout)["made"]
     place = tmp_path / "out" / "chair"
-    assert made["steps"] == 0 and made["files"] == ["object.glb"] and is_sample(place)
+    assert made["steps"] == 3 and made["files"] == ["object.glb"] and is_sample(place)
     manifest = json.loads((place / "manifest.json").read_text())
     assert manifest["prompt"] == "a toy" and manifest["refined"]["cells"] == 16
     assert manifest["files"]["renders"] == ["renders/000.png", "renders/001.png", "renders/002.png"]
@@ -163,3 +265,22 @@ def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypat
     assert (tmp_path / "out" / "one" / "object.glb").is_file()
     assert not (tmp_path / "out" / "two").exists()
     assert json.loads((tmp_path / "out" / "one" / "manifest.json").read_text())["refined"]["interrupted"] is True
+    assert is_sample(tmp_path / "out" / "one")
+
+
+@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("making.make_mesh", True)])
+def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, valid: bool
+) -> None:
+    def interrupt(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    folder, out = write_sample(tmp_path / "one", PICTURES), tmp_path / "out"
+    arguments = (refine, folder, "--out", out, "--cells", 16, "--steps", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tunemv3d_shape.{where}", interrupt)
+        assert run(*arguments).exit_code == 130
+    assert is_sample(out / "one") == valid
+    again = run(mesh, out / "one", *SMALL) if valid else run(*arguments)
+    assert again.exit_code == 0, again.output
+    assert (out / "one" / "object.glb").is_file()

@@ -69,7 +69,11 @@ def test_the_material_is_dull_and_one_sided(made: tuple[Path, TexturedMesh]) -> 
     assert (look["metallicFactor"], look["roughnessFactor"]) == (0, 0.9)
     assert made[1].watertight and not material.get("doubleSided", False)
     assert tree["images"][0]["mimeType"] == "image/png"
-    assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(tree["meshes"][0]["primitives"][0]["attributes"])
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert {"POSITION", "NORMAL", "TEXCOORD_0"} <= set(primitive["attributes"])
+    # ARRAY_BUFFER and ELEMENT_ARRAY_BUFFER of the glTF specification.
+    held = {a: tree["bufferViews"][tree["accessors"][a]["bufferView"]]["target"] for a in range(4)}
+    assert held == {a: 34963 if a == primitive["indices"] else 34962 for a in range(4)}
 
 
 def test_an_open_surface_is_shown_from_both_sides(made: tuple[Path, TexturedMesh], tmp_path: Path) -> None:

@@ -130,13 +130,13 @@ class Ball:
         return points.norm(dim=-1) - self.radius
 
     def render(self, cameras: Cameras, size: Any, pixels: Any = None, normals: bool = False) -> Rendering:
-        rays = cameras.rays(size)
+        rays = cameras.rays(size, pixels)
         near, _, hit = intersect_sphere(rays, self.radius)
         at = (rays.origins + near[..., None] * rays.directions) / self.radius
-        opacity, depth = hit.float().unflatten(-1, size), (near * hit).unflatten(-1, size)
-        red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(*cameras.shape, 3, *size)
-        facing = (at * hit[..., None]).movedim(-1, -2).unflatten(-1, size)
-        return Rendering(red * opacity[:, :, None], opacity, depth, facing if normals else None)
+        red = torch.tensor([1.0, -1.0, -1.0])[:, None] * hit[:, :, None].float()
+        maps = (red, hit.float(), near * hit, (at * hit[..., None]).movedim(-1, -2))
+        values, opacity, depth, facing = maps if pixels is not None else (z.unflatten(-1, size) for z in maps)
+        return Rendering(values, opacity, depth, facing if normals else None)
 
 
 class Field(nn.Module):

@@ -154,7 +154,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(session: Session, tmp_p
     with pytest.raises(CameraError, match="inside"):
         session.render(Cameras.look_at(torch.tensor([[0.5, 0.0, 0.0]])))
     (tmp_path / "file").write_text("")
-    with pytest.raises(SampleError, match="cannot be written"):
+    with pytest.raises(SampleError, match="could not be written"):
         export(replace(session, settings=session.settings), tmp_path / "file/out")
     assert session.history == before
 

@@ -298,8 +298,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON beside the target and rename, so that an interrupted write is never read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""A sampled object on disk: what ``tunemv3d sample`` writes and what meshes, reports and viewers are made from.
+"""A sampled object on disk: what ``sample_files`` writes and what meshes, reports and viewers are made from.
 
 One folder an object::
 
@@ -8,6 +8,7 @@ One folder an object::
     scene.safetensors    the finished views' latents and cameras: with the checkpoint, enough to have the scene again
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.posed_images import read_json, write_json
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.slots import Scene
+from tunemv3d_core.slots import Backbone, Scene
 
 MANIFEST = "manifest.json"
 SCENE = "scene.safetensors"
@@ -104,8 +105,21 @@ def write_scene(folder: Path, latents: Tensor, cameras: Cameras) -> None:
 
 
 def note_files(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
-    """Add what was made of an object later, by kind, to its manifest's ``files``; the manifest."""
+    """Add what was made of an object later, by kind, to its manifest's ``files``; the manifest.
+
+    Raises:
+        SampleError: it cannot be written; what was there before stays.
+    """
     manifest = read_json(folder / MANIFEST)
     manifest["files"] = {**manifest["files"], **made}
-    write_json(folder / MANIFEST, manifest)
+    try:
+        write_json(folder / MANIFEST, manifest)
+    except OSError as error:
+        raise SampleError(f"{folder / MANIFEST}: could not be written: {error.strerror}") from error
     return manifest
+
+
+def cut_prompts(backbone: Backbone, prompts: Sequence[str]) -> list[str]:
+    """A sentence for each prompt that is longer than the text encoder takes, with what it will not see."""
+    words = getattr(backbone, "prompts", None)
+    return [] if words is None else list(words.too_long(prompts))

@@ -1,5 +1,6 @@
 """Frames as a moving picture: animated WebP by Pillow, or MP4 by an ffmpeg that is installed."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -22,21 +23,33 @@ def check_format(kind: str) -> None:
         raise SampleError("an mp4 needs ffmpeg, which is not on the PATH: install it, or take webp")
 
 
-def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> None:
-    """Write frames of one size; the suffix of ``path`` says how.
+def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int = 0) -> None:
+    """Write frames of one size; the suffix of ``path`` says how. Nothing half-written stays.
 
     Args:
-        path: ``.webp`` or ``.mp4``.
+        path: ``.webp`` or ``.mp4``, or ``.png`` for one frame.
         frames: at least one.
         milliseconds: that each is shown.
 
     Raises:
-        SampleError: ffmpeg failed; its last words.
-        OSError: it cannot be written.
+        SampleError: it cannot be written, or ffmpeg failed; its last words.
     """
-    if path.suffix == ".webp":
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=80)
-        return
+    # Its suffix says how Pillow and ffmpeg write it.
+    beside = path.with_name(f"part-{path.name}")
+    try:
+        if path.suffix == ".mp4":
+            _write_mp4(beside, frames, milliseconds)
+        else:
+            moving = {"save_all": True, "append_images": frames[1:], "duration": milliseconds, "loop": 0, "quality": 80}
+            frames[0].save(beside, **(moving if len(frames) > 1 else {}))
+        os.replace(beside, path)
+    except OSError as error:
+        raise SampleError(f"{path}: could not be written: {error}. The object itself is whole") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_mp4(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> None:
     width, height = frames[0].size
     source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{1000 / milliseconds:g}")
     # Players want even sides and this pixel format.

@@ -1,5 +1,6 @@
 """What the words of ``tunemv3d sample`` mean: prompts, seeds, cameras and pictures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,16 @@ def read_images(given: list[str]) -> "dict[int, Image]":
         try:
             found[int(view)] = Image.open(file)
             found[int(view)].load()
-        except OSError as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise TuneMV3DError(f"--image {words}: cannot be read as a picture: {error}") from None
     return found
+
+
+def padded_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
+    """A sentence for each picture of another shape than views of ``size`` (H, W): white is put beside it."""
+    h, w = size
+    return [
+        f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it"
+        for view, picture in given.items()
+        if picture.width * h != picture.height * w
+    ]

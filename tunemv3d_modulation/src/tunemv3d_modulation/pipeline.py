@@ -14,8 +14,10 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.geometry import render_shape
 from tunemv3d_core.pictures import read_picture
 from tunemv3d_core.policy import Policy
+from tunemv3d_core.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
@@ -43,7 +45,7 @@ class TuneMV3DOutput(BaseOutput):  # type: ignore[misc]
             the field gives features.
         opacity: ``b n H W``, 0 to 1.
         depth: ``b n H W``, z in the camera, world units, 0 where nothing was hit.
-        normals: ``b n 3 H W``, outward, world space.
+        normals: ``b n 3 H W``, outward, world space; None too where the field knows none.
     """
 
     images: Any
@@ -236,8 +238,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
         """A sentence for each prompt that is longer than the text encoder takes, with what it will not see."""
-        words = getattr(self.model.backbone, "prompts", None)
-        return [] if words is None else words.too_long(prompts)
+        return cut_prompts(self.model.backbone, prompts)
 
     def _options(self, steps: Any, guidance: Any, consistency: Any, shared_noise: Any) -> dict[str, Any]:
         """The given options, and the spec's where none is given."""
@@ -279,9 +280,10 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _picture(self, picture: Image.Image | Tensor) -> Tensor:
         """``3 H W`` in [0, 1] at the model's size."""
-        return read_picture(picture, self._image_size())
+        return read_picture(picture, self.image_size())
 
-    def _image_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the views, pixels."""
         stride = self.model.backbone.ports.image_stride
         h, w = self.latent_size()
         return h * stride, w * stride
@@ -314,10 +316,11 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         size = (latents.shape[-2], latents.shape[-1])
         field = self.model.field
         shown = field is not None and field.ports.gives == "latents"
-        seen = scene.render(cameras, self._image_size(), normals=True)
+        coarse = scene.render(cameras, size)
+        seen = render_shape(scene, cameras, self.image_size(), coarse)
         return {
             "scene": scene,
-            "renders": self.model.blend(scene.render(cameras, size), size) if shown else None,
+            "renders": self.model.blend(coarse, size) if shown else None,
             "opacity": seen.opacity,
             "depth": seen.depth,
             "normals": seen.normals,

@@ -1,25 +1,23 @@
 """The command ``tunemv3d sample``: views of objects from text, with depth, normals and what the shape came from."""
 
-import time
-from dataclasses import dataclass
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.cli.calls import find_command, run_command
 from tunemv3d_core.console import console, messages, print_json, show_error
-from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, SampleError, TuneMV3DError
+from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.samples import MANIFEST
 from tunemv3d_core.strength import read_strength
-from tunemv3d_modulation.options import read_cameras, read_images, read_prompts, read_seeds
+from tunemv3d_modulation.options import padded_images, read_cameras, read_images, read_prompts, read_seeds
 
 if TYPE_CHECKING:
-    from tunemv3d_core.cameras import Cameras
-    from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
-    from tunemv3d_modulation.shape_pictures import Recorder
+    from tunemv3d_modulation.making import Order
+    from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 SHAPE = "tunemv3d-shape"
 """The distribution that makes meshes."""
@@ -71,8 +69,8 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
+    from tunemv3d_core.sample_files import check_writable
     from tunemv3d_modulation.animation import check_format
-    from tunemv3d_modulation.files import check_writable
 
     # Whatever can be wrong without the model is told before it is loaded.
     check_writable(out)
@@ -82,101 +80,55 @@ def sample(
     pairs = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     strength = read_strength(consistency) if consistency else None
     given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
-    given |= {"shared_noise": shared_noise, "negative_prompt": negative, "known_views": read_images(image or [])}
+    given |= {"shared_noise": shared_noise, "negative_prompt": negative}
+    known = read_images(image or [])
     _check(given, pairs)
     read_cameras(cameras, views, elevation, trained=8)
     pipe = _load(checkpoint, device, scheduler, steps)
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
-    extras = Extras(strip, f".{video_format}" if video else "", mesh)
-    told = {**_about(pipe, checkpoint), "views": len(around.origins), "elevation": elevation, "images": image or []}
-    done, failed = [], 0
+    # Heavy, and needs what was loaded.
+    from tunemv3d_modulation.making import Order, told_model, told_options
+
+    order = Order(around, known, out, strip, f".{video_format}" if video else "")
+    order.check(pipe)
+    told = {**told_model(pipe, checkpoint), **told_options(pipe, given), "images": image or []}
+    told |= {"views": len(around.origins), "elevation": elevation, "notes": padded_images(known, pipe.image_size())}
+    made, failed = _make_all(pipe, order, pairs, told, mesh, as_json)
+    if as_json:
+        print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
+    if failed:
+        raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
+
+
+def _make_all(
+    pipe: "TuneMV3DPipeline",
+    order: "Order",
+    pairs: list[tuple[str, int]],
+    told: dict[str, Any],
+    mesh: bool,
+    quiet: bool,
+) -> tuple[list[Path], int]:
+    """Every prompt with its seed; the folders that were written, and how often something failed, which is told."""
+    from tunemv3d_modulation.making import add_pictures, make
+
+    folders, failed = [], 0
     for prompt, seed in pairs:
+        notes = [*pipe.cut_prompts([prompt]), *told["notes"]]
+        for note in notes:
+            messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
         try:
-            done.append(make(pipe, prompt, seed, around, given, out, told, extras))
+            made = make(pipe, order, {**told, "prompt": prompt, "seed": seed, "notes": notes})
+            folders.append(made.folder)
+            if not quiet:
+                console.print(f"{made.folder}/grid.png", soft_wrap=True, highlight=False)
+            add_pictures(pipe, order, made, prompt)
+            if mesh:
+                with redirect_stdout(sys.stderr) if quiet else nullcontext():
+                    run_command("mesh", SHAPE, [str(made.folder)])
         except TuneMV3DError as error:
             failed += 1
             show_error(TuneMV3DError(f"{prompt!r}, seed {seed}: {error}"))
-            continue
-        if not as_json:
-            console.print(f"{done[-1]['folder']}/grid.png", soft_wrap=True, highlight=False)
-    if as_json:
-        print_json(done)
-    if failed:
-        raise typer.Exit(EXIT_FINDINGS if done else EXIT_BAD_INPUT)
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What else is made of every object.
-
-    Attributes:
-        strip: the shape appearing, as a picture and moving.
-        video: suffix of the turntable, "" for none.
-        mesh: a textured mesh.
-    """
-
-    strip: bool = False
-    video: str = ""
-    mesh: bool = False
-
-
-def make(
-    pipe: "TuneMV3DPipeline",
-    prompt: str,
-    seed: int,
-    cameras: "Cameras",
-    given: dict[str, Any],
-    out: Path,
-    told: dict[str, Any],
-    extras: Extras,
-) -> dict[str, Any]:
-    """Sample one object and write all that was asked for; its manifest, with the folder."""
-    from tunemv3d_core.samples import note_files
-    from tunemv3d_modulation.files import check_finite, save
-    from tunemv3d_modulation.shape_pictures import Recorder
-
-    began, recorder = time.perf_counter(), Recorder()
-    output = _with_progress(pipe, prompt, cameras, {**given, "generator": seed}, recorder)
-    check_finite(output)
-    options = {name: given[name] for name in ("num_inference_steps", "guidance_scale", "consistency", "shared_noise")}
-    options = _defaults(pipe) | {name: value for name, value in options.items() if value is not None}
-    about = {**told, "prompt": prompt, "seed": seed, **options, "negative_prompt": given["negative_prompt"]}
-    about |= {"seconds": round(time.perf_counter() - began, 2), "notes": pipe.cut_prompts([prompt])}
-    folder = save(output, out, about)
-    for note in about["notes"]:
-        messages.print(f"{folder.name}: {note}", style="yellow", soft_wrap=True)
-    more = _pictures(pipe, output, prompt, folder, recorder, extras)
-    manifest = note_files(folder, more)
-    if extras.mesh:
-        run_command("mesh", SHAPE, [str(folder)])
-        manifest = read_json(folder / MANIFEST)
-    return {**manifest, "folder": str(folder)}
-
-
-def _pictures(
-    pipe: "TuneMV3DPipeline",
-    output: "TuneMV3DOutput",
-    prompt: str,
-    folder: Path,
-    recorder: "Recorder",
-    extras: Extras,
-) -> dict[str, str]:
-    """Strip and turntable; their names by kind."""
-    from tunemv3d_modulation.animation import write_animation
-    from tunemv3d_modulation.shape_pictures import shape_steps, side_by_side, turntable
-
-    made: dict[str, str] = {}
-    if (extras.strip or extras.video) and output.scene is None:
-        raise SampleError("no field in this checkpoint: there is no shape to show with --strip or --video")
-    if extras.strip:
-        steps = shape_steps(pipe, prompt, output.cameras[0], recorder.seen)
-        side_by_side(steps).save(folder / "strip.png")
-        write_animation(folder / "strip.webp", steps, milliseconds=500)
-        made |= {"strip": "strip.png", "strip_animation": "strip.webp"}
-    if extras.video:
-        made["turntable"] = f"turntable{extras.video}"
-        write_animation(folder / made["turntable"], turntable(pipe, output.scene), milliseconds=80)  # type: ignore[arg-type]
-    return made
+    return folders, failed
 
 
 def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
@@ -208,43 +160,3 @@ def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None
         pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
     prepared_solver(pipe.model.backbone, pipe.scheduler, pipe.spec.sample.steps if steps is None else steps)
     return pipe
-
-
-def _defaults(pipe: "TuneMV3DPipeline") -> dict[str, Any]:
-    """The checkpoint's own options."""
-    own = pipe.spec.sample
-    return {
-        "num_inference_steps": own.steps,
-        "guidance_scale": own.guidance,
-        "consistency": own.consistency,
-        "shared_noise": own.shared_noise,
-    }
-
-
-def _with_progress(
-    pipe: "TuneMV3DPipeline", prompt: str, cameras: "Cameras", options: dict[str, Any], recorder: "Recorder"
-) -> "TuneMV3DOutput":
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    steps = options["num_inference_steps"] or pipe.spec.sample.steps
-    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
-        task = progress.add_task(prompt[:40].replace("[", "("), total=steps)
-
-        def on_step(pipe: Any, index: int, t: float, tensors: dict[str, Any]) -> None:
-            recorder(pipe, index, t, tensors)
-            progress.advance(task)
-
-        told: dict[str, Any] = {"callback_on_step_end": on_step, "callback_on_step_end_tensor_inputs": ("x_t",)}
-        return pipe(prompt, cameras, output_type="pt", **told, **options)
-
-
-def _about(pipe: "TuneMV3DPipeline", checkpoint: str) -> dict[str, Any]:
-    from tunemv3d_core.provenance import versions
-    from tunemv3d_core.spec import spec_id
-
-    return {
-        "checkpoint": checkpoint,
-        "spec_id": spec_id(pipe.spec),
-        "scheduler": type(pipe.scheduler).__name__,
-        "versions": versions(),
-        "data": pipe.data,
-    }

@@ -9,8 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.pictures import shaded, to_pil
+from tunemv3d_core.geometry import render_shape
+from tunemv3d_core.pictures import near_bright, shaded, to_pil
 from tunemv3d_core.slots import Scene
+from tunemv3d_core.types import Rendering
 from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
 
 COLUMNS = 8
@@ -52,15 +54,27 @@ def shape_steps(
         images = (model.backbone.decode_latents(x_t[:, view : view + 1])[0, 0].float() / 2 + 0.5).clamp(0, 1)
         level = torch.full(x_t.shape[:2], t, device=x_t.device)
         scene = pipe.denoiser.fuse(x_t, level, text, place)
-        below = surface_picture(scene, place[:, view : view + 1], (images.shape[-2], images.shape[-1]))
+        camera = place[:, view : view + 1]
+        coarse = scene.render(camera, (x_t.shape[-2], x_t.shape[-1]))
+        below = surface_picture(scene, camera, (images.shape[-2], images.shape[-1]), coarse)
         pictures.append(to_pil(torch.cat([images, below[0].to(images)], dim=-2)))
     return pictures
 
 
-def surface_picture(scene: Scene, cameras: Cameras, size: tuple[int, int]) -> Tensor:
-    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1]."""
-    seen = scene.render(cameras, size, normals=True)
-    assert seen.normals is not None
+def surface_picture(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Tensor:
+    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1].
+
+    A field without normals is shown by its depth.
+
+    Args:
+        scene: of one object.
+        cameras: where it is seen from.
+        size: (H, W).
+        coarse: what the scene renders for them in a smaller size.
+    """
+    seen = render_shape(scene, cameras, size, coarse)
+    if seen.normals is None:
+        return near_bright(seen.depth[0], seen.opacity[0])[:, None].expand(-1, 3, -1, -1)
     return shaded(seen.normals[0], seen.opacity[0], cameras[0])
 
 
@@ -81,8 +95,9 @@ def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> l
     frames = []
     for index in range(views):
         camera = around[:, index : index + 1]
-        latents = pipe.model.blend(scene.render(camera, (h, w)), (h, w))
+        seen = scene.render(camera, (h, w))
+        latents = pipe.model.blend(seen, (h, w))
         image = (pipe.model.backbone.decode_latents(latents)[0, 0].float() / 2 + 0.5).clamp(0, 1)
-        bare = surface_picture(scene, camera, (image.shape[-2], image.shape[-1]))[0]
+        bare = surface_picture(scene, camera, (image.shape[-2], image.shape[-1]), seen)[0]
         frames.append(to_pil(torch.cat([image, bare.to(image)], dim=-1)))
     return frames

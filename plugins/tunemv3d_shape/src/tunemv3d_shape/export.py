@@ -17,12 +17,16 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.samples import MANIFEST
 from tunemv3d_shape.bake import Colours, vertex_normals
 from tunemv3d_shape.surface import Floats, Surface
 from tunemv3d_shape.unwrap import Unwrapped
 
 FORMATS = ("glb", "obj", "ply")
 ROUGHNESS = 0.9
+
+VERTICES, INDICES = 34962, 34963
+"""glTF's names for what a buffer's part holds, by which a viewer knows where to keep it."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,16 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json``.
+
+    Raises:
+        SampleError: it cannot be written; what was there stays.
+    """
+    content = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / MANIFEST, content.encode("utf-8"))
+
+
 def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
     """Binary glTF: one mesh, one material, its texture as PNG inside."""
     material = PBRMaterial(
@@ -118,6 +132,10 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
 
     def sign(tree: dict[str, Any]) -> None:
         tree["asset"] |= {"generator": "TuneMV3D", "copyright": copyright_of(about), "extras": about}
+        for primitive in (primitive for one in tree["meshes"] for primitive in one["primitives"]):
+            uses = {primitive["indices"]: INDICES} | dict.fromkeys(primitive["attributes"].values(), VERTICES)
+            for accessor, target in uses.items():
+                tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
     scene = trimesh.Scene({"object": _y_up(mesh, material)})
     return bytes(export_glb(scene, include_normals=True, tree_postprocessor=sign))

@@ -11,8 +11,9 @@ from torch.nn.functional import interpolate
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import SampleError
-from tunemv3d_core.samples import SampledObject, read_sample
+from tunemv3d_core.errors import CameraError, SampleError
+from tunemv3d_core.marching.volume import NOTHING
+from tunemv3d_core.samples import SCENE, SampledObject, read_sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_shape.views import Pictures
 
@@ -52,9 +53,12 @@ class GeneratedShape:
             return None
         device = next(self.model.parameters()).device
         rendering = self.scene.render(cameras[None].to(device), self.size)
-        images = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
-        opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")[:, 0]
-        return Pictures((images / 2 + 0.5).clamp(0, 1).cpu(), opacity.cpu(), cameras.to("cpu"))
+        decoded = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
+        images = (decoded / 2 + 0.5).clamp(0, 1)
+        opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")
+        # They are on white; what is asked for is not.
+        colours = ((images - 1 + opacity) / opacity.clamp(min=NOTHING)).clamp(0, 1)
+        return Pictures(colours.cpu(), opacity[:, 0].cpu(), cameras.to("cpu"))
 
 
 class Models:
@@ -87,11 +91,14 @@ def read_whole_sample(folder: Path) -> SampledObject:
     """A sampled object whose latents are numbers.
 
     Raises:
-        SampleError: a file is missing or damaged, or a latent is not finite.
+        SampleError: a file is missing or damaged, a latent is not finite, or a camera stands inside the object.
     """
-    sample = read_sample(folder)
+    try:
+        sample = read_sample(folder)
+    except CameraError as error:
+        raise SampleError(f"{folder / SCENE}: {error}") from None
     bad = ~sample.latents.isfinite().flatten(1).all(1)
     if bool(bad.any()):
         view = int(bad.nonzero()[0])
-        raise SampleError(f"{folder / 'scene.safetensors'}: view {view} is not finite (NaN); sample the object again")
+        raise SampleError(f"{folder / SCENE}: view {view} is not finite (NaN); sample the object again")
     return sample

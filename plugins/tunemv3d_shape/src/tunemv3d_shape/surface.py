@@ -56,14 +56,10 @@ def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.devi
         device: of the points that the shape is asked.
 
     Raises:
-        SampleError: the distance is nowhere negative, or not finite.
+        SampleError: the distance has one sign everywhere, or is not finite.
     """
     grid = distance_grid(shape, resolution, device)
-    if grid.min() >= 0:
-        raise SampleError(
-            "nothing to mesh: the shape's signed distance is positive everywhere, so that it has no inside. "
-            "Sample it again with another --seed, a higher --consistency or more --steps"
-        )
+    check_has_surface(grid)
     cell = 2 * HALF / (len(grid) - 1)
     # A vertex on a grid point would be several vertices in one place.
     grid[np.abs(grid) < 1e-3 * cell] = 1e-3 * cell
@@ -105,6 +101,26 @@ def all_distances(shape: HasSurface, cells: int, device: torch.device | None = N
     """
     axis = np.linspace(-HALF, HALF, cells + 1, dtype=np.float32)
     return _ask(shape, _lattice(axis), device).reshape((cells + 1,) * 3)
+
+
+def check_has_surface(grid: Floats, slack: float = 0.0) -> None:
+    """Refuse distances ``i j k`` of the cube that have one sign everywhere in the sphere.
+
+    Args:
+        grid: as asked.
+        slack: positive distances up to this one count as inside.
+
+    Raises:
+        SampleError: says which one.
+    """
+    axis = np.linspace(-HALF, HALF, len(grid), dtype=np.float32)
+    within = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) < RADIUS
+    for sign, lacks, there in (("positive", "inside", grid < slack), ("negative", "outside", grid >= 0)):
+        if not (there & within).any():
+            raise SampleError(
+                f"no surface: the shape's signed distance is {sign} everywhere, so that it has no {lacks}. "
+                "Sample it again with another --seed, a higher --consistency or more --steps"
+            )
 
 
 def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floats:

@@ -5,7 +5,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_shape.surface import Floats, Ints
+from tunemv3d_shape.surface import Floats, Ints, Surface
+from tunemv3d_shape.views import Pictures
 
 
 class Tracer:
@@ -37,8 +38,8 @@ class Tracer:
         return self.distances(*(z.float().cpu().numpy() for z in (rays.origins, rays.directions))).reshape(size)
 
 
-def silhouette_overlap(tracer: Tracer, masks: np.ndarray, cameras: Cameras) -> float:
-    """Intersection over union of the surface's silhouettes with masks ``n h w``, all views taken together."""
-    size = (masks.shape[1], masks.shape[2])
-    seen = np.stack([np.isfinite(tracer.depth(cameras[i], size)) for i in range(len(masks))])
+def silhouette_iou(surface: Surface, pictures: Pictures) -> float:
+    """Intersection over union of a surface's silhouettes with the pictures' masks, all views taken together."""
+    tracer, masks = Tracer(surface.vertices, surface.faces), (pictures.alpha > 0.5).cpu().numpy()
+    seen = np.stack([np.isfinite(tracer.depth(pictures.cameras[i], pictures.size)) for i in range(len(masks))])
     return float((seen & masks).sum() / max(1, (seen | masks).sum()))

@@ -39,6 +39,12 @@ class Pictures:
         return self.colours * self.alpha[:, None] + 1 - self.alpha[:, None]
 
 
+def psnr(one: Pictures, other: Pictures) -> float:
+    """Peak signal-to-noise ratio of pictures on white, dB, the mean over the views; 100 dB at most."""
+    error = (one.on_white() - other.on_white()).square().mean((1, 2, 3))
+    return float((-10 * error.clamp(min=1e-10).log10()).mean())
+
+
 def read_pictures(folder: Path) -> Pictures:
     """The views of a sampled object, as ``transforms.json`` names them.
 

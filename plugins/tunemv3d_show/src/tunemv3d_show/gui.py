@@ -166,6 +166,7 @@ class Viewer:
             f"Step {step.index + 1} of {steps}, t = {step.t:.0f}: {step.seconds:.2f} s a step, {shown:.2f} s to show."
             + (" Done." if last else "")
             + ("" if self._in_place else " The cameras were moved: Sample shows it from there.")
+            + "".join(f" *{note}*." for note in self.session.notes)
         )
 
     def _chosen(self) -> None:

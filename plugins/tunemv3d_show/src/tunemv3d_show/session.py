@@ -13,6 +13,8 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.sample_files import check_finite
+from tunemv3d_core.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.spec import RunSpec
@@ -128,6 +130,11 @@ class Session:
     def finished(self) -> bool:
         """Whether the object's last step was done."""
         return self.made is not None and len(self.history) == self.made.steps
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the prompt the text encoder did not see, if anything."""
+        return [] if self.made is None else cut_prompts(self.model.backbone, [self.made.prompt])
 
     def stop(self) -> None:
         """Make a sampling in another thread end after the step at work; its steps are kept."""
@@ -268,6 +275,7 @@ class _Recorder:
 
     def __call__(self, seen: SamplingStep) -> None:
         seconds = time.perf_counter() - self._clock
+        check_finite(seen.latents[0], f"after step {seen.index + 1}")
         step = Step(seen.index, seen.t, self._before, seen.latents, seen.x_t, seen.prediction.x0, seconds)
         self._session.history.append(step)
         self._on_step(step)

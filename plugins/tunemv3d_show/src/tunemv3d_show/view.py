@@ -24,6 +24,9 @@ def view(
     for module, name in (("viser", "viser"), ("skimage", "scikit-image")):
         if find_spec(module) is None:
             raise ComponentError(f"tunemv3d view needs {name}: pip install 'tunemv3d-show[view]'")
+    from tunemv3d_core.sample_files import check_writable
+
+    check_writable(out)
     # viser prints the address itself.
     open_viewer(checkpoint, port, host, out, device).server.sleep_forever()
 

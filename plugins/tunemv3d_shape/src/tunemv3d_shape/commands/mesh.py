@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tunemv3d_core.console import console, messages, print_json, show_error
+from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_shape.commands.objects import check_out, objects
+from tunemv3d_shape.commands.objects import check_out, objects, refused
 
 if TYPE_CHECKING:
     from tunemv3d_shape.making import MeshOptions
     from tunemv3d_shape.shapes import Models
 
 FORMATS = ("glb", "obj", "ply")
+
+FIGURES = ("silhouette_iou", "views_psnr")
+"""What is measured of a mesh and stands in the manifest: ``tracing.silhouette_iou`` and ``views.psnr``."""
 
 
 def mesh(
@@ -52,8 +55,7 @@ def mesh(
             place = folder if into is None else into / folder.resolve().name
             made.append(mesh_sample(folder, place, models, options, wanted, raw))
         except TuneMV3DError as error:
-            failed.append({"folder": str(folder), "error": str(error)})
-            show_error(error)
+            failed.append(refused(folder, error))
             continue
         if not as_json:
             _show(made[-1])
@@ -67,50 +69,57 @@ def mesh_sample(
     folder: Path, place: Path, models: "Models", options: "MeshOptions", formats: tuple[str, ...], raw: bool
 ) -> dict[str, Any]:
     """Mesh one sampled object into ``place``; says what was made."""
+    from tunemv3d_shape.agreement import agree
     from tunemv3d_shape.export import as_trimesh, ply, provenance, write_mesh, write_whole
     from tunemv3d_shape.making import STAGES, make_mesh
     from tunemv3d_shape.refinement.shape import REFINED, read_refined
     from tunemv3d_shape.shapes import read_whole_sample
-    from tunemv3d_shape.tracing import Tracer, silhouette_overlap
-    from tunemv3d_shape.views import read_pictures
+    from tunemv3d_shape.tracing import silhouette_iou
+    from tunemv3d_shape.views import psnr, read_pictures
 
     began = time.perf_counter()
+    check_out(place)
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
-    shape = read_refined(folder) if (folder / REFINED).is_file() else models.shape(sample)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
     with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task(folder.name.replace("[", "("), total=len(STAGES), stage="")
-        made, whole = make_mesh(
-            shape, pictures, options, models.device, lambda stage: progress.update(task, advance=1, stage=stage)
-        )
+        task = progress.add_task(folder.name.replace("[", "("), total=len(STAGES) + 1, stage="")
+
+        def on_stage(stage: str) -> None:
+            progress.update(task, advance=1, stage=stage)
+
+        # A refined shape was fitted to the views already.
+        refined = (folder / REFINED).is_file()
+        shape = read_refined(folder) if refined else agree(models.shape(sample), pictures, models.device)
+        on_stage("silhouettes")
+        made, whole = make_mesh(shape, pictures, options, models.device, on_stage)
+        shown = shape.pictures(pictures.cameras)
     files = write_mesh(place, "object", made, formats, provenance(sample.manifest))
     if raw:
         write_whole(place / "raw.ply", ply(whole))
         files.append("raw.ply")
+    figures = {
+        "silhouette_iou": round(silhouette_iou(made.surface, pictures), 4),
+        "views_psnr": None if shown is None else round(psnr(shown, pictures), 2),
+    }
     if place == folder:
-        _enter(folder, sample.manifest, files[0])
-    tracer = Tracer(made.surface.vertices, made.surface.faces)
+        _enter(folder, sample.manifest, files[0], figures)
     return {
         "folder": str(place),
         "files": files,
         "faces": len(made.surface.faces),
         "watertight": made.watertight,
         "raw_watertight": bool(as_trimesh(whole).is_watertight),
-        "silhouette_iou": round(silhouette_overlap(tracer, (pictures.alpha > 0.5).numpy(), pictures.cameras), 4),
+        **figures,
         "seconds": round(time.perf_counter() - began, 2),
     }
 
 
-def _enter(folder: Path, manifest: dict[str, Any], file: str) -> None:
-    """Name the mesh in the sample's manifest."""
-    from tunemv3d_core.errors import SampleError
-    from tunemv3d_core.posed_images import write_json
+def _enter(folder: Path, manifest: dict[str, Any], file: str, figures: dict[str, Any]) -> None:
+    """Name the mesh in the sample's manifest, with its figures."""
+    from tunemv3d_shape.export import write_manifest
 
     known = manifest.get("files")
-    try:
-        write_json(folder / "manifest.json", {**manifest, "files": {**(known or {}), "mesh": file}})
-    except OSError as error:
-        raise SampleError(f"{folder / 'manifest.json'}: could not be written: {error.strerror}") from error
+    write_manifest(folder, {**manifest, **figures, "files": {**(known or {}), "mesh": file}})
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -126,8 +135,10 @@ def _formats(text: str) -> tuple[str, ...]:
 
 
 def _show(made: dict[str, Any]) -> None:
-    closed = "watertight" if made["watertight"] else "not watertight"
-    told = (
-        f"{made['faces']} faces, {closed}, silhouettes agree to {made['silhouette_iou']:.3f}, {made['seconds']:.0f} s"
-    )
-    console.print(f"{Path(made['folder']) / made['files'][0]}  ({told})", soft_wrap=True, highlight=False, markup=False)
+    told = [f"{made['faces']} faces", "watertight" if made["watertight"] else "not watertight"]
+    told.append(f"silhouettes' IoU with the masks {made['silhouette_iou']:.3f}")
+    if made["views_psnr"] is not None:
+        told.append(f"shape's own views on white {made['views_psnr']:.1f} dB")
+    told.append(f"{made['seconds']:.0f} s")
+    line = f"{Path(made['folder']) / made['files'][0]}  ({', '.join(told)})"
+    console.print(line, soft_wrap=True, highlight=False, markup=False)

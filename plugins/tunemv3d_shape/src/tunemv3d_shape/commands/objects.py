@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from tunemv3d_core.console import command_of
+from tunemv3d_core.console import command_of, show_error
 from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
 from tunemv3d_core.registry import load_value, registry
 
@@ -69,6 +69,13 @@ def check_out(out: Path | None) -> None:
         return
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not place.is_dir():
-        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
+        raise TuneMV3DError(f"{out}: {place} is a file; choose another folder with --out")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")
+        raise TuneMV3DError(f"{out}: {place} is not writable; choose another folder with --out")
+
+
+def refused(folder: Path, error: TuneMV3DError) -> dict[str, str]:
+    """Tell that an object was not made, and why; the same for machines."""
+    told = str(error) if str(folder) in str(error) else f"{folder}: {error}"
+    show_error(TuneMV3DError(told))
+    return {"folder": str(folder), "error": told}

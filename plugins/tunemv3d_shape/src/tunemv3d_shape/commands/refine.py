@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tunemv3d_core.console import console, messages, print_json, show_error
+from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
-from tunemv3d_shape.commands.mesh import mesh_sample
-from tunemv3d_shape.commands.objects import check_out, objects
+from tunemv3d_shape.commands.mesh import FIGURES, mesh_sample
+from tunemv3d_shape.commands.objects import check_out, objects, refused
 
 if TYPE_CHECKING:
     from tunemv3d_shape.refinement.fit import FitOptions, Look
@@ -24,7 +24,7 @@ def refine(
     prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and refine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets one refined object's folder each.")] = Path("refined"),
     cells: Annotated[int, typer.Option(min=16, max=512, help="Cells along the fitted grid's side.")] = 96,
-    steps: Annotated[int, typer.Option(min=1, help="Steps at most; a fit that no longer improves ends before.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most; a fit that no longer improves ends before.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the rays that are drawn.")] = 0,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
@@ -48,8 +48,7 @@ def refine(
         try:
             made.append(_refine_one(folder, out / folder.resolve().name, models, options))
         except TuneMV3DError as error:
-            failed.append({"folder": str(folder), "error": str(error)})
-            show_error(error)
+            failed.append(refused(folder, error))
             continue
         if not as_json:
             _show(made[-1])
@@ -66,14 +65,14 @@ def refine(
 def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOptions") -> dict[str, Any]:
     """Refine one sampled object into the new sampled object ``place``; says what was made."""
     from tunemv3d_core.errors import SampleError
-    from tunemv3d_core.posed_images import write_json
-    from tunemv3d_shape.export import write_whole
+    from tunemv3d_core.samples import MANIFEST
+    from tunemv3d_shape.export import write_manifest, write_whole
     from tunemv3d_shape.making import MeshOptions
     from tunemv3d_shape.refinement.shape import REFINED, write_refined
     from tunemv3d_shape.shapes import read_whole_sample
     from tunemv3d_shape.views import png, read_pictures
 
-    if (place / REFINED).exists() or place.resolve() == folder.resolve():
+    if (place / MANIFEST).exists() or place.resolve() == folder.resolve():
         raise SampleError(f"{place}: holds a refined object already; remove it, or choose another folder with --out")
     began = time.perf_counter()
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
@@ -86,8 +85,10 @@ def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOption
         write_whole(place / name, png(renders.colours[i], renders.alpha[i]))
     refined = {"cells": options.cells, "seed": options.seed, "interrupted": interrupted, "looks": looks}
     files = {key: file for key, file in (sample.manifest.get("files") or {}).items() if key in ("views", "cameras")}
-    manifest = {**sample.manifest, "refined": refined, "files": {**files, "refined": REFINED, "renders": names}}
-    write_json(place / "manifest.json", manifest)
+    about = {key: value for key, value in sample.manifest.items() if key not in FIGURES}
+    manifest = {**about, "refined": refined, "files": {**files, "refined": REFINED, "renders": names}}
+    # The last file: it makes the folder an object, whatever becomes of the mesh.
+    write_manifest(place, manifest)
     meshed = mesh_sample(place, place, models, MeshOptions(), ("glb",), raw=False)
     seconds = round(time.perf_counter() - began, 2)
     return {**meshed, "steps": looks[-1]["step"], "looks": looks, "interrupted": interrupted, "seconds": seconds}

@@ -2,7 +2,7 @@
 
 Colour and mask of random rays pull. The depth and the normals of the generated surface hold it, because plain parts
 swell without them; the distance keeps the slope 1 and bends little. Some rays are never fitted: when they no longer
-improve, the fit is over.
+get better, which views that contradict each other bring about early, the fit is over.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,11 @@ from torch.nn.functional import binary_cross_entropy
 
 from tunemv3d_core.cameras import Rays
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.marching.volume import Composite
 from tunemv3d_core.slots import HasSurface
-from tunemv3d_shape.refinement.grid import Grid, Seen, gradient, render_rays
+from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape
-from tunemv3d_shape.surface import HALF, all_distances
+from tunemv3d_shape.surface import HALF, all_distances, check_has_surface
 from tunemv3d_shape.views import Pictures
 
 
@@ -33,11 +34,11 @@ class FitOptions:
         seed: of everything that is drawn.
         mask, eikonal, bend: weights of the terms beside the colour's 1.
         depth, normals: weights of the generated surface at the start.
-        fade: the share of the two that is left at the last step.
+        fade: the share of the two that is left after ``FADING`` steps.
     """
 
     cells: int = 96
-    steps: int = 600
+    steps: int = 1000
     coarse: int = 300
     rays: int = 1024
     seed: int = 0
@@ -49,13 +50,14 @@ class FitOptions:
     bend: float = 0.05
 
 
-EVERY = 100
+EVERY = 50
 """Steps between looks at the rays that are kept apart."""
 
-PATIENCE = 3
-"""Looks without an improvement of ``PROGRESS`` after which a fit is over."""
+PATIENCE, PROGRESS = 2, 0.03
+"""A fit is over when so many looks on the final grid together lowered the loss by less than this share."""
 
-PROGRESS = 0.01
+FADING = 600
+"""Steps until what holds the generated surface has faded."""
 
 CALMING = 0.995
 """What the learning rates are multiplied by in each step on the final grid, whose cells few rays meet."""
@@ -120,19 +122,21 @@ def fit(
     """
     options = options or FitOptions()
     device = device or torch.device("cpu")
-    run = _Run(shape, pictures, options, device)
     interrupted = False
-    try:
-        on_look(run.look(0))
-        for step in range(1, options.steps + 1):
-            run.step(step)
-            on_step(step)
-            if step % EVERY == 0:
-                on_look(run.look(step))
-            if run.is_over(step):
-                break
-    except KeyboardInterrupt:
-        interrupted = True
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        run = _Run(shape, pictures, options, device)
+        try:
+            on_look(run.look(0))
+            for step in range(1, options.steps + 1):
+                run.step(step)
+                on_step(step)
+                if step % EVERY == 0 or step == options.steps:
+                    on_look(run.look(step))
+                    if run.is_over():
+                        break
+        except KeyboardInterrupt:
+            interrupted = True
     return run.best.shape, run.looks, interrupted
 
 
@@ -141,16 +145,15 @@ class _Run:
 
     def __init__(self, shape: HasSurface, pictures: Pictures, options: FitOptions, device: torch.device) -> None:
         self.options, self.size = options, pictures.size
-        self.random = torch.Generator().manual_seed(options.seed)
         coarse = options.cells // 2 + 1
-        distances = torch.from_numpy(all_distances(shape, options.cells, device))
-        if not bool((distances < 0).any()):
-            raise SampleError("nothing to refine: the shape has no inside; sample the object again with another --seed")
+        found = all_distances(shape, options.cells, device)
+        check_has_surface(found)
+        distances = torch.from_numpy(found)
         shown = pictures.colours.movedim(1, -1)[pictures.alpha > 0.5]
         colours = shown.median(0).values.expand(*distances.shape, 3)
         self.grid = Grid(distances, colours).finer(coarse).to(device)
         self.targets = self._targets(Grid(distances, colours).to(device), pictures, device)
-        order = torch.randperm(len(self.targets.alpha), generator=self.random)
+        order = torch.randperm(len(self.targets.alpha))
         apart = max(1, int(_KEPT_APART * len(order)))
         self.apart, self.fitted = order[:apart], order[apart:]
         # Rays on and around the object teach more than the wide empty ground.
@@ -166,9 +169,9 @@ class _Run:
         if step == options.coarse + 1:
             self.grid = self.grid.finer(options.cells + 1).to(self.grid.distances.device)
             self._start_optimizer()
-        drawn = torch.multinomial(self.chances, options.rays, replacement=True, generator=self.random)
+        drawn = torch.multinomial(self.chances, options.rays, replacement=True)
         wanted = self.targets.at(self.fitted[drawn])
-        seen = render_rays(self.grid, wanted.rays, self.sharpness(step), self.random)
+        seen = render_rays(self.grid, wanted.rays, self.sharpness(step), jitter=True)
         loss = self._misfit(seen, wanted, self._ground(options.rays)) + self._regularity(seen, wanted, step)
         if not bool(loss.isfinite()):
             raise SampleError(f"the refinement diverged in step {step}: the loss is not a finite number")
@@ -189,27 +192,30 @@ class _Run:
         shape = self._shape(step)
         with torch.no_grad():
             seen = render_rays(self.grid, wanted.rays, shape.sharpness)
-        on_white = seen.colours - seen.opacity[:, None], (wanted.colours - 1) * wanted.alpha[:, None]
+        on_white = seen.values - seen.opacity[:, None], (wanted.colours - 1) * wanted.alpha[:, None]
         loss = float((on_white[0] - on_white[1]).abs().mean() + (seen.opacity - wanted.alpha).abs().mean())
         look = Look(step, loss, shape)
         self.looks.append({"step": step, "loss": round(loss, 5)})
-        if loss < self.best.loss * (1 - PROGRESS) or step <= self.options.coarse:
+        # Losses of the coarse grid, whose surface is softer, do not compare.
+        if loss < self.best.loss or step <= self.options.coarse:
             self.best = look
         return look
 
-    def is_over(self, step: int) -> bool:
-        """Whether nothing has improved for some looks on the final grid."""
-        return step - max(self.best.step, self.options.coarse) >= PATIENCE * EVERY
+    def is_over(self) -> bool:
+        """Whether the last looks on the final grid brought little."""
+        losses = [look["loss"] for look in self.looks if look["step"] >= self.options.coarse]
+        before, last = losses[:-PATIENCE], losses[-PATIENCE:]
+        return bool(before) and min(last) > (1 - PROGRESS) * min(before)
 
-    def _misfit(self, seen: Seen, wanted: _Targets, ground: Tensor) -> Tensor:
+    def _misfit(self, seen: Composite, wanted: _Targets, ground: Tensor) -> Tensor:
         """Colour on a ground, and mask."""
         alpha = wanted.alpha[:, None]
         pictured = wanted.colours * alpha + ground * (1 - alpha)
-        colour = (seen.colours + (1 - seen.opacity)[:, None] * ground - pictured).abs().mean()
+        colour = (seen.values + (1 - seen.opacity)[:, None] * ground - pictured).abs().mean()
         opacity = seen.opacity.clamp(1e-4, 1 - 1e-4)
         return colour + self.options.mask * binary_cross_entropy(opacity, wanted.alpha)
 
-    def _regularity(self, seen: Seen, wanted: _Targets, step: int) -> Tensor:
+    def _regularity(self, seen: Composite, wanted: _Targets, step: int) -> Tensor:
         """Depth and normals of the generated surface, slope 1, little bend; at the points that the rays hit."""
         options = self.options
         hit = ((seen.opacity > 0.5) & (wanted.depth > 0)).detach()
@@ -218,7 +224,7 @@ class _Run:
         rays = wanted.rays
         depth = (seen.depth - wanted.depth)[hit].abs().mean()
         points = rays.origins[hit] + seen.depth.detach()[hit, None] * rays.directions[hit]
-        spread = torch.randn(points.shape, generator=self.random).to(points) * 2 * self.grid.cell
+        spread = torch.randn_like(points) * 2 * self.grid.cell
         nearby = self.grid.nearby(torch.cat([points, points + spread]))
         slopes = gradient(nearby, self.grid.cell)
         lengths = slopes.norm(dim=-1)
@@ -226,12 +232,12 @@ class _Run:
         turned = (1 - (of_hits * wanted.normals[hit]).sum(-1)).mean()
         bend = (nearby[:, 1:].sum(-1) - 6 * nearby[:, 0]).abs().mean() / self.grid.cell
         eikonal = (lengths - 1).square().mean()
-        held = options.fade ** (step / options.steps) * (options.depth * depth + options.normals * turned)
+        held = options.fade ** min(1.0, step / FADING) * (options.depth * depth + options.normals * turned)
         return torch.as_tensor(held + options.eikonal * eikonal + options.bend * bend)
 
     def _ground(self, rays: int) -> Tensor:
         """A random colour behind each ray: white fog cannot pass for white ground."""
-        return torch.rand(rays, 3, generator=self.random).to(self.grid.distances.device)
+        return torch.rand(rays, 3, device=self.grid.distances.device)
 
     def _targets(self, generated: Grid, pictures: Pictures, device: torch.device) -> _Targets:
         """Every pixel's ray, colour and mask, with depth and normal of the generated surface."""

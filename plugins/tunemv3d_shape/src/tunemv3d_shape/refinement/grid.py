@@ -1,34 +1,15 @@
 """A signed distance and colours on a dense grid, rendered as NeuS renders (Wang et al. 2021)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, logsigmoid, pad
+from torch.nn.functional import embedding_bag
 
 from tunemv3d_core.cameras import Rays, intersect_sphere
+from tunemv3d_core.marching.volume import Composite, composite, section_ends, surface_depths
 from tunemv3d_shape.surface import HALF, RADIUS
 
 EVEN, FINE = 64, 24
 """Points of a ray that only find the surface, and points near it that are composited."""
-
-NOTHING = 1e-3
-"""Opacity below which a ray hit nothing."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What rays see.
-
-    Attributes:
-        colours: ``r 3``, without a ground behind them.
-        opacity: ``r``.
-        depth: ``r``, 0 where nothing was hit.
-    """
-
-    colours: Tensor
-    opacity: Tensor
-    depth: Tensor
 
 
 class Grid(nn.Module):
@@ -103,72 +84,27 @@ def gradient(nearby: Tensor, cell: float) -> Tensor:
     return (nearby[:, 1::2] - nearby[:, 2::2]) / (2 * cell)
 
 
-def render_rays(grid: Grid, rays: Rays, sharpness: float, generator: torch.Generator | None = None) -> Seen:
-    """Render rays ``r``.
+def render_rays(grid: Grid, rays: Rays, sharpness: float, jitter: bool = False) -> Composite:
+    """Render rays ``r``; the values that they see are colours, without a ground behind them.
 
     Args:
         grid: what is rendered.
         rays: directions with z = 1 in the camera, so that distances are depths.
         sharpness: the inverse width of the surface, NeuS's s.
-        generator: moves the points at random within their strata; None leaves them in the middle.
+        jitter: whether the points are moved at random within their strata.
     """
     near, far, hit = intersect_sphere(rays, RADIUS)
+    s = near.new_tensor(sharpness)
     with torch.no_grad():
-        even = _even_depths(near, far, EVEN, generator)
+        even = section_ends(near, far, EVEN, jitter)
         found = grid.distance(_on(rays, even).reshape(-1, 3)).reshape(even.shape)
-        depths = _depths_near_surface(found, even, rays, sharpness, generator)
+        lengths = even.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
+        depths = surface_depths(found, even, lengths, s, FINE, jitter)
     distances, colours = grid.both(_on(rays, depths).reshape(-1, 3))
     distances = torch.where(hit[:, None], distances.reshape(depths.shape), 1.0)
-    return composite(distances, colours.reshape(*depths.shape, 3), depths, sharpness)
-
-
-def composite(distances: Tensor, colours: Tensor, depths: Tensor, sharpness: float) -> Seen:
-    """Add up what rays see, front to back, by NeuS's discrete opacity of the sections between points ``r s``."""
-    logs = logsigmoid(sharpness * distances)
-    passed = (logs[:, 1:] - logs[:, :-1]).clamp(max=0)
-    total = passed.cumsum(-1)
-    weights = (total - passed).exp() * -torch.expm1(passed)
-    halves = 0.5 * (pad(weights, (0, 1)) + pad(weights, (1, 0)))
-    opacity = -torch.expm1(total[:, -1])
-    depth = (halves * depths).sum(-1) / opacity.clamp(min=NOTHING)
-    return Seen((halves[..., None] * colours).sum(1), opacity, torch.where(opacity > NOTHING, depth, 0.0))
+    return composite(distances, colours.reshape(*depths.shape, 3), depths, s)
 
 
 def _on(rays: Rays, depths: Tensor) -> Tensor:
     """Points ``r s 3`` at depths ``r s``."""
     return rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
-
-
-def _even_depths(near: Tensor, far: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Depths ``r count`` from near to far, ascending."""
-    steps = torch.arange(count, device=near.device).expand(*near.shape, count) + _moves(near, count, generator) - 0.5
-    return near[:, None] + (far - near)[:, None] * (steps / (count - 1)).clamp(0, 1)
-
-
-def _depths_near_surface(
-    found: Tensor, even: Tensor, rays: Rays, sharpness: float, generator: torch.Generator | None
-) -> Tensor:
-    """Depths ``r FINE``, ascending, drawn where a surface may be between the even ones, by inverse transform.
-
-    Between two points a distance falls by no more than the way gone; the opacity that this allows, behind what the
-    points before let through, is a section's share.
-    """
-    lengths = even.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
-    lowest = torch.minimum((found[:, :-1] + found[:, 1:] - lengths) / 2, found[:, 1:])
-    logs = logsigmoid(sharpness * found)
-    through = pad((logs[:, 1:] - logs[:, :-1]).clamp(max=0).cumsum(-1)[:, :-1], (1, 0)).exp()
-    possible = -torch.expm1((logsigmoid(sharpness * lowest) - logs[:, :-1]).clamp(max=0))
-    reached = pad((through * possible + 1e-4).cumsum(-1), (1, 0))
-    reached = reached / reached[:, -1:]
-    drawn = (torch.arange(FINE, device=even.device) + _moves(even[:, 0], FINE, generator)) / FINE
-    section = torch.searchsorted(reached, drawn, right=True).clamp(1, EVEN - 1)
-    low, high = reached.gather(-1, section - 1), reached.gather(-1, section)
-    near, far = even.gather(-1, section - 1), even.gather(-1, section)
-    return near + (far - near) * ((drawn - low) / (high - low)).clamp(0, 1)
-
-
-def _moves(like: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Places within strata, ``r count`` in [0, 1): random, or the middle."""
-    if generator is None:
-        return torch.full((*like.shape, count), 0.5, device=like.device)
-    return torch.rand(*like.shape, count, generator=generator).to(like.device)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.marching.volume import NOTHING, Composite
 from tunemv3d_shape.export import write_whole
-from tunemv3d_shape.refinement.grid import NOTHING, Grid, Seen, render_rays
+from tunemv3d_shape.refinement.grid import Grid, render_rays
 from tunemv3d_shape.views import Pictures
 
 REFINED = "refined.safetensors"
@@ -39,18 +40,18 @@ class RefinedShape:
         return self.grid.distance(points[0].to(self.grid.distances.device))[None]
 
     @torch.no_grad()
-    def render(self, camera: Cameras) -> Seen:
+    def render(self, camera: Cameras) -> Composite:
         """One camera (no batch axes), row by row."""
         rays = camera.to(self.grid.distances.device).rays(self.size)
         chunks = zip(torch.split(rays.origins, _RAYS_AT_ONCE), torch.split(rays.directions, _RAYS_AT_ONCE), strict=True)
         parts = [render_rays(self.grid, Rays(*chunk), self.sharpness) for chunk in chunks]
-        return Seen(*(torch.cat([getattr(p, name) for p in parts]) for name in ("colours", "opacity", "depth")))
+        return Composite(*(torch.cat([getattr(p, name) for p in parts]) for name in ("values", "opacity", "depth")))
 
     def pictures(self, cameras: Cameras) -> Pictures:
         """What cameras ``m`` see."""
         seen = [self.render(cameras[i]) for i in range(cameras.shape[0])]
         opacity = torch.unflatten(torch.stack([s.opacity for s in seen]), -1, self.size).cpu()
-        mixed = torch.unflatten(torch.stack([s.colours for s in seen]).mT, -1, self.size).cpu()
+        mixed = torch.unflatten(torch.stack([s.values for s in seen]).mT, -1, self.size).cpu()
         return Pictures((mixed / opacity[:, None].clamp(min=NOTHING)).clamp(0, 1), opacity, cameras.to("cpu"))
 
 

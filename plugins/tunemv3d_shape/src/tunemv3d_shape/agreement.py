@@ -1,0 +1,114 @@
+"""Make a generated surface agree with its views' masks.
+
+A field that saw a view as few cells keeps its distance a little above zero in thin legs, which then break into pieces,
+and everything is a little too slim. The opacity of a ray is about sigmoid(-s f) of the least distance f along it
+(NeuS), so a mask says of every ray whether f should be negative. A smooth correction on a coarse grid is fitted to it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
+
+from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
+from tunemv3d_core.marching.volume import section_ends
+from tunemv3d_shape.refinement.grid import Grid
+from tunemv3d_shape.shapes import Shape
+from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface
+from tunemv3d_shape.views import Pictures
+
+CELLS = 64
+"""Along the side of the correction's grid; finer ones follow the pixels and make thin parts bumpy."""
+
+STEPS, RAYS, POINTS = 60, 2048, 64
+"""Steps of the fit, rays a step, and points along each ray among which the least distance is looked for."""
+
+SHARPNESS = (60.0, 120.0)
+"""NeuS's s at the first and at the last step."""
+
+AROUND, ELSEWHERE = 32, 0.15
+"""What part of a picture's width around a mask is drawn as often as the mask, and how often the rest is."""
+
+SMOOTH = 5.0
+"""Weight of the correction's squared slope."""
+
+PACE = 0.2
+"""How far a step may move a distance, cells."""
+
+
+@dataclass(frozen=True)
+class Agreeing:
+    """A shape whose distance is corrected.
+
+    Attributes:
+        shape: as it was.
+        correction: is added to its distance.
+    """
+
+    shape: Shape
+    correction: Grid
+
+    @torch.no_grad()
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """``1 p 3`` to ``1 p``."""
+        return self.shape.signed_distance(points) + self.correction.distance(points[0])[None]
+
+    def pictures(self, cameras: Cameras) -> Pictures | None:
+        """What the shape as it was shows cameras ``m``."""
+        return self.shape.pictures(cameras)
+
+
+def agree(shape: Shape, pictures: Pictures, device: torch.device | None = None, seed: int = 0) -> Agreeing:
+    """The shape, corrected so that its silhouettes are the pictures' masks.
+
+    Args:
+        shape: of one object.
+        pictures: its views.
+        device: where to compute.
+        seed: of the rays that are drawn; the same one gives the same correction on a CPU.
+
+    Raises:
+        SampleError: the shape has no inside, or its distance is not finite.
+    """
+    distances = all_distances(shape, CELLS, device)
+    # What lies within a cell may become a surface yet.
+    check_has_surface(distances, slack=2 * HALF / CELLS)
+    start = torch.from_numpy(distances).to(device)
+    grid = Grid(start, start.new_zeros(*start.shape, 3))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _fit(grid, pictures, start.device)
+    return Agreeing(shape, Grid(grid.distances.detach().reshape(start.shape) - start, grid.colours.detach()))
+
+
+def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:
+    """Move the grid's distances until rays are opaque where the masks are."""
+    rays = pictures.cameras.to(device).rays(pictures.size)
+    rays = Rays(rays.origins.flatten(0, 1), rays.directions.flatten(0, 1))
+    near, far, hit = intersect_sphere(rays, RADIUS)
+    alpha = pictures.alpha.to(device)
+    reach = alpha.shape[-1] // AROUND
+    around = max_pool2d(alpha[:, None], 2 * reach + 1, stride=1, padding=reach).flatten() > 0
+    chances = torch.where(around, 1.0, ELSEWHERE) * hit
+    start = grid.distances.detach().clone()
+    optimizer = torch.optim.Adam([grid.distances], lr=PACE * grid.cell, betas=(0.9, 0.99), eps=1e-12, fused=True)
+    for step in range(STEPS):
+        drawn = torch.multinomial(chances, RAYS, replacement=True)
+        least = _least(grid, Rays(rays.origins[drawn], rays.directions[drawn]), near[drawn], far[drawn])
+        sharpness = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** (step / STEPS)
+        misfit = binary_cross_entropy_with_logits(-sharpness * least, alpha.flatten()[drawn])
+        correction = (grid.distances - start).reshape((grid.side,) * 3)
+        slopes = torch.stack([correction.diff(dim=axis).square().mean() for axis in range(3)]).sum() / grid.cell**2
+        optimizer.zero_grad()
+        (misfit + SMOOTH * slopes).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _least(grid: Grid, rays: Rays, near: Tensor, far: Tensor) -> Tensor:
+    """The least distance along rays ``r``; its gradient reaches only the point where it is."""
+    with torch.no_grad():
+        depths = section_ends(near, far, POINTS, jitter=True)
+        points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
+        place = grid.distance(points.reshape(-1, 3)).reshape(depths.shape).argmin(dim=1)
+    return grid.distance(points[torch.arange(len(place), device=place.device), place])

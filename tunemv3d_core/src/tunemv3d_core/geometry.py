@@ -1,0 +1,45 @@
+"""A scene's shape in a picture's size, at little more than the cost of the pixels that show it."""
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras, pixel_centres
+from tunemv3d_core.slots import Scene
+from tunemv3d_core.types import Rendering
+
+NEAR = 0.1
+"""Opacity of a coarse look's cell, from which this cell and its neighbours are looked at closely."""
+
+
+def render_shape(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Rendering:
+    """Render maps of ``size`` with normals, but only where a coarse look at the same cameras saw something nearby.
+
+    Where it is looked closely, a pixel is what ``scene.render`` makes of it; elsewhere there is nothing. What is so
+    thin that it passes between the coarse look's rays, and no neighbouring ray meets it, is not seen.
+
+    Args:
+        scene: of b objects.
+        cameras: ``b m``.
+        size: (H, W) of the maps, at least that of ``coarse``.
+        coarse: what ``scene.render`` made of the same cameras, as smaller maps.
+    """
+    grown = torch.nn.functional.max_pool2d((coarse.opacity > NEAR).float().flatten(0, 1)[:, None], 3, 1, padding=1)
+    wanted = torch.nn.functional.interpolate(grown, size)[:, 0].flatten(1).reshape(*cameras.shape, -1)
+    # As many pixels of every camera, so that they are one tensor: further ones fill up.
+    most = max(1, int(wanted.sum(-1).amax()))
+    kept = wanted.sort(dim=-1, descending=True, stable=True).indices[..., :most]
+    pixels = pixel_centres(size, device=kept.device)[kept]
+    seen = scene.render(cameras, size, pixels, normals=True)
+
+    def as_map(z: Tensor) -> Tensor:
+        """``b m ... r`` of the kept pixels to ``b m ... H W``."""
+        z, at = (z[:, :, None], kept[:, :, None]) if z.ndim == 3 else (z, kept[:, :, None].expand(z.shape))
+        whole = z.new_zeros(*z.shape[:-1], size[0] * size[1]).scatter(-1, at, z)
+        return whole.unflatten(-1, size)
+
+    return Rendering(
+        as_map(seen.values),
+        as_map(seen.opacity).squeeze(2),
+        as_map(seen.depth).squeeze(2),
+        None if seen.normals is None else as_map(seen.normals),
+    )

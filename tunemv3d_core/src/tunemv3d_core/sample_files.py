@@ -1,0 +1,154 @@
+"""Writes a sampled object's folder: layout and reader are in ``tunemv3d_core.samples``."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_core.maps import save_depth, save_normals
+from tunemv3d_core.pictures import cut_out, grid, to_pil
+from tunemv3d_core.posed_images import PosedImages, write_json, write_object
+from tunemv3d_core.samples import MANIFEST, write_scene
+
+
+@dataclass(frozen=True)
+class FinishedObject:
+    """One object as it comes out of sampling. Without a field there are images, latents and cameras alone.
+
+    Attributes:
+        images: ``n 3 H W`` in [0, 1], on white.
+        latents: ``n c h w``, clean.
+        cameras: ``n``.
+        renders: what the field shows at the same cameras, decoded, like ``images``; None too where it gives features.
+        opacity: ``n H W``, 0 to 1.
+        depth: ``n H W``, z in the camera, world units, 0 where nothing was hit.
+        normals: ``n 3 H W``, outward, world space; None too where the field knows none.
+    """
+
+    images: Tensor
+    latents: Tensor
+    cameras: Cameras
+    renders: Tensor | None = None
+    opacity: Tensor | None = None
+    depth: Tensor | None = None
+    normals: Tensor | None = None
+
+
+def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path:
+    """Write an object's grid, views, maps, cameras, scene and manifest to a new folder; nothing is overwritten.
+
+    Args:
+        made: the object.
+        out: a folder, made where it is not there.
+        about: the manifest's content; its ``prompt`` and ``seed`` name the folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SampleError: a picture holds numbers that are not finite, or the folder cannot be written, such as on a full
+            disk; nothing half-written stays.
+    """
+    check_finite(made.latents)
+    check_finite(made.images)
+    folder = _free(out, about["prompt"], about["seed"])
+    with _appearing(folder) as beside:
+        files: dict[str, Any] = {"grid": "grid.png", "cameras": "transforms.json", **_write_views(made, beside)}
+        grid(made.images, made.renders, made.opacity, made.depth).save(beside / "grid.png")
+        h, w = made.images.shape[-2:]
+        cameras, prompt = made.cameras.to("cpu"), about["prompt"]
+        maps = {"depth_files": files.get("depth", ()), "normal_files": files.get("normals", ())}
+        write_object(beside, PosedImages(folder.name, files["views"], cameras, (h, w), (prompt,), **maps))
+        if made.opacity is not None:
+            write_scene(beside, made.latents, cameras)
+        write_json(beside / MANIFEST, {**about, "files": files})
+    return folder
+
+
+def check_finite(views: Tensor, when: str = "") -> None:
+    """Refuse views ``n c h w``, latents or pictures, that are no numbers.
+
+    Raises:
+        SampleError: names the views, and says ``when``, such as "after step 3 of 25".
+    """
+    bad = (~views.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise SampleError(
+            f"{'views' if len(bad) > 1 else 'view'} {', '.join(map(str, bad))}{when and ' ' + when}: numbers that are "
+            "not finite (NaN): take another solver, fewer guidance or float32; a tuned model that does so at any seed "
+            "has diverged in training"
+        )
+
+
+def check_writable(out: Path) -> None:
+    """Find out before the sampling whether its results can be kept; makes nothing yet.
+
+    Raises:
+        TuneMV3DError: a file is in the way, or the folder is not writable.
+    """
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")
+
+
+def _write_views(made: FinishedObject, folder: Path) -> dict[str, tuple[str, ...]]:
+    """Write the pictures one by one; their names by kind."""
+
+    def write_picture(path: Path, image: Tensor) -> None:
+        to_pil(image).save(path)
+
+    if made.opacity is None or made.depth is None:
+        return {"views": _each(folder, "views", made.images, write_picture)}
+    cut = cut_out(made.images, made.opacity)
+    # What the picture's outline leaves out is no surface either.
+    seen = (made.opacity > 0.5).float()
+    files = {
+        "views": _each(folder, "views", cut, write_picture),
+        "depth": _each(folder, "depth", (made.depth * seen).float().cpu().numpy(), save_depth),
+    }
+    if made.normals is not None:
+        normals = (made.normals * seen[:, None]).float().cpu().movedim(1, -1).numpy()
+        files["normals"] = _each(folder, "normals", normals, save_normals)
+    return files
+
+
+def _each(folder: Path, kind: str, items: Any, write: Callable[[Path, Any], None]) -> tuple[str, ...]:
+    (folder / kind).mkdir()
+    names = tuple(f"{kind}/{index:03d}.png" for index in range(len(items)))
+    for name, item in zip(names, items, strict=True):
+        write(folder / name, item)
+    return names
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` to write into, renamed at the end; nothing half-written stays."""
+    beside = folder.with_name(folder.name + ".part")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        os.replace(beside, folder)
+    except OSError as error:
+        raise SampleError(
+            f"{folder}: the samples could not be written: {error}. Make room there, or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _free(out: Path, prompt: str, seed: int) -> Path:
+    """A folder in ``out`` that is named after the prompt, and the seed where it is not 0, and not there yet."""
+    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
+    slug = f"{slug}-seed{seed}" if seed else slug
+    names = [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]
+    return next(out / name for name in names if not (out / name).exists())

@@ -1,0 +1,155 @@
+"""One object of ``tunemv3d sample``: sampled under a progress bar, written, and its shape shown."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.console import messages
+from tunemv3d_core.errors import SampleError
+from tunemv3d_core.provenance import versions
+from tunemv3d_core.sample_files import FinishedObject, check_finite, write_sample
+from tunemv3d_core.samples import note_files
+from tunemv3d_core.spec import spec_id
+from tunemv3d_modulation.animation import write_animation
+from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
+from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable
+
+OPTIONS = ("num_inference_steps", "guidance_scale", "consistency", "shared_noise", "negative_prompt")
+"""Of the pipeline's call; the manifest tells them by the same names."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is made of every prompt.
+
+    Attributes:
+        cameras: ``n``.
+        known_views: pictures by the index of their camera.
+        out: folder that gets a folder an object.
+        strip: also the shape appearing, as a picture and moving.
+        video: suffix of a turntable, "" for none.
+    """
+
+    cameras: Cameras
+    known_views: Mapping[int, Image]
+    out: Path
+    strip: bool = False
+    video: str = ""
+
+    def check(self, pipe: TuneMV3DPipeline) -> None:
+        """Refuse what the model cannot show.
+
+        Raises:
+            SampleError: says why.
+        """
+        field = pipe.model.field
+        if (self.strip or self.video) and field is None:
+            raise SampleError("no field in this checkpoint: there is no shape to show with --strip or --video")
+        if self.video and field is not None and field.ports.gives != "latents":
+            raise SampleError("this checkpoint's field gives features, no pictures: there are no views for --video")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One object, sampled and written.
+
+    Attributes:
+        folder: where it lies.
+        output: of the pipeline.
+        steps: what the model saw.
+    """
+
+    folder: Path
+    output: TuneMV3DOutput
+    steps: Recorder
+
+
+def told_options(pipe: TuneMV3DPipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The pipeline's options: those that are given, and for None the checkpoint's own."""
+    own = pipe.spec.sample
+    default = {
+        "num_inference_steps": own.steps,
+        "guidance_scale": own.guidance,
+        "consistency": own.consistency,
+        "shared_noise": own.shared_noise,
+    }
+    return {name: default[name] if given[name] is None else given[name] for name in OPTIONS}
+
+
+def told_model(pipe: TuneMV3DPipeline, checkpoint: str) -> dict[str, Any]:
+    """What a manifest says of the model."""
+    return {
+        "checkpoint": checkpoint,
+        "spec_id": spec_id(pipe.spec),
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+        "data": pipe.data,
+    }
+
+
+def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
+    """Sample one object and write it.
+
+    Args:
+        pipe: the pipeline.
+        order: what to make.
+        about: the manifest's content, with ``prompt``, ``seed`` and ``OPTIONS``.
+
+    Raises:
+        SampleError: a step gave numbers that are not finite, or the object cannot be written.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    seen, total = Recorder(), about["num_inference_steps"]
+    bar = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
+    with bar as progress, warnings.catch_warnings():
+        # The manifest's notes say it already.
+        warnings.filterwarnings("ignore", message="the text encoder takes")
+        task = progress.add_task(about["prompt"][:40].replace("[", "("), total=total)
+
+        def on_step(pipe: Any, index: int, t: float, tensors: dict[str, Any]) -> None:
+            check_finite(tensors["latents"][0], f"after step {index + 1} of {total}")
+            seen(pipe, index, t, tensors)
+            progress.advance(task)
+
+        output = pipe(
+            about["prompt"],
+            order.cameras,
+            generator=about["seed"],
+            known_views=order.known_views,
+            output_type="pt",
+            callback_on_step_end=on_step,
+            callback_on_step_end_tensor_inputs=("latents", "x_t"),
+            **{name: about[name] for name in OPTIONS},
+        )
+        about = {**about, "seconds": round(progress.tasks[task].elapsed or 0.0, 2)}
+    return Made(write_sample(_first(output), order.out, about), output, seen)
+
+
+def add_pictures(pipe: TuneMV3DPipeline, order: Order, made: Made, prompt: str) -> None:
+    """Add the shape appearing and a turntable to a written object.
+
+    Raises:
+        SampleError: one of them cannot be written; the object stays as it is.
+    """
+    if order.strip:
+        steps = shape_steps(pipe, prompt, made.output.cameras[0], made.steps.seen)
+        write_animation(made.folder / "strip.png", [side_by_side(steps)])
+        write_animation(made.folder / "strip.webp", steps, milliseconds=500)
+        note_files(made.folder, {"strip": "strip.png", "strip_animation": "strip.webp"})
+    if order.video:
+        assert made.output.scene is not None
+        write_animation(made.folder / f"turntable{order.video}", turntable(pipe, made.output.scene), milliseconds=80)
+        note_files(made.folder, {"turntable": f"turntable{order.video}"})
+
+
+def _first(output: TuneMV3DOutput) -> FinishedObject:
+    """The only object of a batch of one."""
+    maps = {name: getattr(output, name) for name in ("renders", "opacity", "depth", "normals")}
+    maps = {name: None if maps[name] is None else maps[name][0] for name in maps}
+    return FinishedObject(output.images[0], output.latents[0], output.cameras[0], **maps)

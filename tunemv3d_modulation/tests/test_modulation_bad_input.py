@@ -1,0 +1,196 @@
+"""What ``tunemv3d sample`` says of input that it cannot use and of what goes wrong; what was made stays."""
+
+import json
+import signal
+
+import pytest
+import torch
+from PIL import Image
+from toy_model import SPEC, load
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.posed_images import PosedImages, write_object
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
+
+QUICK = ("--views", 2, "--steps", 2)
+
+
+def no_space(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["  "], "a prompt is empty"),
+        (["a chair", "--steps", 0], "steps must be at least 1, not 0"),
+        (["a chair", "--consistency", -0.5], "K must be at least 0, not -0.5"),
+        (["a chair", "--consistency", "inf"], "K must be at least 0, not inf"),
+        (["a chair", "--guidance", "inf"], "guidance must be at least 0, not inf"),
+        (["a chair", "--elevation", "nan"], "an elevation is not a finite number of degrees"),
+        (["a chair", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+        (["a chair", "--device", "gpu"], "device 'gpu' cannot be used here"),
+        (["a chair", "--views", 0], "an orbit needs at least one view"),
+        (["a chair", "--scheduler", "dmp"], "no scheduler 'dmp'"),
+        (["a chair", "--scheduler", "ddim", "--steps", 5000], "cannot take 5000 steps"),
+        ([], "no prompt: say what object to make"),
+        (["--prompts", "missing.txt"], "--prompts missing.txt: cannot be read"),
+        (["a chair", "--seeds", "3-1"], "--seeds 3-1: numbers such as"),
+        (["a chair", "--views", 3, "--cameras", "x"], "--views and --cameras: give one of them"),
+        (["a chair", "--cameras", "x.json"], "--cameras x.json: a transforms.json is expected"),
+        (["a chair", "--video-format", "gif"], "a video is webp or mp4, not 'gif'"),
+    ],
+)
+def test_bad_input_is_one_message_and_leaves_nothing(command, tmp_path, arguments, message):
+    code, out, err = command(*arguments, "--out", tmp_path / "new")
+    assert code == 2 and message in err and "Traceback" not in err and not out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
+    (tmp_path / "taken").write_text("")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
+        code, _, err = command("a chair", "--out", out)
+        assert code == 2 and f"{tmp_path / 'taken'} is a file" in err
+
+
+def test_ctrl_c_while_writing_leaves_nothing_half_written(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunemv3d_core.sample_files.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunemv3d_core.sample_files.write_json", no_space)
+    code, _, err = command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)
+    assert code == 2 and "could not be written" in err and "No space left" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_gives_nan_ends_its_object_and_the_others_go_on(command, tmp_path, monkeypatch):
+    predict, calls = MultiviewDiffusion.predict, []
+
+    def sometimes(self, *given):
+        calls.append(given)
+        made = predict(self, *given)
+        bad = made.modulated.clone()
+        bad[:, 1] = torch.nan
+        return Prediction(bad) if len(calls) == 2 else made
+
+    monkeypatch.setattr(MultiviewDiffusion, "predict", sometimes)
+    code, out, err = command("a stool", "a bench", "--views", 2, "--steps", 3, "--out", tmp_path)
+    assert code == 1 and "'a stool', seed 0: view 1 after step 2 of 3: numbers that are not finite" in err
+    assert {f.name for f in tmp_path.iterdir()} == {"a-bench"} and out.split() == [f"{tmp_path}/a-bench/grid.png"]
+    assert len(calls) == 2 + 3, "the first object ends at once"
+
+
+def test_nothing_was_made_where_every_object_fails(command, tmp_path, monkeypatch):
+    call = TuneMV3DPipeline.__call__
+
+    def spoilt(self, *args, **options):
+        output = call(self, *args, **options)
+        output.images[0, 1] = torch.nan
+        return output
+
+    monkeypatch.setattr(TuneMV3DPipeline, "__call__", spoilt)
+    code, _, err = command("a stool", *QUICK, "--out", tmp_path)
+    assert code == 2 and "view 1: numbers that are not finite" in err and not list(tmp_path.iterdir())
+
+
+def test_a_prompt_that_is_cut_is_told_once_before_it_is_sampled(command, tmp_path):
+    code, out, err = command("chair " * 90 + "red", *QUICK, "--out", tmp_path, "--json")
+    assert code == 0 and err.count("is cut before 'chair chair") == 1
+    assert "red'" in json.loads(out)[0]["notes"][0]
+
+
+@pytest.mark.parametrize("size", [(40, 32), (30, 32)])
+def test_a_picture_that_is_not_square_is_padded_and_that_is_told(command, tmp_path, size):
+    Image.new("RGB", size, "red").save(tmp_path / "front.png")
+    code, out, err = command("a chair", *QUICK, "--image", tmp_path / "front.png", "--out", tmp_path / "s", "--json")
+    told = f"the picture of view 0 is {size[0]} x {size[1]}: white is put beside it"
+    assert code == 0 and told in err and json.loads(out)[0]["notes"] == [told]
+
+
+def spoil_end(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def spoil_chunk(data: bytes) -> bytes:
+    return data[:16] + b"\xff" * 8 + data[24:]
+
+
+@pytest.mark.parametrize("harm", [spoil_end, spoil_chunk, lambda _: b"", lambda _: b"<svg/>"])
+def test_a_picture_that_cannot_be_read_is_told_before_sampling(command, tmp_path, harm):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "front.png")
+    (tmp_path / "front.png").write_bytes(harm((tmp_path / "front.png").read_bytes()))
+    code, _, err = command("a chair", "--image", tmp_path / "front.png", "--out", tmp_path / "s")
+    assert code == 2 and "front.png: cannot be read as a picture" in err and "Traceback" not in err
+    assert not (tmp_path / "s").exists()
+
+
+def test_cameras_inside_the_object_are_told_with_their_file(command, tmp_path):
+    cameras = Cameras.cat([Cameras.orbit(1), Cameras.look_at(torch.tensor([[0.5, 0.0, 0.0]]))])
+    write_object(tmp_path, PosedImages("any", ("a.png", "b.png"), cameras, (32, 32), ("",)))
+    code, _, err = command("a stool", "--cameras", tmp_path / "transforms.json", "--out", tmp_path / "s")
+    assert code == 2 and "transforms.json: camera 1 lies inside the object's unit sphere: move it" in err
+
+
+@pytest.mark.parametrize("option", ["--strip", "--video"])
+def test_a_model_without_a_field_has_no_shape_to_show(command, folders, tmp_path, monkeypatch, option):
+    plain = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders["mini"])), SPEC)
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: plain)
+    code, _, err = command("a stool", *QUICK, "--out", tmp_path, option)
+    assert code == 2 and "no field in this checkpoint" in err and not list(tmp_path.iterdir())
+    assert command("a stool", *QUICK, "--out", tmp_path)[0] == 0
+    assert not (tmp_path / "a-stool/depth").exists()
+
+
+@pytest.mark.parametrize("full_for", ["strip.png", "strip.webp", "manifest.json"])
+def test_where_only_the_strip_finds_no_room_the_object_stays(command, tmp_path, monkeypatch, full_for):
+    save = Image.Image.save
+
+    def until_full(self, path, *given, **options):
+        save(self, path, *given, **options)
+        if str(path).endswith(full_for):
+            no_space()
+
+    monkeypatch.setattr(Image.Image, "save", until_full)
+    if full_for == "manifest.json":
+        monkeypatch.setattr("tunemv3d_core.samples.write_json", no_space)
+    code, out, err = command("a stool", *QUICK, "--out", tmp_path, "--strip")
+    assert code == 1 and "could not be written" in err and "No space left" in err and "Traceback" not in err
+    assert out.split() == [f"{tmp_path}/a-stool/grid.png"]
+    assert (tmp_path / "a-stool/manifest.json").is_file() and not list(tmp_path.rglob("*part*"))
+    assert not (tmp_path / "a-stool" / full_for).exists() or full_for == "manifest.json"
+
+
+def test_words_of_the_mesh_do_not_mix_with_json(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
+    monkeypatch.setattr("tunemv3d_modulation.sample.run_command", lambda *_: print("object.glb"))
+    code, out, err = command("a stool", *QUICK, "--out", tmp_path, "--mesh", "--json")
+    assert code == 0 and json.loads(out)[0]["prompt"] == "a stool" and "object.glb" in err
+
+
+def test_a_mesh_that_fails_leaves_the_views_and_the_other_objects(command, tmp_path, monkeypatch):
+    from tunemv3d_core.errors import ComponentError
+
+    def fail(*_):
+        raise ComponentError("tunemv3d mesh ended with exit code 1; its messages are above")
+
+    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
+    monkeypatch.setattr("tunemv3d_modulation.sample.run_command", fail)
+    code, _, err = command("a stool", "a bench", *QUICK, "--out", tmp_path, "--mesh")
+    assert code == 1 and err.count("ended with exit code 1") == 2
+    assert {f.name for f in tmp_path.iterdir()} == {"a-stool", "a-bench"}
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_sampling(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunemv3d_core.sample_files.os.access", lambda *_: False)
+    code, _, err = command("a stool", "--out", tmp_path / "deep/er")
+    assert code == 2 and f"{tmp_path} is not writable; choose another folder" in err
+
+
+def test_what_is_told_of_a_cut_prompt_is_not_warned_of_too(command, tmp_path, recwarn):
+    assert command("chair " * 90, *QUICK, "--out", tmp_path)[0] == 0
+    assert not [warning for warning in recwarn if "text encoder" in str(warning.message)]
