@@ -26,6 +26,10 @@ class Size:
     w: int = 8
 
 
+UNEVEN = Size(1, 2, 1, 7, 10)
+"""Latents that no stride divides."""
+
+
 @dataclass(frozen=True)
 class Channels:
     """Of what the neighbours give: features, values and maps."""

@@ -40,11 +40,12 @@ def check_light_descriptor(subject: Subject) -> None:
 
 
 def check_interface_version(subject: Subject) -> None:
-    """It is written for a version ``major.minor`` of the slot's interface that this core offers."""
+    """It is written for a version of the slot's interface that this core offers: the same major, no newer minor one."""
     api, offered = subject.plugin.api, API[subject.slot]
     if not re.fullmatch(r"\d+\.\d+", api):
         raise ConformanceError(f"api is '{api}', not 'major.minor' as in '{offered}'")
-    if api.partition(".")[0] != offered.partition(".")[0]:
+    theirs, ours = ([int(number) for number in version.split(".")] for version in (api, offered))
+    if theirs[0] != ours[0] or theirs[1] > ours[1]:
         raise ConformanceError(f"written for version {api} of the interface; this tunemv3d-core offers {offered}")
 
 

@@ -1,15 +1,16 @@
 """Whether a component computes what its slot means: alike in any precision, order and company."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import pixel_centres
-from tunemv3d_core.testing.batches import Batch, Size
+from tunemv3d_core.testing.batches import UNEVEN, Batch, Size
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.exercise import Exercise, call
 from tunemv3d_core.testing.subject import Placed, Subject, trainable, wake
@@ -118,33 +119,36 @@ def check_starts_at_zero(subject: Subject) -> None:
             raise ConformanceError(f"{name} is not zero at the start: up to {float(residual.abs().max()):.2g}")
 
 
+@torch.no_grad()
 def check_none_equals_zeros(subject: Subject) -> None:
     """Decoding with None gives bit for bit what zero residuals give."""
-    _compare_decoded(subject, lambda placed, batch, skips: tuple(torch.zeros_like(skip) for skip in skips.maps))
+    for module, batch in _decodings(subject):
+        skips = module.encode(batch.x_t, batch.t, batch.text)
+        zeros = tuple(torch.zeros_like(skip) for skip in skips.maps)
+        plain, other = (module.decode(skips, residuals, batch.t, batch.text) for residuals in (None, zeros))
+        _same_bits("zero residuals", plain, other)
 
 
+@torch.no_grad()
 def check_equals_own_forward(subject: Subject) -> None:
     """Encoding and decoding give bit for bit what the model's own forward gives, where it offers one."""
     if type(subject.placed().module).forward is nn.Module.forward:
         raise NotApplicableError("it offers no forward(x_t, t, text) of its own")
-    _compare_decoded(subject, None)
+    for module, batch in _decodings(subject):
+        plain = module.decode(module.encode(batch.x_t, batch.t, batch.text), None, batch.t, batch.text)
+        _same_bits("the model's own forward", plain, module(batch.x_t, batch.t, batch.text))
 
 
-def _compare_decoded(subject: Subject, residuals: Callable[..., tuple[Tensor, ...]] | None) -> None:
+def _decodings(subject: Subject) -> Iterator[tuple[Any, Batch]]:
+    """A backbone with inputs of an even and an uneven size."""
     placed = _awake(subject)
-    module = placed.module
-    for size in (Size(), Size(1, 2, 1, 7, 10)):
-        batch = placed.batch(size)
-        with torch.no_grad():
-            skips = module.encode(batch.x_t, batch.t, batch.text)
-            plain = module.decode(skips, None, batch.t, batch.text)
-            if residuals is None:
-                other, what = module(batch.x_t, batch.t, batch.text), "the model's own forward"
-            else:
-                zeros = residuals(placed, batch, skips)
-                other, what = module.decode(skips, zeros, batch.t, batch.text), "zero residuals"
-        if not torch.equal(plain, other):
-            raise ConformanceError(f"decode with None and {what} differ by {float((plain - other).abs().max()):.2g}")
+    for size in (Size(), UNEVEN):
+        yield placed.module, placed.batch(size)
+
+
+def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
+    if not torch.equal(plain, other):
+        raise ConformanceError(f"decode with None and {what} differ by {float((plain - other).abs().max()):.2g}")
 
 
 def _awake(subject: Subject) -> Placed:

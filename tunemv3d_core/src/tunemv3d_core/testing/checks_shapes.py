@@ -6,13 +6,12 @@ from torch import Tensor, nn
 from tunemv3d_core.assemble import check_ports
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.testing.batches import Size
+from tunemv3d_core.testing.batches import UNEVEN, Size
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.exercise import call, promised
 from tunemv3d_core.testing.subject import Placed, Subject
 
 SIZES = (Size(2, 3, 2, 8, 8), Size(1, 1, 1, 8, 16), Size(1, 2, 3, 16, 8))
-UNEVEN = (Size(1, 2, 1, 7, 10),)
 
 PORTS = {
     "backbone": BackbonePorts,
@@ -47,7 +46,7 @@ def check_shapes(subject: Subject) -> None:
 
 def check_uneven_sizes(subject: Subject) -> None:
     """So they have where the latents' size is no multiple of the strides; sizes round up."""
-    _compare_shapes(subject.placed(), UNEVEN)
+    _compare_shapes(subject.placed(), (UNEVEN,))
 
 
 def check_image_shapes(subject: Subject) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.shapes import check_shape
-from tunemv3d_core.testing.batches import PIXELS, Batch, Size
+from tunemv3d_core.testing.batches import PIXELS, POINTS, Batch, Size
 from tunemv3d_core.testing.subject import Placed
 from tunemv3d_core.types import Rendering
 
@@ -82,7 +82,7 @@ def promised(placed: Placed, size: Size) -> dict[str, tuple[int, ...]]:
     b, n, m, h, w = size.b, size.n, size.m, size.h, size.w
     slot = placed.slot
     if slot == "aggregator":
-        return {"aggregated": (b, 20, placed.module.channels)}
+        return {"aggregated": (b, POINTS, placed.module.channels)}
     ports = placed.module.ports
     if slot == "view_encoder":
         return {"features": (b, n, ports.features, -(-h // ports.stride), -(-w // ports.stride))}
