@@ -2,11 +2,12 @@
 # make test:  install everything, then run all tests
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
+# make release-dry-run: build and check all distributions (RELEASING.md)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install train test check docs
+.PHONY: install train test check docs release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -29,3 +30,8 @@ check: install
 
 docs: install
 	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+release-dry-run: install
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --dry-run
+
+release: install
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/*

@@ -2,5 +2,7 @@
 
 from tunemv3d_core.plugin import CommandPlugin
 
-PLUGINS = CommandPlugin("plugins", "tunemv3d_core.cli.plugins:app", "List installed components and describe one.")
+PLUGINS = CommandPlugin(
+    "plugins", "tunemv3d_core.cli.plugins:app", "List, describe, check, write and release components."
+)
 SPEC = CommandPlugin("spec", "tunemv3d_core.cli.spec:app", "Show, validate and compare specs; print their JSON Schema.")

@@ -9,15 +9,15 @@ from rich.table import Table
 
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
+from tunemv3d_core.cli.plugin_new import new
+from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
 
-app = typer.Typer(no_args_is_help=True, help="List installed components and describe one.")
-
-app.command()(check)
+app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -50,6 +50,11 @@ def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")
         return
     for description in described:
         _print_description(description)
+
+
+app.command()(check)
+app.command()(new)
+app.command()(release)
 
 
 def _find(name: str) -> list[EntryPointRecord]:

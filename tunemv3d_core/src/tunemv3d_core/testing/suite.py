@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +20,9 @@ from tunemv3d_core.testing import (
 )
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.subject import Subject
+
+if TYPE_CHECKING:
+    import pytest
 
 _LISTED = [Check(ask) for ask in checks_descriptor.CHECKS]
 _SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
@@ -133,7 +136,7 @@ def parametrize_with_checks(
     name: str,
     spec: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
-) -> Any:
+) -> "pytest.MarkDecorator":
     """Make one pytest test of every check: the decorated function is given ``check`` and calls it.
 
     An expected failure is reported as such (xfail); one that does not fail is an error. Arguments as for ``Suite``.

@@ -1,0 +1,1 @@
+"""A release, short of uploading it: ``build`` makes its files, ``checks`` finds what is wrong, ``make`` does both."""

@@ -1,0 +1,99 @@
+"""Fills the templates in."""
+
+import keyword
+import os
+import re
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from tunemv3d_core import __version__
+from tunemv3d_core.discovery import normalised
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugin import API
+from tunemv3d_core.registry import registry, suggestion
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHARED = ("package", "component")
+SLOTS = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder.name not in SHARED))
+"""What a package can be written for."""
+
+
+def write_package(slot: str, name: str, out: Path) -> list[Path]:
+    """Write a package with one component; completely or not at all.
+
+    Args:
+        slot: one of ``SLOTS``.
+        name: of the component and of the Python package.
+        out: the package's folder, which must not exist.
+
+    Returns:
+        The files, relative to ``out``.
+
+    Raises:
+        ComponentError: no such slot, a name that cannot be used or is taken, a folder that is there already.
+    """
+    _check(slot, name, out)
+    layers = ("package", slot) if slot == "command" else ("package", "component", slot)
+    values = _values(slot, name)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            sources = [(file, TEMPLATES / layer) for layer in layers for file in (TEMPLATES / layer).rglob("*.txt")]
+            files = [_fill(file, layer, beside, values) for file, layer in sources]
+            beside.chmod(0o755)
+            os.rename(beside, out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise ComponentError(f"{out}: cannot be written: {error.strerror}; choose another folder with --out") from None
+    return sorted(files)
+
+
+def _check(slot: str, name: str, out: Path) -> None:
+    if slot not in SLOTS:
+        raise ComponentError(f"no template for '{slot}'.{suggestion(slot, SLOTS)} There are: {', '.join(SLOTS)}")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise ComponentError(
+            f"'{name}' cannot be the name of a Python package: use lower-case letters, digits and single underscores "
+            "between them, a letter first, and no word that Python reserves, such as 'my_field'"
+        )
+    if claims := [record for record in registry().records(slot) if record.name == name]:
+        raise ComponentError(
+            f"the {slot} '{name}' is installed already, by {claims[0].distribution}; choose another name"
+        )
+    if out.exists():
+        raise ComponentError(f"{out} exists already; choose another folder with --out, or remove it")
+    if find_spec(name) is not None:
+        raise ComponentError(f"a Python package '{name}' is installed already; choose another name")
+
+
+def _values(slot: str, name: str) -> dict[str, str]:
+    """What the templates name. The class ends in the slot's last word, so that it never hides what it imports."""
+    kind = slot.replace("_", " ")
+    words, last = name.split("_"), kind.split()[-1]
+    groups = {slot: f'{name} = "{name}.plugin:PLUGIN"'}
+    if slot != "command":
+        groups["spec"] = f'{name}-mini = "{name}.plugin:MINI_SPEC"'
+    return {
+        "slot": slot,
+        "kind": kind,
+        "name": name,
+        "distribution": normalised(name),
+        "class_name": "".join(word.capitalize() for word in (words if words[-1] == last else [*words, last])),
+        "summary": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}",
+        "api": API.get(slot, ""),
+        "core": __version__,
+        "entry_points": "\n".join(f'[project.entry-points."tunemv3d.{g}"]\n{line}\n' for g, line in groups.items()),
+    }
+
+
+def _fill(file: Path, layer: Path, folder: Path, values: dict[str, str]) -> Path:
+    """Write one template, whose path is a template as well."""
+    path = Path(Template(str(file.relative_to(layer).with_suffix(""))).substitute(values))
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_text(Template(file.read_text("utf-8")).substitute(values), "utf-8")
+    return path

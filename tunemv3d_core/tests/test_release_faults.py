@@ -1,0 +1,130 @@
+"""Packages that are broken on purpose, one fault each: a release names it, and no other."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tunemv3d_core.release.build import read_project
+from tunemv3d_core.release.make import make_release
+from tunemv3d_core.scaffold.write import write_package
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def without_section(folder: Path) -> None:
+    edit(folder / "CHANGELOG.md", "## 0.1.0", "## 0.1.00")
+
+
+def without_readme(folder: Path) -> None:
+    edit(folder / "pyproject.toml", 'readme = "README.md"\n', "")
+
+
+def without_types(folder: Path) -> None:
+    next(folder.rglob("py.typed")).unlink()
+
+
+def without_licence(folder: Path) -> None:
+    edit(folder / "pyproject.toml", 'license-files = ["LICENSE"]', "license-files = []")
+
+
+def with_a_file_left_out(folder: Path) -> None:
+    edit(
+        folder / "pyproject.toml",
+        "[tool.hatch.build.targets.wheel]\n",
+        '[tool.hatch.build]\nexclude = ["command.py"]\n\n[tool.hatch.build.targets.wheel]\n',
+    )
+
+
+def with_a_broken_entry_point(folder: Path) -> None:
+    edit(folder / "pyproject.toml", ":PLUGIN", ":PLUGINS")
+
+
+def with_an_unknown_licence(folder: Path) -> None:
+    edit(folder / "pyproject.toml", "Apache-2.0", "Apache-77")
+
+
+def with_another_pin(folder: Path) -> None:
+    edit(folder / "pyproject.toml", "dependencies = [", 'dependencies = ["good==0.0.3", ')
+
+
+def as_it_is(folder: Path) -> None:
+    pass
+
+
+FAULTS: dict[Callable[[Path], None], str] = {
+    as_it_is: "",
+    without_section: "CHANGELOG.md has no section on 0.1.0: add '## 0.1.0 (date)'",
+    without_readme: "metadata: no readme; state it in pyproject.toml",
+    without_types: "no {0}/py.typed: add the empty file",
+    without_licence: "the wheel holds no licence text: put LICENSE beside pyproject.toml",
+    with_a_file_left_out: "the wheel lacks {0}/command.py: see [tool.hatch.build] in pyproject.toml",
+    with_a_broken_entry_point: "command {0} ({1} 0.1.0): '{0}.plugin:PLUGINS' does not load: AttributeError",
+    with_an_unknown_licence: "does not build: ",
+    with_another_pin: "needs good==0.0.3, but 0.1.0 is released with it",
+}
+
+
+@pytest.mark.slow
+def test_each_fault_is_named(tmp_path: Path) -> None:
+    names = {spoil: "good" if spoil is as_it_is else spoil.__name__ for spoil in FAULTS}
+    for spoil, name in names.items():
+        write_package("command", name, tmp_path / name)
+        spoil(tmp_path / name)
+    out = tmp_path / "dist"
+    out.mkdir()
+    made = {each.name: each for each in make_release([read_project(tmp_path / n) for n in names.values()], out, True)}
+    for spoil, told in FAULTS.items():
+        name = names[spoil]
+        each = made[name.replace("_", "-")]
+        if told:
+            (fault,) = each.faults
+            assert fault.startswith(told.format(name, each.name)), fault
+        else:
+            assert each.faults == ()
+        assert len(each.files) == (0 if spoil is with_an_unknown_licence else 2)
+
+
+@pytest.mark.slow
+def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(tmp_path: Path) -> None:
+    def release(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "plugins", "release"]
+        return subprocess.run([*command, *arguments], cwd=tmp_path / "mine", capture_output=True, text=True)
+
+    write_package("command", "mine", tmp_path / "mine")
+    dry = release("--dry-run", "--json")
+    (row,) = json.loads(dry.stdout)
+    assert dry.returncode == 0 and row["faults"] == [] and not (tmp_path / "mine/dist").exists()
+    real = release()
+    assert real.returncode == 1 and "unreleased" in real.stdout and "twine" not in real.stdout
+    again = release()
+    assert again.returncode == 2 and "dist holds files of another release" in again.stderr
+    shutil.rmtree(tmp_path / "mine/dist")
+    edit(tmp_path / "mine/CHANGELOG.md", "unreleased", "2027-01-31")
+    dated = release()
+    assert dated.returncode == 0 and "twine upload dist/*" in dated.stdout
+    assert {file.suffix for file in (tmp_path / "mine/dist").iterdir()} == {".whl", ".gz"}
+
+
+def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "nameless").mkdir()
+    (tmp_path / "nameless/pyproject.toml").write_text('[project]\nversion = "1.0"\n')
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn/pyproject.toml").write_text("[project")
+    command = [sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "plugins", "release"]
+    for folder, told in {
+        "none": "name the folder of a package",
+        "nameless": "states no name",
+        "torn": "not TOML",
+    }.items():
+        result = subprocess.run([*command, str(tmp_path / folder)], capture_output=True, text=True, cwd=tmp_path)
+        assert result.returncode == 2 and told in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "dist").exists()
