@@ -113,6 +113,14 @@ def test_sources_stand_side_by_side_for_the_same_prompt_and_seed(samples: Path, 
     assert (tmp_path / "page.html").read_text().count("none here") == 1
 
 
+def test_a_prompt_that_only_one_source_has_takes_the_whole_width(tmp_path: Path) -> None:
+    toys.write_object(tmp_path / "chairs/a", "a chair")
+    toys.write_object(tmp_path / "tables/a", "a table")
+    assert run(tmp_path / "chairs", tmp_path / "tables", "--out", tmp_path / "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("--columns: 1") == 2 and "none here" not in page
+
+
 def test_runs_show_their_curves_what_their_specs_differ_in_and_their_samples(tmp_path: Path) -> None:
     runs = [toys.write_run(tmp_path / "slow", 0.1), toys.write_run(tmp_path / "fast", 0.2)]
     toys.write_object(runs[0] / "samples/a", "a chair")

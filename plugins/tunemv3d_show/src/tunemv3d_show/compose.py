@@ -118,14 +118,11 @@ class _Prompt:
 
     @property
     def rows(self) -> Iterator[list[dict[str, Any] | None]]:
-        sources = range(len(self._found.sources))
+        # A source that has none of the prompt at all gets no place beside the others.
+        used = sorted({entry.source for row in self._rows for entry in row})
         for row in self._rows:
             by_source = {entry.source: entry for entry in row}
-            used = [index for index in sources if self._has(index)]
             yield [self._cell(by_source[index]) if index in by_source else None for index in used]
-
-    def _has(self, source: int) -> bool:
-        return any(entry.source == source for entry in self._found.objects)
 
     def _cell(self, entry: Sampled) -> dict[str, Any]:
         number = self._found.objects.index(entry)
