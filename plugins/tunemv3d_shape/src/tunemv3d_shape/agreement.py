@@ -1,4 +1,4 @@
-"""Make a generated surface agree with its views' masks.
+"""Make a surface agree with its views' masks.
 
 A field that saw a view as few cells keeps its distance a little above zero in thin legs, which then break into pieces,
 and everything is a little too slim. The opacity of a ray is about sigmoid(-s f) of the least distance f along it

@@ -87,9 +87,8 @@ def mesh_sample(
         def on_stage(stage: str) -> None:
             progress.update(task, advance=1, stage=stage)
 
-        # A refined shape was fitted to the views already.
-        refined = (folder / REFINED).is_file()
-        shape = read_refined(folder) if refined else agree(models.shape(sample), pictures, models.device)
+        own = read_refined(folder) if (folder / REFINED).is_file() else models.shape(sample)
+        shape = agree(own, pictures, models.device)
         on_stage("silhouettes")
         made, whole = make_mesh(shape, pictures, options, models.device, on_stage)
         shown = shape.pictures(pictures.cameras)
