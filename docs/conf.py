@@ -53,17 +53,10 @@ class WholeNames(PythonDomain):
         return [(full, entry) for full, entry in found if "." in name or entry.objtype != "attribute"]
 
 
-def without_absent(app: Any, docname: str, source: list[str]) -> None:
-    """Leave a page that is written elsewhere out of the navigation while it is not there."""
-    if docname == "index" and not (HERE / "publish-your-own-field.md").is_file():
-        source[0] = source[0].replace("publish-your-own-field\n", "")
-
-
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx reads any."""
     generate(HERE / "generated")
     app.add_domain(WholeNames, override=True)
-    app.connect("source-read", without_absent)
     app.connect("autodoc-process-docstring", as_google)
     app.connect("autodoc-process-signature", bare_classes)
     app.connect("doctree-read", tidied)

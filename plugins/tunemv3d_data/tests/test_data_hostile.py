@@ -10,7 +10,9 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from job_stand_ins import Sabotage, boxes, pictures
@@ -188,6 +190,30 @@ def killed_while_starting(times: int) -> Callable[[], None]:
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_worker_that_dies_before_it_begins_costs_nothing(times: int) -> None:
     threading.Thread(target=killed_while_starting(times), daemon=True).start()
+    sources = [SourceObject(name, Path("nowhere")) for name in "abc"]
+    outcomes = {source.id: outcome for source, outcome in Processes(1, 60.0).run(Sabotage(), sources)}
+    assert set(outcomes) == {"a", "b", "c"} and not any(isinstance(outcome, Lost) for outcome in outcomes.values())
+
+
+class Silent:
+    """A pool that takes objects and never says anything of them."""
+
+    def schedule(self, *_: object, **__: object) -> Future[None]:
+        return Future()
+
+    def stop(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+def test_a_silent_pool_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, pools = executors._start_pool, [Silent()]
+
+    def starts(*order: Any) -> Any:
+        monkeypatch.setattr(executors, "STARTING", -59.0 if pools else 60.0)
+        return pools.pop() if pools else start(*order)
+
+    monkeypatch.setattr(executors, "_start_pool", starts)
     sources = [SourceObject(name, Path("nowhere")) for name in "abc"]
     outcomes = {source.id: outcome for source, outcome in Processes(1, 60.0).run(Sabotage(), sources)}
     assert set(outcomes) == {"a", "b", "c"} and not any(isinstance(outcome, Lost) for outcome in outcomes.values())

@@ -29,6 +29,9 @@ Work = Callable[[SourceObject], tuple[list[Result], int]]
 OBJECTS_A_WORKER = 500
 """Then a fresh one takes its place: native libraries leak."""
 
+STARTING = 60.0
+"""Seconds that a pool's workers may take until they begin."""
+
 BROKEN_POOLS = 3
 """Pools that may break one after another, without a single outcome between them."""
 
@@ -100,7 +103,8 @@ class Processes:
     ) -> Outcomes:
         """Work through ``waiting`` for as long as the pool stands; ``left`` gets what it was given in vain.
 
-        Pebble gives up where a worker dies while none has begun with an object.
+        Pebble gives up where a worker dies while none has begun with an object. A pool that is silent for longer than an
+        object may take has broken too.
         """
         pool = _start_pool(workers, work)
         running: dict[Future[Any], SourceObject] = {}
@@ -113,7 +117,12 @@ class Processes:
                         left.append(source)
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, self.limit + STARTING, return_when=FIRST_COMPLETED).done
+                if (
+                    not done
+                ):  # a worker that was killed while it held the queue's lock leaves the others waiting for good
+                    break
+                for future in done:
                     source = running.pop(future)
                     try:
                         outcome = self._outcome(future)
