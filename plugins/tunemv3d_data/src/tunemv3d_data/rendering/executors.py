@@ -103,8 +103,8 @@ class Processes:
     ) -> Outcomes:
         """Work through ``waiting`` for as long as the pool stands; ``left`` gets what it was given in vain.
 
-        Pebble gives up where a worker dies while none has begun with an object. A pool that is silent for longer than an
-        object may take has broken too.
+        Pebble gives up where a worker dies while none has begun with an object. A pool that is silent for longer than
+        an object may take has broken too.
         """
         pool = _start_pool(workers, work)
         running: dict[Future[Any], SourceObject] = {}
