@@ -1,4 +1,4 @@
-"""NeuS and NeRF one ray and one section at a time, in Python's own float64: what vectorised code is compared with."""
+"""NeuS and NeRF, a ray and a section at a time, in Python's own float64: what the vectorised code is compared with."""
 
 import math
 
