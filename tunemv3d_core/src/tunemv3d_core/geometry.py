@@ -35,7 +35,7 @@ def render_shape(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: 
         """``b m ... r`` of the kept pixels to ``b m ... H W``."""
         z, at = (z[:, :, None], kept[:, :, None]) if z.ndim == 3 else (z, kept[:, :, None].expand(z.shape))
         whole = z.new_zeros(*z.shape[:-1], size[0] * size[1]).scatter(-1, at, z)
-        return whole.unflatten(-1, size)
+        return torch.unflatten(whole, -1, size)
 
     return Rendering(
         as_map(seen.values),

@@ -45,7 +45,8 @@ def small_picture(picture: Image.Image, kind: str) -> bytes:
 
 def small_animation(animation: Image.Image, kind: str) -> bytes:
     """Animated WebP of some of the frames, as long as all of them."""
-    frames, milliseconds = [], 0
+    frames: list[Image.Image] = []
+    milliseconds = 0
     for index in range(count := getattr(animation, "n_frames", 1)):
         animation.seek(index)
         animation.load()
