@@ -161,6 +161,15 @@ def test_a_generator_goes_on_where_it_is_and_a_seed_begins_anew(pipe):
     assert torch.equal(first, pipe("a stool", **given, generator=7).latents) and not torch.equal(first, second)
 
 
+def test_without_a_generator_noise_is_drawn_anew_from_torchs_own(pipe):
+    given = {"cameras": Cameras.orbit(2), "num_inference_steps": 1, "generator": None}
+    torch.manual_seed(3)
+    first, second = (pipe(["a stool", "a stool"], **given).latents for _ in range(2))
+    torch.manual_seed(3)
+    assert torch.equal(pipe(["a stool", "a stool"], **given).latents, first)
+    assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
+
+
 def test_a_swapped_scheduler_is_the_one_that_samples(pipe, folders):
     mine = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders["sd15"])), SPEC)
     before = mine("a red chair", Cameras.orbit(2)).latents
@@ -189,6 +198,21 @@ def test_half_precision_leaves_the_field_as_it_is(folders):
     assert pipe.model.field.scale.dtype == torch.float32
     images = pipe("a red chair", Cameras.orbit(2), output_type="pt").images
     assert images.isfinite().all()
+
+
+def test_a_vae_that_overflows_in_half_precision_stays_in_full(folders):
+    pipe = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders["sdxl"])), SPEC)
+    vae = pipe.model.backbone.vae
+    assert vae.config.force_upcast
+    pipe.to("cpu", torch.float16)
+    assert (pipe.dtype, vae.dtype) == (torch.float16, torch.float32)
+    assert pipe.to(torch.bfloat16).model.backbone.vae.dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_offloading_without_an_accelerator_is_told_at_once(folders):
+    with pytest.raises(TuneMV3DError, match="device 'cuda' cannot be used here"):
+        TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC).enable_model_cpu_offload()
 
 
 def test_offloading_the_parts_changes_nothing(folders):

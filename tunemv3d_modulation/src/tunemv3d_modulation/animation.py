@@ -41,8 +41,13 @@ def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int
         if path.suffix == ".mp4":
             _write_mp4(beside, frames, milliseconds)
         else:
-            moving: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "loop": 0}
-            moving |= {"duration": milliseconds, "quality": 80}
+            moving: dict[str, Any] = {
+                "save_all": True,
+                "append_images": frames[1:],
+                "duration": milliseconds,
+                "loop": 0,
+                "quality": 80,
+            }
             frames[0].save(beside, **(moving if len(frames) > 1 else {}))
         os.replace(beside, path)
     except OSError as error:

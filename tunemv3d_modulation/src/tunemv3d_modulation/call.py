@@ -17,6 +17,13 @@ CALLBACK_TENSORS = ("latents", "x_t", "x0", "opacity", "depth")
 views, ``b n v h w``; and its opacity and depth, ``b n h w``. The field's are None where no field ran."""
 
 
+def as_seeds(given: Seed | Sequence[Seed] | None, objects: int) -> list[Seed]:
+    """Where each object's noise comes from: the given one for all, or one each; None is drawn anew for each."""
+    if given is None:
+        return [int(seed) for seed in torch.randint(2**32, (objects,))]
+    return list(given) if isinstance(given, Sequence) else [given] * objects
+
+
 def as_type(images: Tensor, output_type: str) -> Any:
     """``b n 3 H W`` in [0, 1] as diffusers users ask for them."""
     if output_type == "np":
@@ -58,6 +65,11 @@ def check_options(
     check_strength(consistency)
     if guidance == 1 and any(negatives):
         raise TuneMV3DError("a negative prompt needs guidance: with a guidance scale of 1 nothing moves away from it")
+    if any(isinstance(seed, torch.Generator) and seed.device.type != "cpu" for seed in seeds):
+        raise TuneMV3DError(
+            "a generator should be on the CPU, so that a seed means the same noise on every device: "
+            "torch.Generator().manual_seed(7), or the number 7 itself"
+        )
     if strays := [seed for seed in seeds if not isinstance(seed, torch.Generator) and not 0 <= seed < 2**32]:
         raise TuneMV3DError(f"a seed should be from 0 to {2**32 - 1}, not {strays[0]}")
     for what, given in (("generators", seeds), ("negative prompts", negatives)):

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.geometry import render_shape
@@ -21,7 +22,7 @@ from tunemv3d_core.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
-from tunemv3d_modulation.call import as_type, check_options, check_output
+from tunemv3d_modulation.call import as_seeds, as_type, check_options, check_output
 from tunemv3d_modulation.folder import load_folder, save_folder
 from tunemv3d_modulation.offload import Denoiser, offload
 
@@ -124,11 +125,19 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         for slot, module in self.model.slots().items() if dtype is not None else ():
             if slot != "field":
                 module.to(dtype)
+        # As at loading: such a VAE overflows in half precision.
+        vae = getattr(self.model.backbone, "vae", None)
+        if dtype == torch.float16 and vae is not None and vae.config.force_upcast:
+            vae.to(torch.float32)
         return self
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str = "cuda") -> None:
-        """Keep on the accelerator only what is at work: text encoder, then what denoises, then the VAE."""
-        place = torch.device(device)
+        """Keep on the accelerator only what is at work: text encoder, then what denoises, then the VAE.
+
+        Raises:
+            TuneMV3DError: there is no such device.
+        """
+        place = find_device(str(device))
         self._offload_device = torch.device(place.type, gpu_id if gpu_id is not None else place.index)
         self.remove_all_hooks()
         self.to("cpu")
@@ -157,7 +166,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_scale: float | None = None,
         consistency: float | Sequence[float] | None = None,
         negative_prompt: str | Sequence[str] = "",
-        generator: Seed | Sequence[Seed] = 0,
+        generator: Seed | Sequence[Seed] | None = 0,
         shared_noise: bool | None = None,
         known_views: Mapping[int, Image.Image | Tensor] | None = None,
         output_type: str = "pil",
@@ -176,7 +185,8 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
                 are a schedule over the steps.
             negative_prompt: what guidance moves away from: one for all objects or one each.
             generator: a seed or a generator on the CPU: one for all objects or one each. An object's noise depends on
-                its own alone, so one seed gives every object of a batch the same noise.
+                its own alone, so one seed gives every object of a batch the same noise. None draws seeds from torch's
+                own generator.
             shared_noise: start all views of an object from the same noise.
             known_views: pictures by the index of their camera: these views are given, the others are made to fit them
                 (image to 3D). RGBA is put on white; tensors are ``3 H W`` in [0, 1]. They come out as they went in.
@@ -189,7 +199,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         options = self._options(num_inference_steps, guidance_scale, consistency, shared_noise)
-        seeds = list(generator) if isinstance(generator, Sequence) else [generator] * len(prompts)
+        seeds = as_seeds(generator, len(prompts))
         negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
         check_options(prompts, options["steps"], options["guidance"], options["consistency"], seeds, negatives)
         check_output(output_type, callback_on_step_end_tensor_inputs)
