@@ -15,6 +15,7 @@ from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError
 from tunemv3d_core.maps import read_depth
 from tunemv3d_core.samples import find_samples, read_sample
 from tunemv3d_core.sampling import sample
+from tunemv3d_show import view as command
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session, Step
 
@@ -157,6 +158,42 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(session: Session, tmp_p
     with pytest.raises(SampleError, match="could not be written"):
         export(replace(session, settings=session.settings), tmp_path / "file/out")
     assert session.history == before
+
+
+def test_a_step_that_gives_nan_is_told_and_its_steps_are_no_object(session: Session, tmp_path: Path) -> None:
+    decode, calls = session.model.backbone.decode, []
+
+    def sometimes(*given: object) -> torch.Tensor:
+        calls.append(given)
+        made = decode(*given).clone()
+        made[:, 2] = torch.nan if len(calls) > 2 else made[:, 2]
+        return made
+
+    session.model.backbone.decode = sometimes
+    with pytest.raises(SampleError, match=r"view 2 after step \d: numbers that are not finite"):
+        session.start()
+    assert all(step.latents.isfinite().all() for step in session.history)
+    with pytest.raises(TuneMV3DError, match="only a finished object can be exported"):
+        export(session, tmp_path)
+
+
+def test_a_prompt_that_is_cut_is_told_in_the_notes(session: Session, tmp_path: Path) -> None:
+    class Words:
+        def too_long(self, prompts: list[str]) -> list[str]:
+            return [f"cut before {prompt[20:]!r}" for prompt in prompts if len(prompt) > 20]
+
+    session.model.backbone.prompts = Words()
+    session.settings = replace(session.settings, prompt="a chair that is red all over")
+    session.start()
+    assert session.notes == ["cut before 'all over'"]
+    manifest = json.loads((export(session, tmp_path) / "manifest.json").read_text())
+    assert session.notes[0] in manifest["notes"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_viewer_opens(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TuneMV3DError, match="file is a file; choose a folder"):
+        command.view("chairs-mini", out=tmp_path / "file/deeper")
 
 
 def test_a_model_without_a_field_is_sampled_and_exported_without_shape(tmp_path: Path) -> None:

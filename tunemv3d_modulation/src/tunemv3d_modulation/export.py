@@ -31,8 +31,10 @@ def export(
     # Heavy: torch, diffusers and transformers.
     import torch
 
+    from tunemv3d_core.sample_files import check_writable
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
+    check_writable(out)
     kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint)
     beside = out.with_name(out.name + ".part")
@@ -41,6 +43,8 @@ def export(
         pipe.save_pretrained(beside, kinds[dtype])
         (beside / "README.md").write_text(model_card(out.name, pipe, beside, licence), encoding="utf-8")
         os.replace(beside, out)
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(beside), str(out))) from error
     except OSError as error:
         raise CheckpointError(
             f"{out}: could not be written: {error}; make room there, or choose another --out"
