@@ -65,7 +65,7 @@ def test_known_views_of_each_object_are_its_own(pipe):
         ({3: picture()}, "known view 3 has no camera: there are 3"),
         ({-1: picture()}, "known view -1 has no camera"),
         ({0: picture(), 1: picture(), 2: picture()}, "all 3 views are known"),
-        ({0: torch.rand(3, 8, 8) * 255}, r"values should lie in \[0, 1\]; got up to 25"),
+        ({0: 255 * torch.ones(3, 8, 8)}, r"values should lie in \[0, 1\]; got up to 255"),
         ({0: "front.png"}, "a PIL picture or a tensor '3 H W', not str"),
         ({0: torch.rand(4, 8, 8)}, r"a picture, or a tensor '3 H W' like the views; got \(4, 8, 8\)"),
     ],

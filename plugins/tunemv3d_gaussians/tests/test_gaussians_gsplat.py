@@ -1,4 +1,4 @@
-"""The adapter's side of gsplat's documented interface; gsplat itself needs a GPU and its compiler."""
+"""The adapter's side of gsplat's documented interface; and gsplat itself, which needs a GPU and its compiler."""
 
 import sys
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_gaussians import by_gsplat
+from tunemv3d_gaussians.splat import Gaussians, list_tiles, project, splat
 
 
 def rasterization(
@@ -63,3 +64,32 @@ def test_the_adapter_speaks_of_the_same_gaussians_cameras_and_pixels(monkeypatch
 def test_a_processor_never_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_gsplat, "INSTALLED", True)
     assert not by_gsplat.usable(torch.zeros(1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not (torch.cuda.is_available() and by_gsplat.INSTALLED), reason="needs a GPU and gsplat")
+def test_gsplat_shows_what_loops_in_float64_show_and_learns_what_the_reference_learns() -> None:
+    torch.manual_seed(0)
+    gaussians, size, blur = random_gaussians(1, 40), (16, 24), 0.2
+    cameras = Cameras.orbit(2, elevation=[-20.0, 50.0], focal=1.1)
+    pixels = pixel_centres(size).expand(2, -1, -1)
+    expected = naive(gaussians, cameras, size, pixels, blur)
+
+    def leaves() -> list[Tensor]:
+        parts = (gaussians.means, gaussians.axes, gaussians.opacities, gaussians.values)
+        return [z.cuda().requires_grad_() for z in parts]
+
+    ours, theirs, on_device = leaves(), leaves(), cameras[None].to("cuda")
+    splats = project(Gaussians(*ours), on_device, size, blur)
+    listed = list_tiles(splats, (1, 1), size, 40)
+    at = (pixels * torch.tensor([24.0, 16.0])).cuda()[None, :, None]
+    reference = splat(splats, ours[3], listed, at)
+    seen = by_gsplat.splat(Gaussians(*theirs), on_device, size, blur)
+    got = torch.cat([seen.values[0], seen.opacity[0, ..., None]], dim=-1).detach().cpu()
+    np.testing.assert_allclose(got, expected[..., :-1], atol=0.02)  # it leaves out opacities below 1/255
+    assert np.abs(got.numpy() - expected[..., :-1]).mean() < 2e-3
+    for composite in (seen, reference):
+        composite.values.square().sum().backward()
+    for own, other in zip(ours, theirs, strict=True):
+        alike = torch.cosine_similarity(own.grad.flatten(), other.grad.flatten(), dim=0)
+        assert alike > 0.99, alike
