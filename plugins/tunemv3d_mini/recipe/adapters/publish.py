@@ -41,6 +41,8 @@ class World:
         object: one of them.
         prompt: an example.
         lifter: how O was trained.
+        gpu: what it was trained on.
+        held_out: objects that the trainer measured.
         prompts: what the evaluation's prompts have to do with the training captions.
     """
 
@@ -49,6 +51,8 @@ class World:
     object: str
     prompt: str
     lifter: str
+    gpu: str
+    held_out: int
     prompts: str
 
 
@@ -58,7 +62,10 @@ WORLDS = {
         "57 real chairs as modelled, repainted and rescaled (recipe/chairs); ten chairs were held out whole.",
         "chair",
         "a red office chair",
-        "O is a trainable copy of the encoder.",
+        "O is LoRA of rank 32 on the shared, frozen encoder: nearly as good as the spec's trainable copy, and smaller "
+        "(recipe/adapters).",
+        "H200",
+        10,
         "20 prompts that are no captions of the training data",
     ),
     "furniture-mini": World(
@@ -68,6 +75,8 @@ WORLDS = {
         "piece of furniture",
         "a red sofa",
         "O is LoRA of rank 32 on the shared, frozen encoder.",
+        "H100",
+        16,
         "20 prompts, of which 17 are also captions of training objects (they are short)",
     ),
 }
@@ -87,9 +96,12 @@ def main() -> None:
     record, evaluation = read_json(source / "provenance.json"), read_json(options.evaluation / "evaluate.json")
     evaluation["checkpoint"] = options.out.name
     world = WORLDS[options.adapter]
-    data = {**record["data"], "dataset": {"recipe": world.rendered}}
+    credits = {name: record["data"][name] for name in ("objects", "licences", "creators")}
     spec_out = published(spec, world, options.consistency)
-    save_checkpoint(options.out, model, spec_out, data=data, dtype=torch.float16)
+    save_checkpoint(
+        options.out, model, spec_out, data={"dataset": {"recipe": world.rendered}, **credits}, dtype=torch.float16
+    )
+    forget_code(options.out / "provenance.json")
     (options.out / "evaluate.json").write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     (options.out / "README.md").write_text(
         card(options.adapter, Path(options.run), spec, record, evaluation, options.consistency), encoding="utf-8"
@@ -99,6 +111,14 @@ def main() -> None:
     _save(chosen, 2, options.out / "pictures.webp")
     sweep = sorted(evaluation["settings"]["consistency"])
     _save([sheet.strips(*((k, 1) for k in sweep)) for sheet in sheets[:SWEPT]], 2, options.out / "sweep.webp")
+
+
+def forget_code(path: Path) -> None:
+    """Leave out the hash of the components' code: a packaged adapter goes with the code that it is released with."""
+    record = read_json(path)
+    for component in record["components"].values():
+        component.pop("hash", None)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 class Sheet:
@@ -163,18 +183,19 @@ def card(
         adapter=adapter,
         world=world,
         table="\n".join(lines),
-        held_out=held_out(run),
+        held_out=held_out(run, world.held_out),
         consistency=f"{consistency:g}",
         sampling=f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
         device=evaluation["device"],
         date=evaluation["date"][:10],
         phases=" ".join(_phase(spec)),
+        gpu=world.gpu,
         objects=record["data"]["objects"],
         creators=", ".join(sorted(record["data"]["creators"])),
     )
 
 
-def held_out(run: Path) -> str:
+def held_out(run: Path, objects: int) -> str:
     """The trainer's figures on held-out objects before the first and after the last step, as a table."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = [{k[9:]: v for k, v in line.items() if k.startswith("held_out/")} for line in lines]
@@ -187,7 +208,7 @@ def held_out(run: Path) -> str:
     ]
     cells = [f"| {label} | {first:.4f} | {last:.4f} | {last / first - 1:+.1%} |" for label, first, last in rows]
     head = [
-        "| 16 held-out objects | before (L_denoise: the frozen model) | after | change |",
+        f"| {objects} held-out objects | before (L_denoise: the frozen model) | after | change |",
         "| --- | --- | --- | --- |",
     ]
     return "\n".join([*head, *cells])
@@ -227,7 +248,7 @@ A packaged adapter of TuneMV3D: it makes the frozen prior `sd-mini` denoise eigh
 
 ## Training
 
-`tunemv3d-train {adapter}` on one H100, on {objects} objects: {world.rendered}
+`tunemv3d-train {adapter}` on one {gpu}, on {objects} objects: {world.rendered}
 {phases} {world.lifter}
 
 The objects are CC0 and CC-BY works of: {creators}. CC-BY asks for attribution, so these weights are given under
