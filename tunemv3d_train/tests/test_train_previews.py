@@ -73,6 +73,7 @@ def test_the_surface_row_is_lit_from_the_camera_or_brighter_where_it_is_nearer(
         )
 
     draw = Preview(model, ["a disc"], Cameras.orbit(4), (8, 8), spec.sample, seed=0)
+
     def render(scene: object, cameras: Cameras, size: Any, pixels: Any = None, normals: bool = False) -> Rendering:
         seen = planes(scene, cameras, size)
         if pixels is None:

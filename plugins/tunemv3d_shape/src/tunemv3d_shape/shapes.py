@@ -131,8 +131,8 @@ def _check_same(sample: SampledObject, spec: RunSpec, channels: int) -> None:
     shape, views = tuple(sample.latents.shape), len(sample.cameras.origins)
     if len(shape) != 4 or shape[:2] != (views, channels):
         raise SampleError(
-            f"{sample.folder / SCENE}: the latents are {shape}, where {views} views of {channels} channels are expected: "
-            f"they are of another checkpoint than '{sample.manifest['checkpoint']}'"
+            f"{sample.folder / SCENE}: the latents are {shape}, where {views} views of {channels} channels are "
+            f"expected: they are of another checkpoint than '{sample.manifest['checkpoint']}'"
         )
     made, now = str(sample.manifest.get("spec_id", "")), spec_id(spec)
     if made and made != now:

@@ -107,12 +107,14 @@ def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
 
 
 def _means(found: Gathered) -> list[str]:
-    """A sentence for each source and figure that was measured."""
-    return [
-        f"{f'{source.name}, ' if len(found.sources) > 1 else ''}{FIGURES[key][0]} {value:{FIGURES[key][1]}}, mean of {count:,}"
-        for index, source in enumerate(found.sources)
-        for key, (value, count) in found.means(index).items()
-    ]
+    """A line for each source and figure that was measured."""
+    lines = []
+    for index, source in enumerate(found.sources):
+        for key, (value, count) in found.means(index).items():
+            name, digits = FIGURES[key]
+            whose = f"{source.name}: " if len(found.sources) > 1 else ""
+            lines.append(f"{whose}{name} {value:{digits}}, the mean of {count:,} object{'' if count == 1 else 's'}")
+    return lines
 
 
 class _Prompt:
@@ -150,7 +152,7 @@ class _Prompt:
             "options": {**options, "seconds": entry.manifest.get("seconds", "?"), "folder": str(entry.folder)}
             | ({"notes": "; ".join(map(str, notes))} if notes else {}),
             "media": _arranged(media),
-            "figures": [(FIGURES[key][0], format(value, FIGURES[key][1])) for key, value in entry.figures.items()],
+            "figures": [f"{FIGURES[key][0]} {value:{FIGURES[key][1]}}" for key, value in entry.figures.items()],
         }
 
 

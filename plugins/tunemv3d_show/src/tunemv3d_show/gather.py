@@ -14,7 +14,6 @@ from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.posed_images import is_whole, read_json
 from tunemv3d_core.samples import MANIFEST
 
-
 FIGURES = {
     "silhouette_iou": ("the mesh's silhouettes against the views' masks: IoU", ".3f"),
     "views_psnr": ("the shape's own views against the sampled ones: PSNR, dB", ".1f"),
