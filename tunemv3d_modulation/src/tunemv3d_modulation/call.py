@@ -59,8 +59,8 @@ def check_options(
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise TuneMV3DError("a prompt is empty: say what object to make, such as 'a red office chair'")
-    if strays := [prompt for prompt in (*prompts, *negatives) if not is_whole(prompt)]:
-        raise TuneMV3DError(f"the prompt {ascii(strays[0])[:80]} holds bytes that are no text in UTF-8")
+    if broken := [prompt for prompt in (*prompts, *negatives) if not is_whole(prompt)]:
+        raise TuneMV3DError(f"the prompt {ascii(broken[0])[:80]} holds bytes that are no text in UTF-8")
     if steps < 1:
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
     if not 0 <= guidance < math.inf:

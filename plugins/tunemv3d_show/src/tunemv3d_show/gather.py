@@ -74,8 +74,7 @@ class Sampled:
     @property
     def figures(self) -> dict[str, float]:
         """Those of ``FIGURES`` that were measured."""
-        measured = {key: self.manifest.get(key) for key in FIGURES}
-        return {key: float(value) for key, value in measured.items() if _is_number(value)}
+        return {key: float(self.manifest[key]) for key in FIGURES if _is_number(self.manifest.get(key))}
 
 
 @dataclass
