@@ -254,10 +254,10 @@ def test_what_was_measured_of_each_mesh_is_told_with_its_mean(samples: Path, tmp
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["means"] == {"samples": {"silhouette_iou": 0.8562, "views_psnr": 10.52}}
     words = Page(tmp_path / "page.html").words
-    iou, psnr = "the views' masks: IoU ", "the sampled ones: PSNR, dB "
-    assert f"{iou}0.856, the mean of 2 objects" in words and f"{psnr}10.5, the mean of 2 objects" in words
+    iou, psnr = "the views' masks: IoU ", "the sampled ones: PSNR "
+    assert f"{iou}0.856, the mean of 2 objects" in words and f"{psnr}10.5 dB, the mean of 2 objects" in words
     assert [words.count(f"{iou}{value}") for value in ("0.812", "0.900", "nan", "1.000")] == [1, 1, 0, 0]
-    assert [words.count(f"{psnr}{value}") for value in ("21.0", "0.0")] == [1, 1]
+    assert [words.count(f"{psnr}{value} dB") for value in ("21.0", "0.0")] == [1, 1]
     shutil.copytree(samples / "0-1", tmp_path / "other/0-1")
     assert run(samples, tmp_path / "other", "--out", tmp_path / "page.html").exit_code == 0
     words = Page(tmp_path / "page.html").words

@@ -111,9 +111,9 @@ def _means(found: Gathered) -> list[str]:
     lines = []
     for index, source in enumerate(found.sources):
         for key, (value, count) in found.means(index).items():
-            name, digits = FIGURES[key]
             whose = f"{source.name}: " if len(found.sources) > 1 else ""
-            lines.append(f"{whose}{name} {value:{digits}}, the mean of {count:,} object{'' if count == 1 else 's'}")
+            told = FIGURES[key].format(value)
+            lines.append(f"{whose}{told}, the mean of {count:,} object{'' if count == 1 else 's'}")
     return lines
 
 
@@ -152,7 +152,7 @@ class _Prompt:
             "options": {**options, "seconds": entry.manifest.get("seconds", "?"), "folder": str(entry.folder)}
             | ({"notes": "; ".join(map(str, notes))} if notes else {}),
             "media": _arranged(media),
-            "figures": [f"{FIGURES[key][0]} {value:{FIGURES[key][1]}}" for key, value in entry.figures.items()],
+            "figures": [FIGURES[key].format(value) for key, value in entry.figures.items()],
         }
 
 

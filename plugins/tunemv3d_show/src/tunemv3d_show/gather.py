@@ -15,10 +15,10 @@ from tunemv3d_core.posed_images import is_whole, read_json
 from tunemv3d_core.samples import MANIFEST
 
 FIGURES = {
-    "silhouette_iou": ("the mesh's silhouettes against the views' masks: IoU", ".3f"),
-    "views_psnr": ("the shape's own views against the sampled ones: PSNR, dB", ".1f"),
+    "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",
+    "views_psnr": "the shape's own views against the sampled ones: PSNR {:.1f} dB",
 }
-"""Of a manifest, as ``tunemv3d mesh`` measures them: what they are called on the page, and with how many digits."""
+"""Of a manifest, as ``tunemv3d mesh`` measures them, and how the page tells them."""
 
 
 @dataclass(frozen=True)
