@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tunemv3d_core.cameras import Cameras, intersect_sphere
-from tunemv3d_core.geometry import render_shape
+from tunemv3d_core.cameras import Cameras, intersect_sphere, pixel_centres
+from tunemv3d_core.geometry import render_shape, surface_pictures
 from tunemv3d_core.types import Rendering
 
 
@@ -65,3 +65,42 @@ def test_nothing_and_a_field_without_normals() -> None:
     scene, cameras = Ball((1e-9,), has_normals=False), Cameras.orbit(2)[None]
     found = render_shape(scene, cameras, (8, 8), scene.render(cameras, (4, 4)))
     assert found.normals is None and not found.opacity.any() and found.depth.shape == (1, 2, 8, 8)
+
+
+class NoNormals:
+    """Seen on the left half, nearer at the top; every object a different one."""
+
+    def render(
+        self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
+    ) -> Rendering:
+        at = pixel_centres(size).expand(*cameras.shape, -1, 2) if pixels is None else pixels
+        opacity = (at[..., 0] < 0.5).float()
+        depth = (2 + (at[..., 1] * size[0]).floor() / (size[0] - 1)) * opacity
+        depth = depth * torch.arange(1.0, 1.0 + len(depth))[:, None, None]
+        if pixels is None:
+            opacity, depth = (torch.unflatten(z, -1, size) for z in (opacity, depth))
+        return Rendering(torch.zeros(*cameras.shape, 4, *opacity.shape[2:]), opacity, depth)
+
+    def losses(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_surface_without_normals_is_shown_by_its_depth() -> None:
+    scene, cameras = NoNormals(), Cameras.orbit(3)[None].expand(2, 3)
+    pictures = surface_pictures(scene, cameras, (5, 6), scene.render(cameras, (5, 6)))
+    assert pictures.shape == (2, 3, 3, 5, 6)
+    torch.testing.assert_close(pictures[..., 0], torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2]).expand(2, 3, 3, 5))
+    assert not pictures[..., 3:].any()
+
+
+def test_a_surface_is_lit_from_its_own_camera() -> None:
+    """Balls from so far that rays are nearly parallel: the cosine is by hand. The balls' normals are of their radii."""
+    scene, cameras = Ball((0.4, 0.2)), Cameras.orbit(2, distance=40.0)[None].expand(2, 2)
+    cameras = Cameras(cameras.camera_to_world, torch.tensor([40.0, 40.0, 0.5, 0.5]).expand(2, 2, 4))
+    pictures = surface_pictures(scene, cameras, (41, 41), scene.render(cameras, (21, 21)))
+    for b, radius in enumerate((0.4, 0.2)):
+        for pixels in (0, 4):
+            cosine = (1 - (pixels / 41 / radius) ** 2) ** 0.5
+            lit = torch.tensor(0.25 + 0.75 * radius * cosine).expand(2, 3)
+            torch.testing.assert_close(pictures[b, :, :, 20, 20 + pixels], lit, atol=5e-3, rtol=0)
+    assert not pictures[..., 0, 0].any()

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 from PIL import Image
-from toy_model import SPEC, load
+from toy_model import SPEC, MeanScene, load
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
@@ -37,6 +37,9 @@ def no_space(*_, **__):
         ([], "no prompt: say what object to make"),
         (["--prompts", "missing.txt"], "--prompts missing.txt: cannot be read"),
         (["a chair", "--seeds", "3-1"], "--seeds 3-1: numbers such as"),
+        (["a chair", "--seeds", "0-99999999999999"], "--seeds 0-99999999999999: more than 10,000"),
+        (["a chair", "--seeds", "0-9000,0-1000"], "more than 10,000"),
+        (["a \udcff chair"], "the prompt 'a \\udcff chair' holds bytes that are no text in UTF-8"),
         (["a chair", "--views", 3, "--cameras", "x"], "--views and --cameras: give one of them"),
         (["a chair", "--cameras", "x.json"], "--cameras x.json: a transforms.json is expected"),
         (["a chair", "--video-format", "gif"], "a video is webp or mp4, not 'gif'"),
@@ -112,6 +115,28 @@ def test_a_picture_that_is_not_square_is_padded_and_that_is_told(command, tmp_pa
     assert code == 0 and told in err and json.loads(out)[0]["notes"] == [told]
 
 
+def test_of_a_moving_picture_the_first_frame_is_taken_and_that_is_told(command, tmp_path):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(tmp_path / "turn.gif", save_all=True, append_images=frames[1:])
+    code, out, err = command("a chair", *QUICK, "--image", tmp_path / "turn.gif", "--out", tmp_path / "s", "--json")
+    told = "the picture of view 0 moves: the first of its 3 frames is taken"
+    assert code == 0 and told in err and json.loads(out)[0]["notes"] == [told]
+    view = Image.open(tmp_path / "s/a-chair/views/000.png").convert("RGB").getpixel((4, 16))
+    assert view[0] > 200 and max(view[1:]) < 50
+
+
+def test_given_pictures_are_checked_once_before_sampling(command, tmp_path):
+    Image.new("F", (32, 32), 0.5).save(tmp_path / "real.tif")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    asked = ("a chair", *QUICK, "--seeds", "0-2", "--out", tmp_path / "s", "--image")
+    for image, told in (
+        (tmp_path / "real.tif", "a picture of floating-point numbers"),
+        (f"5={tmp_path / 'red.png'}", "known view 5 has no camera: there are 2"),
+    ):
+        code, _, err = command(*asked, image)
+        assert code == 2 and err.count(told) == 1 and not (tmp_path / "s").exists()
+
+
 def spoil_end(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -185,14 +210,31 @@ def test_an_mp4_without_ffmpeg_is_told_before_sampling(command, tmp_path, monkey
     assert not (tmp_path / "s").exists()
 
 
-def test_words_of_the_mesh_do_not_mix_with_json(command, tmp_path, monkeypatch):
+def test_a_mesh_of_a_field_without_a_surface_is_refused_before_sampling(command, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("sampled")
+
+    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
+    monkeypatch.setattr(TuneMV3DPipeline, "__call__", never)
+    code, _, err = command("a stool", *QUICK, "--out", tmp_path, "--mesh")
+    assert code == 2 and "has no surface, so there is nothing to mesh: leave out --mesh" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def with_surface(monkeypatch):
+    """Gives the toy's scenes a surface."""
+    monkeypatch.setattr(MeanScene, "signed_distance", lambda *_: None, raising=False)
+
+
+def test_words_of_the_mesh_do_not_mix_with_json(command, tmp_path, monkeypatch, with_surface):
     monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
     monkeypatch.setattr("tunemv3d_modulation.sample.run_command", lambda *_: print("object.glb"))
     code, out, err = command("a stool", *QUICK, "--out", tmp_path, "--mesh", "--json")
     assert code == 0 and json.loads(out)[0]["prompt"] == "a stool" and "object.glb" in err
 
 
-def test_a_mesh_that_fails_leaves_the_views_and_the_other_objects(command, tmp_path, monkeypatch):
+def test_a_mesh_that_fails_leaves_the_views_and_the_other_objects(command, tmp_path, monkeypatch, with_surface):
     from tunemv3d_core.errors import ComponentError
 
     def fail(*_):

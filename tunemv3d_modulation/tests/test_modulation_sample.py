@@ -76,6 +76,33 @@ def test_every_prompt_of_a_file_with_every_seed(command, tmp_path):
     ]
 
 
+def test_a_prompt_that_is_there_twice_is_made_once_and_a_files_mark_is_no_part_of_it(command, tmp_path):
+    (tmp_path / "words.txt").write_text("a stool\r\n  # not this\r\na stool \r\n", encoding="utf-8-sig")
+    asked = ("--prompts", tmp_path / "words.txt", "--views", 2, "--steps", 1, "--seeds", "3,3")
+    code, out, err = command("a stool", *asked, "--out", tmp_path / "s", "--json")
+    assert code == 0 and [(m["prompt"], m["seed"]) for m in json.loads(out)] == [("a stool", 3)]
+    assert "it is made once" in err
+    (tmp_path / "words.txt").write_text("a stool", encoding="utf-16")
+    code, _, err = command(*asked, "--out", tmp_path / "t")
+    assert code == 2 and "words.txt: cannot be read" in err and "save it as UTF-8" in err
+
+
+def test_what_a_killed_command_left_and_another_at_work_are_in_nobodys_way(command, tmp_path):
+    """Folders of parts, as another process has them while it writes."""
+    (tmp_path / "a-stool.part/views").mkdir(parents=True)
+    (tmp_path / "a-stool-2.part").mkdir()
+    code, out, err = command("a stool", "--views", 2, "--steps", 1, "--out", tmp_path)
+    assert code == 0 and out.split() == [f"{tmp_path}/a-stool-3/grid.png"], err
+    assert {f.name for f in tmp_path.iterdir()} == {"a-stool.part", "a-stool-2.part", "a-stool-3"}
+    assert (tmp_path / "a-stool.part/views").is_dir()
+
+
+def test_names_of_folders_fit_where_letters_take_four_bytes(command, tmp_path):
+    code, _, err = command("\U00010330" * 70, "--views", 2, "--steps", 1, "--seed", 4294967295, "--out", tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert code == 0 and folder.name.endswith("-seed4294967295"), err
+
+
 def test_cameras_of_a_file(command, tmp_path):
     cameras = Cameras.orbit(2, elevation=50.0, distance=3.5)
     write_object(tmp_path, PosedImages("any", ("a.png", "b.png"), cameras, (32, 32), ("",)))

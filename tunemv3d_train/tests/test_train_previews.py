@@ -4,6 +4,7 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,14 +66,29 @@ def test_the_surface_row_is_lit_from_the_camera_or_brighter_where_it_is_nearer(
         facing[..., :h, w:] = 0.5 * facing[..., :h, w:] + 0.75**0.5 * side
         opacity, depth = torch.ones(*cameras.shape, *size), torch.full((*cameras.shape, *size), 2.0)
         opacity[..., h:, w:], depth[..., :h, w:] = 0, 3.0
+        # A slit as wide as one of the picture's pixels.
+        opacity[..., h:, w - 1] = 0
         return Rendering(
             opacity[:, :, None].expand(-1, -1, 3, -1, -1), opacity, depth, facing if knows_normals else None
         )
 
     draw = Preview(model, ["a disc"], Cameras.orbit(4), (8, 8), spec.sample, seed=0)
-    monkeypatch.setattr(
-        tiny.TinyScene, "render", lambda self, cameras, size, pixels=None, normals=False: planes(self, cameras, size)
-    )
+
+    def render(scene: object, cameras: Cameras, size: Any, pixels: Any = None, normals: bool = False) -> Rendering:
+        seen = planes(scene, cameras, size)
+        if pixels is None:
+            return seen
+        h, w = size
+        at = (pixels[..., 1] * h).long() * w + (pixels[..., 0] * w).long()
+
+        def pick(z: Any) -> Any:
+            flat = z.flatten(-2)
+            return flat.gather(-1, at if flat.ndim == 3 else at[:, :, None].expand(*flat.shape[:-1], -1))
+
+        normals_there = None if seen.normals is None else pick(seen.normals)
+        return Rendering(pick(seen.values), pick(seen.opacity), pick(seen.depth), normals_there)
+
+    monkeypatch.setattr(tiny.TinyScene, "render", render)
     draw(tmp_path / "sheet.png", 1)
     top = LINE + 2 * (16 + LINE) + LINE
     surface = np.asarray(Image.open(tmp_path / "sheet.png"))[top:]
@@ -80,7 +96,8 @@ def test_the_surface_row_is_lit_from_the_camera_or_brighter_where_it_is_nearer(
     # Lambert's cosine of 60 degrees over an ambient quarter; or the farthest of near_bright.
     right = 255 * (0.25 + 0.75 * 0.5) if knows_normals else 255 * 0.2
     for x in range(0, 64, 16):
-        assert (surface[:, x : x + 8] == 255).all() and not surface[8:, x + 8 : x + 16].any()
+        assert (surface[:, x : x + 7] == 255).all() and (surface[:8, x + 7] == 255).all()
+        assert not surface[8:, x + 7 : x + 16].any()
         assert np.abs(surface[:8, x + 8 : x + 16] - right).max() < 1
 
 

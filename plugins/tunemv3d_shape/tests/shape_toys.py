@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
 from tunemv3d_core.posed_images import PosedImages, write_object
 from tunemv3d_core.samples import write_scene
+from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, TrainSpec
+from tunemv3d_core.types import Text
 from tunemv3d_shape.views import Pictures
 
 
@@ -80,6 +84,63 @@ def seen(
         alphas.append(hit)
     pixels = torch.from_numpy(np.stack(colours)).float().movedim(-1, 1).contiguous()
     return Pictures(pixels, torch.from_numpy(np.stack(alphas)).float(), cameras)
+
+
+class BlindScene:
+    """Shows nothing, and has no surface."""
+
+    def render(self, *given: object, **options: object) -> None:
+        raise NotImplementedError
+
+    def losses(self) -> dict[str, Tensor]:
+        return {}
+
+
+class BlindBackbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports, self.weight = BackbonePorts(4, 2, 1, 4, (), "sample", 1000), nn.Parameter(torch.zeros(1))
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        return Text(torch.zeros(len(prompts), 2, 4))
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return latents + noise
+
+
+class BlindEncoder(nn.Module):
+    ports = ViewEncoderPorts(4)
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
+        return x_t
+
+
+class BlindField(nn.Module):
+    ports = FieldPorts(4, "latents", 4)
+
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> BlindScene:
+        return BlindScene()
+
+
+class BlindLifter(nn.Module):
+    ports = LifterPorts("latents", 4, ())
+
+
+class BlindInjector(nn.Module):
+    ports = InjectorPorts((), ())
+
+
+def blind_model() -> MultiviewDiffusion:
+    """A model whose scenes have no surface."""
+    return MultiviewDiffusion(BlindBackbone(), BlindEncoder(), BlindField(), BlindLifter(), BlindInjector())
+
+
+SPEC = RunSpec(
+    name="blind",
+    model=ModelSpec(backbone=ComponentSpec(type="blind")),
+    data=ComponentSpec(type="none"),
+    train=TrainSpec(steps=1),
+)
 
 
 def numpy_of(shape: Formula) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -10,15 +10,16 @@ import torch
 import trimesh
 import typer
 from PIL import Image
-from shape_toys import Formula, box, numpy_of, seen, sphere, write_sample
+from shape_toys import SPEC, BlindScene, Formula, blind_model, box, numpy_of, seen, sphere, write_sample
 from typer.testing import CliRunner
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.plugin import CommandPlugin
 from tunemv3d_core.registry import registry
-from tunemv3d_core.samples import is_sample, write_scene
-from tunemv3d_shape import making
+from tunemv3d_core.samples import is_sample, read_sample, write_scene
+from tunemv3d_core.spec import spec_id
+from tunemv3d_shape import making, shapes
 from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.commands import objects
 from tunemv3d_shape.commands.mesh import mesh
@@ -37,16 +38,19 @@ PICTURES = seen(numpy_of(TOY), CAMERAS, 32)
 SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64")
 
 
+OF_A_CHECKPOINT = Models.shape
+
+
 @pytest.fixture(autouse=True)
 def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample's shape is the toy, but for prompts that say otherwise."""
-    shapes = {
+    toys = {
         "empty": sphere(-0.3),
         "full": Formula(lambda p: -p.norm(dim=-1) - 0.1),
         "nan": Formula(lambda p: p[..., 0] * torch.nan),
     }
     monkeypatch.setattr(making, "MeshOptions", lambda *given: MeshOptions(*given or (32, 500, 64)))
-    monkeypatch.setattr(Models, "shape", lambda self, sample: shapes.get(sample.prompt, TOY))
+    monkeypatch.setattr(Models, "shape", lambda self, sample: toys.get(sample.prompt, TOY))
 
 
 def run(command: Any, *arguments: object) -> Any:
@@ -101,6 +105,9 @@ def spoil(folder: Path, kind: str) -> None:
     """Make a sampled object's folder bad in one way."""
     if kind == "latent":
         write_scene(folder, torch.full((3, 4, 2, 2), torch.nan), CAMERAS)
+    elif kind == "wordless":
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != "prompt"}))
     elif kind == "inside":
         write_scene(folder, torch.zeros(3, 4, 2, 2), Cameras(NEAR, CAMERAS.intrinsics))
     elif kind == "scene":
@@ -121,6 +128,7 @@ NEAR = CAMERAS.camera_to_world.clone()
 NEAR[1, :3, 3] *= 0.2
 
 SAID = {
+    "wordless": "manifest.json: names no 'prompt'",
     "latent": "scene.safetensors: view 0 is not finite (NaN)",
     "inside": "scene.safetensors: camera 1 lies inside the object's unit sphere",
     "scene": "scene.safetensors",
@@ -214,16 +222,31 @@ def test_bad_input_is_refused_before_any_work(
     assert not (tmp_path / "chair" / "object.glb").exists()
 
 
-def toy_sample(checkpoint: str, prompts: list[str], out: Path = Path("samples")) -> None:
-    """Stands for the installed command ``sample``."""
-    print("said on standard output")
-    for prompt in prompts:
-        write_sample(out / prompt.replace(" ", "-"), PICTURES, prompt=prompt, checkpoint=checkpoint)
+def toy_sample(
+    checkpoint: str,
+    prompts: list[str],
+    out: Path = Path("samples"),
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Stands for the installed command ``sample``, which fails on one prompt, while another command works too."""
+    write_sample(out / "of-another-command", PICTURES)
+    made = [prompt for prompt in prompts if prompt != "broken"]
+    folders = [
+        write_sample(out / prompt.replace(" ", "-"), PICTURES, prompt=prompt, checkpoint=checkpoint) for prompt in made
+    ]
+    print(json.dumps([{"folder": str(folder)} for folder in folders]))
+    if len(made) < len(prompts):
+        raise typer.Exit(1)
 
 
-def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def toy_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry(), "load", lambda record: CommandPlugin("sample", "here:toy_sample", ""))
     monkeypatch.setattr(objects, "load_value", lambda app: toy_sample)
+    monkeypatch.setattr(Models, "check_surface", lambda self, name: None)
+
+
+def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_command: None) -> None:
     write_sample(tmp_path / "older", PICTURES)
     result = run(mesh, "toy", "a chair", "empty", "--out", tmp_path, *SMALL, "--json")
     assert result.exit_code == 1
@@ -232,6 +255,30 @@ def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, monkeypatch:
     assert [Path(entry["folder"]).name for entry in report["failed"]] == ["empty"]
     assert json.loads((tmp_path / "a-chair" / "manifest.json").read_text())["files"]["mesh"] == "object.glb"
     assert not (tmp_path / "older" / "object.glb").exists()
+    assert not (tmp_path / "of-another-command" / "object.glb").exists()
+
+
+@pytest.mark.parametrize(("command", "options"), [(mesh, SMALL), (refine, ("--cells", "16", "--steps", "2"))])
+def test_a_prompt_that_could_not_be_sampled_is_no_success(
+    tmp_path: Path, toy_command: None, command: Any, options: tuple[str, ...]
+) -> None:
+    result = run(command, "toy", "a chair", "broken", "--out", tmp_path, *options, "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert [Path(made["folder"]).name for made in report["made"]] == ["a-chair"] and not report["failed"]
+
+
+@pytest.mark.parametrize("command", [mesh, refine])
+def test_a_checkpoint_without_a_surface_is_refused_before_anything_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    monkeypatch.setattr(objects, "sampled", lambda *given: pytest.fail("sampled"))
+    monkeypatch.setattr(shapes, "load_checkpoint", lambda name, device: (SPEC, blind_model()))
+    result = run(command, "toy", "a chair", "--out", tmp_path / "out")
+    assert isinstance(result.exception, SampleError)
+    assert str(result.exception) == "the field of 'toy' has no surface, so there is nothing to mesh"
+    monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
+    Models(torch.device("cpu")).check_surface("toy")
 
 
 def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: Path) -> None:
@@ -285,3 +332,19 @@ def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
     again = run(mesh, out / "one", *SMALL) if valid else run(*arguments)
     assert again.exit_code == 0, again.output
     assert (out / "one" / "object.glb").is_file()
+
+
+def test_an_object_of_another_checkpoint_is_told_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "load_checkpoint", lambda name, device: (SPEC, blind_model()))
+    monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
+    models = Models(torch.device("cpu"))
+    same = read_sample(write_sample(tmp_path / "same", PICTURES, spec_id=spec_id(SPEC)))
+    assert OF_A_CHECKPOINT(models, same).size == (2, 2)
+    older = read_sample(write_sample(tmp_path / "older", PICTURES, spec_id="0" * 64))
+    with pytest.warns(
+        TuneMV3DWarning, match="older: was sampled with another 'toy' than there is now .spec 000000000000"
+    ):
+        OF_A_CHECKPOINT(models, older)
+    write_scene(tmp_path / "same", torch.zeros(3, 16, 2, 2), CAMERAS)
+    with pytest.raises(SampleError, match=r"latents are \(3, 16, 2, 2\), where 3 views of 4 channels are expected"):
+        OF_A_CHECKPOINT(models, read_sample(tmp_path / "same"))

@@ -166,4 +166,6 @@ def test_hundreds_of_objects_open_at_once(tmp_path: Path) -> None:
         browser.wait_for("document.querySelector('#p150 .object[data-shown] img')?.naturalWidth === 24")
         time.sleep(0.5)
         assert browser.run("document.querySelectorAll('.object[data-shown]').length") < 10
+        # What is above it keeps its height, so that a link of the list leads to its prompt.
+        assert abs(browser.run("document.getElementById('p150').getBoundingClientRect().top")) < 60
         assert browser.errors == []

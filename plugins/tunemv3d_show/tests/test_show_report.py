@@ -233,3 +233,60 @@ def test_the_viewer_for_meshes_is_packed_and_names_no_other_file(
     (tmp_path / "model-viewer.min.js.gz").write_bytes(gzip.compress(code.encode()))
     monkeypatch.setattr("tunemv3d_show.compose.PAGE", tmp_path)
     assert gzip.decompress(base64.b64decode(_bundle())).decode() == "let a = '</script>';\n"
+
+
+def amend(folder: Path, **changes: Any) -> None:
+    """Change a manifest by hand."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_what_was_measured_of_each_mesh_is_told_with_its_mean(samples: Path, tmp_path: Path) -> None:
+    """A figure that is no number counts as not measured."""
+    for name, iou, psnr in (
+        ("0-0", 0.8125, 21.04),
+        ("0-1", 0.9, None),
+        ("1-0", float("nan"), "high"),
+        ("1-1", True, 0),
+    ):
+        amend(samples / name, silhouette_iou=iou, views_psnr=psnr)
+    result = run(samples, "--out", tmp_path / "page.html", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["means"] == {"samples": {"silhouette_iou": 0.8562, "views_psnr": 10.52}}
+    words = Page(tmp_path / "page.html").words
+    iou, psnr = "the views' masks: IoU ", "the sampled ones: PSNR "
+    assert f"{iou}0.856, the mean of 2 objects" in words and f"{psnr}10.5 dB, the mean of 2 objects" in words
+    assert [words.count(f"{iou}{value}") for value in ("0.812", "0.900", "nan", "1.000")] == [1, 1, 0, 0]
+    assert [words.count(f"{psnr}{value} dB") for value in ("21.0", "0.0")] == [1, 1]
+    shutil.copytree(samples / "0-1", tmp_path / "other/0-1")
+    assert run(samples, tmp_path / "other", "--out", tmp_path / "page.html").exit_code == 0
+    words = Page(tmp_path / "page.html").words
+    assert "other: the mesh's" in words and re.search("masks: IoU 0.900, the mean of 1 object\\s", words)
+
+
+def test_without_figures_nothing_is_said_of_them(samples: Path, tmp_path: Path) -> None:
+    result = run(samples, "--out", tmp_path / "page.html", "--json")
+    assert json.loads(result.stdout)["means"] == {"samples": {}}
+    assert "IoU" not in Page(tmp_path / "page.html").words
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": ["x"]}, "'data' should be of type dict, not list"),
+        ({"data": {"objects": "many"}}, "'data.objects' should be of type int, not str"),
+        ({"data": {"licences": ["CC0"]}}, "'data.licences' should be of type dict, not list"),
+        ({"data": {"creators": 3}}, "'data.creators' should be of type dict, not int"),
+        ({"versions": ["1"]}, "'versions' should be of type dict, not list"),
+        ({"notes": 5}, "'notes' should be of type list, not int"),
+        ({"seed": None}, "'seed' should be of type int, not NoneType"),
+        ({"prompt": "a \ud800 chair"}, "holds halves of characters"),
+    ],
+)
+def test_a_manifest_of_wrong_kinds_is_told_and_the_others_are_shown(
+    samples: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    amend(samples / "0-0", **changes)
+    result = run(samples, "--out", tmp_path / "page.html", "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["objects"] == 3, result.output
+    assert json.loads(result.stdout)["faults"] == [f"{samples / '0-0' / 'manifest.json'}: {said}"]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
+from tunemv3d_core.pictures import near_bright, shaded
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.types import Rendering
 
@@ -43,3 +44,19 @@ def render_shape(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: 
         as_map(seen.depth).squeeze(2),
         None if seen.normals is None else as_map(seen.normals),
     )
+
+
+def surface_pictures(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Tensor:
+    """The bare surface as cameras ``b m`` see it, on black where nothing is: ``b m 3 H W`` in [0, 1].
+
+    A field without normals is shown by its depth. Arguments as of ``render_shape``.
+    """
+    seen = render_shape(scene, cameras, size, coarse)
+    pictures = []
+    for b in range(cameras.shape[0]):
+        depth, opacity = seen.depth[b].float(), seen.opacity[b].float()
+        if seen.normals is None:
+            pictures.append(near_bright(depth, opacity)[:, None].expand(-1, 3, -1, -1))
+        else:
+            pictures.append(shaded(seen.normals[b].float(), opacity, cameras[b]))
+    return torch.stack(pictures)

@@ -76,13 +76,15 @@ def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor
         size: (H, W).
 
     Raises:
-        TuneMV3DError: something else, or a tensor of another shape or range.
+        TuneMV3DError: something else, a picture of floating-point numbers, or a tensor of another shape or range.
     """
     if isinstance(picture, Tensor):
         return _resized(picture, size)
     if not isinstance(picture, Image.Image):
         raise TuneMV3DError(f"a known view should be a PIL picture or a tensor '3 H W', not {type(picture).__name__}")
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise TuneMV3DError("a picture of floating-point numbers, whose white is not known: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
         # 16 bits a pixel, which Pillow would clip to 8.
         picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))

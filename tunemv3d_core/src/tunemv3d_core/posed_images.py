@@ -155,7 +155,7 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
         raise DatasetError(f"{path}: 'frames' must list at least one image, each as an object with its keys")
     _check_files(frames, path)
     captions = content.get("captions", [])
-    if not isinstance(captions, list) or not all(isinstance(each, str) and _is_whole(each) for each in captions):
+    if not isinstance(captions, list) or not all(isinstance(each, str) and is_whole(each) for each in captions):
         raise DatasetError(f"{path}: 'captions' must be a list of texts, got {json.dumps(captions)[:60]}")
     try:
         w, h = int(content["w"]), int(content["h"])
@@ -198,7 +198,7 @@ def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
                 raise DatasetError(f"{path}: {said}; put the file there and name it")
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
     """Whether a text holds no halves of characters, which JSON can and no file can."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 

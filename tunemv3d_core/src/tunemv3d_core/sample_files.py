@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,7 @@ def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path
     """
     check_finite(made.latents)
     check_finite(made.images)
-    folder = _free(out, about["prompt"], about["seed"])
-    with _appearing(folder) as beside:
+    with _appearing(out, about["prompt"], about["seed"]) as (beside, folder):
         files: dict[str, Any] = {"grid": "grid.png", "cameras": "transforms.json", **_write_views(made, beside)}
         grid(made.images, made.renders, made.opacity, made.depth).save(beside / "grid.png")
         h, w = made.images.shape[-2:]
@@ -131,24 +130,37 @@ def _each(folder: Path, kind: str, items: Any, write: Callable[[Path, Any], None
 
 
 @contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` to write into, renamed at the end; nothing half-written stays."""
-    beside = folder.with_name(folder.name + ".part")
+def _appearing(out: Path, prompt: str, seed: int) -> Iterator[tuple[Path, Path]]:
+    """A folder to write into, and the new one in ``out`` that it becomes at the end; nothing half-written stays."""
+    beside = folder = out
     try:
-        beside.mkdir(parents=True)
-        yield beside
+        beside, folder = _reserve(out, prompt, seed)
+        yield beside, folder
         os.replace(beside, folder)
     except OSError as error:
         raise SampleError(
             f"{folder}: the samples could not be written: {error}. Make room there, or choose another folder"
         ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if beside != out:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
-def _free(out: Path, prompt: str, seed: int) -> Path:
-    """A folder in ``out`` that is named after the prompt, and the seed where it is not 0, and not there yet."""
+def _reserve(out: Path, prompt: str, seed: int) -> tuple[Path, Path]:
+    """Make a folder to write into beside the one that it will become, which is named after prompt and seed.
+
+    Who makes it has the name: several commands may write into ``out`` at once, and what a killed one left is in
+    nobody's way.
+    """
     slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
-    slug = f"{slug}-seed{seed}" if seed else slug
-    names = [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]
-    return next(out / name for name in names if not (out / name).exists())
+    # File systems count bytes.
+    slug = slug.encode()[:180].decode(errors="ignore") + (f"-seed{seed}" if seed else "")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]:
+        folder, beside = out / name, out / f"{name}.part"
+        with suppress(FileExistsError):
+            beside.mkdir()
+            if not folder.exists():
+                return beside, folder
+            beside.rmdir()
+    raise FileExistsError(f"there are thousands of '{slug}'")

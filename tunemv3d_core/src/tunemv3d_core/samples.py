@@ -88,6 +88,8 @@ def read_sample(folder: Path) -> SampledObject:
         SampleError: a file is missing or damaged; names it.
     """
     manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest.get("prompt"), str):
+        raise SampleError(f"{folder / MANIFEST}: names no 'prompt'; sample the object again")
     try:
         tensors = load_file(folder / SCENE)
         cameras = Cameras(tensors["camera_to_world"], tensors["intrinsics"]).check()

@@ -13,7 +13,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import Prediction
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts
-from tunemv3d_core.slots import Backbone, Scene
+from tunemv3d_core.slots import Backbone, HasSurface, Scene
 from tunemv3d_core.strength import strength_of_steps
 from tunemv3d_core.types import Rendering, Text
 
@@ -219,6 +219,19 @@ def fuse_clean(
     noise = initial_noise([seed] * shape[0], shape[1], shape[2], (shape[3], shape[4])).to(latents)
     level = torch.full(shape[:2], t, device=latents.device)
     return model.fuse(model.backbone.add_noise(latents, noise, level), level, text, cameras)
+
+
+def has_surface(model: Denoises, cameras: Cameras, size: tuple[int, int]) -> bool:
+    """Whether scenes of a model that has a field have a surface; blank views tell, so that nothing need be sampled.
+
+    Args:
+        model: the model.
+        cameras: ``1 n``.
+        size: (h, w) of the latents.
+    """
+    text = model.backbone.encode_text([""])
+    blank = text.tokens.new_zeros(*cameras.shape, model.backbone.ports.latent_channels, *size)
+    return isinstance(fuse_clean(model, blank, text, cameras), HasSurface)
 
 
 def _guide(prediction: Prediction, guidance: float) -> Prediction:

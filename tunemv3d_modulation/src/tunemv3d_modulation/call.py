@@ -1,7 +1,7 @@
 """What a call of the pipeline may be given, checked before anything is sampled; and the types that it gives back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.pictures import to_pil
+from tunemv3d_core.posed_images import is_whole
 from tunemv3d_core.sampling import Seed
 from tunemv3d_core.strength import check_strength
 
@@ -58,6 +59,8 @@ def check_options(
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise TuneMV3DError("a prompt is empty: say what object to make, such as 'a red office chair'")
+    if broken := [prompt for prompt in (*prompts, *negatives) if not is_whole(prompt)]:
+        raise TuneMV3DError(f"the prompt {ascii(broken[0])[:80]} holds bytes that are no text in UTF-8")
     if steps < 1:
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
     if not 0 <= guidance < math.inf:
@@ -75,3 +78,15 @@ def check_options(
     for what, given in (("generators", seeds), ("negative prompts", negatives)):
         if len(given) != len(prompts):
             raise TuneMV3DError(f"{len(given)} {what} for {len(prompts)} prompts: give one for all or one each")
+
+
+def check_known(pictures: Mapping[int, Any], views: int) -> None:
+    """Refuse given pictures, by their views, of an object of so many views.
+
+    Raises:
+        TuneMV3DError: one has no camera, or none is left to be made.
+    """
+    if strays := [index for index in pictures if not 0 <= index < views]:
+        raise TuneMV3DError(f"known view {strays[0]} has no camera: there are {views}, counted from 0")
+    if len(pictures) == views:
+        raise TuneMV3DError(f"all {views} views are known: leave one to be made, or add cameras")

@@ -12,11 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.pictures import read_picture
 from tunemv3d_core.provenance import versions
 from tunemv3d_core.sample_files import FinishedObject, check_finite, write_sample
 from tunemv3d_core.samples import note_files
+from tunemv3d_core.sampling import has_surface
 from tunemv3d_core.spec import spec_id
 from tunemv3d_modulation.animation import write_animation
+from tunemv3d_modulation.call import check_known
 from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
 from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable
 
@@ -45,11 +48,14 @@ class Order:
     mesh: bool = False
 
     def check(self, pipe: TuneMV3DPipeline) -> None:
-        """Refuse what the model cannot show.
+        """Refuse, before anything is sampled, what the model cannot show and pictures that it cannot be given.
 
         Raises:
-            SampleError: says why.
+            TuneMV3DError: says why.
         """
+        check_known(self.known_views, len(self.cameras.origins))
+        for picture in self.known_views.values():
+            read_picture(picture, pipe.image_size())
         field, asked = pipe.model.field, {"--strip": self.strip, "--video": self.video, "--mesh": self.mesh}
         options = ", ".join(option for option, given in asked.items() if given)
         if options and (field is None or not field.ports.novel_views):
@@ -57,6 +63,12 @@ class Order:
             reason = "no field in this checkpoint" if part is None else f"the field '{part.type}' has no 3D, only views"
             raise SampleError(
                 f"{reason}: there is no shape to show with {options}; leave it out, or take another checkpoint"
+            )
+        around = self.cameras[None].to(pipe.execution_device)
+        if self.mesh and not has_surface(pipe.denoiser, around, pipe.latent_size()):
+            raise SampleError(
+                "the field in this checkpoint has no surface, so there is nothing to mesh: leave out --mesh, or take "
+                "another checkpoint"
             )
         if self.video and field is not None and field.ports.gives != "latents":
             raise SampleError("this checkpoint's field gives features, no pictures: there are no views for --video")

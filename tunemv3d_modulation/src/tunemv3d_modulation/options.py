@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from tunemv3d_core.cameras import Cameras
 
 
+MOST_SEEDS = 10_000
+"""As many objects of one prompt find names in a folder."""
+
+
 def read_prompts(given: list[str], file: Path | None) -> list[str]:
     """The prompts of the command line, then those of a file, one a line; lines that begin with # are left out.
 
@@ -21,10 +25,13 @@ def read_prompts(given: list[str], file: Path | None) -> list[str]:
     prompts = list(given)
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            # Some editors begin a file with a mark of its encoding, which is no part of the first prompt.
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        except OSError as error:
             raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}") from None
-        prompts += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        except UnicodeDecodeError as error:
+            raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}; save it as UTF-8") from None
+        prompts += [line for line in lines if line and not line.startswith("#")]
     if not prompts:
         raise TuneMV3DError("no prompt: say what object to make, such as 'a red office chair', or give --prompts FILE")
     return prompts
@@ -34,14 +41,17 @@ def read_seeds(words: str) -> list[int]:
     """Seeds such as "7", "0,3,5" or "0-3".
 
     Raises:
-        TuneMV3DError: something else.
+        TuneMV3DError: something else, or more than ``MOST_SEEDS``.
     """
     seeds: list[int] = []
     for word in words.split(","):
         first, dash, last = word.strip().partition("-")
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             raise TuneMV3DError(f"--seeds {words}: numbers such as 7, 0,3,5 or 0-3 are expected")
-        seeds += range(int(first), int(last or first) + 1)
+        numbers = range(int(first), int(last or first) + 1)
+        if len(seeds) + max(0, numbers.stop - numbers.start) > MOST_SEEDS:
+            raise TuneMV3DError(f"--seeds {words}: more than {MOST_SEEDS:,}; sample them by several commands")
+        seeds += numbers
     return seeds
 
 
@@ -91,11 +101,17 @@ def read_images(given: list[str]) -> "dict[int, Image]":
     return found
 
 
-def padded_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
-    """A sentence for each picture of another shape than views of ``size`` (H, W): white is put beside it."""
-    h, w = size
-    return [
-        f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it"
-        for view, picture in given.items()
-        if picture.width * h != picture.height * w
-    ]
+def told_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
+    """Sentences on pictures that are not taken as they are.
+
+    Args:
+        given: by view.
+        size: (H, W) of the views; white is put beside a picture of another shape.
+    """
+    told = []
+    for view, picture in given.items():
+        if picture.width * size[0] != picture.height * size[1]:
+            told.append(f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it")
+        if (frames := getattr(picture, "n_frames", 1)) > 1:
+            told.append(f"the picture of view {view} moves: the first of its {frames} frames is taken")
+    return told

@@ -22,7 +22,7 @@ from tunemv3d_core.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.spec import RunSpec
-from tunemv3d_modulation.call import as_seeds, as_type, check_options, check_output
+from tunemv3d_modulation.call import as_seeds, as_type, check_known, check_options, check_output
 from tunemv3d_modulation.folder import load_folder, save_folder
 from tunemv3d_modulation.offload import Denoiser, offload
 
@@ -308,10 +308,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         if not pictures:
             return None
         b, n = cameras.shape
-        if strays := [index for index in pictures if not 0 <= index < n]:
-            raise TuneMV3DError(f"known view {strays[0]} has no camera: there are {n}, counted from 0")
-        if len(pictures) == n:
-            raise TuneMV3DError(f"all {n} views are known: leave one to be made, or add cameras")
+        check_known(pictures, n)
         device = self.execution_device
         given = torch.stack([self._picture(picture) for picture in pictures.values()])
         encoded = self.model.backbone.encode_images(given[None].to(device, self.model.dtype) * 2 - 1).to(device)

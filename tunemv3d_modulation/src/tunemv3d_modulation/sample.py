@@ -13,7 +13,7 @@ from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.posed_images import read_json
 from tunemv3d_core.samples import MANIFEST
 from tunemv3d_core.strength import read_strength
-from tunemv3d_modulation.options import padded_images, read_cameras, read_images, read_prompts, read_seeds
+from tunemv3d_modulation.options import read_cameras, read_images, read_prompts, read_seeds, told_images
 
 if TYPE_CHECKING:
     from tunemv3d_modulation.making import Order
@@ -77,7 +77,8 @@ def sample(
     check_format(video_format)
     if mesh:
         find_command("mesh", SHAPE)
-    pairs = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
+    wanted = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
+    pairs = list(dict.fromkeys(wanted))
     strength = read_strength(consistency) if consistency else None
     given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
     given |= {"shared_noise": shared_noise, "negative_prompt": negative}
@@ -92,7 +93,9 @@ def sample(
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
     told = {**told_model(pipe, checkpoint), **told_options(pipe, given), "images": image or []}
-    told |= {"views": len(around.origins), "elevation": elevation, "notes": padded_images(known, pipe.image_size())}
+    told |= {"views": len(around.origins), "elevation": elevation, "notes": told_images(known, pipe.image_size())}
+    if len(pairs) < len(wanted):
+        messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
     made, failed = _make_all(pipe, order, pairs, told, mesh, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])

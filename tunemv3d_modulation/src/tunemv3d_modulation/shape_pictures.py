@@ -9,10 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.geometry import render_shape
-from tunemv3d_core.pictures import near_bright, shaded, to_pil
+from tunemv3d_core.geometry import surface_pictures
+from tunemv3d_core.pictures import to_pil
 from tunemv3d_core.slots import Scene
-from tunemv3d_core.types import Rendering
 from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
 
 COLUMNS = 8
@@ -56,26 +55,9 @@ def shape_steps(
         scene = pipe.denoiser.fuse(x_t, level, text, place)
         camera = place[:, view : view + 1]
         coarse = scene.render(camera, (x_t.shape[-2], x_t.shape[-1]))
-        below = surface_picture(scene, camera, (images.shape[-2], images.shape[-1]), coarse)
-        pictures.append(to_pil(torch.cat([images, below[0].to(images)], dim=-2)))
+        below = surface_pictures(scene, camera, (images.shape[-2], images.shape[-1]), coarse)[0, 0]
+        pictures.append(to_pil(torch.cat([images, below.to(images)], dim=-2)))
     return pictures
-
-
-def surface_picture(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Tensor:
-    """The bare surface as seen from cameras ``1 m``, on black where nothing is: ``m 3 H W`` in [0, 1].
-
-    A field without normals is shown by its depth.
-
-    Args:
-        scene: of one object.
-        cameras: where it is seen from.
-        size: (H, W).
-        coarse: what the scene renders for them in a smaller size.
-    """
-    seen = render_shape(scene, cameras, size, coarse)
-    if seen.normals is None:
-        return near_bright(seen.depth[0], seen.opacity[0])[:, None].expand(-1, 3, -1, -1)
-    return shaded(seen.normals[0], seen.opacity[0], cameras[0])
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -98,6 +80,6 @@ def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> l
         seen = scene.render(camera, (h, w))
         latents = pipe.model.blend(seen, (h, w))
         image = (pipe.model.backbone.decode_latents(latents)[0, 0].float() / 2 + 0.5).clamp(0, 1)
-        bare = surface_picture(scene, camera, (image.shape[-2], image.shape[-1]), seen)[0]
+        bare = surface_pictures(scene, camera, (image.shape[-2], image.shape[-1]), seen)[0, 0]
         frames.append(to_pil(torch.cat([image, bare.to(image)], dim=-1)))
     return frames

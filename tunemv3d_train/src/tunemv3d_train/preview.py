@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.pictures import enlarged, near_bright, shaded, to_pil
+from tunemv3d_core.geometry import surface_pictures
+from tunemv3d_core.pictures import to_pil
 from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.spec import SampleSpec
 from tunemv3d_core.strength import Strength, told_strength
@@ -19,9 +20,6 @@ from tunemv3d_core.types import Text
 
 STEPS_AT_MOST = 12
 """A preview is a quick look: fewer denoising steps than a finished sample may take."""
-
-SURFACE_SHRINK = 2
-"""The surface is rendered with a side so many times shorter than the views': a quarter of the time."""
 
 LINE = 16
 """Height of a line of text, pixels."""
@@ -69,7 +67,7 @@ class Preview:
         label = f"tuned, step {step}, K = {told_strength(self._options.consistency)}"
         rows = {"frozen prior": self._frozen, label: self._decode(latents)}
         if self._model.field is not None:
-            rows["surface"] = self._surface(latents, self._frozen.shape[-2:])
+            rows["surface"] = self._surface(latents, (self._frozen.shape[-2], self._frozen.shape[-1]))
         self._model.train(training)
         write_rows(path, self._prompts, rows)
         return path
@@ -96,27 +94,15 @@ class Preview:
         """Images ``b n 3 H W`` in [0, 1]."""
         return (self._model.backbone.decode_latents(latents).float().cpu() / 2 + 0.5).clamp(0, 1)
 
-    def _surface(self, latents: Tensor, size: Sequence[int]) -> Tensor:
+    def _surface(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """What the field takes the views for: its bare surface, ``b n 3 H W`` in [0, 1].
-
-        A field without normals is shown by its depth.
 
         Args:
             latents: of the views.
             size: (H, W).
         """
         scene = fuse_clean(self._model, latents, self._texts()[0], self._cameras)
-        small = (max(1, size[0] // SURFACE_SHRINK), max(1, size[1] // SURFACE_SHRINK))
-        seen = scene.render(self._cameras, small, normals=True)
-        rows = []
-        for index in range(len(self._prompts)):
-            opacity, cameras = seen.opacity[index].float(), self._cameras[index]
-            if seen.normals is None:
-                grey = near_bright(seen.depth[index].float(), opacity)
-            else:
-                grey = shaded(seen.normals[index].float(), opacity, cameras)[:, 0]
-            rows.append(enlarged(grey, (size[0], size[1])))
-        return torch.stack(rows).cpu()
+        return surface_pictures(scene, self._cameras, size, scene.render(self._cameras, self._size)).cpu()
 
     def _texts(self) -> tuple[Text, Text]:
         encode = self._model.backbone.encode_text

@@ -1,5 +1,6 @@
 """What can be meshed: a shape that knows its signed distance and what it looks like."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,10 +12,12 @@ from torch.nn.functional import interpolate
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import CameraError, SampleError
+from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DWarning
 from tunemv3d_core.marching.volume import NOTHING
 from tunemv3d_core.samples import SCENE, SampledObject, read_sample
+from tunemv3d_core.sampling import has_surface, latent_size
 from tunemv3d_core.slots import HasSurface, Scene
+from tunemv3d_core.spec import RunSpec, spec_id
 from tunemv3d_shape.views import Pictures
 
 
@@ -66,21 +69,36 @@ class Models:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._loaded: dict[str, MultiviewDiffusion] = {}
+        self._loaded: dict[str, tuple[RunSpec, MultiviewDiffusion]] = {}
+
+    def check_surface(self, name: str) -> None:
+        """Refuse a checkpoint whose objects could not be meshed, before any is sampled.
+
+        Raises:
+            SampleError: its field has no surface.
+            CheckpointError: it cannot be loaded.
+        """
+        # Not kept: what samples loads its own, and two would need twice the memory.
+        spec, model = load_checkpoint(name, self.device)
+        cameras = Cameras.orbit(spec.views.inputs)[None].to(model.device)
+        size = latent_size(model.backbone.ports, spec.sample.size)
+        if model.field is None or not has_surface(model, cameras, size):
+            raise SampleError(f"the field of '{name}' has no surface, so there is nothing to mesh")
 
     def shape(self, sample: SampledObject) -> GeneratedShape:
         """The shape of a sampled object.
 
         Raises:
-            SampleError: the manifest names no checkpoint, or the field has no surface.
+            SampleError: the manifest names no checkpoint, its field has no surface, or the views are not of its kind.
             CheckpointError: the checkpoint cannot be loaded.
         """
         name = str(sample.manifest.get("checkpoint", ""))
         if not name:
             raise SampleError(f"{sample.folder / 'manifest.json'}: names no checkpoint, which is needed for the shape")
         if name not in self._loaded:
-            self._loaded[name] = load_checkpoint(name, self.device)[1]
-        model = self._loaded[name]
+            self._loaded[name] = load_checkpoint(name, self.device)
+        spec, model = self._loaded[name]
+        _check_same(sample, spec, model.backbone.ports.latent_channels)
         scene = sample.scene(model) if model.field is not None else None
         if not isinstance(scene, HasSurface):
             raise SampleError(f"{sample.folder}: the field of '{name}' has no surface, so there is nothing to mesh")
@@ -102,3 +120,21 @@ def read_whole_sample(folder: Path) -> SampledObject:
         view = int(bad.nonzero()[0])
         raise SampleError(f"{folder / SCENE}: view {view} is not finite (NaN); sample the object again")
     return sample
+
+
+def _check_same(sample: SampledObject, spec: RunSpec, channels: int) -> None:
+    """Refuse views that the checkpoint cannot have made, and tell where it is another one by now.
+
+    Raises:
+        SampleError: the latents are none of ``channels``, or not one a camera.
+    """
+    shape, views = tuple(sample.latents.shape), len(sample.cameras.origins)
+    if len(shape) != 4 or shape[:2] != (views, channels):
+        raise SampleError(
+            f"{sample.folder / SCENE}: the latents are {shape}, where {views} views of {channels} channels are "
+            f"expected: they are of another checkpoint than '{sample.manifest['checkpoint']}'"
+        )
+    made, now = str(sample.manifest.get("spec_id", "")), spec_id(spec)
+    if made and made != now:
+        told = f"was sampled with another '{sample.manifest['checkpoint']}' than there is now (spec {made[:12]}, not "
+        warnings.warn(f"{sample.folder}: {told}{now[:12]}): its shape may be another", TuneMV3DWarning, stacklevel=2)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from tunemv3d_core.curves import chart
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_show.compact import TOLD
-from tunemv3d_show.gather import OPTIONS, Gathered, Sampled, Source
+from tunemv3d_show.gather import FIGURES, OPTIONS, Gathered, Sampled, Source
 from tunemv3d_show.media import Medium, media_of, still, thumbnail
 
 PAGE = Path(__file__).parent / "page"
@@ -91,6 +91,7 @@ def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
     return {
         "title": title,
         "told": " · ".join([*told, date.today().isoformat()]),
+        "means": _means(found),
         "reduced": TOLD if compact else "",
         "several": len(found.sources) > 1,
         "prompts": [_Prompt(name, found, compact) for name in prompts],
@@ -103,6 +104,17 @@ def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
         "js": Markup((PAGE / "report.js").read_text(encoding="utf-8")),
         "model_viewer": _bundle() if meshes else "",
     }
+
+
+def _means(found: Gathered) -> list[str]:
+    """A line for each source and figure that was measured."""
+    lines = []
+    for index, source in enumerate(found.sources):
+        for key, (value, count) in found.means(index).items():
+            whose = f"{source.name}: " if len(found.sources) > 1 else ""
+            told = FIGURES[key].format(value)
+            lines.append(f"{whose}{told}, the mean of {count:,} object{'' if count == 1 else 's'}")
+    return lines
 
 
 class _Prompt:
@@ -140,6 +152,7 @@ class _Prompt:
             "options": {**options, "seconds": entry.manifest.get("seconds", "?"), "folder": str(entry.folder)}
             | ({"notes": "; ".join(map(str, notes))} if notes else {}),
             "media": _arranged(media),
+            "figures": [FIGURES[key].format(value) for key, value in entry.figures.items()],
         }
 
 

@@ -1,15 +1,24 @@
 """What a report shows: sampled objects by prompt and seed, and where they come from."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tunemv3d_core.checkpoint import find_checkpoint, run_checkpoints
 from tunemv3d_core.curves import Curve, read_curves
 from tunemv3d_core.errors import SampleError, TuneMV3DError
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.posed_images import is_whole, read_json
 from tunemv3d_core.samples import MANIFEST
+
+FIGURES = {
+    "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",
+    "views_psnr": "the shape's own views against the sampled ones: PSNR {:.1f} dB",
+}
+"""Of a manifest, as ``tunemv3d mesh`` measures them, and how the page tells them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,11 @@ class Sampled:
         """File names by kind."""
         return dict(self.manifest["files"])
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of ``FIGURES`` that were measured."""
+        return {key: float(self.manifest[key]) for key in FIGURES if _is_number(self.manifest.get(key))}
+
 
 @dataclass
 class Gathered:
@@ -80,6 +94,12 @@ class Gathered:
     def prompts(self) -> list[str]:
         """Each once, in the order of their first object."""
         return list(dict.fromkeys(entry.prompt for entry in self.objects))
+
+    def means(self, source: int) -> dict[str, tuple[float, int]]:
+        """The means of ``FIGURES`` over a source's objects, and over how many."""
+        measured = [entry.figures for entry in self.objects if entry.source == source]
+        values = {key: [figures[key] for figures in measured if key in figures] for key in FIGURES}
+        return {key: (mean(found), len(found)) for key, found in values.items() if found}
 
     def rows(self, prompt: str) -> list[list[Sampled]]:
         """A prompt's objects, a row for each seed; in a row the sources stand in order."""
@@ -136,15 +156,27 @@ def _sample_folders(folder: Path) -> list[Path]:
 
 
 def _read(folder: Path, source: int, faults: list[str]) -> Sampled | None:
-    try:
-        manifest = read_json(folder / MANIFEST)
-        if not isinstance(manifest.get("prompt"), str) or not isinstance(manifest.get("files"), dict):
-            raise SampleError(f"{folder / MANIFEST}: names no 'prompt' or no 'files'")
-        int(manifest.get("seed", 0))
-    except (TuneMV3DError, ValueError, TypeError) as error:
-        faults.append(str(error))
-        return None
-    return Sampled(folder, source, manifest)
+    manifest = _attempt(lambda: _checked(folder / MANIFEST), faults)
+    return None if manifest is None else Sampled(folder, source, manifest)
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """A manifest whose parts are of their kinds; what else is in it is shown as it is."""
+    manifest = read_json(path)
+    if not isinstance(manifest.get("prompt"), str) or not isinstance(manifest.get("files"), dict):
+        raise SampleError(f"{path}: names no 'prompt' or no 'files'")
+    if not is_whole(json.dumps(manifest, ensure_ascii=False)):
+        raise SampleError(f"{path}: holds halves of characters")
+    data = manifest.get("data") or {}
+    known = {"seed": (manifest.get("seed", 0), int), "notes": (manifest.get("notes") or [], list), "data": (data, dict)}
+    known["versions"] = manifest.get("versions") or {}, dict
+    if isinstance(data, dict):
+        known |= {f"data.{key}": (data.get(key) or {}, dict) for key in ("licences", "creators")}
+        known["data.objects"] = data.get("objects") or 0, int
+    for key, (value, kind) in known.items():
+        if not isinstance(value, kind):
+            raise SampleError(f"{path}: '{key}' should be of type {kind.__name__}, not {type(value).__name__}")
+    return manifest
 
 
 def _run(name: str, folder: Path, faults: list[str]) -> Source:
@@ -211,6 +243,10 @@ def _shared(manifests: list[dict[str, Any]]) -> dict[str, Any]:
         if values and values[0] not in (None, "", False) and all(value == values[0] for value in values):
             told[name] = values[0]
     return told
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _attempt(read: Any, faults: list[str]) -> Any:

@@ -36,7 +36,11 @@ def report(
         show_error(TuneMV3DError(fault))
     if as_json:
         counts = {"objects": len(found.objects), "prompts": len(found.prompts()), "sources": len(found.sources)}
-        print_json({"out": str(out), "bytes": size, **counts, "faults": found.faults})
+        means = {
+            source.name: {key: round(value, 4) for key, (value, _) in found.means(index).items()}
+            for index, source in enumerate(found.sources)
+        }
+        print_json({"out": str(out), "bytes": size, **counts, "means": means, "faults": found.faults})
     else:
         console.print(f"{out}  {len(found.objects)} objects, {size / 1e6:.1f} MB", soft_wrap=True, highlight=False)
     if found.faults:

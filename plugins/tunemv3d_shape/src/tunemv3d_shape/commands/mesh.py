@@ -47,12 +47,12 @@ def mesh(
     from tunemv3d_shape.shapes import Models
 
     models = Models(find_device(device))
-    folders, into = objects(source, prompts or [], out)
+    found = objects(source, prompts or [], out, models)
     options = MeshOptions(resolution, faces, texture)
     made, failed = [], []
-    for folder in folders:
+    for folder in found.folders:
         try:
-            place = folder if into is None else into / folder.resolve().name
+            place = folder if found.into is None else found.into / folder.resolve().name
             made.append(mesh_sample(folder, place, models, options, wanted, raw))
         except TuneMV3DError as error:
             failed.append(refused(folder, error))
@@ -61,7 +61,7 @@ def mesh(
             _show(made[-1])
     if as_json:
         print_json({"made": made, "failed": failed})
-    if failed:
+    if failed or not found.whole:
         raise typer.Exit(EXIT_FINDINGS)
 
 

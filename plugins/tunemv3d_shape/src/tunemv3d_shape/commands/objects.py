@@ -1,45 +1,68 @@
 """Which sampled objects a command works on: folders that are there, or new ones from the installed ``sample``."""
 
+import json
 import os
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunemv3d_core.console import command_of, show_error
 from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
 from tunemv3d_core.registry import load_value, registry
 
+if TYPE_CHECKING:
+    from tunemv3d_shape.shapes import Models
+
 SAMPLES = Path("samples")
 """Where new samples go unless somebody says where."""
 
 
-def objects(source: str, prompts: list[str], out: Path | None) -> tuple[list[Path], Path | None]:
-    """Folders of sampled objects, and the folder that results go into: None for the objects' own.
+@dataclass(frozen=True)
+class Objects:
+    """What a command works on.
+
+    Attributes:
+        folders: of sampled objects.
+        into: the folder that results go into; None for the objects' own.
+        whole: whether every prompt was sampled; what was not is told already.
+    """
+
+    folders: list[Path]
+    into: Path | None
+    whole: bool = True
+
+
+def objects(source: str, prompts: list[str], out: Path | None, models: "Models") -> Objects:
+    """Find sampled objects, or sample them.
 
     Args:
         source: a sampled object's folder, a folder of them, or, with prompts, a checkpoint.
         prompts: what to sample.
         out: what the caller was given.
+        models: asked whether the checkpoint's objects have a surface.
 
     Raises:
-        TuneMV3DError: no sampled object there, or nothing was sampled.
+        TuneMV3DError: no sampled object there, nothing was sampled, or it would have no surface.
     """
     if prompts:
-        return sampled(source, prompts, out or SAMPLES), None
+        models.check_surface(source)
+        return sampled(source, prompts, out or SAMPLES)
     folder = Path(source)
     if (folder / "manifest.json").is_file():
-        return [folder], out
+        return Objects([folder], out)
     found = sorted(file.parent for file in folder.glob("*/manifest.json"))
     if not found:
         raise SampleError(
             f"{source}: no sampled object here (a folder with manifest.json, as `tunemv3d sample` makes). "
-            f'With a checkpoint, say what to make: tunemv3d mesh {source} "a red chair"'
+            f'With a checkpoint, say what to make: {source} "a red chair"'
         )
-    return found, out
+    return Objects(found, out)
 
 
-def sampled(checkpoint: str, prompts: list[str], out: Path) -> list[Path]:
-    """Run the installed command ``sample``; the new objects' folders in ``out``.
+def sampled(checkpoint: str, prompts: list[str], out: Path) -> Objects:
+    """Run the installed command ``sample``; the new objects.
 
     Raises:
         TuneMV3DError: the command is not installed, or made nothing.
@@ -48,15 +71,16 @@ def sampled(checkpoint: str, prompts: list[str], out: Path) -> list[Path]:
         plugin = registry().load(registry().find("command", "sample"))
     except ComponentError as error:
         raise ComponentError(f"sampling needs the command 'sample': pip install tunemv3d-modulation. {error}") from None
-    before = set(out.glob("*/manifest.json"))
-    with redirect_stdout(StringIO()):
-        command_of(load_value(plugin.app), "sample").main(
-            [checkpoint, "--out", str(out), "--", *prompts], standalone_mode=False
+    told = StringIO()
+    with redirect_stdout(told):
+        ended = command_of(load_value(plugin.app), "sample").main(
+            [checkpoint, "--out", str(out), "--json", "--", *prompts], standalone_mode=False
         )
-    new = sorted(set(out.glob("*/manifest.json")) - before, key=lambda file: file.stat().st_mtime)
+    # What it says, because others may write into the same folder meanwhile.
+    new = [Path(manifest["folder"]) for manifest in json.loads(told.getvalue())]
     if not new:
         raise TuneMV3DError(f"{out}: sampling made no object")
-    return [file.parent for file in new]
+    return Objects(new, None, whole=not ended)
 
 
 def check_out(out: Path | None) -> None:

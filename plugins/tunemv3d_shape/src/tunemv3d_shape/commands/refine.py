@@ -40,11 +40,11 @@ def refine(
     from tunemv3d_shape.shapes import Models
 
     models = Models(find_device(device))
-    folders, _ = objects(source, prompts or [], out / "samples")
+    found = objects(source, prompts or [], out / "samples", models)
     options = FitOptions(cells=cells, steps=steps, seed=seed)
     made: list[dict[str, Any]] = []
     failed = []
-    for folder in folders:
+    for folder in found.folders:
         try:
             made.append(_refine_one(folder, out / folder.resolve().name, models, options))
         except TuneMV3DError as error:
@@ -58,7 +58,7 @@ def refine(
         print_json({"made": made, "failed": failed})
     if made and made[-1]["interrupted"]:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if failed:
+    if failed or not found.whole:
         raise typer.Exit(EXIT_FINDINGS)
 
 
