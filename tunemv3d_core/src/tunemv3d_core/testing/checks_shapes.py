@@ -40,7 +40,7 @@ def check_builds(subject: Subject) -> None:
 
 
 def check_shapes(subject: Subject) -> None:
-    """Its outputs have the shapes that its ports promise, at several numbers of objects, views and cells."""
+    """Its outputs are finite, of the shapes that its ports promise, at several numbers of objects, views and cells."""
     _compare_shapes(subject.placed(), SIZES)
 
 
@@ -125,6 +125,8 @@ def _compare_shapes(placed: Placed, sizes: tuple[Size, ...]) -> None:
             raise ConformanceError(f"ports promise {sorted(wanted)}, but {sorted(outputs)} came")
         for name, shape in wanted.items():
             _same(f"{name} at {size}", outputs[name], shape)
+            if not bool(outputs[name].isfinite().all()):
+                raise ConformanceError(f"{name} at {size} hold numbers that are not finite")
 
 
 def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:

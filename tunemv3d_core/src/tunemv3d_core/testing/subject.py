@@ -34,6 +34,7 @@ class Subject:
 
     def __init__(self, slot: str, name: str, given: dict[str, Any]) -> None:
         self.slot, self.name, self.given = slot, name, given
+        self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
 
     @cached_property
     def record(self) -> EntryPointRecord:
