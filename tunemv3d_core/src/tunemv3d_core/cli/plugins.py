@@ -16,6 +16,7 @@ from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.trial import try_strangers
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
@@ -44,6 +45,7 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
+    try_strangers(["aggregator"])  # options of fields list them all
     described = [_description(record) for record in found]
     if as_json:
         print_json(described)
