@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError
@@ -96,13 +97,8 @@ def _record(name: str, slot: str, suite: "Suite", found: "list[Result]") -> dict
 def _print_results(title: str, found: "list[Result]") -> None:
     table = Table("check", "outcome", Column("CPU s", justify="right"), Column("note", overflow="fold"), box=None)
     for result in found:
-        style = _STYLES.get(result.outcome, "yellow")
-        table.add_row(result.check, f"[{style}]{result.outcome}[/]", f"{result.seconds:.1f}", _plain(result.note))
+        outcome = Text(result.outcome, _STYLES.get(result.outcome, "yellow"))
+        table.add_row(result.check, outcome, f"{result.seconds:.1f}", result.note)
     passed = sum(result.outcome == "passed" for result in found)
-    console.print(f"[bold]{title}[/bold]: {passed} of {len(found)} checks passed", highlight=False)
+    console.print(Text.assemble((title, "bold"), f": {passed} of {len(found)} checks passed"))
     console.print(table, highlight=False)
-
-
-def _plain(note: str) -> str:
-    """Without markup, so that brackets in it are shown as they are."""
-    return note.replace("[", r"\[")

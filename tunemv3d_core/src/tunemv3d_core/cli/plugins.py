@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
@@ -99,7 +100,7 @@ def _print_description(description: dict[str, Any]) -> None:
     from tunemv3d_core.schema import told_type
 
     options = description.pop("options", None)
-    console.print(f"[bold]{description.pop('name')}[/bold]  {description.pop('slot')}", highlight=False)
+    console.print(Text.assemble((description.pop("name"), "bold"), f"  {description.pop('slot')}"))
     table = Table(box=None, show_header=False)
     for key, value in description.items():
         if value:
