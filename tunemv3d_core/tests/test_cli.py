@@ -317,3 +317,13 @@ PLUGIN = replace(PLUGIN, spec=Odd, summary="A [green] component")
     code, out, _ = tunemv3d("plugins", "show", "cloud")
     assert code == 0 and "A [green] component" in out
     assert "[integer, ...]" in out and "Sizes, as [/red] or [bold]." in out
+
+
+def test_a_reason_is_told_whole_in_a_narrow_terminal(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    site.component("field", "cloud", "fake-cloud-with-a-long-name", more="raise RuntimeError('out of orderly-ness')")
+    code, out, _ = tunemv3d("plugins", "list", "--load")
+    assert code == 1 and "…" not in out
+    assert "RuntimeError:outoforderly-ness" in "".join(line[-30:].replace(" ", "") for line in out.splitlines())
