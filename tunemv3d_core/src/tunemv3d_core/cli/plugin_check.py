@@ -31,7 +31,12 @@ def check(
     from tunemv3d_core.testing.suite import Suite
 
     given = _options(spec)
-    suites = {of: Suite(of, name, given) for of in _slots(name, slot)}
+    slots = _slots(name, slot)
+    if given and len(slots) > 1:
+        raise SpecError(
+            f"'{name}' lies in the slots {' and '.join(slots)}; say whose options these are: --slot {slots[0]}"
+        )
+    suites = {of: Suite(of, name, given) for of in slots}
     for suite in suites.values():
         suite.check_options()
     results = {of: _run(suite, of) for of, suite in suites.items()}
