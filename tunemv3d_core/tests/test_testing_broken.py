@@ -34,6 +34,7 @@ PARTS = {
     "builds": ("field", "FieldOfOtherFeatures"),
     "shapes": ("view_encoder", "Squeezes"),
     "uneven_sizes": ("lifter", "RoundsDown"),
+    "coarse_features": ("aggregator", "CountsOnCells"),
     "image_shapes": ("backbone", "PicksOtherPictures"),
     "dtype_kept": ("view_encoder", "Widens"),
     "device_kept": ("view_encoder", "NamesNoDevice"),

@@ -49,6 +49,15 @@ def check_uneven_sizes(subject: Subject) -> None:
     _compare_shapes(subject.placed(), (UNEVEN,))
 
 
+def check_coarse_features(subject: Subject) -> None:
+    """Features of half the latents' resolution do as well, unless it refuses such a view encoder when it is built."""
+    try:
+        placed = subject.placed(stride=2)
+    except TuneMV3DError:
+        return
+    _compare_shapes(placed, (Size(), UNEVEN))
+
+
 def check_image_shapes(subject: Subject) -> None:
     """Texts, latents and pictures have the shapes that its ports promise."""
     module, ports = subject.placed().module, subject.placed().module.ports
@@ -136,4 +145,8 @@ def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
 
 
 CHECKS = (check_builds, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
-OF_SLOT = {"field": (check_novel_views,), "backbone": (check_image_shapes,)}
+OF_SLOT = {
+    "field": (check_coarse_features, check_novel_views),
+    "aggregator": (check_coarse_features,),
+    "backbone": (check_image_shapes,),
+}
