@@ -15,7 +15,7 @@ FILES = (
     "*/src/*/__init__.py",
     "plugins/*/src/*/__init__.py",
 )
-PLACES = (r'(?m)^((?:__version__|version) = ")[^"]+', r'(?m)("tunemv3d-\w+==)[^"]+')
+PLACES = (r'(?m)^((?:__version__|version) = ")[^"]+', r'(?m)("tunemv3d-[\w-]+==)[^"]+')
 
 
 def set_version(root: Path, version: str) -> list[Path]:

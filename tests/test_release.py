@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,17 @@ print([code_hash(registry().get("field", "neus")), code_hash(registry().get("bac
     assert hashes == str(editable), "a wheel and an editable install of the same code have one hash"
 
 
+def own_pins(project: dict[str, Any]) -> list[str]:
+    """What a distribution asks for of this repository, by extras too."""
+    asked = [project["dependencies"], *project.get("optional-dependencies", {}).values()]
+    return [each for several in asked for each in several if each.startswith("tunemv3d")]
+
+
+def test_the_metapackage_brings_everything_by_itself_or_by_an_extra() -> None:
+    brought = {pin.partition("==")[0] for pin in own_pins(read_project(ROOT).stated)}
+    assert brought == {read_project(folder).name for folder in FOLDERS[1:]}
+
+
 def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:
     files = [folder.relative_to(ROOT) / "pyproject.toml" for folder in FOLDERS]
     files += [file.relative_to(ROOT) for folder in FOLDERS[1:] for file in folder.glob("src/*/__init__.py")]
@@ -73,7 +85,7 @@ def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:
         changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
         assert changed and all(b == a.replace(old, "7.8.9") for a, b in changed)
     projects = [tomllib.loads((tmp_path / f).read_text())["project"] for f in files if f.name == "pyproject.toml"]
-    pins = {d.partition("==")[2] for p in projects for d in p["dependencies"] if d.startswith("tunemv3d")}
+    pins = {pin.partition("==")[2] for project in projects for pin in own_pins(project)}
     assert {p["version"] for p in projects} == pins == {"7.8.9"}
     with pytest.raises(SystemExit, match=r"'7\.8' is no version"):
         set_version(tmp_path, "7.8")

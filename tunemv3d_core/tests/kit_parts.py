@@ -5,6 +5,7 @@ Each breaks one promise; its docstring says how.
 
 import os
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -282,7 +283,7 @@ def build_injector(kind: Any, neighbours: Neighbours, context: BuildContext) -> 
 
 def build(spec: Any, *given: Any) -> nn.Module:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
-    kind: Any = globals()[spec.part]
+    kind: Any = globals().get(spec.part) or getattr(import_module("kit_subtle_parts"), spec.part)
     if spec.slot == "aggregator":
         module: nn.Module = kind(*given)
         return module

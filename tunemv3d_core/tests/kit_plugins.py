@@ -1,9 +1,10 @@
 """Descriptors for the tests of the kit; light, as descriptors should be."""
 
 from pathlib import Path
+from random import randrange
 from typing import Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_core.spec import ComponentSpec
@@ -40,6 +41,11 @@ class Drifting(Options):
         return self
 
 
+class Dicing(Options):
+    width: int = Field(default_factory=lambda: randrange(2**31))
+    """Another one whenever it is made."""
+
+
 def plugin(name: str, slot: str = "view_encoder", api: str = "1.0", spec: type[Options] = Options) -> ComponentPlugin:
     return ComponentPlugin(slot, name, api, spec, "kit_parts:build", "A component for tests")
 
@@ -57,5 +63,6 @@ CHANGEABLE = plugin("changeable", spec=Changeable)
 OPEN = plugin("open", spec=Open)
 SILENT = plugin("silent", spec=Silent)
 DRIFTING = plugin("drifting", spec=Drifting)
+DICING = plugin("dicing", spec=Dicing)
 SILENT_DATASET = plugin("silent", "dataset", spec=Silent)
 PICTURE = Path("picture.png")

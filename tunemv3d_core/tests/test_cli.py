@@ -300,3 +300,30 @@ def test_a_hundred_plugins_are_listed_fast_and_none_is_imported(site: FakeSite) 
         points = {f"tunemv3d.{slot}": {f"listed-{index}": f"fake_listed_{index}:PLUGIN"}}
         site.distribution(f"fake-listed-{index}", points)
     assert processor_seconds(site, "plugins", "list", unwanted={*site.modules, "tunemv3d_core.spec"}) < 0.5
+
+
+def test_plugins_show_shows_what_looks_like_markup(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    more = '''
+class Odd(Options):
+    sizes: list[int] = [1, 2]
+    """Sizes, as [/red] or [bold]."""
+from dataclasses import replace
+PLUGIN = replace(PLUGIN, spec=Odd, summary="A [green] component")
+'''
+    site.component("field", "cloud", "fake-cloud", more=more)
+    code, out, _ = tunemv3d("plugins", "show", "cloud")
+    assert code == 0 and "A [green] component" in out
+    assert "[integer, ...]" in out and "Sizes, as [/red] or [bold]." in out
+
+
+def test_a_reason_is_told_whole_in_a_narrow_terminal(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    site.component("field", "cloud", "fake-cloud-with-a-long-name", more="raise RuntimeError('out of orderly-ness')")
+    code, out, _ = tunemv3d("plugins", "list", "--load")
+    assert code == 1 and "…" not in out
+    assert "RuntimeError:outoforderly-ness" in "".join(line[-30:].replace(" ", "") for line in out.splitlines())

@@ -211,3 +211,44 @@ def test_the_hash_is_the_same_in_another_process_and_another_place(site: FakeSit
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == code_hash(registry().get("lifter", "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"components": []}, "components: "),
+        ({"components": None}, "components: "),
+        ({"frozen": {"a": 3}}, "frozen.a: "),
+        ({"field": []}, "components.field: "),
+        ({"field": {"type": 3}}, "components.field.type: "),
+        ({"field": {"version": None}}, "components.field.version: "),
+        ({"field": {"distribution": "tiny; rm -rf ~"}}, "components.field.distribution: "),
+        ({"field": {"version": "1 --index-url http://somewhere"}}, "components.field.version: "),
+        ({"field": {"version": "1\x1b[2J"}}, "components.field.version: "),
+    ],
+    ids=str,
+)
+def test_a_record_that_says_something_else_is_refused_and_where(
+    saved: Path, change: dict[str, object], told: str
+) -> None:
+    """A stranger's checkpoint cannot put words into what a person is told to type."""
+    path = saved / "provenance.json"
+    record = json.loads(path.read_text("utf-8"))
+    if "field" in change:
+        field = change["field"]
+        record["components"]["field"] = record["components"]["field"] | field if isinstance(field, dict) else field
+    else:
+        record |= change
+    path.write_text(json.dumps(record), "utf-8")
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(saved)
+    assert str(refused.value).startswith(f"{path}: {told}") and "\x1b" not in str(refused.value)
+
+
+def test_a_record_that_lacks_a_part_is_refused(saved: Path) -> None:
+    path = saved / "provenance.json"
+    record = json.loads(path.read_text("utf-8"))
+    del record["frozen"], record["components"]["field"]["type"]
+    path.write_text(json.dumps(record), "utf-8")
+    with pytest.raises(CheckpointError, match=r"components\.field\.type: missing\n.*frozen: missing"):
+        load_checkpoint(saved)

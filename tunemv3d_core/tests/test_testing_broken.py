@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fake_distributions import FakeSite
 
 from tunemv3d_core.plugin import COMPONENT_SLOTS
-from tunemv3d_core.testing import Outcome, checks_of, run_checks
+from tunemv3d_core.testing import Outcome, checks_descriptor, checks_of, run_checks
 from tunemv3d_core.testing.suite import Suite
 
 GOOD = {
@@ -33,6 +34,7 @@ PARTS = {
     "builds": ("field", "FieldOfOtherFeatures"),
     "shapes": ("view_encoder", "Squeezes"),
     "uneven_sizes": ("lifter", "RoundsDown"),
+    "coarse_features": ("aggregator", "CountsOnCells"),
     "image_shapes": ("backbone", "PicksOtherPictures"),
     "dtype_kept": ("view_encoder", "Widens"),
     "device_kept": ("view_encoder", "NamesNoDevice"),
@@ -43,6 +45,9 @@ PARTS = {
     "view_permutation": ("view_encoder", "CountsViews"),
     "objects_apart": ("view_encoder", "MixesObjects"),
     "pixels_match_maps": ("field", "BlursMaps"),
+    "scene": ("field", "OpacityAboveOne"),
+    "inputs_kept": ("view_encoder", "EditsItsInput"),
+    "torch_left_alone": ("view_encoder", "Reseeds"),
     "starts_at_zero": ("injector", "StartsAnywhere"),
     "none_equals_zeros": ("backbone", "NoneIsSpecial"),
     "equals_own_forward": ("backbone", "OtherForward"),
@@ -52,6 +57,24 @@ PARTS = {
     "loss_falls": ("field", "GoesUphill"),
     "survives_ddp": ("view_encoder", "DiffersByRank"),
 }
+
+SUBTLE = [
+    ("shapes", "aggregator", "SpreadsOneView"),
+    ("view_permutation", "view_encoder", "TakesLogarithms"),
+    ("view_permutation", "view_encoder", "LooksAtTheFirstTime"),
+    ("view_permutation", "view_encoder", "LooksBack"),
+    ("view_permutation", "view_encoder", "TellsManyViewsApart"),
+    ("state_dict", "view_encoder", "RemembersTraining"),
+    ("state_dict", "view_encoder", "SettlesAtFirstSight"),
+    ("gradients_reach_parameters", "view_encoder", "HidesParameters"),
+    ("torch_left_alone", "view_encoder", "ReseedsWhenBuilt"),
+    ("torch_left_alone", "view_encoder", "ChangesTorch"),
+    ("scene", "field", "KnowsNoNormals"),
+    ("scene", "field", "NormalsLast"),
+    ("scene", "field", "DistanceKeepsAnAxis"),
+    ("scene", "field", "DepthBehind"),
+]
+"""Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
 
 SLOW = {"compiles", "survives_ddp"}
 """Asked of the components that break them, and of the good ones in slow tests."""
@@ -63,7 +86,7 @@ def kit(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     points = {f"tunemv3d.{slot}": {"good": f"kit_plugins:GOOD_{slot.upper()}"} for slot in (*GOOD, "dataset")}
     broken = {value.lower().replace("_", "-"): f"kit_plugins:{value}" for value in DESCRIPTORS.values()}
-    broken["heavy"] = "kit_heavy_plugin:HEAVY"
+    broken |= {"heavy": "kit_heavy_plugin:HEAVY", "dicing": "kit_plugins:DICING"}
     points["tunemv3d.view_encoder"] |= broken
     site.distribution("kit_parts", points)
     return site
@@ -113,3 +136,40 @@ def test_a_bad_descriptor_fails_its_check_alone(kit: FakeSite, check: str) -> No
 def test_a_broken_component_fails_its_check_alone(kit: FakeSite, check: str) -> None:
     slot, part = PARTS[check]
     assert failures(slot, "good", {"slot": slot, "part": part}, {check}) == {check}
+
+
+@pytest.mark.parametrize(("check", "slot", "part"), SUBTLE)
+def test_what_breaks_only_now_and_then_is_found_too(kit: FakeSite, check: str, slot: str, part: str) -> None:
+    assert failures(slot, "good", {"slot": slot, "part": part}, set()) == {check}
+
+
+def test_settings_of_torch_are_put_back_after_every_check(kit: FakeSite) -> None:
+    before = torch.get_float32_matmul_precision()
+    failures("view_encoder", "good", {"slot": "view_encoder", "part": "ChangesTorch"}, set())
+    assert torch.get_float32_matmul_precision() == before != "medium"
+
+
+def test_defaults_that_are_drawn_are_no_record(kit: FakeSite) -> None:
+    assert failures("view_encoder", "dicing", {}, set()) == {"spec_round_trip"}
+
+
+def test_what_is_no_exception_fails_a_check_as_well(kit: FakeSite) -> None:
+    suite = Suite("view_encoder", "good", {"slot": "view_encoder", "part": "Panics"})
+    (shapes,) = (check for check in suite.checks if check.name == "shapes")
+    assert suite.result(shapes).note == "Panic: at the disco"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("import sys\nsys.exit()", "ends a fresh process (exit code 0)"),
+        ("import threading, time\nthreading.Thread(target=time.sleep, args=(9,)).start()", "does not end within 2 s"),
+    ],
+)
+def test_an_import_that_ends_a_process_or_holds_it(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, more: str, told: str
+) -> None:
+    monkeypatch.setattr(checks_descriptor, "PATIENCE", 2)
+    site.component("dataset", "odd", "fake-odd", more=more)
+    notes = {result.check: result.note for result in run_checks("dataset", "odd")}
+    assert told in notes["light_descriptor"]

@@ -135,3 +135,8 @@ def test_naming_the_command_imports_no_torch() -> None:
 def test_core_alone_checks_a_strangers_component(kit: FakeSite) -> None:
     result = python("-c", BLOCKED)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_options_of_a_name_in_two_slots_are_asked_whose_they_are(kit: FakeSite, tunemv3d: Any) -> None:
+    code, out, err = tunemv3d("good", "--spec", '{"slot": "field"}')
+    assert (code, out) == (2, "") and "'good' lies in the slots field and dataset" in err and "--slot field" in err

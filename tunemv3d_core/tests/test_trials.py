@@ -48,3 +48,12 @@ def test_each_costs_only_itself_and_is_told(site: FakeSite, capfd: pytest.Captur
     assert 0.5 <= trials["slow"].seconds < 2 and trials["hangs"].seconds == 2
     assert trials["loud"].printed == "hello\n" and trials["last"].printed == ""
     assert trials["old"].renamed_to == "good"
+
+
+def test_blame_falls_on_the_one_that_did_it_wherever_it_stands(site: FakeSite) -> None:
+    names = ["good", "dies", "old", "last"]
+    for name in names:
+        site.component("field", name, f"fake-{name}", more=PLUGINS[name])
+    trials = dict(zip(names, try_each([registry().find("field", name) for name in names], 20.0), strict=True))
+    assert {name for name, trial in trials.items() if trial.problem} == {"dies"}
+    assert str(trials["dies"].problem).startswith("field dies (fake-dies 1.2)")

@@ -27,7 +27,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
 from tunemv3d_core.policy import Policy, settle
 from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.provenance import check_components, check_frozen, provenance_of, sha256
+from tunemv3d_core.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
 
 CHECKPOINT_FORMAT = "tunemv3d-checkpoint/1"
@@ -207,6 +207,7 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
         raise CheckpointError(str(error)) from None
     if record.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}")
+    check_record(record, folder / "provenance.json")
     for name, digest in record["files"].items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: incomplete, {name} is missing")

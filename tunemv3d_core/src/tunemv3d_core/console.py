@@ -16,10 +16,10 @@ from typer.main import get_group
 
 from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError, TuneMV3DWarning
 
-console = Console()
-"""For results: standard output."""
+console = Console(markup=False, emoji=False)
+"""For results: standard output. Brackets and colons are shown as they are."""
 
-messages = Console(stderr=True)
+messages = Console(stderr=True, markup=False, emoji=False)
 """For progress, notes and errors: standard error, so that results can be piped."""
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.registry import Component, registry
 from tunemv3d_core.spec import ComponentSpec, ModelSpec
-from tunemv3d_core.spec_faults import slot_of
+from tunemv3d_core.spec_faults import slot_of, tell
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "tunemv3d-core")
 
@@ -86,6 +88,40 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+class _Entry(BaseModel):
+    """What is recorded of one component, as far as it is read again. The first checkpoints hold no slot and no hash.
+
+    Names and versions are told people as something to install, so nothing else may stand there.
+    """
+
+    type: str
+    distribution: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+    slot: str = ""
+    hash: str = ""
+
+
+class _Record(BaseModel):
+    """What is read again of ``provenance.json``."""
+
+    components: dict[str, _Entry]
+    frozen: dict[str, str]
+    files: dict[str, str]
+
+
+def check_record(record: dict[str, Any], path: Path) -> None:
+    """Refuse a ``provenance.json`` that does not say what it should.
+
+    Raises:
+        CheckpointError: one line for each fault.
+    """
+    try:
+        _Record.model_validate(record)
+    except ValidationError as error:
+        lines = [f"{path}: {line}" for line in tell(error, _Record, record)]
+        raise CheckpointError("\n".join([*lines, "restore the file from a copy"])) from None
 
 
 def check_components(recorded: dict[str, dict[str, str]], where: Path) -> list[str]:

@@ -3,8 +3,8 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -44,11 +44,13 @@ class Registry:
     def __init__(self) -> None:
         self._discovery = Discovery()
         self._loaded: dict[EntryPointRecord, Any] = {}
+        self._refused: dict[EntryPointRecord, str] = {}
 
     def clear(self) -> None:
         """Forget what was found and imported, as after an installation."""
         self._discovery.clear()
         self._loaded.clear()
+        self._refused.clear()
 
     def everything(self) -> list[EntryPointRecord]:
         """All entry points, from metadata only, in the order of ``SLOTS``; unusable ones too (see ``objection``)."""
@@ -104,6 +106,8 @@ class Registry:
         Raises:
             ComponentError: it may not or cannot be imported, or is not what its slot asks for.
         """
+        if record in self._refused:
+            raise ComponentError(self._refused[record])
         if record not in self._loaded:
             if objection := self.objection(record):
                 raise ComponentError(f"{_who(record)} {objection}")
@@ -115,6 +119,10 @@ class Registry:
                 raise ComponentError(f"{_who(record)} {fault}")
             self._loaded[record] = value
         return self._loaded[record]
+
+    def refuse(self, record: EntryPointRecord, problem: str) -> None:
+        """Import no more what was found broken elsewhere; ``load`` then raises a ``ComponentError`` of that message."""
+        self._refused[record] = problem
 
     def objection(self, record: EntryPointRecord) -> str | None:
         """Why an entry point is not even imported, if so. Follows its name in a sentence."""
@@ -145,12 +153,29 @@ def load_value(value: str) -> Any:
         ComponentError: whatever the import raised; ``sys.exit`` too.
     """
     try:
-        with redirect_stdout(sys.stderr):
+        with _speaking_on_stderr():
             return EntryPoint.from_string(value, value).load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a panic of a Rust extension, say, is no Exception
         raise ComponentError(f"'{value}' does not load: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _speaking_on_stderr() -> Iterator[None]:
+    """Standard output is for results: whatever Python, C or another process prints there goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        try:
+            stdout = os.dup(1)
+        except OSError:  # a process without standard streams
+            yield
+            return
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(stdout, 1)
+            os.close(stdout)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -109,7 +109,11 @@ class Scene(Protocol):
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
     ) -> Rendering:
-        """Render cameras ``b m`` as maps of ``size`` (h, w), or at ``pixels`` (``b m r 2``, (x, y) as fractions)."""
+        """Render cameras ``b m`` as maps of ``size`` (h, w), or at ``pixels`` (``b m r 2``, (x, y) as fractions).
+
+        Values and opacity have the type of the features, depth is float32. Previews and samples ask for ``normals``;
+        a scene that has none leaves them None. Sizes need not be the features', and a scene is rendered many times.
+        """
         ...
 
     def losses(self) -> dict[str, Tensor]:

@@ -67,7 +67,8 @@ class InSlot:
             try:
                 options = installed.get(self.slot, name).plugin.spec
                 choice = dict(handler.resolve_ref_schema(handler(options.__pydantic_core_schema__)))
-            except (ComponentError, PydanticUserError):  # options that JSON cannot hold cost only their own component
+            except (ComponentError, PydanticUserError) as error:  # options that JSON cannot hold cost only themselves
+                warnings.warn(f"left out: {error}", TuneMV3DWarning, stacklevel=2)
                 continue
             described = choice["properties"]["type"].get("description", "")
             choice["properties"] = choice["properties"] | {"type": {"const": name, "description": described}}

@@ -8,10 +8,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from tunemv3d_core import __version__
 from tunemv3d_core.console import command_of, run
+from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import CommandPlugin
 from tunemv3d_core.policy import PROVENANCE, policy_of
 from tunemv3d_core.registry import load_value, registry
+from tunemv3d_core.trial import Trial, try_strangers
 
 
 class InstalledCommands(TyperGroup):
@@ -20,24 +22,30 @@ class InstalledCommands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {name: TyperCommand(name) for name in registry().names("command")}
+        self._trials: dict[EntryPointRecord, Trial] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, for ``--help``. What strangers say of their commands is read in another process."""
+        self._trials = try_strangers(["command"])
+        return list(super().list_commands(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command with its summary; the descriptors of the others stay unread."""
+        """A command with its summary."""
         listed = self.commands.get(cmd_name)
         if listed is not None:
-            listed.help = _summary(cmd_name)
+            listed.help = self._summary(cmd_name)
         return listed
+
+    def _summary(self, name: str) -> str:
+        try:
+            trial = self._trials.get(registry().find("command", name))
+            return _descriptor(name).summary if trial is None or trial.problem else trial.summary
+        except ComponentError as error:
+            return f"(broken: {error})"
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that was asked for."""
         return args[0], _load(args[0]), args[1:]
-
-
-def _summary(name: str) -> str:
-    try:
-        return _descriptor(name).summary
-    except ComponentError as error:
-        return f"(broken: {error})"
 
 
 def _descriptor(name: str) -> CommandPlugin:

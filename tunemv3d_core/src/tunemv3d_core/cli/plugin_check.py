@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError
@@ -30,7 +31,12 @@ def check(
     from tunemv3d_core.testing.suite import Suite
 
     given = _options(spec)
-    suites = {of: Suite(of, name, given) for of in _slots(name, slot)}
+    slots = _slots(name, slot)
+    if given and len(slots) > 1:
+        raise SpecError(
+            f"'{name}' lies in the slots {' and '.join(slots)}; say whose options these are: --slot {slots[0]}"
+        )
+    suites = {of: Suite(of, name, given) for of in slots}
     for suite in suites.values():
         suite.check_options()
     results = {of: _run(suite, of) for of, suite in suites.items()}
@@ -96,13 +102,8 @@ def _record(name: str, slot: str, suite: "Suite", found: "list[Result]") -> dict
 def _print_results(title: str, found: "list[Result]") -> None:
     table = Table("check", "outcome", Column("CPU s", justify="right"), Column("note", overflow="fold"), box=None)
     for result in found:
-        style = _STYLES.get(result.outcome, "yellow")
-        table.add_row(result.check, f"[{style}]{result.outcome}[/]", f"{result.seconds:.1f}", _plain(result.note))
+        outcome = Text(result.outcome, _STYLES.get(result.outcome, "yellow"))
+        table.add_row(result.check, outcome, f"{result.seconds:.1f}", result.note)
     passed = sum(result.outcome == "passed" for result in found)
-    console.print(f"[bold]{title}[/bold]: {passed} of {len(found)} checks passed", highlight=False)
+    console.print(Text.assemble((title, "bold"), f": {passed} of {len(found)} checks passed"))
     console.print(table, highlight=False)
-
-
-def _plain(note: str) -> str:
-    """Without markup, so that brackets in it are shown as they are."""
-    return note.replace("[", r"\[")

@@ -45,9 +45,8 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """The same as a table."""
-    table = Table(
-        "slot", Column("name", overflow="fold"), "distribution", "version", "note", box=None, header_style="bold"
-    )
+    names = ("slot", "name", "distribution", "version", "note")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None, header_style="bold")
     for row in rows:
         cells = (row["slot"], row["name"], row["distribution"], row["version"], _note(row))
         table.add_row(*map(Text, cells))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
@@ -16,6 +17,7 @@ from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 from tunemv3d_core.plugin import SLOTS, ComponentPlugin
 from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.trial import try_strangers
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
@@ -44,6 +46,7 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
+    try_strangers(["aggregator"])  # options of fields list them all
     described = [_description(record) for record in found]
     if as_json:
         print_json(described)
@@ -97,7 +100,7 @@ def _print_description(description: dict[str, Any]) -> None:
     from tunemv3d_core.schema import told_type
 
     options = description.pop("options", None)
-    console.print(f"[bold]{description.pop('name')}[/bold]  {description.pop('slot')}", highlight=False)
+    console.print(Text.assemble((description.pop("name"), "bold"), f"  {description.pop('slot')}"))
     table = Table(box=None, show_header=False)
     for key, value in description.items():
         if value:

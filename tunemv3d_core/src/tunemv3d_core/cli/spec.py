@@ -8,8 +8,10 @@ from rich.table import Column, Table
 
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.plugin import COMPONENT_SLOTS
 from tunemv3d_core.schema import spec_schema
 from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
+from tunemv3d_core.trial import try_strangers
 
 app = typer.Typer(no_args_is_help=True, help="Show, validate and compare specs; print their JSON Schema.")
 
@@ -20,6 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the installed components, for editors: name its file in a spec's "$schema"."""
+    try_strangers(COMPONENT_SLOTS)
     print_json(spec_schema())
 
 

@@ -32,11 +32,12 @@ UNEVEN = Size(1, 2, 1, 7, 10)
 
 @dataclass(frozen=True)
 class Channels:
-    """Of what the neighbours give: features, values and maps."""
+    """Of what the neighbours give: features, values and maps; and latent cells a side of one cell of the features."""
 
     features: int
     values: int
     maps: tuple[MapPort, ...]
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def draw(
         novel=Cameras.cat([c[None] for c in unseen]),
         pixels=centres[chosen],
         points=directions / directions.norm(dim=-1, keepdim=True) * torch.rand(b, POINTS, 1, generator=generator),
-        features=noise(b, n, channels.features, h, w),
+        features=noise(b, n, channels.features, -(-h // channels.stride), -(-w // channels.stride)),
         values=noise(b, n, channels.values, h, w),
         maps=tuple(noise(b, n, k.channels, -(-h // k.stride), -(-w // k.stride)) for k in channels.maps),
     )

@@ -13,6 +13,10 @@ HEAVY = ("torch", "diffusers", "transformers")
 """Libraries that a descriptor must not import, because listings import many descriptors."""
 
 
+PATIENCE = 60
+"""Seconds after which an import, or a thread that it left behind, is given up."""
+
+
 def check_discoverable(subject: Subject) -> None:
     """An entry point of the slot names it, and its descriptor says the same slot and name."""
     record, plugin = subject.record, subject.plugin
@@ -29,9 +33,15 @@ def check_light_descriptor(subject: Subject) -> None:
     """Importing its descriptor imports no torch, diffusers or transformers, and prints nothing."""
     module = subject.record.value.partition(":")[0]
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
-    if found.returncode:
-        raise ConformanceError(f"importing {module} fails in a fresh process:\n{found.stderr}")
+    command = [sys.executable, "-c", code]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise ConformanceError(f"a process that imports {module} does not end within {PATIENCE} s") from None
+    if found.returncode or not found.stderr:
+        raise ConformanceError(
+            f"importing {module} ends a fresh process (exit code {found.returncode})\n{found.stderr}"
+        )
     if found.stdout:
         raise ConformanceError(f"importing {module} prints {found.stdout!r}")
     loaded = found.stderr.strip().splitlines()[-1]

@@ -1,6 +1,7 @@
 """Whether a component computes what its slot means: alike in any precision, order and company."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import pixel_centres
+from tunemv3d_core.slots import HasSurface
 from tunemv3d_core.testing.batches import UNEVEN, Batch, Size
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.exercise import Exercise, call
@@ -21,6 +23,9 @@ AUTOCAST_ERROR = 0.1
 ROUNDING = 1e-4
 """Largest mean error of what should only be summed in another order, as a share of the mean absolute output. Of the
 mean, because a sample that is placed by a threshold may jump by rounding."""
+
+BESIDE = 1e-3
+"""How far rounding may carry an opacity out of 0 to 1."""
 
 
 def check_autocast(subject: Subject) -> None:
@@ -55,8 +60,10 @@ def check_evaluation_deterministic(subject: Subject) -> None:
 
 
 def check_state_dict(subject: Subject) -> None:
-    """Its state, in a safetensors file and loaded into another build of the same options, gives the same outputs."""
+    """Its state after training, in a safetensors file and loaded into another build, gives the same outputs."""
     trained, fresh = subject.placed(seed=0), subject.placed(seed=1)
+    # Of another batch than is compared: what it remembers of that lies in its state, or is lost.
+    Exercise(trained).train()(trained.batch(seed=1))
     _disturb(trained.module)
     own = _own_state(trained)
     with TemporaryDirectory() as folder:
@@ -77,9 +84,12 @@ def check_state_dict(subject: Subject) -> None:
 
 
 def check_view_permutation(subject: Subject) -> None:
-    """Input views in another order give the same, in that order."""
-    placed, order = _awake(subject), [2, 0, 1]
-    batch = placed.batch()
+    """Input views in another order give the same, in that order; one is given clean."""
+    placed, order = _awake(subject), [3, 0, 6, 2, 5, 1, 4]  # in which no view keeps a neighbour
+    batch = placed.batch(Size(b=1, n=len(order)))
+    t = batch.t.clone()
+    t[:, 0] = 0
+    batch = replace(batch, t=t)
     with torch.no_grad():
         straight, turned = call(placed, batch), call(placed, batch.permuted(order))
     for name, output in turned.all().items():
@@ -109,6 +119,29 @@ def check_pixels_match_maps(subject: Subject) -> None:
         maps, pixels = scene.render(batch.novel, (h, w)), scene.render(batch.novel, (h, w), centres)
     for name in ("values", "opacity", "depth"):
         _close(f"{name} at pixels", getattr(pixels, name), getattr(maps, name).flatten(-2))
+
+
+@torch.no_grad()
+def check_scene(subject: Subject) -> None:
+    """Opacity lies in 0 to 1 and depth in front; normals, if it has them when asked, and signed distances fit."""
+    placed = _awake(subject)
+    batch, size = placed.batch(), placed.batch().size
+    scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    seen = scene.render(batch.cameras, (size.h, size.w), normals=True)
+    if not -BESIDE <= float(seen.opacity.min()) <= float(seen.opacity.max()) <= 1 + BESIDE:
+        told = f"{float(seen.opacity.min()):.3g} to {float(seen.opacity.max()):.3g}"
+        raise ConformanceError(f"opacity is {told}; it should lie in 0 to 1")
+    if not float(seen.depth.min()) >= 0:
+        raise ConformanceError(
+            f"depth is {float(seen.depth.min()):.3g}; it is z in the camera, 0 where nothing was hit"
+        )
+    got = {"normals": seen.normals}
+    wanted = {"normals": (size.b, size.n, 3, size.h, size.w), "signed distances": batch.points.shape[:2]}
+    if isinstance(scene, HasSurface):
+        got["signed distances"] = scene.signed_distance(batch.points)
+    for name, tensor in got.items():
+        if tensor is not None and tuple(tensor.shape) != tuple(wanted[name]):
+            raise ConformanceError(f"{name} should have the shape {tuple(wanted[name])}, got {tuple(tensor.shape)}")
 
 
 def check_starts_at_zero(subject: Subject) -> None:
@@ -192,6 +225,8 @@ def _finite_gradients(module: nn.Module) -> None:
 
 
 def _close(what: str, output: Tensor, wanted: Tensor) -> None:
+    if not bool(output.isfinite().all()):
+        raise ConformanceError(f"{what} hold numbers that are not finite")
     error = float((output - wanted).abs().mean() / wanted.abs().mean().clamp(min=1e-6))
     if not error <= ROUNDING:
         raise ConformanceError(f"{what} are off by {error:.2g} of their size")
@@ -205,7 +240,7 @@ CHECKS = (
     check_objects_apart,
 )
 OF_SLOT = {
-    "field": (check_pixels_match_maps,),
+    "field": (check_pixels_match_maps, check_scene),
     "injector": (check_starts_at_zero,),
     "backbone": (check_none_equals_zeros, check_equals_own_forward),
 }

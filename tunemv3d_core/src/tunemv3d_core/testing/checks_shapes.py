@@ -40,13 +40,22 @@ def check_builds(subject: Subject) -> None:
 
 
 def check_shapes(subject: Subject) -> None:
-    """Its outputs have the shapes that its ports promise, at several numbers of objects, views and cells."""
+    """Its outputs are finite, of the shapes that its ports promise, at several numbers of objects, views and cells."""
     _compare_shapes(subject.placed(), SIZES)
 
 
 def check_uneven_sizes(subject: Subject) -> None:
     """So they have where the latents' size is no multiple of the strides; sizes round up."""
     _compare_shapes(subject.placed(), (UNEVEN,))
+
+
+def check_coarse_features(subject: Subject) -> None:
+    """Features of half the latents' resolution do as well, unless it refuses such a view encoder when it is built."""
+    try:
+        placed = subject.placed(stride=2)
+    except TuneMV3DError:
+        return
+    _compare_shapes(placed, (Size(), UNEVEN))
 
 
 def check_image_shapes(subject: Subject) -> None:
@@ -125,6 +134,8 @@ def _compare_shapes(placed: Placed, sizes: tuple[Size, ...]) -> None:
             raise ConformanceError(f"ports promise {sorted(wanted)}, but {sorted(outputs)} came")
         for name, shape in wanted.items():
             _same(f"{name} at {size}", outputs[name], shape)
+            if not bool(outputs[name].isfinite().all()):
+                raise ConformanceError(f"{name} at {size} hold numbers that are not finite")
 
 
 def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
@@ -134,4 +145,8 @@ def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
 
 
 CHECKS = (check_builds, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
-OF_SLOT = {"field": (check_novel_views,), "backbone": (check_image_shapes,)}
+OF_SLOT = {
+    "field": (check_coarse_features, check_novel_views),
+    "aggregator": (check_coarse_features,),
+    "backbone": (check_image_shapes,),
+}

@@ -32,11 +32,19 @@ FALL = 0.8
 
 
 def check_gradients_reach_parameters(subject: Subject) -> None:
-    """After three optimizer steps every trainable parameter has had a gradient."""
+    """After three optimizer steps every trainable parameter has had a gradient, and nothing else learns."""
     placed = subject.placed()
     if not trainable(placed.module):
         raise NotApplicableError("it has no trainable parameters")
     reached = _train(placed, placed.batch(LARGER))
+    own = {id(parameter) for parameter in placed.module.parameters()}
+    hidden = [leaf for leaf in _leaves(Exercise(placed).train()(placed.batch(LARGER))) if id(leaf) not in own]
+    if hidden:
+        told = ", ".join(str(tuple(leaf.shape)) for leaf in hidden)
+        raise ConformanceError(
+            f"tensors of shape {told} get gradients and are none of its parameters, so that no optimizer and no "
+            "checkpoint finds them: hold them as nn.Parameter, in an nn.ParameterList or an nn.ModuleList"
+        )
     missed = sorted(trainable(placed.module).keys() - reached)
     if missed:
         raise ConformanceError(f"no gradient reaches {', '.join(missed)} within three optimizer steps")
@@ -131,6 +139,18 @@ def _train(placed: Placed, batch: Batch) -> set[str]:
         reached |= {name for name, p in parameters.items() if p.grad is not None and bool(p.grad.any())}
         optimizer.step()
     return reached
+
+
+def _leaves(loss: Tensor) -> Iterator[Tensor]:
+    """The tensors in which a loss's gradient ends."""
+    seen, left = set(), [loss.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            left += [before for before, _ in node.next_functions]
+            if hasattr(node, "variable"):
+                yield node.variable
 
 
 def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:

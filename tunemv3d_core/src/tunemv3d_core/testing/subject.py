@@ -34,6 +34,7 @@ class Subject:
 
     def __init__(self, slot: str, name: str, given: dict[str, Any]) -> None:
         self.slot, self.name, self.given = slot, name, given
+        self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
 
     @cached_property
     def record(self) -> EntryPointRecord:
@@ -63,20 +64,26 @@ class Subject:
                 "Give the options that it needs: spec={...} in a test, --spec '{...}' in a shell"
             ) from None
 
-    def placed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> "Placed":
-        """Build it anew among stand-ins; ``seed`` decides its random start, not theirs."""
+    def placed(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Placed":
+        """Build it anew among stand-ins.
+
+        Args:
+            dtype: of all parameters.
+            seed: decides its random start, not the stand-ins'.
+            stride: of the view encoder before it.
+        """
         torch.manual_seed(0)
         backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(dtype)
         torch.manual_seed(seed)
         build = load_value(self.plugin.build)
         if self.slot == "aggregator":
             module = build(self.spec, stand_ins.FEATURES)
-            return Placed(self.slot, module, backbone, Neighbours(backbone.ports))
+            return Placed(self.slot, module, backbone, self._neighbours(backbone, stride))
         context = BuildContext(torch.device("cpu"), dtype, backbone)
         if self.slot == "backbone":
             module = build(self.spec, None, context)
             return Placed(self.slot, module, module, Neighbours(module.ports))
-        neighbours = self._neighbours(backbone)
+        neighbours = self._neighbours(backbone, stride)
         module = build(self.spec, neighbours, context)
         if self.slot == "lifter" and module.ports.takes == "features":
             field = FieldPorts(stand_ins.FEATURES, "features", FEATURE_VALUES)
@@ -85,16 +92,17 @@ class Subject:
             module = build(self.spec, neighbours, context)
         return Placed(self.slot, module, backbone, neighbours)
 
-    def _neighbours(self, backbone: Backbone) -> Neighbours:
-        """The ports before the slot, as ``assemble`` would give them."""
+    def _neighbours(self, backbone: Backbone, stride: int) -> Neighbours:
+        """The ports before the slot, as ``assemble`` would give them; an aggregator stands where a field does."""
         latents = backbone.ports.latent_channels
         before = {
-            "view_encoder": ViewEncoderPorts(stand_ins.FEATURES),
+            "view_encoder": ViewEncoderPorts(stand_ins.FEATURES, stride),
             "field": FieldPorts(stand_ins.FEATURES, "latents", latents),
             "lifter": LifterPorts("latents", latents, backbone.ports.residuals),
         }
         order = ("view_encoder", "field", "lifter", "injector")
-        given: dict[str, Any] = {slot: before[slot] for slot in order[: order.index(self.slot)]}
+        place = order.index("field" if self.slot == "aggregator" else self.slot)
+        given: dict[str, Any] = {slot: before[slot] for slot in order[:place]}
         return Neighbours(backbone.ports, **given)
 
 
@@ -122,6 +130,7 @@ class Placed:
             features=before.view_encoder.features if before.view_encoder else stand_ins.FEATURES,
             values=field.values if field else self.backbone.ports.latent_channels,
             maps=lifter.maps if lifter else self.backbone.ports.residuals,
+            stride=before.view_encoder.stride if before.view_encoder else 1,
         )
         return draw(self.backbone, channels, size or Size(), seed, dtype)
 

@@ -11,6 +11,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugin import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.registry import suggestion
 from tunemv3d_core.testing import (
+    checks_conduct,
     checks_descriptor,
     checks_distributed,
     checks_numerics,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _LISTED = [Check(ask) for ask in checks_descriptor.CHECKS]
 _SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
-_PARTS = (checks_shapes, checks_numerics, checks_training, checks_distributed)
+_PARTS = (checks_shapes, checks_numerics, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 
 
@@ -106,12 +107,14 @@ class Suite:
         error: BaseException | None = None
         try:
             # Checks draw the same numbers whichever ran before them.
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), checks_conduct.settings_kept(self._subject.changed):
                 torch.manual_seed(0)
                 check.ask(self._subject)
         except NotApplicableError as reason:
             outcome, note = Outcome.NOT_APPLICABLE, str(reason)
-        except (Exception, SystemExit) as caught:  # a component may fail in any way
+        except KeyboardInterrupt:
+            raise
+        except BaseException as caught:  # a component may fail in any way
             outcome, note, error = Outcome.FAILED, _told(caught), caught
         if expected is not None:
             failed = outcome is Outcome.FAILED

@@ -1,0 +1,87 @@
+"""Whether a component leaves alone what it shares with others: its inputs, the random generator, torch's settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.testing.check import ConformanceError
+from tunemv3d_core.testing.exercise import Exercise, call
+from tunemv3d_core.testing.subject import Placed, Subject
+
+SETTINGS = {
+    "set_default_dtype": torch.get_default_dtype,
+    "set_grad_enabled": torch.is_grad_enabled,
+    "set_float32_matmul_precision": torch.get_float32_matmul_precision,
+    "use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled,
+    "set_num_threads": torch.get_num_threads,
+    "set_autocast_enabled": torch.is_autocast_enabled,
+}
+"""What everybody in a process shares: torch's function that sets it, and the one that tells it."""
+
+
+def check_inputs_kept(subject: Subject) -> None:
+    """It changes nothing that it is given, neither in evaluation nor in training."""
+    placed = subject.placed()
+    batch = placed.batch()
+    with torch.no_grad():
+        call(placed, batch)
+    Exercise(placed).train()(batch)
+    for (name, given), (_, drawn_again) in zip(_tensors(batch), _tensors(placed.batch()), strict=True):
+        if not torch.equal(given, drawn_again):
+            raise ConformanceError(f"{name} are changed in their place: others are given the same; change a copy")
+
+
+def check_torch_left_alone(subject: Subject) -> None:
+    """It neither seeds torch's random generator nor changes a setting of torch that others share."""
+    first, second = _states(subject, 1), _states(subject, 2)
+    for when in first:
+        if torch.equal(first[when], second[when]):
+            raise ConformanceError(
+                f"{when} it sets the seed of all random numbers: draw from a torch.Generator of its own"
+            )
+    if subject.changed:
+        told = ", ".join(f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(subject.changed))
+        raise ConformanceError(f"it changes for everybody in the process: {told}")
+
+
+@contextmanager
+def settings_kept(changed: set[tuple[str, str, str]]) -> Iterator[None]:
+    """Put torch's settings back afterwards, and add those that were changed: (function, before, after)."""
+    before = {setter: told() for setter, told in SETTINGS.items()}
+    try:
+        yield
+    finally:
+        for setter, told in SETTINGS.items():
+            if (after := told()) != before[setter]:
+                changed.add((setter, str(before[setter]), str(after)))
+                getattr(torch, setter)(before[setter])
+
+
+def _states(subject: Subject, seed: int) -> dict[str, Tensor]:
+    """The random generator's state, seeded before, after it was built and after a training step."""
+    placed: Placed = subject.placed(seed=seed)
+    built = torch.get_rng_state()
+    with settings_kept(subject.changed):
+        torch.manual_seed(seed)
+        Exercise(placed).train()(placed.batch())
+    return {"when built": built, "when called": torch.get_rng_state()}
+
+
+def _tensors(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a batch, by where they lie."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _tensors(each, name)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _tensors(getattr(value, field.name), field.name)
+
+
+CHECKS = (check_inputs_kept, check_torch_left_alone)
+OF_SLOT: dict[str, tuple[()]] = {}
