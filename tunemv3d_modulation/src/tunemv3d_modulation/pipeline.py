@@ -345,7 +345,5 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         if len(cameras.shape) == 1:
             cameras = cameras[None].expand(objects, cameras.shape[0])
         if cameras.shape[0] != objects:
-            raise TuneMV3DError(
-                f"cameras of {cameras.shape[0]} objects for {objects} prompts: give 'n' or 'b n' of them"
-            )
+            raise TuneMV3DError(f"cameras of {cameras.shape[0]} objects for {objects} prompts: give 'n' or 'b n'")
         return cameras.check().to(self.execution_device)
