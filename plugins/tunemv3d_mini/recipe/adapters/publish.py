@@ -183,6 +183,7 @@ def card(
         adapter=adapter,
         world=world,
         table="\n".join(lines),
+        real=REAL if evaluation["real"] else "",
         held_out=held_out(run, world.held_out),
         consistency=f"{consistency:g}",
         sampling=f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
@@ -236,6 +237,11 @@ def _course(spec: RunSpec) -> str:
     ]
 
 
+REAL = """"real views" are the packaged dataset's held-out objects: their own pictures, passed through the autoencoder,
+in place of samples.
+
+"""
+
 TEXT = """---
 license: cc-by-4.0
 base_model: sd-mini
@@ -263,10 +269,7 @@ renders and its opacity at the default. `sweep.webp` shows the first four prompt
 
 {table}
 
-"real views" are the packaged dataset's held-out objects: their own pictures, passed through the autoencoder, in place
-of samples.
-
-- hull recall: the share of a view's silhouette inside the visual hull of the other seven
+{real}- hull recall: the share of a view's silhouette inside the visual hull of the other seven
 - leave-one-out PSNR: seven views are fused and the eighth is rendered, dB
 - opacity IoU: the field's opacity against the views' silhouettes, at latent resolution
 - pose followed: the share of views that the field fits best from their own camera
