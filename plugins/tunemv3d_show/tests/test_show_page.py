@@ -12,6 +12,8 @@ from tunemv3d_show.gather import gather
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
+GALLERY = Path(__file__).parents[3] / "docs/gallery.html"
+
 READY = """
 [...document.querySelectorAll('model-viewer')].every(v => v.loaded) &&
 [...document.querySelectorAll('.object[data-shown] img')].every(i => i.complete && i.naturalWidth)
@@ -169,3 +171,19 @@ def test_hundreds_of_objects_open_at_once(tmp_path: Path) -> None:
         # What is above it keeps its height, so that a link of the list leads to its prompt.
         assert abs(browser.run("document.getElementById('p150').getBoundingClientRect().top")) < 60
         assert browser.errors == []
+
+
+@pytest.mark.skipif(not GALLERY.is_file(), reason="no gallery beside the documentation")
+def test_the_documentation_s_gallery_shows_every_mesh_and_asks_for_nothing() -> None:
+    with Browser() as opened:
+        opened.open(GALLERY)
+        opened.wait_for("document.querySelectorAll('.object').length > 0")
+        count = opened.run("document.querySelectorAll('.object').length")
+        assert count == 24
+        for i in range(count):
+            opened.run(f"document.querySelectorAll('.object')[{i}].scrollIntoView({{behavior: 'instant'}})")
+            opened.wait_for(
+                f"document.querySelectorAll('.object')[{i}].querySelector('model-viewer')?.loaded && {READY}"
+            )
+        assert opened.errors == []
+        assert {a for a in opened.requests if not a.startswith(("data:", "blob:"))} == {GALLERY.as_uri()}
