@@ -54,7 +54,7 @@ def test_views_are_sampled_without_depth_and_normals(
     folder = Path(manifest["folder"])
     assert {f.name for f in folder.iterdir()} >= {"views", "grid.png", "scene.safetensors"}
     models = Models(torch.device("cpu"))
-    models._loaded["toy"] = pipe.model
+    models._loaded["toy"] = (pipe.spec, pipe.model)
     with pytest.raises(SampleError, match="the field of 'toy' has no surface, so there is nothing to mesh"):
         models.shape(read_sample(folder))
 
