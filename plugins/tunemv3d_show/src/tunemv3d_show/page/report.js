@@ -193,10 +193,3 @@ zoom.addEventListener("keydown", (event) => {
 });
 zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
 document.getElementById("close").addEventListener("click", () => zoom.close());
-
-// ---- what could not be shown
-
-const faults = document.querySelectorAll("#faults li").length;
-const toFaults = document.getElementById("to-faults");
-toFaults.hidden = faults === 0;
-toFaults.textContent = faults === 1 ? "1 problem" : `${faults} problems`;
