@@ -1,6 +1,6 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
-from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, DirectSpec, LoRAEncoderSpec, ZeroConvSpec
 
 DIFFUSERS = ComponentPlugin(
@@ -51,16 +51,4 @@ ZERO_CONV = ComponentPlugin(
     build="tunemv3d_modulation.injector:build",
     summary="One 1x1 convolution a map, zero at the start.",
     reference="TuneMV3D, supplement B.2; Zhang et al., Adding Conditional Control, ICCV 2023",
-)
-
-SAMPLE = CommandPlugin(
-    name="sample",
-    app="tunemv3d_modulation.sample:sample",
-    summary="Views of one object from text, as one picture and as files.",
-)
-
-EXPORT = CommandPlugin(
-    name="export",
-    app="tunemv3d_modulation.export:export",
-    summary="A checkpoint as it is published, with its model card.",
 )

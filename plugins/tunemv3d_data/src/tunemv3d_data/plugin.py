@@ -1,6 +1,6 @@
 """What this package adds: descriptors only, nothing heavy is imported here."""
 
-from tunemv3d_core.plugin import CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugin import ComponentPlugin
 from tunemv3d_data.spec import BlenderSpec, EmbreeSpec, ModernglSpec
 
 EMBREE = ComponentPlugin(
@@ -31,10 +31,4 @@ BLENDER = ComponentPlugin(
     build="tunemv3d_data.renderers.blender:build",
     summary="Path tracing by Blender's Cycles, with shadows; needs Blender or bpy",
     reference="Blender Foundation, Cycles",
-)
-
-DATA = CommandPlugin(
-    name="data",
-    app="tunemv3d_data.commands:app",
-    summary="Make multi-view datasets from meshes",
 )

@@ -1,0 +1,9 @@
+"""What this distribution adds to the ``tunemv3d`` command. Apart from ``plugin.py``, so that its help reads no spec."""
+
+from tunemv3d_core.plugin import CommandPlugin
+
+DATA = CommandPlugin(
+    name="data",
+    app="tunemv3d_data.commands:app",
+    summary="Make multi-view datasets from meshes",
+)
