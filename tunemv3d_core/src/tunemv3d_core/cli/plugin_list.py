@@ -46,10 +46,11 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """The same as a table."""
     names = ("slot", "name", "distribution", "version", "note")
-    table = Table(*(Column(name, overflow="fold") for name in names), box=None, header_style="bold")
+    # Spaces in the cells: Rich's own padding costs a third of the rendering.
+    table = Table(*(Column(f"{name}  ", overflow="fold") for name in names), box=None, header_style="bold", padding=0)
     for row in rows:
         cells = (row["slot"], row["name"], row["distribution"], row["version"], _note(row))
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(f"{cell}  ") for cell in cells))
     console.print(table)
 
 

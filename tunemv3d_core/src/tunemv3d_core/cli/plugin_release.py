@@ -1,11 +1,9 @@
 """``tunemv3d plugins release``: distributions built and checked as they would be published."""
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import track
 from rich.table import Column, Table
 
 from tunemv3d_core.console import console, messages, print_json
@@ -27,14 +25,17 @@ def release(
 
     Exit code 1 if there is something to mend.
     """
+    import tempfile
+
+    from rich.progress import track
+
     from tunemv3d_core.release.build import check_tools, read_project
+    from tunemv3d_core.release.make import make_release
 
     projects = [read_project(folder) for folder in folders or [Path()]]
     check_tools()
     if not dry_run and out.exists() and any(out.iterdir()):
         raise ComponentError(f"{out} holds files of another release; remove them, or name another folder with --out")
-
-    from tunemv3d_core.release.make import make_release
 
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) if dry_run else out
