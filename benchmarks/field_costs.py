@@ -20,8 +20,8 @@ from torch import Tensor
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts
-from tunemv3d_core.spec import load_spec
 
 SPECS = "chairs-mini,density-mini,triplane-mini,volume-mini"
 

@@ -22,7 +22,8 @@ import torch
 from training_step import parts
 
 from tunemv3d_core.assemble import assemble
-from tunemv3d_core.spec import RunSpec, load_spec
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec
 
 STUDY = (
     "train.batch=8",

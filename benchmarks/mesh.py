@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from tunemv3d_core.samples import find_samples
+from tunemv3d_core.io.samples import find_samples
 from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh, glb, provenance

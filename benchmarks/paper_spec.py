@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.config.loading import load_spec
 
 sys.path.append(str(Path(__file__).parents[1] / "tunemv3d_modulation" / "tests"))
 

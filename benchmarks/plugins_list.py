@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tunemv3d_core.plugin import COMPONENT_SLOTS
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 
 SCRIPT = """
 import sys
@@ -29,7 +29,7 @@ try:
 finally:
     made = {made!r}
     assert not made & sys.modules.keys(), f"imported: {{made & sys.modules.keys()}}"
-    assert not {{"torch", "tunemv3d_core.spec"}} & sys.modules.keys(), "heavy imports"
+    assert not {{"torch", "tunemv3d_core.config.run_spec"}} & sys.modules.keys(), "heavy imports"
 """
 
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.io.checkpoint import load_checkpoint
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.types import Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy, logsigmoid
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cameras import Cameras, intersect_sphere
-from tunemv3d_core.marching.volume import Composite, composite, section_ends, surface_depths
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.ports import FieldPorts
+from tunemv3d_core.rendering.volume import Composite, composite, section_ends, surface_depths
 from tunemv3d_neus.aggregator import MeanVariance
 from tunemv3d_neus.field import NeuSField
 from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec
@@ -203,7 +203,7 @@ def least_seconds(run: Callable[[], object], repeats: int = 5) -> float:
 
 def trained(steps: int, seeds: int) -> list[dict[str, Any]]:
     from tunemv3d_core.assemble import assemble
-    from tunemv3d_core.spec import load_spec
+    from tunemv3d_core.config.loading import load_spec
     from tunemv3d_train.multiview import MultiviewImages
 
     dataset = MultiviewImages(find_asset("chairs"))

@@ -24,11 +24,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tunemv3d_core.assemble import build_component
-from tunemv3d_core.assets import find_asset
-from tunemv3d_core.registry import registry
-from tunemv3d_core.shards import PackedLatents, ShardIndex, write_index
+from tunemv3d_core.config.run_spec import ViewsSpec
+from tunemv3d_core.io.shards import PackedLatents, ShardIndex, write_index
+from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Dataset
-from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_data.shards.job import PackJob, run_pack
 from tunemv3d_data.shards.plan import plan
 from tunemv3d_data.shards.writer import write_shard

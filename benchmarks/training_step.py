@@ -14,8 +14,9 @@ import torch
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_train.step import TrainingStep
 
 REPEATS = 4

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from tunemv3d_core.plugin import COMPONENT_SLOTS, MODEL_SLOTS
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
+from tunemv3d_core.plugins.registry import registry
 
 ROOT = Path(__file__).parents[1]
 COMPONENTS = [(slot, name) for slot in COMPONENT_SLOTS for name in registry().names(slot)]
@@ -91,7 +91,7 @@ def test_a_slots_page_has_all_methods_of_its_protocol(site: Path, slot: str) -> 
 def test_every_protocol_has_a_page() -> None:
     import ast
 
-    source = ast.parse(Path(str(sys.modules["tunemv3d_core.registry"].__file__)).with_name("slots.py").read_text())
+    source = ast.parse(Path(str(sys.modules["tunemv3d_core"].__file__)).with_name("slots.py").read_text())
     defined = {node.name for node in source.body if isinstance(node, ast.ClassDef)}
     code = "from pages.slots import protocols, SLOTS; print(*(p.__name__ for s in SLOTS for p in protocols(s)))"
     assert defined == set(_pages(code).split())
@@ -99,8 +99,8 @@ def test_every_protocol_has_a_page() -> None:
 
 def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path) -> None:
     (tmp_path / "blob.py").write_text(
-        "from tunemv3d_core.plugin import ComponentPlugin\n"
-        "from tunemv3d_core.spec import ComponentSpec\n"
+        "from tunemv3d_core.plugins.descriptor import ComponentPlugin\n"
+        "from tunemv3d_core.config.run_spec import ComponentSpec\n"
         "class BlobSpec(ComponentSpec):\n"
         "    wobble: float = 0.25\n"
         '    """How much it wobbles | or not."""\n'

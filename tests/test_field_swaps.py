@@ -7,11 +7,12 @@ import torch
 from test_lifter_swaps import batch, built, digest, predictions
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import save_checkpoint
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import LossSpec
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.samples import SampledObject
+from tunemv3d_core.io.checkpoint import save_checkpoint
+from tunemv3d_core.io.samples import SampledObject
 from tunemv3d_core.sampling import initial_noise
-from tunemv3d_core.spec import LossSpec, load_spec
 from tunemv3d_shape.shapes import Models
 from tunemv3d_train.step import TrainingStep
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import LossSpec, ModelSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.spec import LossSpec, ModelSpec
 from tunemv3d_train.step import TrainingStep
 
 VIEWS, SIZE = 2, (16, 16)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.plugin import FIRST_PARTY
+from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path.name: path for path in [*ROOT.glob("tunemv3d_*/src/*"), *ROOT.glob("plugins/*/src/*")] if path.is_dir()}

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint, save_checkpoint
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import LossSpec, RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.io.checkpoint import load_checkpoint, save_checkpoint
 from tunemv3d_core.sampling import initial_noise
-from tunemv3d_core.spec import LossSpec, RunSpec, load_spec
 from tunemv3d_train.step import TrainingStep
 
 QUICK = ["model.field.samples=8", "model.field.hidden=32", "model.field.eikonal_points=32"]

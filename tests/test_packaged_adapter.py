@@ -8,10 +8,10 @@ from torch import Tensor
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.sampling import fuse_clean, initial_noise
-from tunemv3d_core.spec import RunSpec
 from tunemv3d_core.types import Views
 
 pytestmark = pytest.mark.slow

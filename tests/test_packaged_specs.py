@@ -7,10 +7,11 @@ from torch import Tensor
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.cli.spec import flat
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import RunSpec, load_spec
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_train.optimisation import parameter_groups, trainable
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.trainer import train

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from tunemv3d_core.assemble import build_component
-from tunemv3d_core.assets import find_asset
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.io.posed_images import write_manifest
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.ports import BuildContext
-from tunemv3d_core.posed_images import write_manifest
-from tunemv3d_core.spec import load_spec
 from tunemv3d_data.shards.encoder import backbone_spec
 from tunemv3d_data.shards.job import PackJob, run_pack
 from tunemv3d_train.latents import LatentCache

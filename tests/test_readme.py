@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.config.loading import load_spec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

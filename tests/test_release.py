@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tunemv3d_core.provenance import code_hash
-from tunemv3d_core.registry import registry
+from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.release.build import read_project
 from tunemv3d_core.release.make import Released, make_release
 
@@ -41,10 +41,10 @@ def test_wheels_work_on_their_own(released: list[Released], tmp_path: Path) -> N
     subprocess.run([*install, *wheels], check=True, capture_output=True)
     code = """
 import tunemv3d_core
-from tunemv3d_core.assets import find_asset
-from tunemv3d_core.provenance import code_hash
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.plugins.registry import registry
+from tunemv3d_core.config.loading import load_spec
 print(tunemv3d_core.__file__)
 print(find_asset("sd-mini"), find_asset("chairs"))
 print(load_spec("chairs-mini").name)

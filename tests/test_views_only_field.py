@@ -8,10 +8,10 @@ import torch
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import CameraError, SampleError, SpecError
-from tunemv3d_core.samples import read_sample
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.io.samples import read_sample
 from tunemv3d_eval.measure import measure
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.sample import sample

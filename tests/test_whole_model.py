@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import initial_noise, sample
-from tunemv3d_core.spec import RunSpec, load_spec
 from tunemv3d_core.types import Text
 
 

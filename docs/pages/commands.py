@@ -8,7 +8,7 @@ import typer
 from pages.markdown import code, page, prose, table, toctree
 from tunemv3d_core.console import command_of
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.registry import load_value, registry
+from tunemv3d_core.plugins.registry import load_value, registry
 
 TRAIN = ("tunemv3d-train", "tunemv3d_train.cli:train")
 """The one command that has a console script of its own."""

@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from pages.markdown import code, page, prose, table
+from tunemv3d_core.config.schema import options_of, told_type
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import COMPONENT_SLOTS
-from tunemv3d_core.registry import Component, load_value, registry
-from tunemv3d_core.schema import options_of, told_type
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
+from tunemv3d_core.plugins.registry import Component, load_value, registry
 
 
 def pages() -> dict[str, str]:

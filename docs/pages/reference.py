@@ -17,8 +17,8 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 from pages.components import options
 from pages.markdown import autodoc, page, prose, table, toctree
 from pages.slots import ports, protocols
-from tunemv3d_core.plugin import COMPONENT_SLOTS, SLOTS
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
+from tunemv3d_core.plugins.registry import registry
 
 ELSEWHERE = ("__main__", "cli", "commands", "in_blender")
 """Modules that are documented as commands, or run inside Blender's own Python."""

@@ -7,8 +7,8 @@ import tunemv3d_core.slots as interfaces
 from pages.components import described, installed
 from pages.markdown import autodoc, code, page, prose, table, toctree
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import API, COMPONENT_SLOTS, FILE_SLOTS, MODEL_SLOTS, SLOTS, CommandPlugin
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.descriptor import API, COMPONENT_SLOTS, FILE_SLOTS, MODEL_SLOTS, SLOTS, CommandPlugin
+from tunemv3d_core.plugins.registry import registry
 
 BESIDE = {
     "field": ("Scene", "HasSurface"),
@@ -82,7 +82,7 @@ def _other_slot(slot: str) -> str:
         [code(record.name), f"{code(record.distribution)} {record.version}", _summary(record)]
         for record in registry().records(slot)
     ]
-    told = "a `pathlib.Path`" if slot in FILE_SLOTS else "a {py:class}`~tunemv3d_core.plugin.CommandPlugin`"
+    told = "a `pathlib.Path`" if slot in FILE_SLOTS else "a {py:class}`~tunemv3d_core.plugins.descriptor.CommandPlugin`"
     return page(
         f"# {slot}",
         f"Entry-point group {code(f'tunemv3d.{slot}')} · an entry point names {told}",
@@ -121,8 +121,8 @@ A slot is a place in the system that a component fills. Components are found thr
 taken like one of ours; a spec chooses them by name. Each page here is made from the interface in
 `tunemv3d_core.slots` and from what is installed.
 
-A component's entry point names a {py:class}`~tunemv3d_core.plugin.ComponentPlugin`, whose module imports no torch.
-Its `build` function runs only when a system is assembled. For the slots of a model it is `build(spec, neighbours,
-context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before it, and the
-{py:class}`~tunemv3d_core.ports.BuildContext`. What it returns carries `ports`; where they do not fit its neighbours',
-assembling stops and names both. No class needs to be inherited."""
+A component's entry point names a {py:class}`~tunemv3d_core.plugins.descriptor.ComponentPlugin`, whose module
+imports no torch. Its `build` function runs only when a system is assembled. For the slots of a model it is
+`build(spec, neighbours, context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before
+it, and the {py:class}`~tunemv3d_core.ports.BuildContext`. What it returns carries `ports`; where they do
+not fit its neighbours', assembling stops and names both. No class needs to be inherited."""

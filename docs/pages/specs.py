@@ -5,8 +5,8 @@ from typing import Any
 
 from pages.components import options
 from pages.markdown import code, page, prose, table
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.plugins.registry import registry
 
 BLOCKS = ("model", "views", "loss", "optimizer", "train", "sample")
 """Blocks of a spec whose options are fixed; the data and each part of the model are a component's."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_distributions import FakeSite
 
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from pathlib import Path
 
 DESCRIPTOR = """
 from pydantic import Field
-from tunemv3d_core.plugin import ComponentPlugin
-from tunemv3d_core.spec import AggregatorSpec, ComponentSpec
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_core.config.component_fields import AggregatorSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
 
 class Options(ComponentSpec):
     hidden: int = Field(default=128, ge=1)

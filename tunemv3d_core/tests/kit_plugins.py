@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tunemv3d_core.plugin import ComponentPlugin
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 
 
 class Options(ComponentSpec):

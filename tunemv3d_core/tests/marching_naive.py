@@ -2,7 +2,7 @@
 
 import math
 
-from tunemv3d_core.marching.volume import FLOOR, NOTHING
+from tunemv3d_core.rendering.volume import FLOOR, NOTHING
 
 
 def sigmoid(x: float) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tunemv3d_core.marching.surface import SurfaceOptions, SurfaceScene
+from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from fake_distributions import FakeSite
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugins.assets import find_asset
 
 
 @pytest.fixture

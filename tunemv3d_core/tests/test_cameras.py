@@ -11,7 +11,7 @@ import trimesh
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere, pixel_centres
 from tunemv3d_core.errors import CameraError
-from tunemv3d_core.posed_images import read_object
+from tunemv3d_core.io.posed_images import read_object
 
 
 def random_cameras(n: int = 5) -> Cameras:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from stand_ins import TinyLifter, tiny_inputs, tiny_model
 
-from tunemv3d_core import checkpoint as module
-from tunemv3d_core.checkpoint import (
+from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io import checkpoint as module
+from tunemv3d_core.io.checkpoint import (
     find_checkpoint,
     load_state,
     load_weights,
@@ -18,8 +19,7 @@ from tunemv3d_core.checkpoint import (
     save_checkpoint,
     trainable_tensors,
 )
-from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.provenance import check_components, check_frozen
+from tunemv3d_core.io.provenance import check_components, check_frozen
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from fake_distributions import FakeSite
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 COMMAND = """
-from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.plugins.descriptor import CommandPlugin
 PLUGIN = CommandPlugin("greet", "fake_greeting:{app}", "Greets from a fake package.")
 """
 GREETING = """
@@ -290,7 +290,7 @@ def processor_seconds(site: FakeSite, *arguments: str, unwanted: set[str] | None
     "arguments", [["--help"], ["--version"], ["plugins", "list"], ["spec", "diff", "a.json", "a.json"]], ids=" ".join
 )
 def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments: list[str]) -> None:
-    unwanted = {"tunemv3d_core.spec"} if arguments == ["--help"] else set()
+    unwanted = {"tunemv3d_core.config.run_spec"} if arguments == ["--help"] else set()
     assert processor_seconds(site, *arguments, unwanted=unwanted) < 0.5
 
 
@@ -300,7 +300,7 @@ def test_a_hundred_plugins_are_listed_fast_and_none_is_imported(site: FakeSite) 
         site.module(f"fake_listed_{index}", "raise ImportError")
         points = {f"tunemv3d.{slot}": {f"listed-{index}": f"fake_listed_{index}:PLUGIN"}}
         site.distribution(f"fake-listed-{index}", points)
-    assert processor_seconds(site, "plugins", "list", unwanted={*site.modules, "tunemv3d_core.spec"}) < 0.5
+    assert processor_seconds(site, "plugins", "list", unwanted={*site.modules, "tunemv3d_core.config.run_spec"}) < 0.5
 
 
 def test_plugins_show_shows_what_looks_like_markup(

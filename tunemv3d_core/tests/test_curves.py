@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.curves import HEIGHT, WIDTH, chart, read_curves
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.viz.curves import HEIGHT, WIDTH, chart, read_curves
 
 
 def test_figures_by_noise_level_are_their_mean_and_what_is_no_figure_is_left_out(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from importlib import metadata
 import pytest
 from fake_distributions import FakeSite
 
-from tunemv3d_core import discovery
-from tunemv3d_core.discovery import Discovery, EntryPointRecord
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import SLOTS
+from tunemv3d_core.plugins import discovery
+from tunemv3d_core.plugins.descriptor import SLOTS
+from tunemv3d_core.plugins.discovery import Discovery, EntryPointRecord
 
 OURS = {"tunemv3d.field": {"cloud": "no_such_module:PLUGIN"}}
 FOUND = EntryPointRecord("field", "cloud", "no_such_module:PLUGIN", "fake-cloud", "1.2")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere, pixel_centres
-from tunemv3d_core.geometry import render_shape, surface_pictures
 from tunemv3d_core.types import Rendering
+from tunemv3d_core.viz.geometry import render_shape, surface_pictures
 
 
 @dataclass

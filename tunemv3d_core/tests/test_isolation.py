@@ -22,7 +22,7 @@ ODD = {
     "threaded": "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon={daemon}).start()",
 }
 COMMAND = """
-from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.plugins.descriptor import CommandPlugin
 {more}
 PLUGIN = CommandPlugin("{name}", "json:loads", "Greets {name}.")
 """

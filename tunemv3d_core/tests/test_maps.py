@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.maps import FARTHEST, read_depth, read_normals, save_depth, save_normals
+from tunemv3d_core.io.depth_normals import FARTHEST, read_depth, read_normals, save_depth, save_normals
 
 
 def test_depth_is_16_bit_in_thousandths(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ import pytest
 import torch
 from marching_naive import naive_density_ray, naive_ray, naive_surface_depths
 
-from tunemv3d_core.marching.encoding import encode_points
-from tunemv3d_core.marching.volume import composite, composite_densities, section_ends, surface_depths
+from tunemv3d_core.rendering.encoding import encode_points
+from tunemv3d_core.rendering.volume import composite, composite_densities, section_ends, surface_depths
 
 
 def test_point_encoding_is_eq_1() -> None:

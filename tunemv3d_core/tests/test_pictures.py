@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tunemv3d_core.pictures import GROUND, cut_out
+from tunemv3d_core.viz.pictures import GROUND, cut_out
 
 
 def disc(radius: float, size: int = 48, fine: int = 16) -> Tensor:

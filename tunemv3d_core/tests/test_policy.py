@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.policy import settle
+from tunemv3d_core.io.mismatch_policy import settle
 
 HERE, DIFFERENCES = Path("runs/mine"), ["saved with a==1, a==2 is installed", "another frozen model"]
 

@@ -10,7 +10,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.posed_images import (
+from tunemv3d_core.io.posed_images import (
     DATASET_FORMAT,
     PosedImages,
     read_manifest,

@@ -13,12 +13,13 @@ from fake_distributions import FakeSite
 from tiny_distributions import offer, offer_all, spec_content
 
 from tunemv3d_core.assemble import assemble
-from tunemv3d_core.checkpoint import load_checkpoint, save_checkpoint
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CheckpointError, SpecError, TuneMV3DWarning
-from tunemv3d_core.plugin import MODEL_SLOTS
-from tunemv3d_core.provenance import code_hash
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import load_spec, spec_id
+from tunemv3d_core.io.checkpoint import load_checkpoint, save_checkpoint
+from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
+from tunemv3d_core.plugins.registry import registry
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_the_hash_is_the_same_in_another_process_and_another_place(site: FakeSit
     shutil.copytree(site.folder, other)
     code = (
         f"import sys; sys.path.insert(0, {str(other)!r})\n"
-        "from tunemv3d_core.provenance import code_hash\nfrom tunemv3d_core.registry import registry\n"
+        "from tunemv3d_core.io.provenance import code_hash\nfrom tunemv3d_core.plugins.registry import registry\n"
         "print(code_hash(registry().get('lifter', 'tiny')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,8 @@ import pytest
 from fake_distributions import FakeSite
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import API
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.descriptor import API
+from tunemv3d_core.plugins.registry import registry
 
 
 def test_names_come_from_metadata_and_get_imports_one(site: FakeSite) -> None:
@@ -78,7 +78,8 @@ def test_interface_versions(site: FakeSite, monkeypatch: pytest.MonkeyPatch, api
 
 
 def test_commands_have_an_interface_version_too(site: FakeSite) -> None:
-    command = "from tunemv3d_core.plugin import CommandPlugin\nPLUGIN = CommandPlugin('greet', 'a:b', 'Greets.', '2.0')"
+    descriptor = "CommandPlugin('greet', 'a:b', 'Greets.', '2.0')"
+    command = f"from tunemv3d_core.plugins.descriptor import CommandPlugin\nPLUGIN = {descriptor}"
     site.module("fake_greet", command)
     site.distribution("fake_greet", {"tunemv3d.command": {"greet": "fake_greet:PLUGIN"}})
     with pytest.raises(ComponentError, match=r"command greet .* version 2\.0 of the command interface.*tunemv3d-core$"):

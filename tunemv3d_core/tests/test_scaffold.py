@@ -12,7 +12,7 @@ from fake_distributions import FakeSite
 from tunemv3d_core import __version__
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.console import run
-from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.scaffold.write import SLOTS, write_package
 
 LONG = "cross_view_attention"

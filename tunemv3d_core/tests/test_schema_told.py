@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel
 
-from tunemv3d_core.schema import options_of, told_type
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.schema import options_of, told_type
 
 
 class Patch(BaseModel):

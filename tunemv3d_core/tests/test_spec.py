@@ -11,11 +11,11 @@ from fake_distributions import FakeSite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tunemv3d_core.config.loading import load_spec, merge
+from tunemv3d_core.config.run_spec import ModelSpec, RunSpec, canonical_json, spec_id
+from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.plugin import MODEL_SLOTS
-from tunemv3d_core.schema import spec_schema
-from tunemv3d_core.spec import ModelSpec, RunSpec, canonical_json, load_spec, spec_id
-from tunemv3d_core.spec_source import merge
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 MODEL = {slot: {"type": "fake"} for slot in MODEL_SLOTS}
 SPEC: dict[str, Any] = {"name": "test", "model": MODEL, "data": {"type": "fake"}, "train": {"steps": 100}}

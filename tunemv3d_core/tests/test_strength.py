@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tunemv3d_core.consistency import read_strength, strength_of_steps, told_strength
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.strength import read_strength, strength_of_steps, told_strength
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 25])

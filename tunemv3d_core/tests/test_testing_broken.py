@@ -7,7 +7,7 @@ import pytest
 import torch
 from fake_distributions import FakeSite
 
-from tunemv3d_core.plugin import COMPONENT_SLOTS
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.testing import Outcome, checks_descriptor, checks_of, run_checks
 from tunemv3d_core.testing.suite import Suite
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 from fake_distributions import FakeSite
 
-from tunemv3d_core.registry import registry
-from tunemv3d_core.trial import try_each
+from tunemv3d_core.plugins.isolated_import import try_each
+from tunemv3d_core.plugins.registry import registry
 
 PLUGINS = {
     "good": "",

@@ -5,7 +5,7 @@ from typing import Any
 
 from fake_distributions import FakeSite
 
-from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 BUILDS = {
     "backbone": "TinyBackbone()",
@@ -19,8 +19,9 @@ BUILDS = {
 """What each slot's component is."""
 
 PLUGIN = """
-from tunemv3d_core.plugin import ComponentPlugin
-from tunemv3d_core.spec import AggregatorSpec, ComponentSpec
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_core.config.component_fields import AggregatorSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
 
 class Options(ComponentSpec):
     width: int = 3

@@ -10,7 +10,7 @@ from toy_model import SPEC, MeanScene, load
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
-from tunemv3d_core.posed_images import PosedImages, write_object
+from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 QUICK = ("--views", 2, "--steps", 2)
@@ -59,13 +59,13 @@ def test_an_output_that_is_a_file_is_told_before_sampling(command, tmp_path):
 
 
 def test_ctrl_c_while_writing_leaves_nothing_half_written(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunemv3d_core.sample_files.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("tunemv3d_core.io.sample_files.write_json", lambda *_: signal.raise_signal(signal.SIGINT))
     assert command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 130
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunemv3d_core.sample_files.write_json", no_space)
+    monkeypatch.setattr("tunemv3d_core.io.sample_files.write_json", no_space)
     code, _, err = command("a chair", "--out", tmp_path, "--views", 2, "--steps", 1)
     assert code == 2 and "could not be written" in err and "No space left" in err
     assert not list(tmp_path.iterdir())
@@ -182,7 +182,7 @@ def test_where_only_the_strip_finds_no_room_the_object_stays(command, tmp_path, 
 
     monkeypatch.setattr(Image.Image, "save", until_full)
     if full_for == "manifest.json":
-        monkeypatch.setattr("tunemv3d_core.samples.write_json", no_space)
+        monkeypatch.setattr("tunemv3d_core.io.samples.write_json", no_space)
     code, out, err = command("a stool", *QUICK, "--out", tmp_path, "--strip")
     assert code == 1 and "could not be written" in err and "No space left" in err and "Traceback" not in err
     assert out.split() == [f"{tmp_path}/a-stool/grid.png"]
@@ -248,7 +248,7 @@ def test_a_mesh_that_fails_leaves_the_views_and_the_other_objects(command, tmp_p
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_sampling(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunemv3d_core.sample_files.os.access", lambda *_: False)
+    monkeypatch.setattr("tunemv3d_core.io.sample_files.os.access", lambda *_: False)
     code, _, err = command("a stool", "--out", tmp_path / "deep/er")
     assert code == 2 and f"{tmp_path} is not writable; choose another folder" in err
 

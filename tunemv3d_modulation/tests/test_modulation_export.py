@@ -8,9 +8,9 @@ from diffusers import EulerDiscreteScheduler
 from safetensors.torch import load_file
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_modulation.export import export
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 

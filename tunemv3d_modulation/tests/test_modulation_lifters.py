@@ -9,9 +9,9 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 from toy_model import digest, load, model_around, toy_inputs
 
-from tunemv3d_core.checkpoint import trainable_tensors
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.io.checkpoint import trainable_tensors
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_modulation import direct
 from tunemv3d_modulation.lora_encoder import add_lora

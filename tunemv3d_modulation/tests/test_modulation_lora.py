@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from toy_model import SPEC, load, moved_model, toy_inputs, unet_forward
 
-from tunemv3d_core.checkpoint import load_weights, save_checkpoint, trainable_tensors
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.io.checkpoint import load_weights, save_checkpoint, trainable_tensors
 from tunemv3d_modulation.spec import DiffusersSpec
 
 RANK, ALPHA = 4, 2.0

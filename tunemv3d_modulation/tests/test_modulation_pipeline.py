@@ -10,8 +10,8 @@ from toy_model import SPEC, load, moved_model
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.pictures import grid, near_bright
 from tunemv3d_core.sampling import initial_noise
+from tunemv3d_core.viz.pictures import grid, near_bright
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 

@@ -11,8 +11,8 @@ from toy_model import SPEC, moved_model
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.pictures import read_picture
 from tunemv3d_core.sampling import KnownViews, initial_noise, sample
+from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 

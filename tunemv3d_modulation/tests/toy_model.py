@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import ModelSpec, RunSpec, SampleSpec, TrainSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BuildContext, FieldPorts, Gives, Neighbours, ViewEncoderPorts
-from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, SampleSpec, TrainSpec
 from tunemv3d_core.types import Rendering, Text
 from tunemv3d_modulation import backbone, injector
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, ZeroConvSpec

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching import rays as rays_module
+from tunemv3d_core.rendering import rays as rays_module
 from tunemv3d_neus.plugin import ATTENTION, MEAN_VARIANCE, VISIBILITY
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import train_stand_ins as tiny
 
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_train.captured import WARMUP_STEPS, CapturedStep
 from tunemv3d_train.trainer import train
 

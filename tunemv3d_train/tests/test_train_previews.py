@@ -14,8 +14,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint
-from tunemv3d_core.spec import load_spec
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.types import Rendering
 from tunemv3d_train.page import write_page
 from tunemv3d_train.preview import LINE, Preview, write_rows

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_train import setup
 
 CREDITS = (("cup", "CC0-1.0", "Ann", "shelf: Cup"), ("car", "CC-BY-4.0", "Bob", "yard: Car"), ("cat", "", "", "street"))

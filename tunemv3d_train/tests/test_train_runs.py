@@ -16,10 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tunemv3d_core import checkpoint
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import RunSpec, load_spec
+from tunemv3d_core.io import checkpoint
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_train.events import EventFile
 from tunemv3d_train.trainer import Trainer, train
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_train.sampling import RING, Sampler, ring
 
 

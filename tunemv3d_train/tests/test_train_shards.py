@@ -14,10 +14,11 @@ import torch
 import train_stand_ins as tiny
 from safetensors.torch import load_file
 
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import DatasetError, SpecError
-from tunemv3d_core.shards import PackedObject, Shard, ShardIndex
+from tunemv3d_core.io.shards import PackedObject, Shard, ShardIndex
 from tunemv3d_core.slots import Streams
-from tunemv3d_core.spec import ViewsSpec, load_spec
 from tunemv3d_train import batches
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages

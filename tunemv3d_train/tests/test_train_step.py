@@ -8,9 +8,9 @@ import train_stand_ins as tiny
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import LossSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.spec import LossSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.step import TrainingStep, at_cells, cell_centres

@@ -17,12 +17,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest, write_manifest, write_object
+from tunemv3d_core.io.shards import PackedLatents, PackedObject, Shard, ShardIndex, write_index
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
-from tunemv3d_core.posed_images import PosedImages, read_manifest, write_manifest, write_object
-from tunemv3d_core.shards import PackedLatents, PackedObject, Shard, ShardIndex, write_index
-from tunemv3d_core.spec import ComponentSpec
 from tunemv3d_core.types import Rendering, Skips, Text
 
 MAPS = (MapPort(6, 1), MapPort(8, 2))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tunemv3d_core.assets import find_asset
-from tunemv3d_core.posed_images import read_object
+from tunemv3d_core.io.posed_images import read_object
+from tunemv3d_core.plugins.assets import find_asset
 
 CHAIR = "blend-swap-cc-0-armchair"
 POINTS = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tunemv3d_core.assets import find_asset
-from tunemv3d_core.posed_images import write_manifest
+from tunemv3d_core.io.posed_images import write_manifest
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.doctor.examine import Round, examine
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.layouts import open_dataset

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.layouts import open_dataset
 from tunemv3d_data.layouts.convert import Conversion, convert, read_captions

@@ -24,9 +24,9 @@ from planted_faults import (
 )
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import write_manifest
+from tunemv3d_core.io.posed_images import write_manifest
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.examine import Round, examine
 from tunemv3d_data.layouts import open_dataset

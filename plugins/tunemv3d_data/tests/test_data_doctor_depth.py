@@ -10,8 +10,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from tunemv3d_core.maps import read_depth, read_normals, save_depth, save_normals
-from tunemv3d_core.posed_images import PosedImages, read_object, write_manifest, write_object
+from tunemv3d_core.io.depth_normals import read_depth, read_normals, save_depth, save_normals
+from tunemv3d_core.io.posed_images import PosedImages, read_object, write_manifest, write_object
 from tunemv3d_data.doctor.examine import Round, examine
 from tunemv3d_data.layouts import open_dataset
 from tunemv3d_data.meshes.mesh import from_trimesh

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from planted_faults import CHAIRS, FIRST, edit, found, four_chairs
 
-from tunemv3d_core.posed_images import write_manifest
+from tunemv3d_core.io.posed_images import write_manifest
 
 
 @pytest.fixture

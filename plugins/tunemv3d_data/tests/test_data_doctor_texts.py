@@ -6,8 +6,8 @@ import pytest
 from planted_faults import CHAIRS, FIRST, edit, found, four_chairs
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.examine import Round, examine
 from tunemv3d_data.layouts import open_dataset
@@ -51,7 +51,7 @@ def test_a_text_encoder_without_a_tokenizer_is_refused(chairs: Path, tmp_path: P
 
 def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
     from tunemv3d_core.cameras import Cameras
-    from tunemv3d_core.posed_images import PosedImages
+    from tunemv3d_core.io.posed_images import PosedImages
     from tunemv3d_data.doctor.checks.texts import common_captions
 
     def record(index: int, caption: str) -> PosedImages:

@@ -14,8 +14,8 @@ from job_stand_ins import boxes, meshes_folder, pictures
 from PIL import Image
 
 from tunemv3d_core.errors import ComponentError, DatasetError
-from tunemv3d_core.maps import read_depth, read_normals
-from tunemv3d_core.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.depth_normals import read_depth, read_normals
+from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.renderers.embree import EmbreeRenderer
 from tunemv3d_data.rendering.job import run_job

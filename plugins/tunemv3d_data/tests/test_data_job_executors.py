@@ -14,7 +14,7 @@ import pytest
 from job_stand_ins import Sabotage, Sabotaged, boxes, pictures
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import read_json, read_manifest
+from tunemv3d_core.io.posed_images import read_json, read_manifest
 from tunemv3d_data.rendering.executors import Executor, Here, Lost, Processes, RayCluster
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import RenderJob, Shard

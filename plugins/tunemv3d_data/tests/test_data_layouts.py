@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from other_layouts import CHAIR, POINTS, WRITERS, Chair, save, write_nerfstudio, write_srn, write_zero123
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_object
+from tunemv3d_core.io.posed_images import PosedImages, read_object
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.layouts import Collection, open_dataset
 from tunemv3d_data.layouts.syncdreamer import read_meta, target_poses
 from tunemv3d_data.layouts.views import without_white_ground

@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.licences import address, matches, spdx
 from tunemv3d_data.rendering.job import RenderJob, run_job

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError, DatasetError, SpecError
-from tunemv3d_core.posed_images import PosedImages, write_manifest, write_object
-from tunemv3d_core.shards import contents, parse_index, sample_key
+from tunemv3d_core.io.posed_images import PosedImages, write_manifest, write_object
+from tunemv3d_core.io.shards import contents, parse_index, sample_key
 from tunemv3d_data.commands import app
 from tunemv3d_data.commands.pack import parse_size
 from tunemv3d_data.shards import job as packing

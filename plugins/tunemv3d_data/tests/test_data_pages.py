@@ -13,10 +13,10 @@ import trimesh
 from PIL import Image
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.maps import save_depth
-from tunemv3d_core.posed_images import PosedImages, read_object, write_manifest, write_object
+from tunemv3d_core.io.depth_normals import save_depth
+from tunemv3d_core.io.posed_images import PosedImages, read_object, write_manifest, write_object
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor.views import ObjectViews
 from tunemv3d_data.meshes.mesh import RADIUS, from_trimesh

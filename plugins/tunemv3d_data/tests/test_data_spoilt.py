@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import read_manifest
+from tunemv3d_core.io.posed_images import read_manifest
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 
 NAN = float("nan")

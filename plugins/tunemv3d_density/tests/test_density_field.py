@@ -9,8 +9,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching import rays as rays_module
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts
+from tunemv3d_core.rendering import rays as rays_module
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_density.network import BALL
 from tunemv3d_density.spec import DensitySpec

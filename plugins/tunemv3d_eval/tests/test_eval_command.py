@@ -13,10 +13,11 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
-from tunemv3d_core import checkpoint, spec
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config import run_spec as spec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.io import checkpoint
 from tunemv3d_core.types import Views
 from tunemv3d_eval import evaluation
 from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths, read_prompts

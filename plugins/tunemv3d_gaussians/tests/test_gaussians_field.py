@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching import rays as rays_module
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts
+from tunemv3d_core.rendering import rays as rays_module
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_gaussians.scene import _normals
 from tunemv3d_gaussians.spec import GaussiansSpec

@@ -6,7 +6,7 @@ import torch
 from gaussians_naive import naive, random_gaussians
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_core.marching.volume import Composite
+from tunemv3d_core.rendering.volume import Composite
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians, list_tiles, project, splat

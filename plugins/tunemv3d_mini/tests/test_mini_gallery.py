@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.cli.calls import find_command
 from tunemv3d_core.console import command_of
+from tunemv3d_core.plugins.assets import find_asset
 
 RECIPE = Path(__file__).parents[1] / "recipe/gallery"
 

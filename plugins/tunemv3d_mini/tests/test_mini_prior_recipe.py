@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.posed_images import PosedImages, write_manifest, write_object
+from tunemv3d_core.io.posed_images import PosedImages, write_manifest, write_object
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipe"))
 

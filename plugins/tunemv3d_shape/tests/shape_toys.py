@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import ModelSpec, RunSpec, TrainSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.io.posed_images import PosedImages, write_object
+from tunemv3d_core.io.samples import write_scene
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.posed_images import PosedImages, write_object
-from tunemv3d_core.samples import write_scene
-from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, TrainSpec
 from tunemv3d_core.types import Text
 from tunemv3d_shape.views import Pictures
 

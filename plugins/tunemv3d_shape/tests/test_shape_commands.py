@@ -14,11 +14,11 @@ from shape_toys import SPEC, BlindScene, Formula, blind_model, box, numpy_of, se
 from typer.testing import CliRunner
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.plugin import CommandPlugin
-from tunemv3d_core.registry import registry
-from tunemv3d_core.samples import is_sample, read_sample, write_scene
-from tunemv3d_core.spec import spec_id
+from tunemv3d_core.io.samples import is_sample, read_sample, write_scene
+from tunemv3d_core.plugins.descriptor import CommandPlugin
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_shape import making, shapes
 from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.commands import objects

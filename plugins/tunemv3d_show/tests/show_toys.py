@@ -14,9 +14,10 @@ from trimesh.exchange.gltf import export_glb
 from trimesh.visual.material import PBRMaterial
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import ModelSpec, RunSpec, SampleSpec, TrainSpec, ViewsSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
-from tunemv3d_core.spec import ComponentSpec, ModelSpec, RunSpec, SampleSpec, TrainSpec, ViewsSpec
 from tunemv3d_core.types import Rendering, Skips, Text
 
 MAPS = (MapPort(3, 1),)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError
-from tunemv3d_core.maps import read_depth
-from tunemv3d_core.samples import find_samples, read_sample
+from tunemv3d_core.io.depth_normals import read_depth
+from tunemv3d_core.io.samples import find_samples, read_sample
 from tunemv3d_core.sampling import sample
 from tunemv3d_show import view as command
 from tunemv3d_show.export import export

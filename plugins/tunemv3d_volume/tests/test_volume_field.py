@@ -10,8 +10,8 @@ from volume_fixtures import FEATURES, small_field, small_views, wake
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching import rays as rays_module
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts
+from tunemv3d_core.rendering import rays as rays_module
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_volume.network import trilinear
 from tunemv3d_volume.spec import VolumeSpec

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import ModelSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BuildContext, Neighbours
-from tunemv3d_core.registry import registry
-from tunemv3d_core.spec import ComponentSpec, ModelSpec
 
 
 def build_component(slot: str, spec: ComponentSpec, *arguments: Any) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.plugin import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.shapes import check_shape
 from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Scene, ViewEncoder
 from tunemv3d_core.types import Rendering, Skips, Text

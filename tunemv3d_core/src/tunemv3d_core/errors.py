@@ -1,5 +1,8 @@
 """Errors that a person can act on, and the exit codes of every command."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 EXIT_DONE = 0
 EXIT_FINDINGS = 1
 EXIT_BAD_INPUT = 2
@@ -47,3 +50,9 @@ class SampleError(TuneMV3DError):
 
 class TuneMV3DWarning(UserWarning):
     """Something that a person should know although the work goes on. Commands show it as one line."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A space and ``Did you mean 'x'?`` with the known word nearest to a misspelt one, or nothing."""
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

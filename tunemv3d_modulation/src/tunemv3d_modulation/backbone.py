@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
-from tunemv3d_core.provenance import sha256
 from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
 from tunemv3d_modulation.loading import Parts, load_parts

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tunemv3d_core.consistency import check_strength
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.pictures import to_pil
-from tunemv3d_core.posed_images import is_whole
+from tunemv3d_core.io.posed_images import is_whole
 from tunemv3d_core.sampling import Seed
-from tunemv3d_core.strength import check_strength
+from tunemv3d_core.viz.pictures import to_pil
 
 CALLBACK_TENSORS = ("latents", "x_t", "x0", "opacity", "depth")
 """What a callback may ask for: ``b n c h w`` after the step; what the model saw in it; the field's guess of the clean

@@ -1,6 +1,6 @@
 """What this distribution adds to the ``tunemv3d`` command. Apart from ``plugin.py``, so that its help reads no spec."""
 
-from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.plugins.descriptor import CommandPlugin
 
 SAMPLE = CommandPlugin(
     name="sample",

@@ -9,7 +9,7 @@ import typer
 
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.io.posed_images import read_json
 
 DTYPES = ("fp32", "fp16", "bf16")
 
@@ -31,7 +31,7 @@ def export(
     # Heavy: torch, diffusers and transformers.
     import torch
 
-    from tunemv3d_core.sample_files import check_writable
+    from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
     check_writable(out)

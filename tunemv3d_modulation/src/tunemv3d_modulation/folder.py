@@ -1,4 +1,4 @@
-"""A pipeline's folder: a checkpoint (``tunemv3d_core.checkpoint``) and its scheduler's config."""
+"""A pipeline's folder: a checkpoint (``tunemv3d_core.io.checkpoint``) and its scheduler's config."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,12 @@ import diffusers
 import torch
 from huggingface_hub import snapshot_download
 
-from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.policy import Policy
-from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.spec import RunSpec
+from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from tunemv3d_core.io.mismatch_policy import Policy
+from tunemv3d_core.io.posed_images import read_json
 
 SCHEDULER = "scheduler/scheduler_config.json"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

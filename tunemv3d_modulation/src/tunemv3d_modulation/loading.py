@@ -18,8 +18,8 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelW
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
 from tunemv3d_modulation.schedule import Schedule, make_solver

@@ -10,14 +10,14 @@ from PIL.Image import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.pictures import read_picture
-from tunemv3d_core.provenance import versions
-from tunemv3d_core.sample_files import FinishedObject, check_finite, write_sample
-from tunemv3d_core.samples import note_files
+from tunemv3d_core.io.provenance import versions
+from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample
+from tunemv3d_core.io.samples import note_files
 from tunemv3d_core.sampling import has_surface
-from tunemv3d_core.spec import spec_id
+from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.animation import write_animation
 from tunemv3d_modulation.call import check_known
 from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline

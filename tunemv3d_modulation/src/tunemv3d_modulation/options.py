@@ -68,7 +68,7 @@ def read_cameras(file: Path | None, views: int | None, elevation: float, trained
         TuneMV3DError: both are given, or the file cannot be read.
     """
     from tunemv3d_core.cameras import Cameras
-    from tunemv3d_core.posed_images import read_object
+    from tunemv3d_core.io.posed_images import read_object
 
     if file is None:
         return Cameras.orbit(trained if views is None else views, elevation=elevation)

@@ -12,16 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.geometry import render_shape
-from tunemv3d_core.pictures import read_picture
-from tunemv3d_core.policy import Policy
-from tunemv3d_core.samples import cut_prompts
+from tunemv3d_core.io.mismatch_policy import Policy
+from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Scene
-from tunemv3d_core.spec import RunSpec
+from tunemv3d_core.viz.geometry import render_shape
+from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.call import as_seeds, as_type, check_known, check_options, check_output
 from tunemv3d_modulation.folder import load_folder, save_folder
 from tunemv3d_modulation.offload import Denoiser, offload

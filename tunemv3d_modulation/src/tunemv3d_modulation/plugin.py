@@ -1,6 +1,6 @@
 """What this distribution adds to the registry. Light: imports no torch."""
 
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, DirectSpec, LoRAEncoderSpec, ZeroConvSpec
 
 DIFFUSERS = ComponentPlugin(

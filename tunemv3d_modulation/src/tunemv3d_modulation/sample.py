@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunemv3d_core.cli.calls import find_command, run_command
+from tunemv3d_core.consistency import read_strength
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.samples import MANIFEST
-from tunemv3d_core.strength import read_strength
+from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.options import read_cameras, read_images, read_prompts, read_seeds, told_images
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
-    from tunemv3d_core.sample_files import check_writable
+    from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_modulation.animation import check_format
 
     # Whatever can be wrong without the model is told before it is loaded.

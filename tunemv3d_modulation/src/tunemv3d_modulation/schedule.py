@@ -8,8 +8,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
-from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.registry import suggestion
+from tunemv3d_core.errors import ComponentError, suggestion
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.geometry import surface_pictures
-from tunemv3d_core.pictures import to_pil
 from tunemv3d_core.slots import Scene
+from tunemv3d_core.viz.geometry import surface_pictures
+from tunemv3d_core.viz.pictures import to_pil
 from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
 
 COLUMNS = 8

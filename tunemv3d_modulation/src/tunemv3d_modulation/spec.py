@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunemv3d_core.spec import Block, ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import Block
 
 
 class LoraFile(Block):

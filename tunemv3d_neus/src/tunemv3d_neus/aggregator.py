@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_neus.kernels import HAVE_TRITON
 from tunemv3d_neus.spec import MeanVarianceSpec
 

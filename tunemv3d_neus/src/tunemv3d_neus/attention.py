@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_neus.aggregator import look_up
 from tunemv3d_neus.spec import AttentionSpec
 

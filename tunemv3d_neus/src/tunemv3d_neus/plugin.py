@@ -1,6 +1,6 @@
 """Descriptors of this package's components. Light: imports no torch."""
 
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_neus.spec import AttentionSpec, MeanVarianceSpec, NeuSSpec, ResAttnSpec, VisibilitySpec
 
 RESATTN = ComponentPlugin(

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching.encoding import embed_noise_level
 from tunemv3d_core.ports import BuildContext, Neighbours, ViewEncoderPorts
+from tunemv3d_core.rendering.encoding import embed_noise_level
 from tunemv3d_core.types import Text
 from tunemv3d_neus.spec import ResAttnSpec
 

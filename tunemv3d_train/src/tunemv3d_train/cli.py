@@ -25,7 +25,7 @@ def train(
 
     Several GPUs or machines: torchrun --nproc-per-node 8 -m tunemv3d_train SPEC
     """
-    from tunemv3d_core.spec import load_spec
+    from tunemv3d_core.config.loading import load_spec
 
     overrides = [*(set_ or []), *([] if steps is None else [f"train.steps={steps}"])]
     resolved = load_spec(spec, overrides)

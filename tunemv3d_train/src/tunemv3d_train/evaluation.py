@@ -9,10 +9,10 @@ from rich.table import Table
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.sampling import initial_noise
 from tunemv3d_core.slots import Dataset
-from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batches, TextCache

@@ -9,9 +9,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.types import Views
 from tunemv3d_train.plugin import MultiviewSpec
 
@@ -28,7 +28,7 @@ class MultiviewImages:
     """Objects seen from many cameras (``tunemv3d_core.slots.Dataset``).
 
     Args:
-        folder: a dataset's folder (layout: ``tunemv3d_core.posed_images``).
+        folder: a dataset's folder (layout: ``tunemv3d_core.io.posed_images``).
         cache_latents: offer a folder for the pictures' latents.
 
     Raises:

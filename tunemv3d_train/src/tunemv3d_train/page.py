@@ -3,8 +3,8 @@
 from html import escape
 from pathlib import Path
 
-from tunemv3d_core.curves import chart, read_curves
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.viz.curves import chart, read_curves
 from tunemv3d_train.runs import RunFolder, put
 
 _STYLE = """

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tunemv3d_core.plugin import ComponentPlugin
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 
 
 class MultiviewSpec(ComponentSpec):
-    """Pictures of objects from known cameras, in the folder layout of ``tunemv3d_core.posed_images``."""
+    """Pictures of objects from known cameras, in the folder layout of ``tunemv3d_core.io.posed_images``."""
 
     path: str = Field(min_length=1)
     """Name of a packaged dataset, or its folder."""

@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import SampleSpec
+from tunemv3d_core.consistency import Strength, told_strength
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.geometry import surface_pictures
-from tunemv3d_core.pictures import to_pil
 from tunemv3d_core.sampling import fuse_clean, sample
-from tunemv3d_core.spec import SampleSpec
-from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Text
+from tunemv3d_core.viz.geometry import surface_pictures
+from tunemv3d_core.viz.pictures import to_pil
 
 STEPS_AT_MOST = 12
 """A preview is a quick look: fewer denoising steps than a finished sample may take."""

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunemv3d_core.checkpoint import run_checkpoints
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, SpecError
-from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.spec import RunSpec, canonical_json
+from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_core.io.posed_images import read_json
 
 FREE = ("sample.", "data.cache", "data.workers")
 """Options that a resumed run may change, because no step depends on them."""

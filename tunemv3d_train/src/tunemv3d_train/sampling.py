@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.posed_images import Listed
+from tunemv3d_core.io.posed_images import Listed
 from tunemv3d_core.slots import Dataset, Streams
-from tunemv3d_core.spec import ViewsSpec
 from tunemv3d_core.types import Views
 
 RING = 8

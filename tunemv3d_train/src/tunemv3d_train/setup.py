@@ -14,16 +14,16 @@ from rich.progress import track
 from torch import nn
 
 from tunemv3d_core.assemble import assemble, build_component
-from tunemv3d_core.checkpoint import check_checkpoint, find_checkpoint, load_weights
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.policy import settle
-from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.provenance import check_components, check_frozen
+from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
+from tunemv3d_core.io.mismatch_policy import settle
+from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_solver
 from tunemv3d_core.slots import Backbone, Dataset, Streams
-from tunemv3d_core.spec import RunSpec
 from tunemv3d_train import state
 from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose

@@ -13,8 +13,8 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.provenance import sha256
-from tunemv3d_core.shards import Shard
+from tunemv3d_core.io.provenance import sha256
+from tunemv3d_core.io.shards import Shard
 
 
 class Address:

@@ -1,4 +1,4 @@
-"""The dataset ``shards``: objects read from tar files as training comes to them (``tunemv3d_core.shards``)."""
+"""The dataset ``shards``: objects read from tar files as training comes to them (``tunemv3d_core.io.shards``)."""
 
 import hashlib
 import zlib
@@ -13,8 +13,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import Listed, PosedImages, parse_json, parse_object
-from tunemv3d_core.shards import INDEX, contents, parse_index
+from tunemv3d_core.io.posed_images import Listed, PosedImages, parse_json, parse_object
+from tunemv3d_core.io.shards import INDEX, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
 from tunemv3d_train.plugin import ShardsSpec

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunemv3d_core.checkpoint import load_state, load_weights
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.checkpoint import load_state, load_weights
 from tunemv3d_train.optimisation import MovingAverage
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import LossSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.spec import LossSpec
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 

@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from tunemv3d_core.checkpoint import run_checkpoints, save_checkpoint
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.spec import RunSpec
+from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
 from tunemv3d_train.captured import CapturedStep
 from tunemv3d_train.evaluation import Figures

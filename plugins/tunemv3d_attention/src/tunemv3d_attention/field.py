@@ -8,8 +8,8 @@ from tunemv3d_attention.network import AttentionNetwork
 from tunemv3d_attention.spec import AttentionFieldSpec
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, PortsError
-from tunemv3d_core.marching.precision import full_precision, result_dtype
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.precision import full_precision, result_dtype
 from tunemv3d_core.types import Rendering
 
 START = -2.0

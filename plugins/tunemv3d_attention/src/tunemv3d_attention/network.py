@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_attention.spec import AttentionFieldSpec
-from tunemv3d_core.marching.encoding import embed_noise_level
+from tunemv3d_core.rendering.encoding import embed_noise_level
 
 RAY = 6
 """Channels of a ray: its direction and moment."""

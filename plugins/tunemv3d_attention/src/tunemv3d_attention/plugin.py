@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunemv3d_attention.spec import AttentionFieldSpec
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 
 ATTENTION = ComponentPlugin(
     slot="field",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.io.posed_images import PosedImages
 
 SHAPENET = "ShapeNet terms of use (non-commercial)"
 """Research and education only: https://shapenet.org/terms."""

@@ -1,6 +1,6 @@
 """What this package adds: descriptors only, nothing heavy is imported here."""
 
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_data.spec import BlenderSpec, EmbreeSpec, ModernglSpec
 
 EMBREE = ComponentPlugin(

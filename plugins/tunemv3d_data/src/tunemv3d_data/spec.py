@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
 
 
 class EmbreeSpec(ComponentSpec):

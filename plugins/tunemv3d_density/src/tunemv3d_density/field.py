@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching.precision import full_precision, result_dtype
-from tunemv3d_core.marching.rays import BoundedRays, keep_rays, points_at_once
-from tunemv3d_core.marching.volume import NOTHING, Composite, composite_densities, section_ends
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.precision import full_precision, result_dtype
+from tunemv3d_core.rendering.rays import BoundedRays, keep_rays, points_at_once
+from tunemv3d_core.rendering.volume import NOTHING, Composite, composite_densities, section_ends
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_core.types import Rendering
 from tunemv3d_density.network import DensityNetwork

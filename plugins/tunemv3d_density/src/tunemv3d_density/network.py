@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunemv3d_core.marching.encoding import embed_noise_level, encode_points
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.encoding import embed_noise_level, encode_points
+from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_density.spec import DensitySpec
 
 BALL = 0.5

@@ -10,9 +10,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tunemv3d_core.consistency import Strength, check_strength, read_strength, told_strength
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.strength import Strength, check_strength, read_strength, told_strength
 
 if TYPE_CHECKING:
     from tunemv3d_eval.evaluation import Settings
@@ -50,9 +50,9 @@ def evaluate(
     strengths = parse_strengths(consistency)
     _make_free(out)
     # Heavy: torch, and whatever the checkpoint's components need.
-    from tunemv3d_core.checkpoint import load_checkpoint
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.posed_images import write_json
+    from tunemv3d_core.io.checkpoint import load_checkpoint
+    from tunemv3d_core.io.posed_images import write_json
     from tunemv3d_eval.evaluation import Settings, held_out_views, open_dataset
 
     objects = held_out_views(open_dataset(real), views) if real else []
@@ -149,8 +149,8 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> di
 
     import torch
 
-    from tunemv3d_core.provenance import versions
-    from tunemv3d_core.spec import spec_id
+    from tunemv3d_core.config.run_spec import spec_id
+    from tunemv3d_core.io.provenance import versions
     from tunemv3d_eval import __version__
     from tunemv3d_eval.measure import FIGURES
 

@@ -10,12 +10,12 @@ import torch
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.consistency import Strength, told_strength
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.sampling import latent_size, sample
 from tunemv3d_core.slots import Dataset
-from tunemv3d_core.strength import Strength, told_strength
 from tunemv3d_core.types import Views
 from tunemv3d_eval.measure import Measured, means, measure
 from tunemv3d_eval.pictures import write_picture

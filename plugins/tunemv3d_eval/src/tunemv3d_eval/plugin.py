@@ -1,6 +1,6 @@
 """What this distribution adds to the command line. Light: imports no torch."""
 
-from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.plugins.descriptor import CommandPlugin
 
 EVALUATE = CommandPlugin(
     name="evaluate",

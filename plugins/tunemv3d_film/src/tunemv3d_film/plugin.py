@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_film.spec import FiLMSpec
 
 FILM = ComponentPlugin(

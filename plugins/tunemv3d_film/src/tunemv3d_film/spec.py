@@ -1,6 +1,6 @@
 """Options of the injector ``film``. Light: imports no torch."""
 
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
 
 
 class FiLMSpec(ComponentSpec):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import NOTHING, Composite
 from tunemv3d_gaussians.splat import NEAREST_DEPTH, Gaussians, in_pixels
 
 INSTALLED = find_spec("gsplat") is not None

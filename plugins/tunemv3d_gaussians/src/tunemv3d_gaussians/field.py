@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching.precision import full_precision
-from tunemv3d_core.marching.rays import BoundedRays, KeptRays, keep_rays, points_at_once
-from tunemv3d_core.marching.volume import NOTHING, Composite, composite_densities, section_ends
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.precision import full_precision
+from tunemv3d_core.rendering.rays import BoundedRays, KeptRays, keep_rays, points_at_once
+from tunemv3d_core.rendering.volume import NOTHING, Composite, composite_densities, section_ends
 from tunemv3d_gaussians.head import GaussianNetwork
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec

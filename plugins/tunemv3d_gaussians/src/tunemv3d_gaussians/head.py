@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunemv3d_core.marching.encoding import embed_noise_level
+from tunemv3d_core.rendering.encoding import embed_noise_level
 from tunemv3d_gaussians.spec import GaussiansSpec
 
 BALL = 0.5

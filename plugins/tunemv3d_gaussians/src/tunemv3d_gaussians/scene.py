@@ -7,8 +7,8 @@ from einops import rearrange
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_core.marching.precision import full_precision, result_dtype
-from tunemv3d_core.marching.volume import NOTHING, Composite
+from tunemv3d_core.rendering.precision import full_precision, result_dtype
+from tunemv3d_core.rendering.volume import NOTHING, Composite
 from tunemv3d_core.types import Rendering
 from tunemv3d_gaussians import by_gsplat
 from tunemv3d_gaussians.spec import GaussiansSpec

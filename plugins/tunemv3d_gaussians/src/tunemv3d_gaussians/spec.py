@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunemv3d_core.spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
 
 PositiveInt = Annotated[int, Field(ge=1)]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import NOTHING, Composite
 
 NEAREST_DEPTH = 0.01
 """Gaussians nearer to a camera are not seen, world units."""

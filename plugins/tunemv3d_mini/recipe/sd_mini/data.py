@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tunemv3d_core.posed_images import PosedImages, read_manifest, read_object
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
-from tunemv3d_core.marching.volume import section_ends
+from tunemv3d_core.rendering.volume import section_ends
 from tunemv3d_shape.refinement.grid import Grid
 from tunemv3d_shape.shapes import Shape
 from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface

@@ -17,7 +17,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.samples import MANIFEST
+from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_shape.bake import Colours, vertex_normals
 from tunemv3d_shape.surface import Floats, Surface
 from tunemv3d_shape.unwrap import Unwrapped

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.checkpoint import load_checkpoint
+from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DWarning
-from tunemv3d_core.marching.volume import NOTHING
-from tunemv3d_core.samples import SCENE, SampledObject, read_sample
+from tunemv3d_core.io.checkpoint import load_checkpoint
+from tunemv3d_core.io.samples import SCENE, SampledObject, read_sample
+from tunemv3d_core.rendering.volume import NOTHING
 from tunemv3d_core.sampling import has_surface, latent_size
 from tunemv3d_core.slots import HasSurface, Scene
-from tunemv3d_core.spec import RunSpec, spec_id
 from tunemv3d_shape.views import Pictures
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError, TuneMV3DError
-from tunemv3d_core.posed_images import read_object
+from tunemv3d_core.io.posed_images import read_object
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from tunemv3d_core.curves import chart
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.viz.curves import chart
 from tunemv3d_show.compact import TOLD
 from tunemv3d_show.gather import FIGURES, OPTIONS, Gathered, Sampled, Source
 from tunemv3d_show.media import Medium, media_of, still, thumbnail

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.geometry import render_shape
-from tunemv3d_core.provenance import versions
-from tunemv3d_core.sample_files import FinishedObject, write_sample
-from tunemv3d_core.spec import spec_id
+from tunemv3d_core.io.provenance import versions
+from tunemv3d_core.io.sample_files import FinishedObject, write_sample
+from tunemv3d_core.viz.geometry import render_shape
 from tunemv3d_show.session import Session, Settings
 
 

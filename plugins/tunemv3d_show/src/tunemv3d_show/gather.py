@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tunemv3d_core.checkpoint import find_checkpoint, run_checkpoints
-from tunemv3d_core.curves import Curve, read_curves
 from tunemv3d_core.errors import SampleError, TuneMV3DError
-from tunemv3d_core.posed_images import is_whole, read_json
-from tunemv3d_core.samples import MANIFEST
+from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
+from tunemv3d_core.io.posed_images import is_whole, read_json
+from tunemv3d_core.io.samples import MANIFEST
+from tunemv3d_core.viz.curves import Curve, read_curves
 
 FIGURES = {
     "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.consistency import check_strength
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.sample_files import check_finite
-from tunemv3d_core.samples import cut_prompts
+from tunemv3d_core.io.sample_files import check_finite
+from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import HasSurface, Scene
-from tunemv3d_core.spec import RunSpec
-from tunemv3d_core.strength import check_strength
 from tunemv3d_core.types import Text
 from tunemv3d_show.surface import Surface, extract
 

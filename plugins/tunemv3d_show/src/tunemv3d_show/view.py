@@ -24,7 +24,7 @@ def view(
     for module, name in (("viser", "viser"), ("skimage", "scikit-image")):
         if find_spec(module) is None:
             raise ComponentError(f"tunemv3d view needs {name}: pip install 'tunemv3d-show[view]'")
-    from tunemv3d_core.sample_files import check_writable
+    from tunemv3d_core.io.sample_files import check_writable
 
     check_writable(out)
     # viser prints the address itself.
@@ -36,9 +36,9 @@ def open_viewer(checkpoint: str, port: int, host: str, out: Path, device: str) -
     # Heavy: torch, whatever the checkpoint's components need, and viser.
     import viser
 
-    from tunemv3d_core.checkpoint import find_checkpoint, load_checkpoint
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.posed_images import read_json
+    from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint
+    from tunemv3d_core.io.posed_images import read_json
     from tunemv3d_show.gui import Viewer
     from tunemv3d_show.session import Session
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching.precision import full_precision
-from tunemv3d_core.marching.surface import SurfaceOptions, SurfaceScene
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.precision import full_precision
+from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_triplane.planes import PlaneMaker, read_off
 from tunemv3d_triplane.spec import TriplaneSpec

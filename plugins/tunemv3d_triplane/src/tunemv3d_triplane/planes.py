@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunemv3d_core.marching.encoding import embed_noise_level
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.encoding import embed_noise_level
+from tunemv3d_core.rendering.precision import full_precision
 
 AXES = ((0, 1), (0, 2), (1, 2))
 """The world axes that the planes xy, xz and yz span: first a plane's rows, then its columns."""

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
-from tunemv3d_core.marching.precision import full_precision, result_dtype
-from tunemv3d_core.marching.rays import points_at_once
-from tunemv3d_core.marching.surface import SurfaceOptions, SurfaceScene
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.precision import full_precision, result_dtype
+from tunemv3d_core.rendering.rays import points_at_once
+from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
 from tunemv3d_core.types import Rendering
 from tunemv3d_volume.network import VolumeNetwork
 from tunemv3d_volume.spec import VolumeSpec

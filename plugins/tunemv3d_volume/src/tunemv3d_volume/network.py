@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_volume.spec import VolumeSpec
 from tunemv3d_volume.unet import UNet3D
 

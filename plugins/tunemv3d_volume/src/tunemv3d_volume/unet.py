@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunemv3d_core.marching.encoding import embed_noise_level
+from tunemv3d_core.rendering.encoding import embed_noise_level
 
 GROUP = 8
 """Channels that are normalised together; alone, a channel would forget what t adds to it."""

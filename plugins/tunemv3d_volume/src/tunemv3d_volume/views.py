@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.precision import full_precision
 
 NEAREST_DEPTH = 1e-4
 """A camera sees points whose depth exceeds this, world units."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from tunemv3d_core.console import command_of
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.registry import load_value, registry
+from tunemv3d_core.plugins.registry import load_value, registry
 
 
 def find_command(name: str, distribution: str) -> Any:

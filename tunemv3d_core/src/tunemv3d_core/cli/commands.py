@@ -1,6 +1,6 @@
 """Descriptors of the commands that core itself brings."""
 
-from tunemv3d_core.plugin import CommandPlugin
+from tunemv3d_core.plugins.descriptor import CommandPlugin
 
 PLUGINS = CommandPlugin(
     "plugins", "tunemv3d_core.cli.plugins:app", "List, describe, check, write and release components."

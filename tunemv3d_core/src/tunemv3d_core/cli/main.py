@@ -8,12 +8,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from tunemv3d_core import __version__
 from tunemv3d_core.console import command_of, run
-from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import CommandPlugin
-from tunemv3d_core.policy import PROVENANCE, policy_of
-from tunemv3d_core.registry import load_value, registry
-from tunemv3d_core.trial import Trial, try_strangers
+from tunemv3d_core.io.mismatch_policy import PROVENANCE, policy_of
+from tunemv3d_core.plugins.descriptor import CommandPlugin
+from tunemv3d_core.plugins.discovery import EntryPointRecord
+from tunemv3d_core.plugins.isolated_import import Trial, try_strangers
+from tunemv3d_core.plugins.registry import load_value, registry
 
 
 class InstalledCommands(TyperGroup):

@@ -8,9 +8,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
-from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError
-from tunemv3d_core.plugin import COMPONENT_SLOTS, SLOTS
-from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
+from tunemv3d_core.plugins.registry import registry
 
 if TYPE_CHECKING:
     from tunemv3d_core.testing import Result

@@ -8,8 +8,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tunemv3d_core.console import console
-from tunemv3d_core.discovery import is_permitted
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.discovery import is_permitted
+from tunemv3d_core.plugins.registry import registry
 
 _SLOW = 1.0
 """Seconds from which an import's time is worth a word."""
@@ -35,7 +35,7 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
             row["forbidden"] = installed.objection(record)
         rows.append(row)
     if load:
-        from tunemv3d_core.trial import try_each
+        from tunemv3d_core.plugins.isolated_import import try_each
 
         permitted = [index for index, row in enumerate(rows) if "forbidden" not in row]
         for index, trial in zip(permitted, try_each([records[i] for i in permitted], seconds), strict=True):

@@ -13,11 +13,11 @@ from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
 from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
-from tunemv3d_core.discovery import EntryPointRecord
-from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
-from tunemv3d_core.plugin import SLOTS, ComponentPlugin
-from tunemv3d_core.registry import registry, suggestion
-from tunemv3d_core.trial import try_strangers
+from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
+from tunemv3d_core.plugins.descriptor import SLOTS, ComponentPlugin
+from tunemv3d_core.plugins.discovery import EntryPointRecord
+from tunemv3d_core.plugins.isolated_import import try_strangers
+from tunemv3d_core.plugins.registry import registry
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
 
@@ -79,7 +79,7 @@ def _find(name: str) -> list[EntryPointRecord]:
 
 
 def _description(record: EntryPointRecord) -> dict[str, Any]:
-    from tunemv3d_core.schema import options_of  # which needs pydantic; `list` does not
+    from tunemv3d_core.config.schema import options_of  # which needs pydantic; `list` does not
 
     value = registry().load(record)
     description = asdict(record) | {"file": _file(record.value)}
@@ -97,7 +97,7 @@ def _file(value: str) -> str | None:
 
 
 def _print_description(description: dict[str, Any]) -> None:
-    from tunemv3d_core.schema import told_type
+    from tunemv3d_core.config.schema import told_type
 
     options = description.pop("options", None)
     console.print(Text.assemble((description.pop("name"), "bold"), f"  {description.pop('slot')}"))

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
+from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_core.plugin import COMPONENT_SLOTS
-from tunemv3d_core.schema import spec_schema
-from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
-from tunemv3d_core.trial import try_strangers
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
+from tunemv3d_core.plugins.isolated_import import try_strangers
 
 app = typer.Typer(no_args_is_help=True, help="Show, validate and compare specs; print their JSON Schema.")
 

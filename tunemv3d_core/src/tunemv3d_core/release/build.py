@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tunemv3d_core.discovery import normalised
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugins.discovery import normalised
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.metadata import Metadata
 
-from tunemv3d_core.discovery import normalised
+from tunemv3d_core.plugins.discovery import normalised
 from tunemv3d_core.release.build import Built, Project
 
 LIST = "from tunemv3d_core.cli.main import main; main()"

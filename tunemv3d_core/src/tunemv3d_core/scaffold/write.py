@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 
 from tunemv3d_core import __version__
-from tunemv3d_core.discovery import normalised
-from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import API
-from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.plugins.descriptor import API
+from tunemv3d_core.plugins.discovery import normalised
+from tunemv3d_core.plugins.registry import registry
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHARED = ("package", "component")

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from tunemv3d_core.plugin import API, ComponentPlugin
+from tunemv3d_core.plugins.descriptor import API, ComponentPlugin
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.subject import Subject
 

@@ -8,14 +8,14 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from tunemv3d_core.config.errors import tell
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.plugin import ComponentPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_core.plugins.discovery import EntryPointRecord
+from tunemv3d_core.plugins.registry import load_value, registry
 from tunemv3d_core.ports import BuildContext, FieldPorts, LifterPorts, Neighbours, ViewEncoderPorts
-from tunemv3d_core.registry import load_value, registry
 from tunemv3d_core.slots import Backbone
-from tunemv3d_core.spec_faults import tell
 from tunemv3d_core.testing import stand_ins
 from tunemv3d_core.testing.batches import Batch, Channels, Size, draw
 

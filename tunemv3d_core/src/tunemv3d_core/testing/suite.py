@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import COMPONENT_SLOTS, MODEL_SLOTS
-from tunemv3d_core.registry import suggestion
+from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.testing import (
     checks_conduct,
     checks_descriptor,

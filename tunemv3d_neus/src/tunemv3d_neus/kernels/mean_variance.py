@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.precision import full_precision
+from tunemv3d_core.rendering.precision import full_precision
 
 LARGEST_FEATURES = 256
 """More feature channels than this would not fit one program's registers."""

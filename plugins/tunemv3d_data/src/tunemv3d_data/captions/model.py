@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import PosedImages, read_json, read_manifest, read_object, write_json
+from tunemv3d_core.io.posed_images import PosedImages, read_json, read_manifest, read_object, write_json
 
 _MOST_TOKENS = 40
 

@@ -19,7 +19,7 @@ def attributions(
 
     Exit code 1 where objects state no licence; they are listed.
     """
-    from tunemv3d_core.posed_images import read_manifest, read_object
+    from tunemv3d_core.io.posed_images import read_manifest, read_object
     from tunemv3d_data.licences import attribution
 
     page = out or dataset / "ATTRIBUTION.md"

@@ -21,7 +21,7 @@ def caption(
 ) -> None:
     """Caption objects from their pictures; the model's captions come first, the others stay behind them."""
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.posed_images import read_manifest
+    from tunemv3d_core.io.posed_images import read_manifest
     from tunemv3d_data.captions.model import Captioner, caption_dataset
 
     total = len(read_manifest(folder))

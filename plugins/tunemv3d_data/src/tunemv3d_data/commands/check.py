@@ -41,7 +41,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
-    from tunemv3d_core.assets import find_asset
+    from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.doctor.examine import Round, examine
     from tunemv3d_data.layouts import open_dataset
 

@@ -29,7 +29,7 @@ def pack(
     """Pack a dataset into WebDataset shards that training streams from disk or from an address."""
     size = parse_size(shard_size)
     # Heavy: torch, and the image encoder.
-    from tunemv3d_core.assets import find_asset
+    from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.shards.job import PackJob, run_pack
 
     job = PackJob(find_asset(folder), out, size, objects, latents)

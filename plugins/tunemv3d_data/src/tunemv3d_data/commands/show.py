@@ -19,7 +19,7 @@ def show(
     """Write a contact sheet and a page an object: views, captions, licence, and the cameras around it in 3D."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tunemv3d_core.assets import find_asset
+    from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.layouts import open_dataset
     from tunemv3d_data.pages.write import write_pages
 

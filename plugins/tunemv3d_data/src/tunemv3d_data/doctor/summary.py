@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_data.doctor.silhouettes import Floats
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tunemv3d_core.assets import find_asset
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.doctor.checks.texts import CLIP_LENGTH, estimated_tokens
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_object
+from tunemv3d_core.io.posed_images import PosedImages, read_object
 from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
 from tunemv3d_data.doctor.hull import visual_hull
 from tunemv3d_data.doctor.silhouettes import Floats, Masks, in_camera, outline

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_data.layouts.nerfstudio import focal_of_angle, frames_of, opengl_poses, picture_file
 from tunemv3d_data.layouts.views import SourceViews, any_folder_with, folders_with, picture_size
 

@@ -7,7 +7,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_data.layouts import blender, nerfstudio, ours, srn, syncdreamer, trellis, zero123
 from tunemv3d_data.layouts.views import Bytes, SourceViews, picture_size
 from tunemv3d_data.layouts.world import World, placed

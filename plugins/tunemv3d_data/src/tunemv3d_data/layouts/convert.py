@@ -11,7 +11,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
+from tunemv3d_core.io.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
 from tunemv3d_data.captions.measured import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import read_json
+from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_data.layouts.views import (
     OPENGL_TO_OPENCV,
     SourceViews,

@@ -1,8 +1,8 @@
-"""Our own datasets (``tunemv3d_core.posed_images``): dataset.json and objects/<id>/transforms.json."""
+"""Our own datasets (``tunemv3d_core.io.posed_images``): dataset.json and objects/<id>/transforms.json."""
 
 from pathlib import Path
 
-from tunemv3d_core.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
 from tunemv3d_data.layouts.views import SourceViews
 from tunemv3d_data.meshes.mesh import RADIUS
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunemv3d_core.maps import read_depth
+from tunemv3d_core.io.depth_normals import read_depth
 from tunemv3d_data.doctor.hull import GRID, project
 from tunemv3d_data.doctor.silhouettes import Floats
 from tunemv3d_data.doctor.views import Bytes, ObjectViews

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.posed_images import PosedImages, read_manifest
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest
 from tunemv3d_data.doctor.views import ObjectViews, open_views
 from tunemv3d_data.layouts import OURS, Collection
 from tunemv3d_data.pages.cloud import cloud

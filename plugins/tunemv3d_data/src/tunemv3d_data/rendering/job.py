@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_data.rendering.executors import Executor, Here, Lost
 from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, note
 from tunemv3d_data.rendering.names import unusable

@@ -19,7 +19,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
+from tunemv3d_core.io.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
 from tunemv3d_data.licences import attribution
 from tunemv3d_data.rendering.settings import RenderJob, Result
 

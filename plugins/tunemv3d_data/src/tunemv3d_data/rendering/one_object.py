@@ -15,8 +15,8 @@ from typing import Any
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import PosedImages, write_object
-from tunemv3d_core.registry import registry
+from tunemv3d_core.io.posed_images import PosedImages, write_object
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import MeshRenderer
 from tunemv3d_data.captions.measured import Look, captions, measure, type_of
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tunemv3d_core.maps import save_depth, save_normals
+from tunemv3d_core.io.depth_normals import save_depth, save_normals
 
 
 def file_names(views: int, kind: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from PIL import ImageColor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.maps import FARTHEST
+from tunemv3d_core.io.depth_normals import FARTHEST
 from tunemv3d_data.renderers.light import FLAT, STUDIO, Light, random_light
 from tunemv3d_data.rendering.viewpoints import Rig, random_for
 

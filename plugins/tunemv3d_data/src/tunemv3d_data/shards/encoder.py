@@ -6,14 +6,15 @@ import torch
 from safetensors.torch import save
 
 from tunemv3d_core.assemble import build_component
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.devices import find_device
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.io.shards import PackedLatents
 from tunemv3d_core.latents import encode_views
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BuildContext
-from tunemv3d_core.registry import registry
-from tunemv3d_core.shards import PackedLatents
 from tunemv3d_core.slots import Backbone, Dataset
-from tunemv3d_core.spec import ComponentSpec, load_spec
 
 
 class Encoder:

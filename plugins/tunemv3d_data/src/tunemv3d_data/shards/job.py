@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.registry import registry
-from tunemv3d_core.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
+from tunemv3d_core.io.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
+from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Dataset
 from tunemv3d_data.shards.encoder import Encoder
 from tunemv3d_data.shards.plan import PlannedShard, plan

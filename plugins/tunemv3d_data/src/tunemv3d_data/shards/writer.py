@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from tunemv3d_core.posed_images import PosedImages, write_json
-from tunemv3d_core.provenance import sha256
-from tunemv3d_core.shards import LATENTS, RECORD, PackedObject, Shard, sample_key
+from tunemv3d_core.io.posed_images import PosedImages, write_json
+from tunemv3d_core.io.provenance import sha256
+from tunemv3d_core.io.shards import LATENTS, RECORD, PackedObject, Shard, sample_key
 from tunemv3d_data.shards.plan import PlannedShard, Sample
 
 NOTE = ".unfinished.json"

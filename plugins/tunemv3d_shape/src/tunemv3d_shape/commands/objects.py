@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunemv3d_core.console import command_of, show_error
 from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
-from tunemv3d_core.registry import load_value, registry
+from tunemv3d_core.plugins.registry import load_value, registry
 
 if TYPE_CHECKING:
     from tunemv3d_shape.shapes import Models

@@ -65,7 +65,7 @@ def refine(
 def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOptions") -> dict[str, Any]:
     """Refine one sampled object into the new sampled object ``place``; says what was made."""
     from tunemv3d_core.errors import SampleError
-    from tunemv3d_core.samples import MANIFEST
+    from tunemv3d_core.io.samples import MANIFEST
     from tunemv3d_shape.export import write_manifest, write_whole
     from tunemv3d_shape.making import MeshOptions
     from tunemv3d_shape.refinement.shape import REFINED, write_refined
@@ -128,7 +128,7 @@ def _copy_sample(folder: Path, place: Path) -> None:
         SampleError: a file cannot be read or written.
     """
     from tunemv3d_core.errors import SampleError
-    from tunemv3d_core.posed_images import read_object
+    from tunemv3d_core.io.posed_images import read_object
 
     try:
         for file in ("transforms.json", "scene.safetensors", *read_object(folder).files):

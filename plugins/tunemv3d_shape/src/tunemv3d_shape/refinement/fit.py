@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from tunemv3d_core.cameras import Rays
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.marching.volume import Composite
+from tunemv3d_core.rendering.volume import Composite
 from tunemv3d_core.slots import HasSurface
 from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape

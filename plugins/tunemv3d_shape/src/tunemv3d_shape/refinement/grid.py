@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from tunemv3d_core.cameras import Rays, intersect_sphere
-from tunemv3d_core.marching.volume import Composite, composite, section_ends, surface_depths
+from tunemv3d_core.rendering.volume import Composite, composite, section_ends, surface_depths
 from tunemv3d_shape.surface import HALF, RADIUS
 
 EVEN, FINE = 64, 24

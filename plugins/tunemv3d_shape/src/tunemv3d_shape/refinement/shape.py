@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.marching.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import NOTHING, Composite
 from tunemv3d_shape.export import write_whole
 from tunemv3d_shape.refinement.grid import Grid, render_rays
 from tunemv3d_shape.views import Pictures

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunemv3d_core.maps import read_depth, read_normals
+from tunemv3d_core.io.depth_normals import read_depth, read_normals
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.hull import covered, project
 from tunemv3d_data.doctor.silhouettes import Floats, Masks

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from tunemv3d_core.posed_images import PosedImages
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.silhouettes import Floats, Masks
 from tunemv3d_data.doctor.summary import Summary

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_core.pictures import near_bright, shaded
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.types import Rendering
+from tunemv3d_core.viz.pictures import near_bright, shaded
 
 NEAR = 0.1
 """Opacity of a coarse look's cell, from which this cell and its neighbours are looked at closely."""

@@ -6,17 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, cast
 
 from entrypoints import EntryPoint
 
 from tunemv3d_core import __version__
-from tunemv3d_core.discovery import PERMISSION, Discovery, EntryPointRecord, is_permitted, normalised
-from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import FILE_SLOTS, FIRST_PARTY, SLOTS, ComponentPlugin
-from tunemv3d_core.plugin_faults import fault_of
+from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.plugins.descriptor import FILE_SLOTS, FIRST_PARTY, SLOTS, ComponentPlugin
+from tunemv3d_core.plugins.discovery import PERMISSION, Discovery, EntryPointRecord, is_permitted, normalised
+from tunemv3d_core.plugins.validation import fault_of
 
 
 @dataclass(frozen=True)
@@ -176,12 +175,6 @@ def _speaking_on_stderr() -> Iterator[None]:
         finally:
             os.dup2(stdout, 1)
             os.close(stdout)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A space and ``Did you mean 'x'?`` with the known word nearest to a misspelt one, or nothing."""
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _named(records: Iterable[EntryPointRecord], name: str) -> list[EntryPointRecord]:

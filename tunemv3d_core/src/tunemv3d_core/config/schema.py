@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tunemv3d_core.spec import ComponentSpec, RunSpec
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.run_spec import RunSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -22,13 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunemv3d_core.assemble import assemble
-from tunemv3d_core.assets import find_asset
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
-from tunemv3d_core.policy import Policy, settle
-from tunemv3d_core.posed_images import read_json
-from tunemv3d_core.provenance import check_components, check_frozen, check_record, provenance_of, sha256
-from tunemv3d_core.spec import RunSpec, canonical_json, load_spec, spec_id
+from tunemv3d_core.io.mismatch_policy import Policy, settle
+from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
+from tunemv3d_core.plugins.assets import find_asset
 
 CHECKPOINT_FORMAT = "tunemv3d-checkpoint/1"
 _CHECKED = ("spec.json", "model.safetensors")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tunemv3d_core.spec import ComponentSpec
+    from tunemv3d_core.config.component_spec import ComponentSpec
 
 MODEL_SLOTS = ("backbone", "view_encoder", "field", "lifter", "injector")
 """The slots of a model in the order in which they are built."""

@@ -8,7 +8,7 @@ A packed dataset is a folder, on disk or behind any address::
 
 An object's members are named after WebDataset's rule, KEY.EXTENSION, and lie in three runs, one after another::
 
-    KEY.transforms.json          its record (``tunemv3d_core.posed_images``)
+    KEY.transforms.json          its record (``tunemv3d_core.io.posed_images``)
     KEY.latents.safetensors      where packed with latents: "latents" n c h w and "alpha" n h w, float32
     KEY.000.webp ...             its pictures, numbered as the record's frames are
     KEY.000.depth.png ...        whatever else the frames name
@@ -29,7 +29,7 @@ from typing import Any, overload
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.posed_images import Listed
+from tunemv3d_core.io.posed_images import Listed
 
 SHARDS_FORMAT = "tunemv3d-shards/1"
 INDEX = "shards.json"

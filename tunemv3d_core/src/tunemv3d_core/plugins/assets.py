@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
 
 
 def find_asset(name: str | Path) -> Path:

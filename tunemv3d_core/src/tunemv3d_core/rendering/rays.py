@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
-from tunemv3d_core.marching.precision import full_precision
-from tunemv3d_core.marching.volume import Composite
+from tunemv3d_core.rendering.precision import full_precision
+from tunemv3d_core.rendering.volume import Composite
 from tunemv3d_core.types import Rendering
 
 CPU_CHUNK = 8192

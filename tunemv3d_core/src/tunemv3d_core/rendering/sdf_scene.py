@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.marching.precision import full_precision, result_dtype
-from tunemv3d_core.marching.rays import BoundedRays, keep_rays, points_at_once
-from tunemv3d_core.marching.volume import NOTHING, Composite, composite, section_ends, surface_depths
+from tunemv3d_core.rendering.precision import full_precision, result_dtype
+from tunemv3d_core.rendering.rays import BoundedRays, keep_rays, points_at_once
+from tunemv3d_core.rendering.volume import NOTHING, Composite, composite, section_ends, surface_depths
 from tunemv3d_core.types import Rendering
 
 

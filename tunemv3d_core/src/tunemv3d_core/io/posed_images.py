@@ -11,7 +11,7 @@ A dataset is a folder::
     objects/<id>/transforms.json     cameras, captions, licence, creator, source
     objects/<id>/000.webp ...        RGBA, straight alpha, sRGB
     objects/<id>/000.depth.png ...   where rendered: z depth, named per frame as "depth_file_path"
-    objects/<id>/000.normal.png ...  and world-space normals, "normal_file_path"; ``tunemv3d_core.maps`` reads both
+    objects/<id>/000.normal.png ...  and world-space normals, "normal_file_path"; ``depth_normals.py`` reads both
 """
 
 import json

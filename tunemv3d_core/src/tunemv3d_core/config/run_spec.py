@@ -5,104 +5,22 @@ A component's block is validated by the options of the component that its ``type
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PydanticUserError,
-    SerializeAsAny,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tunemv3d_core.config.component_fields import (
+    BackboneSpec,
+    DatasetSpec,
+    FieldSpec,
+    InjectorSpec,
+    LifterSpec,
+    ViewEncoderSpec,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
-
-from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.plugin import MODEL_SLOTS
-from tunemv3d_core.registry import registry, suggestion
-from tunemv3d_core.spec_faults import fault, tell
-from tunemv3d_core.spec_source import resolve
-from tunemv3d_core.strength import Strength, check_strength
-
-
-class ComponentSpec(BaseModel):
-    """Base of every component's options: frozen, closed, every field described by the string below it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    type: str
-    """Name of the component, as ``tunemv3d plugins list`` shows it."""
-
-
-class UnreadSpec(ComponentSpec):
-    """Options of a component that is neither installed nor needed, kept as they are."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-@dataclass(frozen=True)
-class InSlot:
-    """Annotates a field that holds the options of any component of a slot; ``type`` says of which."""
-
-    slot: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Choose the component before pydantic looks at the block."""
-        return core_schema.with_info_before_validator_function(self._resolve, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The union of all installed components of the slot that load, told apart by ``type``."""
-        installed, choices = registry(), []
-        for name in installed.names(self.slot):
-            try:
-                options = installed.get(self.slot, name).plugin.spec
-                choice = dict(handler.resolve_ref_schema(handler(options.__pydantic_core_schema__)))
-            except (ComponentError, PydanticUserError) as error:  # options that JSON cannot hold cost only themselves
-                warnings.warn(f"left out: {error}", TuneMV3DWarning, stacklevel=2)
-                continue
-            described = choice["properties"]["type"].get("description", "")
-            choice["properties"] = choice["properties"] | {"type": {"const": name, "description": described}}
-            choices.append(choice)
-        return {"oneOf": choices} if choices else {"type": "object", "required": ["type"]}
-
-    def _resolve(self, block: Any, info: ValidationInfo[tuple[str, ...] | None]) -> Any:
-        if isinstance(block, ComponentSpec):
-            return block
-        if not isinstance(block, dict):
-            raise fault(f'should be a block {{"type": name, ...}}, got {json.dumps(block, default=str)}')
-        if not isinstance(block.get("type"), str):
-            raise fault(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
-        try:
-            plugin = registry().get(self.slot, block["type"]).plugin
-        except ComponentError as error:
-            if self.slot in (info.context or ()):
-                return UnreadSpec(**block)
-            raise fault(str(error)) from None
-        if plugin.renamed_to:
-            # The block keeps the name that it was written with, and so the spec its id.
-            told = f"the {self.slot} '{plugin.name}' is now called '{plugin.renamed_to}': write that in new specs"
-            warnings.warn(told, TuneMV3DWarning, stacklevel=2)
-        return plugin.spec.model_validate(block, context=info.context)
-
-
-BackboneSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("backbone")]
-ViewEncoderSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("view_encoder")]
-FieldSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("field")]
-AggregatorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("aggregator")]
-LifterSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("lifter")]
-InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
-DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
-
+from tunemv3d_core.config.errors import fault
+from tunemv3d_core.consistency import Strength, check_strength
+from tunemv3d_core.errors import TuneMV3DError, suggestion
+from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]
@@ -287,26 +205,6 @@ class RunSpec(Block):
     """How long, how large, how precise, and what is written on the way."""
     sample: SampleSpec = SampleSpec()
     """Defaults of sampling."""
-
-
-def load_spec(name_or_path: str | Path, overrides: Iterable[str] = (), unneeded: tuple[str, ...] = ()) -> RunSpec:
-    """Load, resolve and validate a spec.
-
-    Args:
-        name_or_path: name of an installed spec (``tunemv3d.spec``), "distribution:name", or a JSON file.
-            Names come first.
-        overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
-            that extends this one.
-        unneeded: slots whose components need not be installed; the options of one that is not are not checked.
-
-    Raises:
-        SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
-    """
-    where, content = resolve(name_or_path, overrides)
-    try:
-        return RunSpec.model_validate(content, context=unneeded)
-    except ValidationError as error:
-        raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
 
 
 def canonical_json(spec: RunSpec) -> str:

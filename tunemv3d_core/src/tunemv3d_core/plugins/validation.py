@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tunemv3d_core import __version__
-from tunemv3d_core.discovery import EntryPointRecord
-from tunemv3d_core.plugin import API, FILE_SLOTS, CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugins.descriptor import API, FILE_SLOTS, CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugins.discovery import EntryPointRecord
 
 _API = re.compile(r"[0-9]+\.[0-9]+")
 _OBJECT = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
@@ -53,7 +53,7 @@ def _version_fault(record: EntryPointRecord, api: str) -> str | None:
 def _metadata_fault(record: EntryPointRecord, value: ComponentPlugin | CommandPlugin) -> str | None:
     target = value.app if isinstance(value, CommandPlugin) else value.build
     if isinstance(value, ComponentPlugin):
-        from tunemv3d_core.spec import ComponentSpec  # which finds components by what imports this
+        from tunemv3d_core.config.component_spec import ComponentSpec  # which finds components by what imports this
 
         if value.slot != record.slot:
             return f"is published in the slot '{record.slot}' but describes a component of '{value.slot}'"

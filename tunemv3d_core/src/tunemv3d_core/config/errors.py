@@ -7,7 +7,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from tunemv3d_core.registry import registry, suggestion
+from tunemv3d_core.errors import suggestion
+from tunemv3d_core.plugins.registry import registry
 
 _TOLD = "tunemv3d"
 

@@ -1,12 +1,36 @@
-"""From a name or a file to one resolved JSON object: packaged specs, ``extends`` and overrides."""
+"""From a name or a file to a validated spec: packaged specs, ``extends`` and overrides."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.registry import registry
+
+
+def load_spec(name_or_path: str | Path, overrides: Iterable[str] = (), unneeded: tuple[str, ...] = ()) -> RunSpec:
+    """Load, resolve and validate a spec.
+
+    Args:
+        name_or_path: name of an installed spec (``tunemv3d.spec``), "distribution:name", or a JSON file.
+            Names come first.
+        overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
+            that extends this one.
+        unneeded: slots whose components need not be installed; the options of one that is not are not checked.
+
+    Raises:
+        SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
+    """
+    where, content = resolve(name_or_path, overrides)
+    try:
+        return RunSpec.model_validate(content, context=unneeded)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
 
 
 def resolve(name_or_path: str | Path, overrides: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:

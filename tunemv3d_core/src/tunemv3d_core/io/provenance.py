@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.errors import slot_of, tell
+from tunemv3d_core.config.run_spec import ModelSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
-from tunemv3d_core.registry import Component, registry
-from tunemv3d_core.spec import ComponentSpec, ModelSpec
-from tunemv3d_core.spec_faults import slot_of, tell
+from tunemv3d_core.plugins.registry import Component, registry
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "tunemv3d-core")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.posed_images import read_json, write_json
+from tunemv3d_core.io.posed_images import read_json, write_json
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import Backbone, Scene
 

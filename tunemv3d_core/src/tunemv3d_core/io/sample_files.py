@@ -1,4 +1,4 @@
-"""Writes a sampled object's folder: layout and reader are in ``tunemv3d_core.samples``."""
+"""Writes a sampled object's folder: layout and reader are in ``tunemv3d_core.io.samples``."""
 
 import os
 import re
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError, TuneMV3DError
-from tunemv3d_core.maps import save_depth, save_normals
-from tunemv3d_core.pictures import cut_out, grid, to_pil
-from tunemv3d_core.posed_images import PosedImages, write_json, write_object
-from tunemv3d_core.samples import MANIFEST, write_scene
+from tunemv3d_core.io.depth_normals import save_depth, save_normals
+from tunemv3d_core.io.posed_images import PosedImages, write_json, write_object
+from tunemv3d_core.io.samples import MANIFEST, write_scene
+from tunemv3d_core.viz.pictures import cut_out, grid, to_pil
 
 
 @dataclass(frozen=True)

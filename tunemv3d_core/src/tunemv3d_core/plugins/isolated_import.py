@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from tunemv3d_core.discovery import EntryPointRecord
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugin import FIRST_PARTY
-from tunemv3d_core.registry import registry
+from tunemv3d_core.plugins.descriptor import FIRST_PARTY
+from tunemv3d_core.plugins.discovery import EntryPointRecord
+from tunemv3d_core.plugins.registry import registry
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -98,7 +98,7 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
 
 def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[object, object]") -> None:
     """In the other process: import, and send a ``Trial`` for each."""
-    import tunemv3d_core.spec  # noqa: F401  # every descriptor of a component needs it; its time is not the plugins'
+    import tunemv3d_core.config.run_spec  # noqa: F401  # every descriptor of a component needs it; its time is not the plugins'
 
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

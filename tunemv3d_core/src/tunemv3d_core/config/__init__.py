@@ -1,0 +1,1 @@
+"""The typed spec of a run: options, loading, errors, JSON Schema."""

@@ -1,0 +1,1 @@
+"""Components by slot and name: descriptors, discovery, the registry."""

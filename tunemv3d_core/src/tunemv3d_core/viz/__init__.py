@@ -1,0 +1,1 @@
+"""Pictures of what was sampled, and charts of a run's figures."""
