@@ -23,13 +23,13 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy, logsi
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.ports import FieldPorts
-from tunemv3d_core.rendering.volume import Composite, composite, section_ends, surface_depths
+from tunemv3d_core.rendering.volume import RayOutputs, composite_sdf, importance_sample, sample_along_rays
 from tunemv3d_neus.aggregator import MeanVariance
 from tunemv3d_neus.field import NeuSField
 from tunemv3d_neus.spec import MeanVarianceSpec, NeuSSpec
 
 RADIUS, SIZE = 0.92, (32, 32)
-SHARPNESS = (20.0, 64.0, 300.0)
+INV_S = (20.0, 64.0, 300.0)
 PLANS = ((24, 0), (8, 16), (12, 12), (40, 0), (16, 24))
 OBJECTS = ("scopia-tubular-chair", "blend-swap-cc-0-thonet")
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
@@ -68,29 +68,29 @@ class ChairRays:
         points = self.origins[:, None] + depths[..., None] * self.directions[:, None]
         return chair(points), torch.sin(12 * points)
 
-    def even(self, samples: int, s: float) -> Composite:
+    def even(self, samples: int, s: float) -> RayOutputs:
         """What they see by even samples."""
-        depths = section_ends(self.near, self.far, samples, jitter=False)
-        return composite(*self.look(depths), depths, torch.tensor(s))
+        depths = sample_along_rays(self.near, self.far, samples, jitter=False)
+        return composite_sdf(*self.look(depths), depths, torch.tensor(s))
 
-    def refined(self, samples: int, fine_samples: int, s: float, rule: Rule, reuse: bool = True) -> Composite:
+    def refined(self, samples: int, fine_samples: int, s: float, rule: Rule, reuse: bool = True) -> RayOutputs:
         """What they see by coarse samples and further ones where a rule wants them."""
-        depths = section_ends(self.near, self.far, samples, jitter=False)
+        depths = sample_along_rays(self.near, self.far, samples, jitter=False)
         distances, values = self.look(depths)
         lengths = depths.diff(dim=-1) * self.directions.norm(dim=-1, keepdim=True)
         fine = rule(distances, depths, lengths, torch.tensor(s), fine_samples)
         more, more_values = self.look(fine)
         if not reuse:
-            return composite(more, more_values, fine, torch.tensor(s))
+            return composite_sdf(more, more_values, fine, torch.tensor(s))
         depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1)
         distances = torch.cat([distances, more], dim=-1).gather(-1, order)
         values = torch.cat([values, more_values], dim=-2)
-        return composite(distances, values.gather(-2, order[..., None].expand_as(values)), depths, torch.tensor(s))
+        return composite_sdf(distances, values.gather(-2, order[..., None].expand_as(values)), depths, torch.tensor(s))
 
 
 def by_bound(distances: Tensor, depths: Tensor, lengths: Tensor, s: Tensor, samples: int) -> Tensor:
     """Ours: what a section may hold at most."""
-    return surface_depths(distances, depths, lengths, s, samples, jitter=False)
+    return importance_sample(distances, depths, lengths, s, samples, jitter=False)
 
 
 def by_weights(distances: Tensor, depths: Tensor, lengths: Tensor, s: Tensor, samples: int) -> Tensor:
@@ -101,7 +101,7 @@ def by_weights(distances: Tensor, depths: Tensor, lengths: Tensor, s: Tensor, sa
 
 
 def by_slopes(distances: Tensor, depths: Tensor, lengths: Tensor, s: Tensor, samples: int) -> Tensor:
-    """NeuS's: slopes are carried on from the section before, at a raised sharpness of at least 64."""
+    """NeuS's: slopes are carried on from the section before, at a raised variance of at least 64."""
     s = s.clamp(min=64)
     slope = distances.diff(dim=-1) / (lengths + 1e-5)
     slope = torch.minimum(slope, torch.cat([torch.zeros_like(slope[:, :1]), slope[:, :-1]], dim=-1)).clamp(-1e3, 0)
@@ -125,10 +125,10 @@ def draw(depths: Tensor, shares: Tensor, samples: int) -> Tensor:
 
 def rules() -> list[dict[str, Any]]:
     rays = ChairRays()
-    exact = {s: rays.even(2048, s) for s in SHARPNESS}
+    exact = {s: rays.even(2048, s) for s in INV_S}
     rows: list[dict[str, Any]] = []
     for samples, fine in PLANS:
-        ways: dict[str, Callable[[float], Composite]] = {"even": lambda s, n=samples: rays.even(n, s)}
+        ways: dict[str, Callable[[float], RayOutputs]] = {"even": lambda s, n=samples: rays.even(n, s)}
         if fine:
             ways = {
                 rule.__name__: lambda s, n=samples, k=fine, rule=rule: rays.refined(n, k, s, rule)
@@ -139,12 +139,12 @@ def rules() -> list[dict[str, Any]]:
             )
         for name, way in ways.items():
             row = {"samples": samples, "fine_samples": fine, "rule": name}
-            rows.append(row | {f"s={s:.0f}": errors(way(s), exact[s]) for s in SHARPNESS})
+            rows.append(row | {f"s={s:.0f}": errors(way(s), exact[s]) for s in INV_S})
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
-def errors(seen: Composite, exact: Composite) -> dict[str, float]:
+def errors(seen: RayOutputs, exact: RayOutputs) -> dict[str, float]:
     """Mean absolute errors; depth where both see the chair; the share of the silhouettes' union that is not shared."""
     solid, ours = exact.opacity > 0.5, seen.opacity > 0.5
     both = solid & (seen.opacity > 0.05)
@@ -166,7 +166,7 @@ def small_field(samples: int, fine_samples: int, features: int) -> NeuSField:
         blocks=3,
         samples=samples,
         fine_samples=fine_samples,
-        sharpness=0.2,
+        variance=0.2,
         radius=RADIUS,
     )
     return NeuSField(spec, FieldPorts(features, "latents", 4), MeanVariance(features))
@@ -227,9 +227,9 @@ def overfit(field: NeuSField, latents: Tensor, alpha: Tensor, cameras: Cameras, 
     """Even views are seen and trained on at 128 cells each; odd views are held out and measured whole."""
     seen, held = slice(0, None, 2), slice(1, None, 2)
     known = torch.cat([latents, alpha[:, :, None]], dim=2)[:, seen]
-    sharpness = [field.sharpness]
-    others = [p for name, p in field.named_parameters() if name != "sharpness"]
-    optimizer = torch.optim.AdamW([{"params": others}, {"params": sharpness, "lr": 1e-2}], lr=3e-3)
+    variance = [field.variance]
+    others = [p for name, p in field.named_parameters() if name != "variance"]
+    optimizer = torch.optim.AdamW([{"params": others}, {"params": variance, "lr": 1e-2}], lr=3e-3)
     h, w = SIZE
     start = time.process_time()
     field.train()
@@ -247,7 +247,7 @@ def overfit(field: NeuSField, latents: Tensor, alpha: Tensor, cameras: Cameras, 
         optimizer.step()
     seconds = time.process_time() - start
     field.eval()
-    found: dict[str, Any] = {"s": round(float((10 * field.sharpness.detach()).exp()), 1), "seconds": round(seconds, 1)}
+    found: dict[str, Any] = {"s": round(float((10 * field.variance.detach()).exp()), 1), "seconds": round(seconds, 1)}
     for name, spec in (("own", {}), ("even_256", {"samples": 256, "fine_samples": 0})):
         field.options = replace(field.options, **spec)
         with torch.no_grad():

@@ -80,9 +80,9 @@ def parts(model: MultiviewDiffusion, spec: RunSpec, size: int, device: torch.dev
     def cast() -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
-    guess = views if model.view_encoder.ports.guess else None
+    foreground_x0 = views if model.view_encoder.ports.foreground_x0 else None
     with torch.no_grad(), cast():
-        features = model.view_encoder(views, t, text, cameras[:, :n], guess)
+        features = model.view_encoder(views, t, text, cameras[:, :n], foreground_x0)
         skips = model.backbone.encode(views, t, text)
     pixels = None
     if spec.views.novel_pixels < 1:
@@ -95,7 +95,7 @@ def parts(model: MultiviewDiffusion, spec: RunSpec, size: int, device: torch.dev
 
     def view_encoder() -> None:
         with cast():
-            loss = model.view_encoder(views, t, text, cameras[:, :n], guess).float().sum()
+            loss = model.view_encoder(views, t, text, cameras[:, :n], foreground_x0).float().sum()
         loss.backward()
 
     def field() -> None:

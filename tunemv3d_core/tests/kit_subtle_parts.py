@@ -144,10 +144,10 @@ class DistanceKeepsAnAxis(Field):
     """Its signed distance has one axis too many."""
 
     def fuse(self, *given: Any) -> Any:
-        return SurfaceScene(**vars(StandInField.fuse(self, *given)))
+        return SDFScene(**vars(StandInField.fuse(self, *given)))
 
 
-class SurfaceScene(Scene):
+class SDFScene(Scene):
     def signed_distance(self, points: Tensor) -> Tensor:
         return points.norm(dim=-1, keepdim=True) - 0.5
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
 from tunemv3d_core.types import Rendering, Skips, Text
@@ -40,7 +41,7 @@ class TinyBackbone(nn.Module):
         up = nn.functional.interpolate(self.up(down), scale_factor=2.0)
         return self.last(first + up).unflatten(0, skips.state)
 
-    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         return x_t - prediction
 
     def fingerprint(self) -> dict[str, str]:
@@ -113,7 +114,7 @@ def tiny_model(**replaced: nn.Module) -> MultiviewDiffusion:
         "injector": TinyInjector(),
     }
     parts.update(replaced)
-    return MultiviewDiffusion(**parts, names={slot: f"tiny-{slot}" for slot in parts})
+    return MultiviewDiffusion(**parts, components={slot: ComponentSpec(type=f"tiny-{slot}") for slot in parts})
 
 
 def tiny_inputs(b: int = 2, n: int = 3) -> dict[str, Any]:

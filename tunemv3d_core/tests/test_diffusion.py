@@ -46,15 +46,15 @@ def test_consistency_extrapolates_linearly_and_encodes_once() -> None:
 
 
 class GuessReader(TinyEncoder):
-    """A view encoder that asks for the frozen model's guess and keeps what it was given."""
+    """A view encoder that asks for the frozen model's x0 and keeps what it was given."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ports = ViewEncoderPorts(3, guess=True)
+        self.ports = ViewEncoderPorts(3, foreground_x0=True)
 
-    def forward(self, x_t, t, text, cameras, guess=None):
-        self.given = guess
-        return super().forward(guess, t, text, cameras)
+    def forward(self, x_t, t, text, cameras, foreground_x0=None):
+        self.given = foreground_x0
+        return super().forward(foreground_x0, t, text, cameras)
 
 
 @pytest.mark.parametrize("consistency", [1.0, 1.5])
@@ -70,7 +70,7 @@ def test_a_view_encoder_that_asks_gets_the_frozen_models_guess(consistency: floa
     model.backbone.encoded = model.backbone.decoded = 0
     model.predict(**inputs, consistency=consistency)
     assert torch.equal(reader.given, expected)
-    assert (model.backbone.encoded, model.backbone.decoded) == (1, 2), "the frozen model runs once, guess or blend"
+    assert (model.backbone.encoded, model.backbone.decoded) == (1, 2), "the frozen model runs once"
 
 
 def test_background_is_the_latent_of_white_behind_what_is_not_opaque() -> None:

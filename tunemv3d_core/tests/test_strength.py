@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tunemv3d_core.consistency import read_strength, strength_of_steps, told_strength
+from tunemv3d_core.consistency import consistency_schedule, format_consistency, parse_consistency
 from tunemv3d_core.errors import TuneMV3DError
 
 
@@ -10,20 +10,20 @@ from tunemv3d_core.errors import TuneMV3DError
 def test_values_are_spread_evenly_over_the_steps(values: tuple[float, ...], steps: int) -> None:
     places = np.arange(steps) * (len(values) - 1) / max(1, steps - 1)
     expected = np.interp(places, np.arange(len(values)), values)
-    np.testing.assert_allclose(strength_of_steps(values, steps), expected)
+    np.testing.assert_allclose(consistency_schedule(values, steps), expected)
 
 
 def test_words_are_read_as_they_are_told() -> None:
-    assert read_strength("1.5") == 1.5 and read_strength("2:1:0") == (2.0, 1.0, 0.0)
-    assert told_strength(read_strength("2:0.5")) == "2:0.5" and told_strength(1) == "1"
+    assert parse_consistency("1.5") == 1.5 and parse_consistency("2:1:0") == (2.0, 1.0, 0.0)
+    assert format_consistency(parse_consistency("2:0.5")) == "2:0.5" and format_consistency(1) == "1"
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1:-2", "", "much", "1:", "1,2"])
 def test_what_is_no_strength_is_refused(text: str) -> None:
     with pytest.raises(TuneMV3DError, match=r"at least 0|give a number"):
-        read_strength(text)
+        parse_consistency(text)
 
 
 def test_an_empty_schedule_is_refused() -> None:
     with pytest.raises(TuneMV3DError, match="not empty"):
-        strength_of_steps((), 4)
+        consistency_schedule((), 4)

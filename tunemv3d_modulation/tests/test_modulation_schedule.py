@@ -32,13 +32,13 @@ def test_the_true_target_stands_for_the_clean_latents(prediction):
     latents, noise = torch.randn(1, 3, 4, 2, 2), torch.randn(1, 3, 4, 2, 2)
     t = torch.tensor([[0.0, 400.0, 950.5]])
     target, x_t = schedule.target(latents, noise, t), schedule.add_noise(latents, noise, t)
-    torch.testing.assert_close(schedule.clean(target, x_t, t), latents, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(schedule.predict_x0(target, x_t, t), latents, rtol=1e-4, atol=1e-4)
 
 
 def test_the_clean_latents_are_finite_where_nothing_is_left_of_them():
     schedule = Schedule({**CONFIG, "rescale_betas_zero_snr": True})
     noise, last = torch.randn(1, 1, 4, 2, 2), torch.tensor([[999.0]])
-    assert schedule.clean(0.9 * noise, noise, last).isfinite().all()
+    assert schedule.predict_x0(0.9 * noise, noise, last).isfinite().all()
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])

@@ -25,7 +25,7 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
 
 def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
     features, cameras = small_views()
-    whole, pieces = small_field(), small_field(chunk=100)
+    whole, pieces = small_field(), small_field(chunk_size=100)
     wake(whole)
     pieces.load_state_dict(whole.state_dict())
     t = torch.tensor([10.0, 800.0])
@@ -54,7 +54,7 @@ def test_only_values_know_the_view_direction() -> None:
     network = small_field().network
     wake(network)
     hidden = torch.randn(1, 3, 2, 16)
-    seen = torch.randn(1, 3, 2, network.value_seen.in_features)
+    seen = torch.randn(1, 3, 2, network.value_agg.in_features)
     one, other = (torch.nn.functional.normalize(torch.randn(1, 3, 3), dim=-1) for _ in range(2))
     assert (network.values(hidden, seen, one) - network.values(hidden, seen, other)).abs().max() > 1e-4
     # The surface is the same from everywhere, although its colours are not: distances take no direction at all.
@@ -73,16 +73,16 @@ def test_only_values_know_the_view_direction() -> None:
 
 def test_what_the_views_say_reaches_distance_and_value_on_a_straight_road() -> None:
     network = small_field().network
-    torch.nn.init.normal_(network.distance_seen.weight)
-    torch.nn.init.normal_(network.value_seen.weight)
-    points, seen = torch.randn(1, 6, 3), torch.randn(1, 6, network.value_seen.in_features)
+    torch.nn.init.normal_(network.distance_agg.weight)
+    torch.nn.init.normal_(network.value_agg.weight)
+    points, seen = torch.randn(1, 6, 3), torch.randn(1, 6, network.value_agg.in_features)
     hidden = torch.randn(1, 6, 16)
     distances = network.signed_distance(points, hidden, seen)
-    expected = points.norm(dim=-1) - SPHERE + seen @ network.distance_seen.weight[0]
+    expected = points.norm(dim=-1) - SPHERE + seen @ network.distance_agg.weight[0]
     torch.testing.assert_close(distances, expected)
     by_rays = hidden.reshape(1, 3, 2, 16), seen.reshape(1, 3, 2, -1)
     values = network.values(*by_rays, torch.zeros(1, 3, 3))
-    torch.testing.assert_close(values.flatten(1, 2), seen @ network.value_seen.weight.T)
+    torch.testing.assert_close(values.flatten(1, 2), seen @ network.value_agg.weight.T)
 
 
 def test_training_reaches_every_parameter_and_t_matters() -> None:
@@ -178,8 +178,8 @@ def test_recomputing_gives_the_same_gradients_and_keeps_a_fraction(fine: int) ->
     target, kept, gradients = torch.randn(2, 3, 4, 8, 8), [], []
     whole = small_field(fine_samples=fine)
     wake(whole)
-    for recompute in (False, True):
-        field = small_field(fine_samples=fine, recompute=recompute, chunk=1000).train()
+    for gradient_checkpointing in (False, True):
+        field = small_field(fine_samples=fine, gradient_checkpointing=gradient_checkpointing, chunk_size=1000).train()
         field.load_state_dict(whole.state_dict())
         seen = features.clone().requires_grad_()
         sizes: list[int] = []

@@ -9,9 +9,11 @@ from tunemv3d_neus.spec import ResAttnSpec
 from tunemv3d_neus.view_encoder import ResAttnEncoder, build
 
 
-def small(guess: bool = False) -> tuple[ResAttnEncoder, torch.Tensor, torch.Tensor, Text, Cameras]:
+def small(foreground_x0: bool = False) -> tuple[ResAttnEncoder, torch.Tensor, torch.Tensor, Text, Cameras]:
     torch.manual_seed(0)
-    spec = ResAttnSpec(type="resattn", features=7, channels=(8, 16), head_channels=8, groups=4, guess=guess)
+    spec = ResAttnSpec(
+        type="resattn", features=7, channels=(8, 16), head_channels=8, groups=4, foreground_x0=foreground_x0
+    )
     encoder = ResAttnEncoder(spec, latent_channels=4, text_channels=12).eval()
     text = Text(torch.randn(2, 7, 12), mask=torch.tensor([[1] * 7, [1] * 3 + [0] * 4]))
     return encoder, torch.randn(2, 3, 4, 9, 6), torch.full((2, 3), 500.0), text, Cameras.orbit(3)[None].expand(2, 3)
@@ -37,22 +39,22 @@ def test_knows_t_of_each_view_and_the_text() -> None:
 
 
 def test_the_guess_is_seen_and_handed_on() -> None:
-    encoder, x, t, text, cameras = small(guess=True)
-    guess = torch.randn_like(x)
-    guess[:, :, :, :4] = 0  # white ground
-    features = encoder(x, t, text, cameras, guess)
-    assert encoder.ports.guess and features.shape == (2, 3, 7, 9, 6)
+    encoder, x, t, text, cameras = small(foreground_x0=True)
+    foreground_x0 = torch.randn_like(x)
+    foreground_x0[:, :, :, :4] = 0  # white ground
+    features = encoder(x, t, text, cameras, foreground_x0)
+    assert encoder.ports.foreground_x0 and features.shape == (2, 3, 7, 9, 6)
     assert not features[:, :, :2].any(), "its own channels start at zero"
-    assert torch.equal(features[:, :, 2:6], guess)
+    assert torch.equal(features[:, :, 2:6], foreground_x0)
     assert not features[:, :, 6, :4].any() and features[:, :, 6, 4:].min() > 0 and features[:, :, 6].max() <= 1
-    torch.nn.init.normal_(encoder.leave[-1].weight)
-    own, other = (encoder(x, t, text, cameras, g)[:, :, :2] for g in (guess, guess + 1))
+    torch.nn.init.normal_(encoder.conv_out[-1].weight)
+    own, other = (encoder(x, t, text, cameras, g)[:, :, :2] for g in (foreground_x0, foreground_x0 + 1))
     assert (own - other).abs().max() > 1e-3
 
 
 def test_a_guess_needs_room_beside_itself() -> None:
     ports = BackbonePorts(4, 8, 4, 12, (), "epsilon", 1000)
-    spec = ResAttnSpec(type="resattn", features=5, guess=True)
+    spec = ResAttnSpec(type="resattn", features=5, foreground_x0=True)
     with pytest.raises(PortsError, match="features = 5 leaves no room"):
         build(spec, Neighbours(ports), BuildContext(torch.device("cpu")))
 

@@ -82,7 +82,7 @@ def naive_attention(merge: Attention, seen: list[tuple[Tensor, Tensor]], views: 
         values = [(merge.value.weight @ x + merge.value.bias)[part] for x in told]
         answers.append(sum(s * v for s, v in zip(scores, values, strict=True)) / sum(scores))
     share = torch.tensor([len(seen) / views]).double()
-    return torch.cat([mean + merge.leave.weight @ torch.cat(answers), variance, share])
+    return torch.cat([mean + merge.fc_out.weight @ torch.cat(answers), variance, share])
 
 
 @pytest.mark.parametrize("kind", KINDS)

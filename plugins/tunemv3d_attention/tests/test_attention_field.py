@@ -109,9 +109,9 @@ def test_attention_is_that_of_a_loop_over_tokens() -> None:
 def test_what_a_view_shows_reaches_its_values_on_a_straight_road() -> None:
     field, (features, cameras) = small_field(), small_views()
     with torch.no_grad():
-        field.network.straight.weight.normal_()
+        field.network.skip.weight.normal_()
     seen = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (8, 8))
-    expected = torch.einsum("vf,bnfhw->bnvhw", field.network.straight.weight[:, :, 0, 0], features)
+    expected = torch.einsum("vf,bnfhw->bnvhw", field.network.skip.weight[:, :, 0, 0], features)
     torch.testing.assert_close(seen.values, expected[:, :, :VALUES], rtol=1e-4, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ import torch
 from gaussians_naive import naive, random_gaussians
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_core.rendering.volume import Composite
+from tunemv3d_core.rendering.volume import RayOutputs
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians, list_tiles, project, splat
@@ -25,7 +25,7 @@ def scene(gaussians: Gaussians, **options: object) -> GaussianScene:
     )
 
 
-def told(seen: Composite | object) -> np.ndarray:
+def told(seen: RayOutputs | object) -> np.ndarray:
     values, opacity, depth = (getattr(seen, name)[0].detach().double() for name in ("values", "opacity", "depth"))
     return torch.cat([values.flatten(2).mT, opacity.flatten(1)[..., None], depth.flatten(1)[..., None]], -1).numpy()
 

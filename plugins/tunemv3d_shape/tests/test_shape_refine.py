@@ -68,7 +68,7 @@ def test_a_wrong_box_becomes_the_pictured_one() -> None:
     truth = seen(numpy_of(TRUE), judges, 48)
     start = box((0.3, 0.43, 0.26))
     refined, looks, interrupted = fit(start, pictures, replace(QUICK, depth=0.0, normals=0.0))
-    before = RefinedShape(grid_of(start, 32), refined.sharpness, (48, 48))
+    before = RefinedShape(grid_of(start, 32), refined.inv_s, (48, 48))
 
     def errors(shape: RefinedShape) -> tuple[float, float]:
         found = shape.pictures(judges)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunemv3d_core.config.component_fields import parts_of
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.run_spec import ModelSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -46,7 +47,8 @@ def assemble(
             check_ports(slot, module.ports, neighbours, names)
         if slot in ("view_encoder", "field", "lifter"):
             neighbours = replace(neighbours, **{slot: module.ports})
-    return MultiviewDiffusion(**modules, names=names)
+    components = {place: options for place, _, options in parts_of(spec)}
+    return MultiviewDiffusion(**modules, components=components)
 
 
 def check_ports(slot: str, ports: Any, neighbours: Neighbours, names: dict[str, str]) -> None:

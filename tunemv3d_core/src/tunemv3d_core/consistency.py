@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from tunemv3d_core.errors import TuneMV3DError
 
-Strength = float | tuple[float, ...]
+Consistency = float | tuple[float, ...]
 
 
-def read_strength(text: str) -> Strength:
+def parse_consistency(text: str) -> Consistency:
     """K from words: "1.5", or "2:1" for a schedule that falls from 2 at the first step to 1 at the last.
 
     Raises:
@@ -17,16 +17,16 @@ def read_strength(text: str) -> Strength:
         values = tuple(float(word) for word in text.split(":"))
     except ValueError:
         raise TuneMV3DError(f"consistency '{text}': give a number such as 1.5, or a schedule such as 2:1") from None
-    check_strength(values)
+    check_consistency(values)
     return values[0] if len(values) == 1 else values
 
 
-def told_strength(consistency: float | Sequence[float]) -> str:
-    """K in the words that ``read_strength`` reads."""
+def format_consistency(consistency: float | Sequence[float]) -> str:
+    """K in the words that ``parse_consistency`` reads."""
     return ":".join(f"{k:g}" for k in _as_list(consistency))
 
 
-def check_strength(consistency: float | Sequence[float]) -> list[float]:
+def check_consistency(consistency: float | Sequence[float]) -> list[float]:
     """K's values.
 
     Raises:
@@ -34,18 +34,18 @@ def check_strength(consistency: float | Sequence[float]) -> list[float]:
     """
     values = _as_list(consistency)
     if not values or not all(0 <= k < float("inf") for k in values):
-        told = told_strength(values) or "empty"
+        told = format_consistency(values) or "empty"
         raise TuneMV3DError(f"consistency K must be at least 0, not {told}: 0 is the plain 2D model, 1 the tuned one")
     return values
 
 
-def strength_of_steps(consistency: float | Sequence[float], steps: int) -> list[float]:
+def consistency_schedule(consistency: float | Sequence[float], steps: int) -> list[float]:
     """K of every step: the values spread evenly over the steps, linear between them.
 
     Raises:
-        TuneMV3DError: see ``check_strength``.
+        TuneMV3DError: see ``check_consistency``.
     """
-    values = check_strength(consistency)
+    values = check_consistency(consistency)
     last = len(values) - 1
     places = [last * step / max(1, steps - 1) for step in range(steps)]
     below = [min(int(place), max(0, last - 1)) for place in places]

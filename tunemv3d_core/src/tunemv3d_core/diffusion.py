@@ -1,5 +1,6 @@
 """The whole model: a frozen 2D diffusion model whose views talk to each other through a 3D field."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.shapes import check_shape
 from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Scene, ViewEncoder
@@ -20,10 +22,10 @@ class Prediction:
     Attributes:
         modulated: ``b n c h w``, in the backbone's prediction type.
         frozen: like ``modulated``: the frozen model's, where it was asked; without gradient.
-        x0: ``b n v h w``: the field's guess of the clean views, blended over the background.
+        x0: ``b n v h w``: the field's prediction of the clean views, blended over the background.
         rendering: the input views as rendered.
         scene: what the field made of the views.
-        novel_x0: ``b m v h w`` or ``b m v r``: the guess for the novel cameras, blended over the background.
+        novel_x0: ``b m v h w`` or ``b m v r``: the same for the novel cameras, blended over the background.
         novel: the novel cameras as rendered.
     """
 
@@ -40,7 +42,7 @@ class MultiviewDiffusion(nn.Module):
     """Encode, fuse, render, lift, inject, decode (paper B.1, B.2).
 
     The view encoder, field, lifter and injector are there together or not at all; without them this is the plain
-    2D model. ``names`` says which component fills each slot, for error messages.
+    2D model. ``components`` has the options of each by its place, such as "field.aggregator".
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class MultiviewDiffusion(nn.Module):
         field: nn.Module | None = None,
         lifter: nn.Module | None = None,
         injector: nn.Module | None = None,
-        names: dict[str, str] | None = None,
+        components: Mapping[str, ComponentSpec] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = cast(Backbone, backbone)
@@ -58,8 +60,8 @@ class MultiviewDiffusion(nn.Module):
         self.field = cast(Field | None, field)
         self.lifter = cast(Lifter | None, lifter)
         self.injector = cast(Injector | None, injector)
-        self._names = names or {}
-        self._grounds: dict[tuple[Any, ...], Tensor] = {}
+        self.components = dict(components or {})
+        self._background_latents: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:
         """The components that are there, by slot, in the order in which they were built."""
@@ -99,7 +101,7 @@ class MultiviewDiffusion(nn.Module):
         if self.field is None:
             return Prediction(self.backbone.decode(skips, None, t, text))
         with torch.no_grad():
-            frozen = self.backbone.decode(skips, None, t, text) if self._guesses() else None
+            frozen = self.backbone.decode(skips, None, t, text) if self._needs_foreground_x0() else None
         return self._modulate(skips, frozen, x_t, t, text, cameras, novel_cameras, novel_pixels)
 
     def frozen(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
@@ -121,7 +123,7 @@ class MultiviewDiffusion(nn.Module):
             return Prediction(self.frozen(x_t, t, text))
         self._check_inputs(x_t, t, cameras)
         skips = self.backbone.encode(x_t, t, text)
-        frozen = self.backbone.decode(skips, None, t, text) if consistency != 1 or self._guesses() else None
+        frozen = self.backbone.decode(skips, None, t, text) if consistency != 1 or self._needs_foreground_x0() else None
         prediction = self._modulate(skips, frozen, x_t, t, text, cameras)
         if frozen is None or consistency == 1:
             return prediction
@@ -130,41 +132,43 @@ class MultiviewDiffusion(nn.Module):
 
     def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         """The field's scene of noisy views alone: what its renders and its surface come from."""
-        return self._fuse(self.frozen(x_t, t, text) if self._guesses() else None, x_t, t, text, cameras)
+        return self._fuse(self.frozen(x_t, t, text) if self._needs_foreground_x0() else None, x_t, t, text, cameras)
 
-    def _guesses(self) -> bool:
-        """Whether the view encoder is given the frozen model's guess of each clean view."""
-        return self.view_encoder is not None and self.view_encoder.ports.guess
+    def _needs_foreground_x0(self) -> bool:
+        """Whether the view encoder is given the frozen model's x0 of each view."""
+        return self.view_encoder is not None and self.view_encoder.ports.foreground_x0
 
     def _fuse(self, frozen: Tensor | None, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         if self.view_encoder is None or self.field is None:
             raise ValueError("this model has no field")
-        if frozen is not None and self._guesses():
-            guess = self.backbone.clean(frozen, x_t, t) - self.ground((x_t.shape[-2], x_t.shape[-1]), x_t.device)
-            features = self.view_encoder(x_t, t, text, cameras, guess)
+        if frozen is not None and self._needs_foreground_x0():
+            foreground_x0 = self.backbone.predict_x0(frozen, x_t, t) - self.background_latent(
+                (x_t.shape[-2], x_t.shape[-1]), x_t.device
+            )
+            features = self.view_encoder(x_t, t, text, cameras, foreground_x0)
         else:
             features = self.view_encoder(x_t, t, text, cameras)
         offered = self.view_encoder.ports.features
         check_shape(self._who("view_encoder", "features"), features, "b n f h w", **_sizes(x_t), f=offered)
         return self.field.fuse(features, cameras, t.amax(dim=1))
 
-    def ground(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    def background_latent(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """The latent of a white image, ``c h w``: what views show where no object is; encoded once for each size."""
         weight = next(iter(cast(nn.Module, self.backbone).parameters()))
         device = weight.device if device is None else device
         key = (size, weight.dtype)
-        if key not in self._grounds:
+        if key not in self._background_latents:
             stride = self.backbone.ports.image_stride
             white = torch.ones(1, 1, 3, size[0] * stride, size[1] * stride, device=device)
             with torch.no_grad():
-                self._grounds[key] = self.backbone.encode_images(white)[0, 0].clone()
-        self._grounds[key] = self._grounds[key].to(device)
-        return self._grounds[key]
+                self._background_latents[key] = self.backbone.encode_images(white)[0, 0].clone()
+        self._background_latents[key] = self._background_latents[key].to(device)
+        return self._background_latents[key]
 
     def background(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """What lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
         assert self.field is not None
-        ground = self.ground(size, device)
+        ground = self.background_latent(size, device)
         if self.field.ports.gives == "features":
             return ground.new_zeros(self.field.ports.values, *size)
         return ground
@@ -217,7 +221,8 @@ class MultiviewDiffusion(nn.Module):
             check_shape(self._who(slot, f"map {k}"), given, "bn c h w", bn=views, h=h, w=w)
 
     def _who(self, slot: str, what: str) -> str:
-        return f"{what} of {slot} '{self._names.get(slot, '?')}'"
+        options = self.components.get(slot)
+        return f"{what} of {slot} '{options.type if options else '?'}'"
 
 
 def _sizes(x_t: Tensor) -> dict[str, int]:

@@ -45,12 +45,12 @@ class BackbonePorts:
 class ViewEncoderPorts:
     """A view encoder gives ``features`` channels, one cell per ``stride`` latent cells.
 
-    ``guess`` says whether it is also given the frozen model's own guess of each clean view.
+    ``foreground_x0`` says whether it is also given the frozen model's x0 of each view minus the white background.
     """
 
     features: int
     stride: int = 1
-    guess: bool = False
+    foreground_x0: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.consistency import strength_of_steps
+from tunemv3d_core.consistency import consistency_schedule
 from tunemv3d_core.diffusion import Prediction
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts
@@ -135,7 +135,7 @@ def sample(
         scheduler: one with diffusers' interface, or the name of one that the backbone knows; "" takes the model's own.
         guidance: classifier-free guidance scale; 1 is none and runs one branch.
         negative: b prompts to move away from; needed where guidance is not 1.
-        consistency: K, see ``MultiviewDiffusion.predict``; several numbers are a schedule, see ``strength_of_steps``.
+        consistency: K, see ``MultiviewDiffusion.predict``; several numbers are a ``consistency_schedule``.
         shared_noise: start all views of an object from the same noise.
         known: views that are given; they are shown to the model clean (t = 0) and left out of the scheduler's steps.
         on_step: called after every step; latents that it returns are gone on with.
@@ -145,7 +145,7 @@ def sample(
     size = (ports.latent_size, ports.latent_size) if size is None else size
     device = cameras.intrinsics.device
     noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
-    solver = prepared_solver(model.backbone, scheduler, steps, device)
+    solver = prepared_scheduler(model.backbone, scheduler, steps, device)
     options = _noise_source(solver, seeds)
     guided = guidance != 1
     if guided:
@@ -153,7 +153,7 @@ def sample(
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
     latents: Tensor = noise.to(device, text.tokens.dtype) * solver.init_noise_sigma
-    strength = strength_of_steps(consistency, len(solver.timesteps))
+    strength = consistency_schedule(consistency, len(solver.timesteps))
     first, latents = (0, latents) if begin is None else (begin[0], begin[1].to(latents))
     for index, t in list(enumerate(solver.timesteps))[first:]:
         x_t, level = _shown(solver.scale_model_input(latents, t), t, known)
@@ -171,7 +171,7 @@ def sample(
     return latents
 
 
-def prepared_solver(backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None) -> Any:
+def prepared_scheduler(backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None) -> Any:
     """A fresh scheduler that is set to a number of steps.
 
     Args:

@@ -45,7 +45,7 @@ class Backbone(Protocol):
         """What the model is trained to predict (epsilon, v, sample or flow), ``b n c h w``."""
         ...
 
-    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean latents that a prediction at x_t stands for, all ``b n c h w``, t ``b n``."""
         ...
 
@@ -93,11 +93,13 @@ class ViewEncoder(Protocol):
 
     ports: ViewEncoderPorts
 
-    def __call__(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, foreground_x0: Tensor | None = None
+    ) -> Tensor:
         """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``.
 
-        ``guess`` is passed where the ports ask for it: the frozen model's guess of the clean views less the white
-        ground's latent, ``b n c h w``, so that 0 shows no object.
+        ``foreground_x0`` is passed where the ports ask for it: the frozen model's x0 of each view minus the latent of a
+        white image, ``b n c h w``, so that 0 shows no object.
         """
         ...
 

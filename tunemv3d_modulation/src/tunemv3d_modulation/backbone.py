@@ -96,9 +96,9 @@ class DiffusersBackbone(nn.Module):
         """What the model is trained to predict, ``b n c h w``."""
         return self.schedule.target(latents, noise, t)
 
-    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean latents that a prediction at x_t stands for, ``b n c h w``."""
-        return self.schedule.clean(prediction, x_t, t)
+        return self.schedule.predict_x0(prediction, x_t, t)
 
     def alphas_cumprod(self, t: Tensor) -> Tensor:
         """The schedule's cumulative product of alphas at t, of t's shape: exact at whole steps, linear between."""

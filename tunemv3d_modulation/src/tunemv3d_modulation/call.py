@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunemv3d_core.consistency import check_strength
+from tunemv3d_core.consistency import check_consistency
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.posed_images import is_whole
 from tunemv3d_core.sampling import Seed
 from tunemv3d_core.viz.pictures import to_pil
 
 CALLBACK_TENSORS = ("latents", "x_t", "x0", "opacity", "depth")
-"""What a callback may ask for: ``b n c h w`` after the step; what the model saw in it; the field's guess of the clean
-views, ``b n v h w``; and its opacity and depth, ``b n h w``. The field's are None where no field ran."""
+"""What a callback may ask for: ``b n c h w`` after the step; what the model saw in it; the field's x0,
+``b n v h w``; and its opacity and depth, ``b n h w``. The field's are None where no field ran."""
 
 
 def as_seeds(given: Seed | Sequence[Seed] | None, objects: int) -> list[Seed]:
@@ -65,7 +65,7 @@ def check_options(
         raise TuneMV3DError(f"steps must be at least 1, not {steps}")
     if not 0 <= guidance < math.inf:
         raise TuneMV3DError(f"guidance must be at least 0, not {guidance}: 1 is none, 3 to 7 is usual")
-    check_strength(consistency)
+    check_consistency(consistency)
     if guidance == 1 and any(negatives):
         raise TuneMV3DError("a negative prompt needs guidance: with a guidance scale of 1 nothing moves away from it")
     if any(isinstance(seed, torch.Generator) and seed.device.type != "cpu" for seed in seeds):

@@ -207,7 +207,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         known = self._known(known_views or {}, cameras)
         encode = self.model.backbone.encode_text
         # Encoded now, so that no other part of the model is called for while the denoiser is at work.
-        self.model.ground(self.latent_size(), self.execution_device)
+        self.model.background_latent(self.latent_size(), self.execution_device)
         self.maybe_free_model_hooks()
         text, negative = encode(prompts), None if options["guidance"] == 1 else encode(negatives)
         with self.progress_bar(total=options["steps"]) as bar:

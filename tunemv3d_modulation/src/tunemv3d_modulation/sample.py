@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunemv3d_core.cli.calls import find_command, run_command
-from tunemv3d_core.consistency import read_strength
+from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
@@ -79,7 +79,7 @@ def sample(
         find_command("mesh", SHAPE)
     wanted = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
-    strength = read_strength(consistency) if consistency else None
+    strength = parse_consistency(consistency) if consistency else None
     given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
     given |= {"shared_noise": shared_noise, "negative_prompt": negative}
     known = read_images(image or [])
@@ -153,7 +153,7 @@ def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None
     """The pipeline, with the solver that was asked for, which must be able to take the steps."""
     # Heavy: torch, diffusers and transformers.
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.sampling import prepared_solver
+    from tunemv3d_core.sampling import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
     place = find_device(device)
@@ -161,5 +161,5 @@ def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None
     pipe.set_progress_bar_config(disable=True)
     if scheduler is not None:
         pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
-    prepared_solver(pipe.model.backbone, pipe.scheduler, pipe.spec.sample.steps if steps is None else steps)
+    prepared_scheduler(pipe.model.backbone, pipe.scheduler, pipe.spec.sample.steps if steps is None else steps)
     return pipe

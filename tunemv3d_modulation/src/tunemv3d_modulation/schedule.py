@@ -147,7 +147,7 @@ class Schedule(nn.Module):
         signal, sigma = self.scales(t, latents)
         return signal * noise - sigma * latents
 
-    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean latents that a prediction at x_t stands for, ``b n c h w``: x_t without the predicted noise."""
         if self.prediction == "sample":
             return prediction

@@ -105,7 +105,7 @@ class ViewsOfPoints:
         return mean, (shares * (self.features - mean[:, :, None]).square()).sum(2)
 
 
-def look_up(features: Tensor, cameras: Cameras, points: Tensor) -> ViewsOfPoints:
+def sample_view_features(features: Tensor, cameras: Cameras, points: Tensor) -> ViewsOfPoints:
     """Features ``b n f h w`` at points ``b p 3`` seen by cameras ``b n``, in float32 (or float64) under autocast too.
 
     Points get no gradient.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.rendering.precision import full_precision
-from tunemv3d_neus.aggregator import look_up
+from tunemv3d_neus.aggregator import sample_view_features
 from tunemv3d_neus.spec import AttentionSpec
 
 
@@ -34,12 +34,12 @@ class Attention(nn.Module):
         self.query = nn.Linear(2 * features, width)
         self.key = nn.Linear(features + 3, width, bias=False)
         self.value = nn.Linear(features + 3, width)
-        self.leave = nn.Linear(width, features, bias=False)
-        nn.init.zeros_(self.leave.weight)
+        self.fc_out = nn.Linear(width, features, bias=False)
+        nn.init.zeros_(self.fc_out.weight)
 
     def forward(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
         """Features ``b n f h w``, cameras ``b n`` and points ``b p 3`` to ``b p (2 f + 1)``, float32."""
-        views = look_up(features, cameras, points)
+        views = sample_view_features(features, cameras, points)
         mean, variance = views.moments(views.seen)
         told = torch.cat([views.features, views.directions], dim=-1)
         query = self.query(torch.cat([mean, variance], dim=-1)).unflatten(-1, (self.heads, -1))
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         scores = (query[:, :, None] * key).sum(-1).to(mean.dtype) * query.shape[-1] ** -0.5
         weights = masked_softmax(scores, views.seen[..., None])
         heads = (weights[..., None].to(value.dtype) * value).sum(2)
-        corrected = mean + self.leave(heads.flatten(-2)).to(mean.dtype)
+        corrected = mean + self.fc_out(heads.flatten(-2)).to(mean.dtype)
         with full_precision(features):
             return torch.cat([corrected, variance, views.seen.mean(2, keepdim=True)], dim=-1)
 

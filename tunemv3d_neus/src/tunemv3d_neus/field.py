@@ -9,7 +9,7 @@ from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
-from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
+from tunemv3d_core.rendering.sdf_scene import SDFOptions, SDFScene
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_neus.network import NeuSNetwork
 from tunemv3d_neus.spec import NeuSSpec
@@ -29,18 +29,18 @@ def build(spec: NeuSSpec, neighbours: Neighbours, context: BuildContext) -> "Neu
 class NeuSField(nn.Module):
     """Fuses features of n views into a surface.
 
-    ``sharpness`` is v of s = exp(10 v), the inverse width of the surface; weight decay should leave it alone.
+    ``variance`` is NeuS's v of s = exp(10 v), the inverse width of the surface; weight decay should leave it alone.
     """
 
     def __init__(self, spec: NeuSSpec, ports: FieldPorts, aggregator: Aggregator) -> None:
         super().__init__()
         self.ports = ports
-        self.options = SurfaceOptions(**{option.name: getattr(spec, option.name) for option in fields(SurfaceOptions)})
+        self.options = SDFOptions(**{option.name: getattr(spec, option.name) for option in fields(SDFOptions)})
         self.aggregator = aggregator
         self.network = NeuSNetwork(spec, aggregator.channels, ports.values)
-        self.sharpness = nn.Parameter(torch.tensor(spec.sharpness))
+        self.variance = nn.Parameter(torch.tensor(spec.variance))
 
-    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> SurfaceScene:
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> SDFScene:
         """Fuse views.
 
         Args:
@@ -49,7 +49,7 @@ class NeuSField(nn.Module):
             t: ``b``, the noise level of each object's views.
         """
         surface = SeenSurface(self, features, cameras.to(torch.float32), self.network.embed(t))
-        return SurfaceScene(surface, self.sharpness, self.options, features, jitter=self.training)
+        return SDFScene(surface, self.variance, self.options, features, jitter=self.training)
 
 
 class SeenSurface:
@@ -61,7 +61,7 @@ class SeenSurface:
         self._cameras = cameras
         self._time = time
 
-    def look(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``b r s 3`` of rays ``b r 3`` to signed distances ``b r s`` and values ``b r s v``."""
         samples, points = points.shape[2], points.flatten(1, 2)
         aggregated = self._aggregator(self._features, self._cameras, points)

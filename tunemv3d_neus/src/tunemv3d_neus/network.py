@@ -13,7 +13,7 @@ from tunemv3d_neus.spec import NeuSSpec
 SPHERE = 0.5
 """Radius of the sphere that the surface starts from, world units."""
 
-SHARPNESS = 100.0
+SOFTPLUS_BETA = 100.0
 """Beta of every softplus: close to a ReLU, but smooth."""
 
 
@@ -24,7 +24,7 @@ class NeuSNetwork(nn.Module):
     surface is exactly a sphere and all latents are zero (white), whatever the features and t. Rendered features start
     at random: of zero ones an injector that is zero as well would never learn.
 
-    What the views say of a point reaches its distance and its value by straight roads too (``*_seen``), as SparseNeuS
+    What the views say of a point reaches its distance and its value by straight roads too (``*_agg``), as SparseNeuS
     and IBRNet blend pixels: the network need not first learn to pass it on.
     """
 
@@ -34,20 +34,20 @@ class NeuSNetwork(nn.Module):
         self.latent_blocks = spec.latent_blocks
         hidden = spec.hidden
         self.time = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, spec.blocks * hidden))
-        self.enter = nn.Linear(3 + 6 * spec.frequencies, hidden)
+        self.fc_in = nn.Linear(3 + 6 * spec.frequencies, hidden)
         self.latent = nn.Linear(aggregated, spec.latent_blocks * hidden)
         self.blocks = nn.ModuleList(ResnetBlock(hidden) for _ in range(spec.blocks))
         self.distance = _zeroed(nn.Linear(hidden, 1))
-        self.distance_seen = _zeroed(nn.Linear(aggregated, 1, bias=False))
+        self.distance_agg = _zeroed(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
         value_out = nn.Linear(hidden // 2, values)
         self.value_out = _zeroed(value_out) if spec.gives == "latents" else value_out
-        self.value_seen = _zeroed(nn.Linear(aggregated, values, bias=False))
+        self.value_agg = _zeroed(nn.Linear(aggregated, values, bias=False))
 
     def embed(self, t: Tensor) -> Tensor:
         """What the noise level ``b`` adds in each block: ``b k hidden``."""
-        width = self.enter.out_features
+        width = self.fc_in.out_features
         time: Tensor = self.time(embed_noise_level(t, width))
         return torch.unflatten(time, -1, (-1, width))
 
@@ -55,7 +55,7 @@ class NeuSNetwork(nn.Module):
         """``b p 3``, ``b p a`` and ``embed``'s ``b k hidden`` to hidden features ``b p hidden``."""
         with full_precision(points):
             encoded = torch.cat([points, encode_points(points, self.frequencies, self.omega)], dim=-1)
-        x = self.enter(encoded)
+        x = self.fc_in(encoded)
         latents = self.latent(aggregated).chunk(self.latent_blocks, dim=-1)
         for k, block in enumerate(self.blocks):
             if k < self.latent_blocks:
@@ -67,13 +67,13 @@ class NeuSNetwork(nn.Module):
         """``b p 3``, the trunk's ``b p hidden`` and ``b p a`` to ``b p``, float32: negative inside."""
         with full_precision(points):
             sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - SPHERE
-            change: Tensor = self.distance(hidden.float()) + self.distance_seen(aggregated.float())
+            change: Tensor = self.distance(hidden.float()) + self.distance_agg(aggregated.float())
             return sphere + torch.squeeze(change, -1)
 
     def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
         """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``."""
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
-        values: Tensor = self.value_out(softplus(inner)) + self.value_seen(aggregated)
+        values: Tensor = self.value_out(softplus(inner)) + self.value_agg(aggregated)
         return values
 
 
@@ -97,7 +97,7 @@ def softplus(x: Tensor) -> Tensor:
     """``log(1 + exp(beta x)) / beta`` with beta = 100, which under autocast stays in bfloat16."""
     if x.is_cuda:
         with full_precision(x):
-            return F.softplus(x, beta=SHARPNESS)
+            return F.softplus(x, beta=SOFTPLUS_BETA)
     return _Softplus.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -108,12 +108,14 @@ class _Softplus(torch.autograd.Function):
     """
 
     # Beyond these x, softplus is x or 0 to float32's last bit, and exponentials are cut off here.
-    CUT = 20 / SHARPNESS
+    CUT = 20 / SOFTPLUS_BETA
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         with full_precision(x):
-            bent = x.clamp(-_Softplus.CUT, _Softplus.CUT).mul_(SHARPNESS).exp_().add_(1).log_().mul_(1 / SHARPNESS)
+            bent = (
+                x.clamp(-_Softplus.CUT, _Softplus.CUT).mul_(SOFTPLUS_BETA).exp_().add_(1).log_().mul_(1 / SOFTPLUS_BETA)
+            )
             y = torch.maximum(x, bent)
         ctx.save_for_backward(y)
         return y
@@ -122,7 +124,7 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         # The derivative sigmoid(beta x) is 1 - exp(-beta y).
-        missing = y.clamp(max=_Softplus.CUT).mul_(-SHARPNESS).exp_()
+        missing = y.clamp(max=_Softplus.CUT).mul_(-SOFTPLUS_BETA).exp_()
         return torch.addcmul(gradients[0], gradients[0], missing, value=-1)
 
 

@@ -1,6 +1,7 @@
 """Options of this package's components. Light: imports no torch."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,13 @@ Positive = Annotated[float, Field(gt=0)]
 
 class ResAttnSpec(ComponentSpec):
     """Options of the view encoder ``resattn`` (paper B.1: E of ResBlocks and AttentionBlocks)."""
+
+    old_options: ClassVar[Mapping[str, str]] = {"guess": "foreground_x0"}
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        r"^\.enter\b": ".conv_in",
+        r"^\.leave\b": ".conv_out",
+        r"\.around\b": ".skip",
+    }
 
     features: PositiveInt = 32
     """Feature channels f that each view gets."""
@@ -32,9 +40,9 @@ class ResAttnSpec(ComponentSpec):
     groups: PositiveInt = 8
     """Groups of each GroupNorm; must divide the channels of every level."""
 
-    guess: bool = False
-    """Also see the frozen model's guess of each clean view, and hand it on as the last feature channels with one more
-    that says where it shows an object. Not in the paper; costs one pass of the frozen decoder."""
+    foreground_x0: bool = False
+    """Also see the frozen model's x0 of each view minus the white background, and hand it on as the last channels with
+    one more that says where it shows an object. Not in the paper; costs one pass of the frozen decoder."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -62,6 +70,8 @@ class VisibilitySpec(ComponentSpec):
 class AttentionSpec(ComponentSpec):
     """Options of the aggregator ``attention``."""
 
+    old_tensors: ClassVar[Mapping[str, str]] = {r"^\.leave\b": ".fc_out"}
+
     heads: PositiveInt = 4
     """Attention heads."""
 
@@ -71,6 +81,18 @@ class AttentionSpec(ComponentSpec):
 
 class NeuSSpec(ComponentSpec):
     """Options of the field ``neus`` (paper B.1)."""
+
+    old_options: ClassVar[Mapping[str, str]] = {
+        "sharpness": "variance",
+        "chunk": "chunk_size",
+        "recompute": "gradient_checkpointing",
+        "difference": "fd_eps",
+    }
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        r"^\.sharpness$": ".variance",
+        r"^\.network\.enter\b": ".network.fc_in",
+        r"^\.network\.(distance|value)_seen\b": r".network.\1_agg",
+    }
 
     aggregator: AggregatorSpec
     """How the features of all views that see a point become one vector."""
@@ -97,7 +119,7 @@ class NeuSSpec(ComponentSpec):
     """Further points a ray, placed where the first ``samples`` leave room for a surface. 8 + 16 points show thin parts
     that 24 even ones miss; the paper does not say how rays are sampled."""
 
-    sharpness: float = 0.3
+    variance: float = 0.3
     """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS. A softer
     start lets gradients reach parts that lie outside the first sphere."""
 
@@ -110,14 +132,14 @@ class NeuSSpec(ComponentSpec):
     values: PositiveInt | None = None
     """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
 
-    chunk: PositiveInt = 262144
+    chunk_size: PositiveInt = 262144
     """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
 
-    recompute: bool = False
-    """In training, too, evaluate ``chunk`` points at once and keep none: the backward pass evaluates them anew. Takes
+    gradient_checkpointing: bool = False
+    """Evaluate ``chunk_size`` points at once in training too and keep none: the backward pass evaluates again. Takes
     more time and little memory; otherwise the field's memory grows with the latents' area. Not in a CUDA graph."""
 
-    difference: Positive = 0.005
+    fd_eps: Positive = 0.005
     """Step of the finite differences for normals and the eikonal term, world units."""
 
     eikonal_points: PositiveInt = 1024

@@ -23,14 +23,14 @@ def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "
     """Build the encoder for the backbone's latents and text.
 
     Raises:
-        PortsError: with ``guess``, no feature channels beside the guess.
+        PortsError: with ``foreground_x0``, no feature channels beside it.
     """
     backbone = neighbours.backbone
     handed_on = backbone.latent_channels + 1
-    if spec.guess and spec.features <= handed_on:
+    if spec.foreground_x0 and spec.features <= handed_on:
         raise PortsError(
             f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {handed_on} channels of the "
-            "guess; raise features or switch guess off"
+            "foreground_x0; raise features or switch foreground_x0 off"
         )
     return ResAttnEncoder(spec, backbone.latent_channels, backbone.text_channels).to(context.device, context.dtype)
 
@@ -38,19 +38,19 @@ def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "
 class ResAttnEncoder(nn.Module):
     """Encodes n noisy views, each by itself, to f feature channels at latent resolution.
 
-    With a guess, its own channels start at zero: at first the field sees the guess alone.
+    With ``foreground_x0``, its own channels start at zero: at first the field sees x0 alone.
     """
 
     def __init__(self, spec: ResAttnSpec, latent_channels: int, text_channels: int) -> None:
         super().__init__()
-        self.ports = ViewEncoderPorts(features=spec.features, guess=spec.guess)
+        self.ports = ViewEncoderPorts(features=spec.features, foreground_x0=spec.foreground_x0)
         widths, lowest = spec.channels, len(spec.channels) - 1
         time = 4 * widths[0]
         self.time_channels = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
-        seen = 2 * latent_channels if spec.guess else latent_channels
-        own = spec.features - latent_channels - 1 if spec.guess else spec.features
-        self.enter = nn.Conv2d(seen, widths[0], 3, padding=1)
+        seen = 2 * latent_channels if spec.foreground_x0 else latent_channels
+        own = spec.features - latent_channels - 1 if spec.foreground_x0 else spec.features
+        self.conv_in = nn.Conv2d(seen, widths[0], 3, padding=1)
 
         def level(inputs: int, at: int) -> Level:
             attends = at >= spec.attention_from or at == lowest
@@ -59,14 +59,16 @@ class ResAttnEncoder(nn.Module):
         self.down = nn.ModuleList(level(widths[max(at - 1, 0)], at) for at in range(lowest + 1))
         self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in widths[:-1])
         self.up = nn.ModuleList(level(widths[at + 1] + widths[at], at) for at in reversed(range(lowest)))
-        self.leave = nn.Sequential(
+        self.conv_out = nn.Sequential(
             nn.GroupNorm(spec.groups, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], own, 3, padding=1)
         )
-        if spec.guess:
-            for parameter in self.leave[-1].parameters():
+        if spec.foreground_x0:
+            for parameter in self.conv_out[-1].parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, guess: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, foreground_x0: Tensor | None = None
+    ) -> Tensor:
         """Encode the views.
 
         Args:
@@ -74,18 +76,18 @@ class ResAttnEncoder(nn.Module):
             t: ``b n``, float.
             text: b prompts.
             cameras: ``b n``; not used, the field knows where the views stand.
-            guess: ``b n c h w``, the frozen model's guess of the clean views less the white ground, where the spec
+            foreground_x0: ``b n c h w``, the frozen model's x0 of the views minus the white background, where the spec
                 asks for it.
 
         Returns:
-            ``b n f h w``; with a guess, the last channels are the guess and where it shows an object (0 to 1).
+            ``b n f h w``; with ``foreground_x0``, the last channels are it and where it shows an object (0 to 1).
         """
         b, n = t.shape
-        weight = self.enter.weight
+        weight = self.conv_in.weight
         time = self.time(embed_noise_level(t.flatten(), self.time_channels).to(weight.dtype))
         text = text.per_view(n)
-        seen = x_t if guess is None else torch.cat([x_t, guess], dim=2)
-        x = self.enter(seen.flatten(0, 1).to(weight.dtype))
+        seen = x_t if foreground_x0 is None else torch.cat([x_t, foreground_x0], dim=2)
+        x = self.conv_in(seen.flatten(0, 1).to(weight.dtype))
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             x = down(x, time, text)
@@ -95,11 +97,11 @@ class ResAttnEncoder(nn.Module):
         for up in self.up:
             skip = skips.pop()
             x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], dim=1), time, text)
-        features = torch.unflatten(self.leave(x), 0, (b, n))
-        if guess is None:
+        features = torch.unflatten(self.conv_out(x), 0, (b, n))
+        if foreground_x0 is None:
             return features
-        shown = 1 - torch.exp(-PRESENCE * guess.square().sum(2, keepdim=True))
-        return torch.cat([features, guess.to(features.dtype), shown.to(features.dtype)], dim=2)
+        shown = 1 - torch.exp(-PRESENCE * foreground_x0.square().sum(2, keepdim=True))
+        return torch.cat([features, foreground_x0.to(features.dtype), shown.to(features.dtype)], dim=2)
 
 
 class Level(nn.Module):
@@ -136,12 +138,12 @@ class ResBlock(nn.Module):
         self.time = nn.Linear(time, channels)
         self.norm_out = nn.GroupNorm(groups, channels)
         self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
-        self.around = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
+        self.skip = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """``b c h w`` and embedded t ``b e`` to ``b c' h w``."""
         inner = self.conv_in(F.silu(self.norm_in(x))) + self.time(time)[:, :, None, None]
-        outcome: Tensor = self.around(x) + self.conv_out(F.silu(self.norm_out(inner)))
+        outcome: Tensor = self.skip(x) + self.conv_out(F.silu(self.norm_out(inner)))
         return outcome
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.rendering.precision import full_precision
-from tunemv3d_neus.aggregator import ViewsOfPoints, look_up
+from tunemv3d_neus.aggregator import ViewsOfPoints, sample_view_features
 from tunemv3d_neus.spec import VisibilitySpec
 
 
@@ -36,7 +36,7 @@ class Visibility(nn.Module):
 
     def forward(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
         """Features ``b n f h w``, cameras ``b n`` and points ``b p 3`` to ``b p (2 f + 1)``, float32."""
-        views = look_up(features, cameras, points)
+        views = sample_view_features(features, cameras, points)
         weights = self.weights(views)
         with full_precision(features):
             mean, variance = views.moments(weights)

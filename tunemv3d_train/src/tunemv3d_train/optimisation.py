@@ -27,7 +27,7 @@ def parameter_groups(
         parameters: by name; the name's first part is the slot.
         lr: base learning rate.
         lr_scale: factors by prefix of the parameter's name ("field", "lifter.stem"); the longest that fits counts.
-        weight_decay: for matrices; vectors and scalars (norms, biases, the field's sharpness) get none.
+        weight_decay: for matrices; vectors and scalars (norms, biases, the field's variance) get none.
 
     Raises:
         SpecError: nothing to train, or a prefix that no parameter has.

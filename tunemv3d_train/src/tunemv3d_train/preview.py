@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
-from tunemv3d_core.consistency import Strength, told_strength
+from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.sampling import fuse_clean, sample
@@ -64,7 +64,7 @@ class Preview:
         if self._frozen is None:
             self._frozen = self._decode(self._sample(0.0))
         latents = self._sample(self._options.consistency)
-        label = f"tuned, step {step}, K = {told_strength(self._options.consistency)}"
+        label = f"tuned, step {step}, K = {format_consistency(self._options.consistency)}"
         rows = {"frozen prior": self._frozen, label: self._decode(latents)}
         if self._model.field is not None:
             rows["surface"] = self._surface(latents, (self._frozen.shape[-2], self._frozen.shape[-1]))
@@ -72,7 +72,7 @@ class Preview:
         write_rows(path, self._prompts, rows)
         return path
 
-    def _sample(self, consistency: Strength) -> Tensor:
+    def _sample(self, consistency: Consistency) -> Tensor:
         """Clean latents ``b n c h w``."""
         model = self._model
         text, empty = self._texts()

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.checkpoint import run_checkpoints
-from tunemv3d_core.io.posed_images import read_json
 
 FREE = ("sample.", "data.cache", "data.workers")
 """Options that a resumed run may change, because no step depends on them."""
@@ -66,7 +66,7 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
 
     def _check_same(self, recorded: Path) -> None:
-        old, new = _flat(read_json(recorded)), _flat(json.loads(canonical_json(self.spec)))
+        old, new = (_flat(json.loads(canonical_json(spec))) for spec in (load_spec(recorded, saved=True), self.spec))
         differing = (key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
         changed = sorted(key for key in differing if not key.startswith(FREE))
         if changed:

@@ -22,7 +22,7 @@ from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_
 from tunemv3d_core.io.mismatch_policy import settle
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen
-from tunemv3d_core.sampling import prepared_solver
+from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_train import state
 from tunemv3d_train.batches import Batches, TextCache
@@ -129,7 +129,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
     if model.field is not None:
         # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
-        model.ground(latents.shape[1:])
+        model.background_latent(latents.shape[1:])
     batches = Batches(dataset, latents, texts, device)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
@@ -184,7 +184,7 @@ def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
 def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, int]) -> None:
     """Refuse what could not be sampled after training; ``size`` is that of the dataset's latents."""
     for steps in (spec.sample.steps, min(spec.sample.steps, STEPS_AT_MOST)):
-        prepared_solver(model.backbone, spec.sample.scheduler, steps)
+        prepared_scheduler(model.backbone, spec.sample.scheduler, steps)
     ports = model.backbone.ports
     pictures = [side * ports.image_stride for side in size]
     samples = list(spec.sample.size or (ports.latent_size * ports.image_stride,) * 2)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.checkpoint import load_state, load_weights
@@ -42,6 +43,7 @@ def restore(
     """
     state = load_state(folder)
     load_weights(model, folder / "model.safetensors")
+    state = _with_current_names(state, model)
     if average is not None:
         for name, value in average.values.items():
             value.copy_(parameters[name].detach())
@@ -53,3 +55,10 @@ def restore(
         moments = {key: state[f"{key}/{name}"] for key in _ADAM if f"{key}/{name}" in state}
         optimizer.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in moments.items()}
     return state
+
+
+def _with_current_names(state: dict[str, Any], model: MultiviewDiffusion) -> dict[str, Any]:
+    """The state of parameters, ``kind/name``, under the names that the model has today."""
+    names = {key: key.partition("/") for key in state}
+    current = current_tensor_names(model.components, {name for _, slash, name in names.values() if slash})
+    return {key if not slash else f"{kind}/{current[name]}": state[key] for key, (kind, slash, name) in names.items()}

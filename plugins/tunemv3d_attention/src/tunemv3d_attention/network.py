@@ -22,27 +22,27 @@ class AttentionNetwork(nn.Module):
         super().__init__()
         self.hidden, self.patch = spec.hidden, spec.patch
         self.time = nn.Sequential(nn.Linear(spec.hidden, spec.hidden), nn.SiLU())
-        self.enter = nn.Conv2d(features + RAY, spec.hidden, spec.patch, stride=spec.patch)
+        self.conv_in = nn.Conv2d(features + RAY, spec.hidden, spec.patch, stride=spec.patch)
         self.blocks = nn.ModuleList(Block(spec.hidden, spec.head_channels) for _ in range(spec.blocks))
         self.norm = nn.LayerNorm(spec.hidden)
         self.fine = nn.Conv2d(features + RAY, spec.hidden, 3, padding=1)
-        self.leave = zeroed(nn.Conv2d(spec.hidden, values + 1, 3, padding=1))
-        self.straight = zeroed(nn.Conv2d(features, values + 1, 1, bias=False))
+        self.conv_out = zeroed(nn.Conv2d(spec.hidden, values + 1, 3, padding=1))
+        self.skip = zeroed(nn.Conv2d(features, values + 1, 1, bias=False))
 
     def forward(self, features: Tensor, rays: Tensor, t: Tensor) -> Tensor:
         """Features ``b n f h w``, rays ``b n 6 h w`` and t ``b`` to ``b n (v + 1) h w``, all float32."""
         (b, n), (h, w) = features.shape[:2], features.shape[-2:]
         told = torch.cat([features, rays], dim=2).flatten(0, 1)
         # Sizes that are no multiple of the patch are filled up, and cut off again.
-        coarse = self.enter(F.pad(told, (0, -w % self.patch, 0, -h % self.patch)))
+        coarse = self.conv_in(F.pad(told, (0, -w % self.patch, 0, -h % self.patch)))
         tokens = coarse.flatten(2).mT.reshape(b, -1, self.hidden)
         time = self.time(embed_noise_level(t, self.hidden))[:, None]
         for block in self.blocks:
             tokens = block(tokens, time)
         answer = self.norm(tokens).reshape(b * n, -1, self.hidden).mT.reshape(coarse.shape)
         answer = F.interpolate(answer, scale_factor=float(self.patch))[..., :h, :w]
-        learned = self.leave(F.silu(self.fine(told) + answer)).float()
-        maps: Tensor = learned + self.straight(features.flatten(0, 1)).float()
+        learned = self.conv_out(F.silu(self.fine(told) + answer)).float()
+        maps: Tensor = learned + self.skip(features.flatten(0, 1)).float()
         return torch.unflatten(maps, 0, (b, n))
 
 

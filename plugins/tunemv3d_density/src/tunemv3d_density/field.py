@@ -8,8 +8,8 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
-from tunemv3d_core.rendering.rays import BoundedRays, keep_rays, points_at_once
-from tunemv3d_core.rendering.volume import NOTHING, Composite, composite_densities, section_ends
+from tunemv3d_core.rendering.rays import RayBundle, cull_rays, points_per_chunk
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs, composite_density, sample_along_rays
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_core.types import Rendering
 from tunemv3d_density.network import DensityNetwork
@@ -78,8 +78,8 @@ class DensityScene:
             Maps ``b m ... h w``, or ``b m ... r`` at pixels.
         """
         options = self._options
-        kept = keep_rays(cameras, size, pixels, options.radius)
-        seen = kept.rays.march(self._march, max(1, self._at_once() // options.samples))
+        kept = cull_rays(cameras, size, pixels, options.radius)
+        seen = kept.rays.map_chunks(self._march, max(1, self._at_once() // options.samples))
         falls = self._normals(kept.rays.points(seen.depth[..., None])[:, :, 0], seen.opacity) if normals else None
         return kept.rendering(seen, result_dtype(self._features), falls)
 
@@ -93,9 +93,9 @@ class DensityScene:
         """None: a density has no distance that eikonal or sparsity terms could be taken of."""
         return {}
 
-    def _march(self, rays: BoundedRays) -> Composite:
+    def _march(self, rays: RayBundle) -> RayOutputs:
         """Look once into each of a ray's sections."""
-        ends = section_ends(rays.near, rays.far, self._options.samples + 1, self._jitter)
+        ends = sample_along_rays(rays.nears, rays.fars, self._options.samples + 1, self._jitter)
         depths, unit_lengths = (ends[..., 1:] + ends[..., :-1]) / 2, rays.directions.norm(dim=-1, keepdim=True)
         points, shape = rays.points(depths).flatten(1, 2), depths.shape[1:]
         density, hidden, aggregated = self._evaluate(points)
@@ -103,7 +103,7 @@ class DensityScene:
         values = self._network.values(hidden, aggregated, rays.directions / unit_lengths)
         with full_precision(depths):
             density = torch.unflatten(density, 1, shape)
-            return composite_densities(density, values.float(), depths, ends.diff(dim=-1) * unit_lengths)
+            return composite_density(density, values.float(), depths, ends.diff(dim=-1) * unit_lengths)
 
     def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Densities ``b p`` at ``b p 3``, with the trunk's features and the aggregated ones, ``b p ...``."""
@@ -113,12 +113,12 @@ class DensityScene:
 
     def _normals(self, points: Tensor, opacity: Tensor) -> Tensor:
         """Unit vectors ``b r 3`` along which the density falls at the rays' mean points; zero where nothing was hit."""
-        steps = torch.eye(3, device=points.device) * self._options.difference
+        steps = torch.eye(3, device=points.device) * self._options.fd_eps
         moved = points[:, :, None, None] + torch.stack([steps, -steps])
         ahead, behind = torch.unflatten(self.density(moved.flatten(1, 3)), 1, (-1, 2, 3)).unbind(2)
         fall = behind - ahead
         normals = fall / fall.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        return torch.where((opacity > NOTHING)[..., None], normals, torch.zeros_like(normals))
+        return torch.where((opacity > MIN_OPACITY)[..., None], normals, torch.zeros_like(normals))
 
     def _at_once(self) -> int:
-        return points_at_once(self._features, self._options.chunk)
+        return points_per_chunk(self._features, self._options.chunk_size)

@@ -16,7 +16,7 @@ class DensityNetwork(nn.Module):
     """Densities and values at points.
 
     The density sees no view direction. Last layers start at zero: at first there is a ball of the latent zero (white),
-    whatever the features and t. What the views say reaches density and value by straight roads too (``*_seen``).
+    whatever the features and t. What the views say reaches density and value by straight roads too (``*_agg``).
     """
 
     def __init__(self, spec: DensitySpec, aggregated: int, values: int) -> None:
@@ -24,20 +24,20 @@ class DensityNetwork(nn.Module):
         self.frequencies, self.omega, self.slope = spec.frequencies, spec.omega, spec.slope
         hidden = spec.hidden
         self.time = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, spec.blocks * hidden))
-        self.enter = nn.Linear(3 + 6 * spec.frequencies, hidden)
+        self.fc_in = nn.Linear(3 + 6 * spec.frequencies, hidden)
         self.blocks = nn.ModuleList(Block(aggregated, hidden) for _ in range(spec.blocks))
         self.density = zeroed(nn.Linear(hidden, 1))
-        self.density_seen = zeroed(nn.Linear(aggregated, 1, bias=False))
+        self.density_agg = zeroed(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
         value_out = nn.Linear(hidden // 2, values)
         # Rendered features start at random: of zero ones an injector that is zero as well would never learn.
         self.value_out = zeroed(value_out) if spec.gives == "latents" else value_out
-        self.value_seen = zeroed(nn.Linear(aggregated, values, bias=False))
+        self.value_agg = zeroed(nn.Linear(aggregated, values, bias=False))
 
     def embed(self, t: Tensor) -> Tensor:
         """What the noise level ``b`` adds in each block: ``b k hidden``."""
-        width = self.enter.out_features
+        width = self.fc_in.out_features
         time: Tensor = self.time(embed_noise_level(t, width))
         return torch.unflatten(time, -1, (-1, width))
 
@@ -45,7 +45,7 @@ class DensityNetwork(nn.Module):
         """``b p 3``, ``b p a`` and ``embed``'s ``b k hidden`` to hidden features ``b p hidden``."""
         with full_precision(points):
             encoded = torch.cat([points, encode_points(points, self.frequencies, self.omega)], dim=-1)
-        x: Tensor = self.enter(encoded)
+        x: Tensor = self.fc_in(encoded)
         for block, added in zip(self.blocks, time.unbind(1), strict=True):
             x = block(x, aggregated, added[:, None])
         return F.relu(x)
@@ -54,13 +54,13 @@ class DensityNetwork(nn.Module):
         """``b p 3``, the trunk's ``b p hidden`` and ``b p a`` to ``b p``, float32, one a world unit."""
         with full_precision(points):
             ball = BALL - torch.linalg.vector_norm(points, dim=-1)
-            change: Tensor = self.density(hidden.float()) + self.density_seen(aggregated.float())
+            change: Tensor = self.density(hidden.float()) + self.density_agg(aggregated.float())
             return self.slope * F.softplus(self.slope * (ball + torch.squeeze(change, -1)))
 
     def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
         """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``."""
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
-        values: Tensor = self.value_out(F.relu(inner)) + self.value_seen(aggregated)
+        values: Tensor = self.value_out(F.relu(inner)) + self.value_agg(aggregated)
         return values
 
 
@@ -69,14 +69,14 @@ class Block(nn.Module):
 
     def __init__(self, aggregated: int, hidden: int) -> None:
         super().__init__()
-        self.seen = nn.Linear(aggregated, hidden)
+        self.agg = nn.Linear(aggregated, hidden)
         self.fc0 = nn.Linear(hidden, hidden)
         self.fc1 = zeroed(nn.Linear(hidden, hidden))
         nn.init.kaiming_normal_(self.fc0.weight)
 
     def forward(self, x: Tensor, aggregated: Tensor, time: Tensor) -> Tensor:
         """``b p hidden``, ``b p a`` and ``b 1 hidden`` to ``b p hidden``."""
-        x = x + self.seen(aggregated)
+        x = x + self.agg(aggregated)
         added: Tensor = self.fc1(F.relu(self.fc0(F.relu(x)) + time))
         return x + added
 

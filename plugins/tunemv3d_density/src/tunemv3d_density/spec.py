@@ -45,10 +45,10 @@ class DensitySpec(ComponentSpec):
     values: PositiveInt | None = None
     """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
 
-    chunk: PositiveInt = 262144
+    chunk_size: PositiveInt = 262144
     """Most points evaluated at once where no gradient is kept: bounds the memory of sampling."""
 
-    difference: Positive = 0.005
+    fd_eps: Positive = 0.005
     """Step of the finite differences for normals, world units."""
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tunemv3d_core.consistency import Strength, check_strength, read_strength, told_strength
+from tunemv3d_core.consistency import Consistency, check_consistency, format_consistency, parse_consistency
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import TuneMV3DError
 
@@ -114,18 +114,18 @@ def read_prompts(path: Path) -> list[str]:
     return found
 
 
-def parse_strengths(text: str) -> tuple[Strength, ...]:
+def parse_strengths(text: str) -> tuple[Consistency, ...]:
     """Values or schedules of K between commas or blanks, each once, in the given order; none for an empty text.
 
     Raises:
         TuneMV3DError: something that is no number, or a negative one.
     """
-    return tuple(dict.fromkeys(read_strength(word) for word in text.replace(",", " ").split()))
+    return tuple(dict.fromkeys(parse_consistency(word) for word in text.replace(",", " ").split()))
 
 
-def _swept(default: Strength) -> tuple[Strength, ...]:
+def _swept(default: Consistency) -> tuple[Consistency, ...]:
     """The frozen model, the modulated one and the checkpoint's own K, in rising order of their first value."""
-    return tuple(sorted({0.0, 1.0, default}, key=check_strength))
+    return tuple(sorted({0.0, 1.0, default}, key=check_consistency))
 
 
 def _make_free(out: Path) -> None:
@@ -173,7 +173,9 @@ def _table(report: dict[str, Any]) -> Table:
     for heading in ["K", *(name.replace("_", " ") for name in names), "seconds"]:
         table.add_column(heading, justify="right")
     for row in report["sampled"]["means"]:
-        table.add_row(told_strength(row["consistency"]), *(_told(row[name]) for name in names), f"{row['seconds']:.0f}")
+        table.add_row(
+            format_consistency(row["consistency"]), *(_told(row[name]) for name in names), f"{row['seconds']:.0f}"
+        )
     if report["real"]:
         table.add_row("real", *(_told(report["real"]["means"][name]) for name in names), "")
     return table

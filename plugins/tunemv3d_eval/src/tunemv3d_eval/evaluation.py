@@ -10,7 +10,7 @@ import torch
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.consistency import Strength, told_strength
+from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.plugins.registry import registry
@@ -45,7 +45,7 @@ class Settings:
         size: pixels (height, width) of a view; None takes what the 2D model was made for.
     """
 
-    consistency: tuple[Strength, ...]
+    consistency: tuple[Consistency, ...]
     samples: int
     steps: int
     guidance: float
@@ -80,7 +80,7 @@ def evaluate_prompts(
     seconds = dict.fromkeys(settings.consistency, 0.0)
     objects: list[dict[str, Any]] = []
 
-    def work(batch: Sequence[Job]) -> list[tuple[Strength, Measured]]:
+    def work(batch: Sequence[Job]) -> list[tuple[Consistency, Measured]]:
         rows = []
         for k in settings.consistency:
             start = time.perf_counter()
@@ -94,7 +94,7 @@ def evaluate_prompts(
         for i, job in enumerate(batch):
             for k, measured in rows:
                 objects.append({"prompt": job.prompt, "seed": job.seed, "consistency": k, **measured.figures[i]})
-            labelled = [(f"K = {told_strength(k)}", measured) for k, measured in rows]
+            labelled = [(f"K = {format_consistency(k)}", measured) for k, measured in rows]
             write_picture(pictures / f"{job.seed:03d}.png", f"{job.prompt}  (seed {job.seed})", labelled, i)
     table = [
         {"consistency": k, **means([o for o in objects if o["consistency"] == k]), "seconds": round(seconds[k], 1)}
@@ -104,7 +104,7 @@ def evaluate_prompts(
 
 
 @torch.no_grad()
-def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Strength) -> Measured:
+def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency) -> Measured:
     """Sample a batch at strength ``k`` and measure it."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)

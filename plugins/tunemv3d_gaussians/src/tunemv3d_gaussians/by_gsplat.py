@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.rendering.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 from tunemv3d_gaussians.splat import NEAREST_DEPTH, Gaussians, in_pixels
 
 INSTALLED = find_spec("gsplat") is not None
@@ -17,7 +17,7 @@ def usable(like: Tensor) -> bool:
     return INSTALLED and like.is_cuda and not torch.cuda.is_current_stream_capturing()
 
 
-def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: float) -> Composite:
+def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: float) -> RayOutputs:
     """Whole maps of cameras ``b m`` as pixels ``b m (h w)``, row by row; ``blur`` as for ``project``."""
     from gsplat import rasterization
 
@@ -44,6 +44,6 @@ def splat(gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], blur: f
             render_mode="RGB+ED",
             covars=gaussians.axes[i] @ gaussians.axes[i].mT,
         )
-        depth = torch.where(opacity[..., 0] > NOTHING, seen[..., -1], 0.0)
+        depth = torch.where(opacity[..., 0] > MIN_OPACITY, seen[..., -1], 0.0)
         parts.append((seen[..., :-1].flatten(1, 2), opacity[..., 0].flatten(1), depth.flatten(1)))
-    return Composite(*(torch.stack(z) for z in zip(*parts, strict=True)))
+    return RayOutputs(*(torch.stack(z) for z in zip(*parts, strict=True)))

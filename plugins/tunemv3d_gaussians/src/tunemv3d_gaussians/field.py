@@ -9,8 +9,8 @@ from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_core.rendering.precision import full_precision
-from tunemv3d_core.rendering.rays import BoundedRays, KeptRays, keep_rays, points_at_once
-from tunemv3d_core.rendering.volume import NOTHING, Composite, composite_densities, section_ends
+from tunemv3d_core.rendering.rays import CulledRays, RayBundle, cull_rays, points_per_chunk
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs, composite_density, sample_along_rays
 from tunemv3d_gaussians.head import GaussianNetwork
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec
@@ -58,7 +58,7 @@ class GaussiansField(nn.Module):
         """
         cameras, size = cameras.to(torch.float32), (features.shape[-2], features.shape[-1])
         time = self.network.embed(t)
-        kept = keep_rays(cameras, size, radius=self.spec.radius)
+        kept = cull_rays(cameras, size, radius=self.spec.radius)
         seen = self._look_along(kept.rays, features, cameras, time)
         with full_precision(features):
             rays = cameras.rays(size)
@@ -68,15 +68,15 @@ class GaussiansField(nn.Module):
             told, plucker = torch.cat([features.float(), said], dim=2), _plucker(rays, size)
         shape = self.network.head(told, plucker, time)
         with full_precision(features):
-            hit = kept.as_maps(kept.rays.hit[..., None].float())
+            hit = kept.as_maps(kept.rays.valid[..., None].float())
             gaussians, points = _gaussians(shape, opaque * hit, behind, rays, cameras, self.spec.scale)
         return GaussianScene(gaussians, points, cameras, size, self.spec, features)
 
-    def _look_along(self, rays: BoundedRays, features: Tensor, cameras: Cameras, time: Tensor) -> Composite:
+    def _look_along(self, rays: RayBundle, features: Tensor, cameras: Cameras, time: Tensor) -> RayOutputs:
         """What the views say along each pixel's ray, as far as it is not hidden: mean, opacity and depth."""
 
-        def look(rays: BoundedRays) -> Composite:
-            ends = section_ends(rays.near, rays.far, self.spec.depths + 1, self.training)
+        def look(rays: RayBundle) -> RayOutputs:
+            ends = sample_along_rays(rays.nears, rays.fars, self.spec.depths + 1, self.training)
             middles = (ends[..., 1:] + ends[..., :-1]) / 2
             points = rays.points(middles).flatten(1, 2)
             with full_precision(features):
@@ -85,16 +85,15 @@ class GaussiansField(nn.Module):
             with full_precision(features):
                 lengths = ends.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
                 said = torch.unflatten(said, 1, middles.shape[1:])
-                return composite_densities(density, said, middles, lengths)
+                return composite_density(density, said, middles, lengths)
 
-        step = max(1, points_at_once(features, POINTS) // self.spec.depths)
-        return rays.march(look, step)
+        return rays.map_chunks(look, max(1, points_per_chunk(features, POINTS) // self.spec.depths))
 
 
-def _depth_maps(kept: KeptRays, seen: Composite, depths: int) -> tuple[Tensor, Tensor]:
+def _depth_maps(kept: CulledRays, seen: RayOutputs, depths: int) -> tuple[Tensor, Tensor]:
     """Depth of the surface along each pixel's ray, and by how much it may be corrected, ``b n 1 h w``."""
-    near, far = kept.rays.near, kept.rays.far
-    depth = torch.where(seen.opacity > NOTHING, seen.depth, (near + far) / 2)
+    near, far = kept.rays.nears, kept.rays.fars
+    depth = torch.where(seen.opacity > MIN_OPACITY, seen.depth, (near + far) / 2)
     return kept.as_maps(depth[..., None]), kept.as_maps(((far - near) / depths)[..., None])
 
 

@@ -25,15 +25,15 @@ class Density(nn.Module):
 
     def __init__(self, seen: int, hidden: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(seen + 3, hidden)
+        self.fc_in = nn.Linear(seen + 3, hidden)
         self.time = nn.Linear(hidden, hidden)
-        self.leave = zeroed(nn.Linear(hidden, 1))
-        self.straight = zeroed(nn.Linear(seen, 1, bias=False))
+        self.fc_out = zeroed(nn.Linear(hidden, 1))
+        self.skip = zeroed(nn.Linear(seen, 1, bias=False))
 
     def forward(self, points: Tensor, seen: Tensor, time: Tensor) -> Tensor:
         """Points ``b p 3``, answers ``b p a`` and the embedded t ``b hidden`` to ``b p``, one a world unit."""
-        hidden = F.silu(self.enter(torch.cat([points, seen], dim=-1)) + self.time(time)[:, None])
-        learned = torch.squeeze(self.leave(hidden).float() + self.straight(seen).float(), -1)
+        hidden = F.silu(self.fc_in(torch.cat([points, seen], dim=-1)) + self.time(time)[:, None])
+        learned = torch.squeeze(self.fc_out(hidden).float() + self.skip(seen).float(), -1)
         inside = BALL - torch.linalg.vector_norm(points, dim=-1) + learned
         return DENSITY * F.softplus(START + SLOPE * inside)
 
@@ -51,11 +51,11 @@ class Head(nn.Module):
     def __init__(self, features: int, seen: int, hidden: int, values: int) -> None:
         super().__init__()
         self.values = values
-        self.enter = nn.Conv2d(features + seen + 6, hidden, 3, padding=1)
+        self.conv_in = nn.Conv2d(features + seen + 6, hidden, 3, padding=1)
         self.time = nn.Linear(hidden, hidden)
         self.inner = nn.Conv2d(hidden, hidden, 3, padding=1)
-        self.leave = zeroed(nn.Conv2d(hidden, values + 1 + sum(self.SHAPE), 1))
-        self.straight = zeroed(nn.Conv2d(features + seen, values + 1, 1, bias=False))
+        self.conv_out = zeroed(nn.Conv2d(hidden, values + 1 + sum(self.SHAPE), 1))
+        self.skip = zeroed(nn.Conv2d(features + seen, values + 1, 1, bias=False))
 
     def forward(self, told: Tensor, rays: Tensor, time: Tensor) -> tuple[Tensor, ...]:
         """Told ``b n (f + a) h w``, rays ``b n 6 h w`` and the embedded t ``b hidden`` to maps in float32.
@@ -64,10 +64,10 @@ class Head(nn.Module):
             values ``b n v h w``; opacity, depth, scales and quaternion, ``b n (1 | 1 | 3 | 4) h w``.
         """
         views = told.shape[:2]
-        x = self.enter(torch.cat([told, rays], dim=2).flatten(0, 1))
+        x = self.conv_in(torch.cat([told, rays], dim=2).flatten(0, 1))
         x = F.silu(x + self.time(time).repeat_interleave(views[1], dim=0)[:, :, None, None])
-        learned = self.leave(F.silu(self.inner(x))).float()
-        learned = learned + F.pad(self.straight(told.flatten(0, 1)).float(), (0, 0, 0, 0, 0, sum(self.SHAPE)))
+        learned = self.conv_out(F.silu(self.inner(x))).float()
+        learned = learned + F.pad(self.skip(told.flatten(0, 1)).float(), (0, 0, 0, 0, 0, sum(self.SHAPE)))
         return torch.split(torch.unflatten(learned, 0, views), [self.values, 1, *self.SHAPE], dim=2)
 
 

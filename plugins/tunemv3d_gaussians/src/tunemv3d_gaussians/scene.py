@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
-from tunemv3d_core.rendering.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 from tunemv3d_core.types import Rendering
 from tunemv3d_gaussians import by_gsplat
 from tunemv3d_gaussians.spec import GaussiansSpec
@@ -73,7 +73,7 @@ class GaussianScene:
             if normals:
                 values, facing = values[:, :, :-3], values[:, :, -3:]
                 facing = facing / facing.norm(dim=2, keepdim=True).clamp(min=1e-6)
-                surface = torch.where((opacity > NOTHING)[:, :, None], facing, 0.0)
+                surface = torch.where((opacity > MIN_OPACITY)[:, :, None], facing, 0.0)
         dtype = result_dtype(self._like)
         return Rendering(values.to(dtype), opacity.to(dtype), depth, surface)
 
@@ -81,7 +81,7 @@ class GaussianScene:
         """None: Gaussians have no regulariser here."""
         return {}
 
-    def _seen(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> Composite:
+    def _seen(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> RayOutputs:
         """What pixels see, ``b m r``; the pixels of maps row by row."""
         if pixels is None and self._spec.gsplat and by_gsplat.usable(self._like):
             return by_gsplat.splat(gaussians, cameras, size, self._blur(size))
@@ -90,9 +90,11 @@ class GaussianScene:
             self._splat(gaussians, cameras[:, i : i + step], size, None if pixels is None else pixels[:, i : i + step])
             for i in range(0, cameras.shape[1], step)
         ]
-        return Composite(*(torch.cat([getattr(p, z) for p in parts], dim=1) for z in ("values", "opacity", "depth")))
+        return RayOutputs(*(torch.cat([getattr(p, z) for p in parts], dim=1) for z in ("values", "opacity", "depth")))
 
-    def _splat(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> Composite:
+    def _splat(
+        self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None
+    ) -> RayOutputs:
         """By the plain reference. Whole maps are composited tile by tile where tiles are whole numbers of pixels."""
         (rows, columns), (h, w) = self._tiles, size
         splats = project(gaussians, cameras, size, self._blur(size))
@@ -106,12 +108,12 @@ class GaussianScene:
                 whole = "b m (r c) (i j) v -> b m (r i c j) v"
                 values = rearrange(seen.values, whole, **tiled)
                 flat = (rearrange(z[..., None], whole, **tiled)[..., 0] for z in (seen.opacity, seen.depth))
-                return Composite(values, *flat)
+                return RayOutputs(values, *flat)
         column = (pixels[..., 0] * columns).long().clamp(0, columns - 1)
         row = (pixels[..., 1] * rows).long().clamp(0, rows - 1)
         at = (pixels * in_pixels(size, pixels))[..., None, :]
         seen = splat(splats, gaussians.values, listed, at, row * columns + column)
-        return Composite(seen.values[..., 0, :], seen.opacity[..., 0], seen.depth[..., 0])
+        return RayOutputs(seen.values[..., 0, :], seen.opacity[..., 0], seen.depth[..., 0])
 
     def _blur(self, size: tuple[int, int]) -> float:
         """``BLUR`` in squared pixels of an (h, w) map; of one that is coarser than the features, in its own pixels."""
@@ -125,7 +127,7 @@ class GaussianScene:
             return 1
         if torch.is_grad_enabled():
             return cameras
-        return max(1, self._spec.chunk // (self._like.shape[0] * pixels * self._spec.listed))
+        return max(1, self._spec.chunk_size // (self._like.shape[0] * pixels * self._spec.listed))
 
 
 def _normals(points: Tensor, cameras: Cameras) -> Tensor:

@@ -31,7 +31,7 @@ class GaussiansSpec(ComponentSpec):
     listed: PositiveInt = 512
     """Most Gaussians that a tile composites: those that may cover most of it. gsplat has no such limit."""
 
-    chunk: PositiveInt = 33554432
+    chunk_size: PositiveInt = 33554432
     """Most pairs of a pixel and a Gaussian at once where no gradient is kept."""
 
     gsplat: bool = True

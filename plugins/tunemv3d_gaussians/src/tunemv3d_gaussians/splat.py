@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.rendering.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 
 NEAREST_DEPTH = 0.01
 """Gaussians nearer to a camera are not seen, world units."""
@@ -111,8 +111,8 @@ def list_tiles(splats: Splats, tiles: tuple[int, int], size: tuple[int, int], co
     return chosen.gather(-1, order)
 
 
-def splat(splats: Splats, values: Tensor, listed: Tensor, pixels: Tensor, tile_of: Tensor | None = None) -> Composite:
-    """Composite each pixel's list, front to back.
+def splat(splats: Splats, values: Tensor, listed: Tensor, pixels: Tensor, tile_of: Tensor | None = None) -> RayOutputs:
+    """RayOutputs each pixel's list, front to back.
 
     Args:
         splats: of g Gaussians.
@@ -135,8 +135,8 @@ def splat(splats: Splats, values: Tensor, listed: Tensor, pixels: Tensor, tile_o
     total = passed.cumsum(-1)
     weights = (total - passed).exp() * covered
     opaque = -torch.expm1(total[..., -1])
-    mean = (weights * depth).sum(-1) / opaque.clamp(min=NOTHING)
-    return Composite(weights @ values, opaque, torch.where(opaque > NOTHING, mean, 0.0))
+    mean = (weights * depth).sum(-1) / opaque.clamp(min=MIN_OPACITY)
+    return RayOutputs(weights @ values, opaque, torch.where(opaque > MIN_OPACITY, mean, 0.0))
 
 
 def in_pixels(size: tuple[int, int], like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
-from tunemv3d_core.rendering.volume import section_ends
+from tunemv3d_core.rendering.volume import sample_along_rays
 from tunemv3d_shape.refinement.grid import Grid
 from tunemv3d_shape.shapes import Shape
 from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface
@@ -24,7 +24,7 @@ CELLS = 64
 STEPS, RAYS, POINTS = 60, 2048, 64
 """Steps of the fit, rays a step, and points along each ray among which the least distance is looked for."""
 
-SHARPNESS = (60.0, 120.0)
+SILHOUETTE_SLOPE = (60.0, 120.0)
 """NeuS's s at the first and at the last step."""
 
 AROUND, ELSEWHERE = 32, 0.15
@@ -96,8 +96,8 @@ def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:
     for step in range(STEPS):
         drawn = torch.multinomial(chances, RAYS, replacement=True)
         least = _least(grid, Rays(rays.origins[drawn], rays.directions[drawn]), near[drawn], far[drawn])
-        sharpness = SHARPNESS[0] * (SHARPNESS[1] / SHARPNESS[0]) ** (step / STEPS)
-        misfit = binary_cross_entropy_with_logits(-sharpness * least, alpha.flatten()[drawn])
+        slope = SILHOUETTE_SLOPE[0] * (SILHOUETTE_SLOPE[1] / SILHOUETTE_SLOPE[0]) ** (step / STEPS)
+        misfit = binary_cross_entropy_with_logits(-slope * least, alpha.flatten()[drawn])
         correction = (grid.distances - start).reshape((grid.side,) * 3)
         slopes = torch.stack([correction.diff(dim=axis).square().mean() for axis in range(3)]).sum() / grid.cell**2
         optimizer.zero_grad()
@@ -108,7 +108,7 @@ def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:
 def _least(grid: Grid, rays: Rays, near: Tensor, far: Tensor) -> Tensor:
     """The least distance along rays ``r``; its gradient reaches only the point where it is."""
     with torch.no_grad():
-        depths = section_ends(near, far, POINTS, jitter=True)
+        depths = sample_along_rays(near, far, POINTS, jitter=True)
         points = rays.origins[:, None] + depths[..., None] * rays.directions[:, None]
         place = grid.distance(points.reshape(-1, 3)).reshape(depths.shape).argmin(dim=1)
     return grid.distance(points[torch.arange(len(place), device=place.device), place])

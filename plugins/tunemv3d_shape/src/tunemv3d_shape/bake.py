@@ -143,7 +143,7 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures, least: float) -> 
         ahead = np.nonzero(facing > least)[0]
         reached = tracer.distances(np.broadcast_to(position, way[ahead].shape).copy(), way[ahead])
         seen = ahead[reached > 1 - TOUCH / np.linalg.norm(way[ahead], axis=-1)]
-        shown, inside = view.look_up(points.places[seen])
+        shown, inside = view.sample_view_features(points.places[seen])
         weight = facing[seen] * inside
         weight = np.where(weight > least, weight**PREFERENCE, 0)
         sums[seen] += shown * weight[:, None]
@@ -167,7 +167,7 @@ class _View:
     depth: Floats
     inwardness: Floats
 
-    def look_up(self, places: Floats) -> tuple[Floats, Floats]:
+    def sample_view_features(self, places: Floats) -> tuple[Floats, Floats]:
         """Colours of points ``p 3`` and how far they lie inside the object, ``p``.
 
         Of the four pixels around a point only those count that show the surface where the point is.

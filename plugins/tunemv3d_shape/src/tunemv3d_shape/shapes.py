@@ -15,7 +15,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DWarning
 from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.io.samples import SCENE, SampledObject, read_sample
-from tunemv3d_core.rendering.volume import NOTHING
+from tunemv3d_core.rendering.volume import MIN_OPACITY
 from tunemv3d_core.sampling import has_surface, latent_size
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_shape.views import Pictures
@@ -60,7 +60,7 @@ class GeneratedShape:
         images = (decoded / 2 + 0.5).clamp(0, 1)
         opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")
         # They are on white; what is asked for is not.
-        colours = ((images - 1 + opacity) / opacity.clamp(min=NOTHING)).clamp(0, 1)
+        colours = ((images - 1 + opacity) / opacity.clamp(min=MIN_OPACITY)).clamp(0, 1)
         return Pictures(colours.cpu(), opacity[:, 0].cpu(), cameras.to("cpu"))
 
 

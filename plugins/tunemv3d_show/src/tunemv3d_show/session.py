@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec
-from tunemv3d_core.consistency import check_strength
+from tunemv3d_core.consistency import check_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.sample_files import check_finite
@@ -59,7 +59,7 @@ class Settings:
             raise TuneMV3DError(f"a seed should be from 0 to {2**32 - 1}, not {self.seed}")
         if not 0 <= self.guidance < float("inf"):
             raise TuneMV3DError(f"guidance must be at least 0, not {self.guidance}")
-        check_strength(self.consistency)
+        check_consistency(self.consistency)
         return self
 
 
@@ -122,7 +122,7 @@ class Session:
         """One that begins with the checkpoint's own options and cameras."""
         own = spec.sample
         # A slider has one number: of a schedule, its first.
-        strength = check_strength(own.consistency)[0]
+        strength = check_consistency(own.consistency)[0]
         settings = Settings(steps=own.steps, consistency=strength, guidance=own.guidance)
         return cls(model, spec, checkpoint, settings, Cameras.orbit(spec.views.inputs))
 

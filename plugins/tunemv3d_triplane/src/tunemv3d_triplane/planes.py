@@ -28,7 +28,7 @@ class PlaneMaker(nn.Module):
     def __init__(self, aggregated: int, cells: int, folded: int, channels: int, blocks: int) -> None:
         super().__init__()
         self.cells, self.channels = cells, channels
-        self.enter = nn.Linear(aggregated, folded)
+        self.fc_in = nn.Linear(aggregated, folded)
         self.fold = nn.ModuleList(nn.Linear(cells * folded, channels) for _ in AXES)
         self.time = nn.Sequential(
             nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, blocks * channels)
@@ -43,7 +43,7 @@ class PlaneMaker(nn.Module):
     def forward(self, aggregated: Tensor, t: Tensor) -> Tensor:
         """Grid points ``b (x y z) a`` and noise levels ``b`` to planes ``b 3 c g g``."""
         g = self.cells
-        points = torch.unflatten(self.enter(aggregated), 1, (g, g, g))
+        points = torch.unflatten(self.fc_in(aggregated), 1, (g, g, g))
         folded = [
             fold(points.movedim(missing, -2).flatten(-2)) for fold, missing in zip(self.fold, (3, 2, 1), strict=True)
         ]

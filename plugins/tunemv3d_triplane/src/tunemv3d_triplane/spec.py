@@ -41,7 +41,7 @@ class TriplaneSpec(ComponentSpec):
     fine_samples: int = Field(default=0, ge=0)
     """Further points a ray, placed where the first ``samples`` leave room for a surface."""
 
-    sharpness: float = 0.3
+    variance: float = 0.3
     """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS."""
 
     radius: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -54,14 +54,14 @@ class TriplaneSpec(ComponentSpec):
     values: PositiveInt | None = None
     """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
 
-    chunk: PositiveInt = 262144
+    chunk_size: PositiveInt = 262144
     """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
 
-    recompute: bool = False
-    """In training, too, evaluate ``chunk`` points at once and keep none: the backward pass evaluates them anew. Takes
+    gradient_checkpointing: bool = False
+    """Evaluate ``chunk_size`` points at once in training too and keep none: the backward pass evaluates again. Takes
     more time and little memory. Not in a CUDA graph."""
 
-    difference: Positive = 0.005
+    fd_eps: Positive = 0.005
     """Step of the finite differences for normals and the eikonal term, world units."""
 
     eikonal_points: PositiveInt = 1024

@@ -9,12 +9,12 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
-from tunemv3d_core.rendering.rays import points_at_once
-from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
+from tunemv3d_core.rendering.rays import points_per_chunk
+from tunemv3d_core.rendering.sdf_scene import SDFOptions, SDFScene
 from tunemv3d_core.types import Rendering
 from tunemv3d_volume.network import VolumeNetwork
 from tunemv3d_volume.spec import VolumeSpec
-from tunemv3d_volume.views import Blend, look_up
+from tunemv3d_volume.views import Blend, sample_view_features
 
 
 def build(spec: VolumeSpec, neighbours: Neighbours, context: BuildContext) -> "VolumeField":
@@ -34,18 +34,18 @@ def build(spec: VolumeSpec, neighbours: Neighbours, context: BuildContext) -> "V
 class VolumeField(nn.Module):
     """Fuses features of n views into a volume.
 
-    ``sharpness`` is v of s = exp(10 v), the inverse width of the surface; weight decay should leave it alone.
+    ``variance`` is NeuS's v of s = exp(10 v), the inverse width of the surface; weight decay should leave it alone.
     """
 
     def __init__(self, spec: VolumeSpec, ports: FieldPorts) -> None:
         super().__init__()
         self.ports = ports
-        self.options = SurfaceOptions(**{option.name: getattr(spec, option.name) for option in fields(SurfaceOptions)})
+        self.options = SDFOptions(**{option.name: getattr(spec, option.name) for option in fields(SDFOptions)})
         self.network = VolumeNetwork(spec, 2 * ports.features + 1, ports.values)
         self.blend = Blend(ports.features, spec.blend_hidden)
         self.value_blended = nn.Linear(ports.features, ports.values, bias=False)
         nn.init.zeros_(self.value_blended.weight)
-        self.sharpness = nn.Parameter(torch.tensor(spec.sharpness))
+        self.variance = nn.Parameter(torch.tensor(spec.variance))
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> "VolumeScene":
         """Fuse views.
@@ -56,7 +56,7 @@ class VolumeField(nn.Module):
             t: ``b``, the noise level of each object's views.
         """
         grid = self.network.grid(features.device).expand(len(features), -1, -1)
-        volume = self.network.make(look_up(features, cameras, grid).summary(), t)
+        volume = self.network.make(sample_view_features(features, cameras, grid).summary(), t)
         return VolumeScene(self, volume, features, cameras)
 
 
@@ -66,7 +66,7 @@ class StoredSurface:
     def __init__(self, network: VolumeNetwork, volume: Tensor) -> None:
         self._network, self._volume = network, volume
 
-    def look(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Points ``b r s 3`` of rays ``b r 3`` to signed distances ``b r s`` and values ``b r s v``."""
         seen = self._network.read_off(self._volume, points.flatten(1, 2))
         distances, values = (torch.unflatten(z, 1, points.shape[1:3]) for z in seen)
@@ -86,19 +86,19 @@ class VolumeScene:
     def __init__(self, field: VolumeField, volume: Tensor, features: Tensor, cameras: Cameras) -> None:
         self._field, self._features, self._cameras = field, features, cameras
         surface = StoredSurface(field.network, volume)
-        self._stored = SurfaceScene(surface, field.sharpness, field.options, features, jitter=field.training)
+        self._stored = SDFScene(surface, field.variance, field.options, features, jitter=field.training)
 
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
     ) -> Rendering:
-        """Render, as ``SurfaceScene.render``."""
+        """Render, as ``SDFScene.render``."""
         seen = self._stored.render(cameras, size, pixels, normals)
         with full_precision(self._features):
             rays = cameras.to(torch.float32).rays(size, None if pixels is None else pixels.float())
             depth = seen.depth.reshape(rays.directions.shape[:-1])
             points = (rays.origins + depth[..., None] * rays.directions).flatten(1, 2)
             unit = (rays.directions / rays.directions.norm(dim=-1, keepdim=True)).flatten(1, 2)
-        step = points_at_once(self._features, self._field.options.chunk)
+        step = points_per_chunk(self._features, self._field.options.chunk_size)
         parts = zip(torch.split(points, step, dim=1), torch.split(unit, step, dim=1), strict=True)
         blended = torch.cat([self._blended(*part) for part in parts], dim=1)
         added = torch.unflatten(blended, 1, depth.shape[1:]).mT.reshape(seen.values.shape)
@@ -107,7 +107,7 @@ class VolumeScene:
 
     def _blended(self, points: Tensor, directions: Tensor) -> Tensor:
         """What the views show of points ``b p 3`` seen along unit directions ``b p 3``, as values ``b p v``."""
-        blended = self._field.blend(look_up(self._features, self._cameras, points), directions)
+        blended = self._field.blend(sample_view_features(self._features, self._cameras, points), directions)
         values: Tensor = self._field.value_blended(blended)
         return values
 

@@ -15,7 +15,7 @@ SPHERE = 0.5
 class VolumeNetwork(nn.Module):
     """Makes the volume and reads signed distances and values off it.
 
-    A point's features ``c + 1 + v``: what the U-Net made, and what the views say by straight roads (``*_seen``). Those
+    A point's features ``c + 1 + v``: what the U-Net made, and what the views say by straight roads (``*_agg``). Those
     are linear, as interpolation is, so they are gone at the cells, once, and not at every point of every ray.
 
     Last layers start at zero: the surface is exactly a sphere and all latents are zero (white).
@@ -26,8 +26,8 @@ class VolumeNetwork(nn.Module):
         self.cells, self.radius = spec.cells, spec.radius
         self.features = spec.channels[0]
         self.unet = UNet3D(summary, spec.channels)
-        self.distance_seen = _zeroed(nn.Linear(summary, 1, bias=False))
-        self.value_seen = _zeroed(nn.Linear(summary, values, bias=False))
+        self.distance_agg = _zeroed(nn.Linear(summary, 1, bias=False))
+        self.value_agg = _zeroed(nn.Linear(summary, values, bias=False))
         self.inner = nn.Linear(self.features, spec.hidden)
         self.distance = _zeroed(nn.Linear(spec.hidden, 1))
         value = nn.Linear(spec.hidden, values)
@@ -41,7 +41,7 @@ class VolumeNetwork(nn.Module):
 
     def make(self, summary: Tensor, t: Tensor) -> Tensor:
         """What the views say at the grid, ``b (x y z) a``, and t ``b`` to a volume ``b (c + 1 + v) x y z``."""
-        roads = torch.cat([self.distance_seen(summary), self.value_seen(summary)], dim=-1)
+        roads = torch.cat([self.distance_agg(summary), self.value_agg(summary)], dim=-1)
         first, roads = (torch.unflatten(z.mT, 2, (self.cells,) * 3) for z in (summary, roads))
         return torch.cat([self.unet(first, t).float(), roads.float()], dim=1)
 

@@ -18,7 +18,7 @@ class UNet3D(nn.Module):
         super().__init__()
         self.width = 4 * channels[0]
         self.time = nn.Sequential(nn.Linear(self.width, self.width), nn.SiLU())
-        self.enter = nn.Conv3d(inputs, channels[0], 1)
+        self.conv_in = nn.Conv3d(inputs, channels[0], 1)
         self.down = nn.ModuleList(Block(c, self.width) for c in channels)
         levels = list(pairwise(channels))
         self.shrink = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in levels)
@@ -28,7 +28,7 @@ class UNet3D(nn.Module):
     def forward(self, volume: Tensor, t: Tensor) -> Tensor:
         """``b i d h w`` and noise levels ``b`` to ``b c d h w``; sizes divide by 2 once a level after the first."""
         time: Tensor = self.time(embed_noise_level(t, self.width))
-        x: Tensor = self.enter(volume)
+        x: Tensor = self.conv_in(volume)
         skips = []
         for level, block in enumerate(self.down):
             x = block(x, time)

@@ -38,7 +38,7 @@ class Shown:
         return torch.cat([*self.moments(), self.seen.mean(-1, keepdim=True)], dim=-1)
 
 
-def look_up(features: Tensor, cameras: Cameras, points: Tensor) -> Shown:
+def sample_view_features(features: Tensor, cameras: Cameras, points: Tensor) -> Shown:
     """Features ``b n f h w`` of cameras ``b n`` at points ``b p 3``, bilinearly, in float32 under autocast too."""
     b, n = features.shape[:2]
     with full_precision(features):

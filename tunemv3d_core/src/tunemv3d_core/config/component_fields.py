@@ -2,15 +2,23 @@
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PydanticUserError, SerializeAsAny, ValidationInfo
+from pydantic import (
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PydanticUserError,
+    SerializeAsAny,
+    ValidationInfo,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
-from tunemv3d_core.config.errors import fault
+from tunemv3d_core.config.errors import fault, slot_of
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 
@@ -67,3 +75,12 @@ AggregatorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("aggregator")]
 LifterSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("lifter")]
 InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
 DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
+
+
+def parts_of(block: BaseModel, place: str = "") -> Iterator[tuple[str, str, ComponentSpec]]:
+    """Walk the components below a block, nested ones too: place ("field.aggregator"), slot and options."""
+    for name, field in type(block).model_fields.items():
+        part, slot = getattr(block, name), slot_of(field)
+        if isinstance(part, ComponentSpec) and slot:
+            yield f"{place}{name}", slot, part
+            yield from parts_of(part, f"{place}{name}.")

@@ -1,12 +1,24 @@
 """The base of every component's options. Imports nothing else of the project."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
 class ComponentSpec(BaseModel):
-    """Base of every component's options: frozen, closed, every field described by the string below it."""
+    """Base of every component's options: frozen, closed, every field described by the string below it.
+
+    Attributes:
+        old_options: options by the names that they had before. Specs that still use one are read with a warning.
+        old_tensors: parts of the component's tensors' names that were renamed, a regular expression to its
+            replacement, so that weights and runs of before load.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    old_options: ClassVar[Mapping[str, str]] = {}
+    old_tensors: ClassVar[Mapping[str, str]] = {}
 
     type: str
     """Name of the component, as ``tunemv3d plugins list`` shows it."""

@@ -8,12 +8,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.old_names import with_current_names
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
 from tunemv3d_core.plugins.registry import registry
 
 
-def load_spec(name_or_path: str | Path, overrides: Iterable[str] = (), unneeded: tuple[str, ...] = ()) -> RunSpec:
+def load_spec(
+    name_or_path: str | Path, overrides: Iterable[str] = (), unneeded: tuple[str, ...] = (), saved: bool = False
+) -> RunSpec:
     """Load, resolve and validate a spec.
 
     Args:
@@ -22,18 +25,19 @@ def load_spec(name_or_path: str | Path, overrides: Iterable[str] = (), unneeded:
         overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
             that extends this one.
         unneeded: slots whose components need not be installed; the options of one that is not are not checked.
+        saved: whether a run or a checkpoint wrote it, so that old names are no news.
 
     Raises:
         SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
     """
-    where, content = resolve(name_or_path, overrides)
+    where, content = resolve(name_or_path, overrides, saved)
     try:
         return RunSpec.model_validate(content, context=unneeded)
     except ValidationError as error:
         raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
 
 
-def resolve(name_or_path: str | Path, overrides: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+def resolve(name_or_path: str | Path, overrides: Iterable[str] = (), saved: bool = False) -> tuple[str, dict[str, Any]]:
     """Read a spec, merge it over what it extends, and merge the overrides over that.
 
     Returns:
@@ -42,9 +46,9 @@ def resolve(name_or_path: str | Path, overrides: Iterable[str] = ()) -> tuple[st
     Raises:
         SpecError: not found, not JSON, a loop of ``extends``, or an override that cannot be read.
     """
-    content = _read_chain(str(name_or_path), Path(), ())
+    content = _read_chain(str(name_or_path), Path(), (), saved)
     for override in overrides:
-        content = merge(content, _patch(override))
+        content = merge(content, with_current_names(_patch(override), content, f"override '{override}'", saved))
     return str(name_or_path), content
 
 
@@ -63,13 +67,14 @@ def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...]) -> dict[str, Any]:
+def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...], saved: bool) -> dict[str, Any]:
     """Read a spec and everything that it extends.
 
     Args:
         name: of an installed spec, or a path relative to ``folder``.
         folder: where the file that asked for it lies.
         chain: names and files of the specs that led here.
+        saved: see ``load_spec``.
     """
     asked = f"{chain[-1][0]}: extends: " if chain else ""
     path = _find(name, folder, asked).resolve()
@@ -79,10 +84,11 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...]) ->
     content.pop("$schema", None)
     base = content.pop("extends", None)
     if base is None:
-        return content
+        return with_current_names(content, {}, name, saved)
     if not isinstance(base, str):
         raise SpecError(f"{name}: extends: should be the name or path of one spec, got {json.dumps(base)}")
-    return merge(_read_chain(base, path.parent, (*chain, (name, path))), content)
+    below = _read_chain(base, path.parent, (*chain, (name, path)), saved)
+    return merge(below, with_current_names(content, below, name, saved))
 
 
 def _find(name: str, folder: Path, asked: str) -> Path:

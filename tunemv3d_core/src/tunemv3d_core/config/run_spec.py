@@ -18,7 +18,7 @@ from tunemv3d_core.config.component_fields import (
     ViewEncoderSpec,
 )
 from tunemv3d_core.config.errors import fault
-from tunemv3d_core.consistency import Strength, check_strength
+from tunemv3d_core.consistency import Consistency, check_consistency
 from tunemv3d_core.errors import TuneMV3DError, suggestion
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
@@ -164,7 +164,7 @@ class SampleSpec(Block):
     """Denoising steps."""
     guidance: Weight = 3.0
     """Scale of classifier-free guidance; 1 is none."""
-    consistency: Strength = 1.0
+    consistency: Consistency = 1.0
     """K: 0 is the 2D model alone, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
     shared_noise: bool = False
     """Start all views of an object from the same noise."""
@@ -175,9 +175,9 @@ class SampleSpec(Block):
 
     @field_validator("consistency", mode="before")
     @classmethod
-    def _is_strength(cls, given: Any) -> Any:
+    def _is_consistency(cls, given: Any) -> Any:
         try:
-            check_strength(given)
+            check_consistency(given)
         except (TuneMV3DError, TypeError, ValueError):
             told = json.dumps(given, default=str)
             raise fault(f"K should be a number of at least 0, or a list of them over the steps, got {told}") from None

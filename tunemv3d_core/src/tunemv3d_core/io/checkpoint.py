@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
@@ -121,7 +122,7 @@ def load_checkpoint(
     record = check_checkpoint(folder)
     settle(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",))
+        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",), saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     model = assemble(spec.model, device, dtype)
@@ -131,12 +132,14 @@ def load_checkpoint(
 
 
 def load_weights(model: MultiviewDiffusion, path: Path) -> None:
-    """Copy stored trainable weights into a model, casting to its types.
+    """Copy stored trainable weights into a model, casting to its types. Old names of tensors are understood.
 
     Raises:
         CheckpointError: the file cannot be read, or names or shapes differ.
     """
-    stored, own = _tensors(path), trainable_tensors(model)
+    own, stored = trainable_tensors(model), _tensors(path)
+    current = current_tensor_names(model.components, stored)
+    stored = {current[name]: tensor for name, tensor in stored.items()}
     missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape)
     if missing or surplus or wrong:

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.config.errors import slot_of, tell
+from tunemv3d_core.config.component_fields import parts_of
+from tunemv3d_core.config.errors import tell
 from tunemv3d_core.config.run_spec import ModelSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.plugins.registry import Component, registry
@@ -31,7 +30,7 @@ def components(spec: ModelSpec) -> dict[str, dict[str, str]]:
     Slot, name, distribution with version, interface version, and the hash of its code where that lies in files.
     """
     found = {}
-    for place, slot, part in _parts(spec):
+    for place, slot, part in parts_of(spec):
         component = registry().get(slot, part.type)
         found[place] = {
             "slot": slot,
@@ -69,15 +68,6 @@ def _package(module: str) -> Path | None:
             path = Path(found.origin)
             return path.parent if found.submodule_search_locations else path
     return None
-
-
-def _parts(block: ModelSpec | ComponentSpec, place: str = "") -> Iterator[tuple[str, str, ComponentSpec]]:
-    """The components below a block, nested ones too: place, slot and options."""
-    for name, field in type(block).model_fields.items():
-        part, slot = getattr(block, name), slot_of(field)
-        if isinstance(part, ComponentSpec) and slot:
-            yield f"{place}{name}", slot, part
-            yield from _parts(part, f"{place}{name}.")
 
 
 def versions() -> dict[str, str]:

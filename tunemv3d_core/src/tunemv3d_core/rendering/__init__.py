@@ -1,6 +1,7 @@
 """Rays through a scene: the tools that fields are written with.
 
-``rays`` turns cameras into the rays that are worth rendering and back into maps; ``volume`` says where to look along a
-ray and how what is seen adds up; ``surface`` is a whole scene made of a signed distance and values; ``encoding`` has
-sinusoids of points and noise levels; ``precision`` says where autocast is switched off.
+``rays`` makes ray bundles from cameras and maps from what they render; ``volume`` samples depths along rays and
+composites signed distances or densities; ``sdf_scene`` is a whole scene made of a signed distance and values;
+``view_features`` samples the views' feature maps at points; ``encoding`` has sinusoids of points and noise levels;
+``precision`` switches autocast off.
 """

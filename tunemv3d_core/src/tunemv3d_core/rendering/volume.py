@@ -1,4 +1,4 @@
-"""Volume rendering: where to look along a ray, and how signed distances (NeuS) or densities (NeRF) add up."""
+"""Volume rendering: sampling along rays, and compositing of signed distances (NeuS) or densities (NeRF)."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
-NOTHING = 1e-3
+MIN_OPACITY = 1e-3
 """Opacity below which a ray hit nothing, so that its depth is 0."""
 
-FLOOR = 1e-4
-"""Share of the further samples that a section gets which cannot hold a surface."""
+PDF_FLOOR = 1e-4
+"""Density of the importance samples in an interval that cannot hold a surface."""
 
 
 @dataclass(frozen=True)
-class Composite:
-    """What rays see.
+class RayOutputs:
+    """Composited rays.
 
     Attributes:
         values: ``... r v``, without a background.
         opacity: ``... r``, 0 to 1.
-        depth: ``... r``, 0 where the opacity is below ``NOTHING``.
+        depth: ``... r``, expected z, world units; 0 where the opacity is below ``MIN_OPACITY``.
     """
 
     values: Tensor
@@ -28,93 +28,95 @@ class Composite:
     depth: Tensor
 
 
-def section_ends(near: Tensor, far: Tensor, samples: int, jitter: bool) -> Tensor:
-    """Depths ``... r s`` that cut each ray from near to far (``... r``) into s - 1 sections.
+def sample_along_rays(nears: Tensor, fars: Tensor, samples: int, jitter: bool) -> Tensor:
+    """Sample depths ``... r s`` evenly from near to far (``... r``); they bound s - 1 intervals.
 
-    Even, or with jitter each moved at random by at most half a section (stratified); ends stay in [near, far].
+    With ``jitter`` each is moved at random by at most half an interval (stratified); all stay in [near, far].
     """
-    steps = torch.arange(samples, device=near.device, dtype=near.dtype)
+    steps = torch.arange(samples, device=nears.device, dtype=nears.dtype)
     if jitter:
-        steps = steps + torch.rand(*near.shape, samples, device=near.device, dtype=near.dtype) - 0.5
+        steps = steps + torch.rand(*nears.shape, samples, device=nears.device, dtype=nears.dtype) - 0.5
     fractions = (steps / (samples - 1)).clamp(0, 1)
-    return near[..., None] + (far - near)[..., None] * fractions
+    return nears[..., None] + (fars - nears)[..., None] * fractions
 
 
-def surface_depths(
-    distances: Tensor, depths: Tensor, lengths: Tensor, sharpness: Tensor, samples: int, jitter: bool
-) -> Tensor:
-    """Depths ``... r k`` for ``samples`` further samples a ray, dense where a surface may be.
+def importance_sample(sdf: Tensor, depths: Tensor, deltas: Tensor, inv_s: Tensor, samples: int, jitter: bool) -> Tensor:
+    """Sample further depths ``... r k`` per ray, dense where a surface may be.
 
-    A distance falls by no more than the way gone, so a section from f_i to f_{i+1} of length l may reach down to
-    (f_i + f_{i+1} - l) / 2. The weight that it would have there is its share of the new samples, drawn by inverse
-    transform. The weights of the distances themselves (NeRF's rule) would pass over what is thinner than a section:
+    A signed distance is 1-Lipschitz: within an interval of length l it can drop to at most
+    ``(f_i + f_{i+1} - l) / 2``. The weight that an interval would have at this bound is its probability, and depths are
+    drawn by inverse transform. Weights of the samples themselves (NeRF, NeuS) miss what is thinner than an interval:
     ``benchmarks/sharper_field.py`` compares them.
 
     Args:
-        distances: ``... r s``, signed distances at the section ends.
+        sdf: ``... r s``, signed distances at the depths.
         depths: ``... r s``, ascending.
-        lengths: ``... r s-1``, of the sections, world units.
-        sharpness: the scalar s of s = exp(10 v).
-        samples: k, how many each ray gets.
+        deltas: ``... r s-1``, lengths of the intervals, world units.
+        inv_s: scalar, NeuS's s.
+        samples: k, per ray.
         jitter: whether each is moved at random within its stratum.
     """
-    before, after = distances[..., :-1], distances[..., 1:]
-    lowest = torch.minimum((before + after - lengths) / 2, after)
-    logs = logsigmoid(sharpness * distances)
-    through = (logs[..., 1:] - logs[..., :-1]).clamp(max=0).cumsum(-1)
-    possible = -torch.expm1((logsigmoid(sharpness * lowest) - logs[..., :-1]).clamp(max=0))
-    shares = pad(through[..., :-1], (1, 0)).exp() * possible + FLOOR
-    reached = pad(shares.cumsum(-1), (1, 0))
-    reached = reached / reached[..., -1:]
+    before, after = sdf[..., :-1], sdf[..., 1:]
+    lowest = torch.minimum((before + after - deltas) / 2, after)
+    logs = logsigmoid(inv_s * sdf)
+    log_transmittance = (logs[..., 1:] - logs[..., :-1]).clamp(max=0).cumsum(-1)
+    alpha = -torch.expm1((logsigmoid(inv_s * lowest) - logs[..., :-1]).clamp(max=0))
+    pdf = pad(log_transmittance[..., :-1], (1, 0)).exp() * alpha + PDF_FLOOR
+    cdf = pad(pdf.cumsum(-1), (1, 0))
+    cdf = cdf / cdf[..., -1:]
     strata = torch.arange(samples, device=depths.device, dtype=depths.dtype).expand(*depths.shape[:-1], samples)
-    drawn = (strata + (torch.rand_like(strata) if jitter else 0.5)) / samples
-    section = torch.searchsorted(reached, drawn, right=True).clamp(1, distances.shape[-1] - 1)
-    low, high = reached.gather(-1, section - 1), reached.gather(-1, section)
-    near, far = depths.gather(-1, section - 1), depths.gather(-1, section)
-    return near + (far - near) * ((drawn - low) / (high - low)).clamp(0, 1)
+    u = (strata + (torch.rand_like(strata) if jitter else 0.5)) / samples
+    above = torch.searchsorted(cdf, u, right=True).clamp(1, sdf.shape[-1] - 1)
+    cdf_below, cdf_above = cdf.gather(-1, above - 1), cdf.gather(-1, above)
+    near, far = depths.gather(-1, above - 1), depths.gather(-1, above)
+    return near + (far - near) * ((u - cdf_below) / (cdf_above - cdf_below)).clamp(0, 1)
 
 
-def composite(distances: Tensor, values: Tensor, depths: Tensor, sharpness: Tensor) -> Composite:
-    """Add up what rays see, front to back.
+def composite_sdf(sdf: Tensor, values: Tensor, depths: Tensor, inv_s: Tensor) -> RayOutputs:
+    """Composite signed distances front to back (NeuS, arXiv:2106.10689, Eq. 13).
 
-    The opacity of a section is NeuS's discrete form, alpha = 1 - sigmoid(s f_{i+1}) / sigmoid(s f_i), not below 0;
-    its logarithm is written with logsigmoid because the quotient is NaN inside at large s. Transmittance is the exp
-    of a running sum of logarithms, with no product. A section's value is the mean of its ends' values, so the network
-    is evaluated at the ends only.
+    An interval's alpha is NeuS's discrete form, ``1 - sigmoid(s f_{i+1}) / sigmoid(s f_i)``, not below 0; its logarithm
+    is written with logsigmoid because the quotient is NaN inside at large s. Transmittance is the exp of a running sum
+    of logarithms, with no product. An interval's value is the mean of its endpoints' values, so the network is
+    evaluated at the endpoints only.
 
     Args:
-        distances: ``... r s``, signed distances at the section ends.
-        values: ``... r s v``, at the section ends.
+        sdf: ``... r s``, signed distances at the depths.
+        values: ``... r s v``, at the depths.
         depths: ``... r s``, ascending, z in the camera.
-        sharpness: the scalar s.
+        inv_s: scalar, NeuS's s.
     """
-    logs = logsigmoid(sharpness * distances)
-    passed = (logs[..., 1:] - logs[..., :-1]).clamp(max=0)
-    total = passed.cumsum(-1)
-    weights = (total - passed).exp() * -torch.expm1(passed)
-    opacity = -torch.expm1(total[..., -1])
-    # Half of a section's weight goes to each of its ends.
-    halves = 0.5 * (pad(weights, (0, 1)) + pad(weights, (1, 0)))
-    seen = (halves[..., None, :] @ values).squeeze(-2)
-    depth = (halves * depths).sum(-1) / opacity.clamp(min=NOTHING)
-    return Composite(seen, opacity, torch.where(opacity > NOTHING, depth, torch.zeros_like(depth)))
+    logs = logsigmoid(inv_s * sdf)
+    log_step = (logs[..., 1:] - logs[..., :-1]).clamp(max=0)
+    weights, opacity = _weights(log_step)
+    # Half of an interval's weight goes to each of its endpoints.
+    endpoint_weights = 0.5 * (pad(weights, (0, 1)) + pad(weights, (1, 0)))
+    return _composited(endpoint_weights, opacity, values, depths)
 
 
-def composite_densities(densities: Tensor, values: Tensor, depths: Tensor, lengths: Tensor) -> Composite:
-    """Add up what rays see, front to back, by NeRF's quadrature.
+def composite_density(densities: Tensor, values: Tensor, depths: Tensor, deltas: Tensor) -> RayOutputs:
+    """Composite densities front to back by NeRF's quadrature (arXiv:2003.08934, Eq. 3).
 
-    A section of density sigma and length l lets exp(-sigma l) through; transmittance is the exp of a running sum.
+    An interval of density sigma and length l transmits exp(-sigma l); transmittance is the exp of a running sum.
 
     Args:
-        densities: ``... r s``, one a world unit, at least 0, each constant over its section.
-        values: ``... r s v``, of the sections.
-        depths: ``... r s``, of the sections' middles, ascending, z in the camera.
-        lengths: ``... r s``, of the sections, world units.
+        densities: ``... r s``, per world unit, at least 0, each constant over its interval.
+        values: ``... r s v``, of the intervals.
+        depths: ``... r s``, midpoints of the intervals, ascending, z in the camera.
+        deltas: ``... r s``, lengths of the intervals, world units.
     """
-    passed = -densities * lengths
-    total = passed.cumsum(-1)
-    weights = (total - passed).exp() * -torch.expm1(passed)
-    opacity = -torch.expm1(total[..., -1])
-    seen = (weights[..., None, :] @ values).squeeze(-2)
-    depth = (weights * depths).sum(-1) / opacity.clamp(min=NOTHING)
-    return Composite(seen, opacity, torch.where(opacity > NOTHING, depth, torch.zeros_like(depth)))
+    weights, opacity = _weights(-densities * deltas)
+    return _composited(weights, opacity, values, depths)
+
+
+def _weights(log_step: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights ``... r s`` and opacity ``... r`` from log transmittances ``... r s`` of single intervals."""
+    log_transmittance = log_step.cumsum(-1)
+    weights = (log_transmittance - log_step).exp() * -torch.expm1(log_step)
+    return weights, -torch.expm1(log_transmittance[..., -1])
+
+
+def _composited(weights: Tensor, opacity: Tensor, values: Tensor, depths: Tensor) -> RayOutputs:
+    depth = (weights * depths).sum(-1) / opacity.clamp(min=MIN_OPACITY)
+    depth = torch.where(opacity > MIN_OPACITY, depth, torch.zeros_like(depth))
+    return RayOutputs((weights[..., None, :] @ values).squeeze(-2), opacity, depth)

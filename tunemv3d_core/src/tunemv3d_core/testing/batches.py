@@ -47,7 +47,7 @@ class Batch:
     Attributes:
         size: of all below.
         x_t: ``b n c h w``.
-        guess: ``b n c h w``, the frozen model's guess of the clean views less the ground.
+        foreground_x0: ``b n c h w``, the frozen model's x0 minus the background's latent.
         t: ``b n``, one for all views of an object.
         text: b prompts.
         cameras: ``b n``.
@@ -61,7 +61,7 @@ class Batch:
 
     size: Size
     x_t: Tensor
-    guess: Tensor
+    foreground_x0: Tensor
     t: Tensor
     text: Text
     cameras: Cameras
@@ -74,7 +74,7 @@ class Batch:
 
     def permuted(self, order: list[int]) -> "Batch":
         """The same with the input views in another order."""
-        names = ("x_t", "guess", "t", "cameras", "features", "values")
+        names = ("x_t", "foreground_x0", "t", "cameras", "features", "values")
         turned: dict[str, Any] = {name: getattr(self, name)[:, order] for name in names}
         return replace(self, maps=tuple(m[:, order] for m in self.maps), **turned)
 
@@ -107,7 +107,7 @@ def draw(
     return Batch(
         size=size,
         x_t=noise(*latents),
-        guess=noise(*latents),
+        foreground_x0=noise(*latents),
         t=torch.tensor([700.0, 250.5, 30.0, 990.0])[:b, None].expand(b, n),
         text=backbone.encode_text(list(PROMPTS[:b])),
         cameras=Cameras.cat([c[None] for c in seen]),

@@ -70,7 +70,7 @@ def check_image_shapes(subject: Subject) -> None:
     _same("latents of encode_images", latents, (1, 2, ports.latent_channels, 8, 4))
     _same("pictures of decode_latents", module.decode_latents(latents), tuple(images.shape))
     t = torch.full((1, 2), 300.0)
-    for name in ("add_noise", "target", "clean"):
+    for name in ("add_noise", "target", "predict_x0"):
         _same(name, getattr(module, name)(latents, torch.randn_like(latents), t), tuple(latents.shape))
     _same("alphas_cumprod", module.alphas_cumprod(t), (1, 2))
 

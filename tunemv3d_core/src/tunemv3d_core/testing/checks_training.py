@@ -156,7 +156,7 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
     """A ball of one colour as clean latents ``b n c h w`` and alpha ``b n h w``, the same from everywhere."""
     size = (batch.size.h, batch.size.w)
-    ground = model.ground(size)
+    ground = model.background_latent(size)
     y, x = torch.meshgrid(*((torch.arange(s) + 0.5) / s - 0.5 for s in size), indexing="ij")
     alpha = (x.square() + y.square() < 0.3**2).float().expand(batch.size.b, batch.size.n, *size)
     colour = torch.linspace(1.0, -1.0, len(ground))[:, None, None]
@@ -164,7 +164,7 @@ def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _loss(slot: str, model: MultiviewDiffusion, batch: Batch, latents: Tensor, alpha: Tensor) -> Tensor:
-    """What the slot answers for: the field's guess of the clean views, or else the prediction."""
+    """What the slot answers for: the field's x0, or else the prediction."""
     t, noise = torch.full_like(batch.t, 500.0), batch.x_t
     x_t = model.backbone.add_noise(latents, noise, t)
     prediction = model(x_t, t, batch.text, batch.cameras)

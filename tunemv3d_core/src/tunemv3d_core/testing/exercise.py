@@ -35,8 +35,8 @@ def call(placed: Placed, batch: Batch, losses: bool = False, novel: bool = True)
     """Run the component on what its slot is given; of a field's scene, also its losses and novel views where wanted."""
     module, slot = placed.module, placed.slot
     if slot == "view_encoder":
-        guess = (batch.guess,) if module.ports.guess else ()
-        return Outputs({"features": module(batch.x_t, batch.t, batch.text, batch.cameras, *guess)})
+        foreground_x0 = (batch.foreground_x0,) if module.ports.foreground_x0 else ()
+        return Outputs({"features": module(batch.x_t, batch.t, batch.text, batch.cameras, *foreground_x0)})
     if slot == "field":
         return _call_field(module, batch, losses, novel)
     if slot == "lifter":

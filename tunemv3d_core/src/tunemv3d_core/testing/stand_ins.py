@@ -61,7 +61,7 @@ class StandInBackbone(nn.Module):
         """The clean latents: what a field can show, so that every slot can lower the loss."""
         return latents
 
-    def clean(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The prediction itself."""
         return prediction
 
@@ -90,7 +90,7 @@ class StandInEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(4, 8, 3, padding=1)
+        self.conv_in = nn.Conv2d(4, 8, 3, padding=1)
         self.down = nn.Conv2d(8, 16, 3, stride=2, padding=1)
         self.middle = nn.Conv2d(16, 16, 3, padding=1)
         self.time, self.words = nn.Linear(2, 16), nn.Linear(12, 16)
@@ -100,7 +100,7 @@ class StandInEncoder(nn.Module):
         waves = torch.stack([torch.sin(t / 500), torch.cos(t / 500)], dim=-1).flatten(0, 1)
         words = self.words(text.per_view(t.shape[1]).tokens.mean(1))
         told = (self.time(waves.to(x.dtype)) + words)[..., None, None]
-        first = self.enter(x.flatten(0, 1))
+        first = self.conv_in(x.flatten(0, 1))
         first = first if hint is None else first + hint
         second = self.down(F.silu(first)) + told
         return first, second, self.middle(F.silu(second))

@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.errors import tell
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
@@ -145,7 +146,8 @@ class Placed:
         field = parts.setdefault("field", stand_ins.StandInField(described, aggregator))
         lifter = parts.setdefault("lifter", stand_ins.StandInLifter(ports, field.ports))
         parts.setdefault("injector", stand_ins.StandInInjector(lifter.ports.maps, ports.residuals))
-        return MultiviewDiffusion(**parts, names=dict.fromkeys(parts, "stand-in") | {self.slot: "checked"})
+        types = dict.fromkeys(parts, "stand-in") | {self.slot: "checked"}
+        return MultiviewDiffusion(**parts, components={k: ComponentSpec(type=v) for k, v in types.items()})
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from tunemv3d_core.cameras import Rays
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.rendering.volume import Composite
+from tunemv3d_core.rendering.volume import RayOutputs
 from tunemv3d_core.slots import HasSurface
 from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape
@@ -171,7 +171,7 @@ class _Run:
             self._start_optimizer()
         drawn = torch.multinomial(self.chances, options.rays, replacement=True)
         wanted = self.targets.at(self.fitted[drawn])
-        seen = render_rays(self.grid, wanted.rays, self.sharpness(step), jitter=True)
+        seen = render_rays(self.grid, wanted.rays, self.inv_s(step), jitter=True)
         loss = self._misfit(seen, wanted, self._ground(options.rays)) + self._regularity(seen, wanted, step)
         if not bool(loss.isfinite()):
             raise SampleError(f"the refinement diverged in step {step}: the loss is not a finite number")
@@ -181,7 +181,7 @@ class _Run:
         if step > options.coarse:
             self.calmer.step()
 
-    def sharpness(self, step: int) -> float:
+    def inv_s(self, step: int) -> float:
         """NeuS's s: the surface's width falls from two cells of the final grid to half of one on the coarse grid."""
         share = min(1.0, step / self.options.coarse)
         return 4**share * self.options.cells / (2 * HALF)
@@ -191,7 +191,7 @@ class _Run:
         wanted = self.targets.at(self.apart)
         shape = self._shape(step)
         with torch.no_grad():
-            seen = render_rays(self.grid, wanted.rays, shape.sharpness)
+            seen = render_rays(self.grid, wanted.rays, shape.inv_s)
         on_white = seen.values - seen.opacity[:, None], (wanted.colours - 1) * wanted.alpha[:, None]
         loss = float((on_white[0] - on_white[1]).abs().mean() + (seen.opacity - wanted.alpha).abs().mean())
         look = Look(step, loss, shape)
@@ -207,7 +207,7 @@ class _Run:
         before, last = losses[:-PATIENCE], losses[-PATIENCE:]
         return bool(before) and min(last) > (1 - PROGRESS) * min(before)
 
-    def _misfit(self, seen: Composite, wanted: _Targets, ground: Tensor) -> Tensor:
+    def _misfit(self, seen: RayOutputs, wanted: _Targets, ground: Tensor) -> Tensor:
         """Colour on a ground, and mask."""
         alpha = wanted.alpha[:, None]
         pictured = wanted.colours * alpha + ground * (1 - alpha)
@@ -215,7 +215,7 @@ class _Run:
         opacity = seen.opacity.clamp(1e-4, 1 - 1e-4)
         return colour + self.options.mask * binary_cross_entropy(opacity, wanted.alpha)
 
-    def _regularity(self, seen: Composite, wanted: _Targets, step: int) -> Tensor:
+    def _regularity(self, seen: RayOutputs, wanted: _Targets, step: int) -> Tensor:
         """Depth and normals of the generated surface, slope 1, little bend; at the points that the rays hit."""
         options = self.options
         hit = ((seen.opacity > 0.5) & (wanted.depth > 0)).detach()
@@ -242,7 +242,7 @@ class _Run:
     def _targets(self, generated: Grid, pictures: Pictures, device: torch.device) -> _Targets:
         """Every pixel's ray, colour and mask, with depth and normal of the generated surface."""
         cameras = pictures.cameras.to(device)
-        shape = RefinedShape(generated, self.sharpness(self.options.coarse), pictures.size)
+        shape = RefinedShape(generated, self.inv_s(self.options.coarse), pictures.size)
         rays = cameras.rays(pictures.size)
         flat = Rays(rays.origins.flatten(0, 1), rays.directions.flatten(0, 1))
         with torch.no_grad():
@@ -255,7 +255,7 @@ class _Run:
 
     def _shape(self, step: int = 0) -> RefinedShape:
         kept = Grid(self.grid.distances.detach().reshape((self.grid.side,) * 3), self.grid.colours.detach())
-        return RefinedShape(kept.to(self.grid.distances.device), self.sharpness(step), self.size)
+        return RefinedShape(kept.to(self.grid.distances.device), self.inv_s(step), self.size)
 
     def _start_optimizer(self) -> None:
         groups = [

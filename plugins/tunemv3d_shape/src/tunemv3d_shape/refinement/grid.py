@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from tunemv3d_core.cameras import Rays, intersect_sphere
-from tunemv3d_core.rendering.volume import Composite, composite, section_ends, surface_depths
+from tunemv3d_core.rendering.volume import RayOutputs, composite_sdf, importance_sample, sample_along_rays
 from tunemv3d_shape.surface import HALF, RADIUS
 
 EVEN, FINE = 64, 24
@@ -84,25 +84,25 @@ def gradient(nearby: Tensor, cell: float) -> Tensor:
     return (nearby[:, 1::2] - nearby[:, 2::2]) / (2 * cell)
 
 
-def render_rays(grid: Grid, rays: Rays, sharpness: float, jitter: bool = False) -> Composite:
+def render_rays(grid: Grid, rays: Rays, inv_s: float, jitter: bool = False) -> RayOutputs:
     """Render rays ``r``; the values that they see are colours, without a ground behind them.
 
     Args:
         grid: what is rendered.
         rays: directions with z = 1 in the camera, so that distances are depths.
-        sharpness: the inverse width of the surface, NeuS's s.
+        inv_s: the inverse width of the surface, NeuS's s.
         jitter: whether the points are moved at random within their strata.
     """
     near, far, hit = intersect_sphere(rays, RADIUS)
-    s = near.new_tensor(sharpness)
+    s = near.new_tensor(inv_s)
     with torch.no_grad():
-        even = section_ends(near, far, EVEN, jitter)
+        even = sample_along_rays(near, far, EVEN, jitter)
         found = grid.distance(_on(rays, even).reshape(-1, 3)).reshape(even.shape)
         lengths = even.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
-        depths = surface_depths(found, even, lengths, s, FINE, jitter)
+        depths = importance_sample(found, even, lengths, s, FINE, jitter)
     distances, colours = grid.both(_on(rays, depths).reshape(-1, 3))
     distances = torch.where(hit[:, None], distances.reshape(depths.shape), 1.0)
-    return composite(distances, colours.reshape(*depths.shape, 3), depths, s)
+    return composite_sdf(distances, colours.reshape(*depths.shape, 3), depths, s)
 
 
 def _on(rays: Rays, depths: Tensor) -> Tensor:

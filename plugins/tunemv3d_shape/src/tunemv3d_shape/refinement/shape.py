@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.rendering.volume import NOTHING, Composite
+from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 from tunemv3d_shape.export import write_whole
 from tunemv3d_shape.refinement.grid import Grid, render_rays
 from tunemv3d_shape.views import Pictures
@@ -22,16 +22,16 @@ _RAYS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class RefinedShape:
-    """A grid, with the sharpness and the picture size that it was fitted with.
+    """A grid, with the inv_s and the picture size that it was fitted with.
 
     Attributes:
         grid: signed distance and colours.
-        sharpness: NeuS's s.
+        inv_s: NeuS's s.
         size: (H, W) of pictures.
     """
 
     grid: Grid
-    sharpness: float
+    inv_s: float
     size: tuple[int, int]
 
     @torch.no_grad()
@@ -40,19 +40,19 @@ class RefinedShape:
         return self.grid.distance(points[0].to(self.grid.distances.device))[None]
 
     @torch.no_grad()
-    def render(self, camera: Cameras) -> Composite:
+    def render(self, camera: Cameras) -> RayOutputs:
         """One camera (no batch axes), row by row."""
         rays = camera.to(self.grid.distances.device).rays(self.size)
         chunks = zip(torch.split(rays.origins, _RAYS_AT_ONCE), torch.split(rays.directions, _RAYS_AT_ONCE), strict=True)
-        parts = [render_rays(self.grid, Rays(*chunk), self.sharpness) for chunk in chunks]
-        return Composite(*(torch.cat([getattr(p, name) for p in parts]) for name in ("values", "opacity", "depth")))
+        parts = [render_rays(self.grid, Rays(*chunk), self.inv_s) for chunk in chunks]
+        return RayOutputs(*(torch.cat([getattr(p, name) for p in parts]) for name in ("values", "opacity", "depth")))
 
     def pictures(self, cameras: Cameras) -> Pictures:
         """What cameras ``m`` see."""
         seen = [self.render(cameras[i]) for i in range(cameras.shape[0])]
         opacity = torch.unflatten(torch.stack([s.opacity for s in seen]), -1, self.size).cpu()
         mixed = torch.unflatten(torch.stack([s.values for s in seen]).mT, -1, self.size).cpu()
-        return Pictures((mixed / opacity[:, None].clamp(min=NOTHING)).clamp(0, 1), opacity, cameras.to("cpu"))
+        return Pictures((mixed / opacity[:, None].clamp(min=MIN_OPACITY)).clamp(0, 1), opacity, cameras.to("cpu"))
 
 
 def write_refined(folder: Path, shape: RefinedShape) -> None:
@@ -65,7 +65,7 @@ def write_refined(folder: Path, shape: RefinedShape) -> None:
     tensors = {
         "distances": grid.distances.detach().reshape((grid.side,) * 3),
         "colours": grid.colours.detach().reshape(*(grid.side,) * 3, 3).half(),
-        "sharpness": torch.tensor(shape.sharpness),
+        "inv_s": torch.tensor(shape.inv_s),
         "size": torch.tensor(shape.size),
     }
     write_whole(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
@@ -81,7 +81,7 @@ def read_refined(folder: Path) -> RefinedShape:
         tensors = load_file(folder / REFINED)
         grid = Grid(tensors["distances"].float(), tensors["colours"].float())
         height, width = tensors["size"].tolist()
-        return RefinedShape(grid, float(tensors["sharpness"]), (height, width))
+        return RefinedShape(grid, float(tensors["inv_s"]), (height, width))
     except (OSError, SafetensorError) as error:
         raise SampleError(f"{folder / REFINED}: cannot be read: {error}; refine the object again") from None
     except KeyError as error:

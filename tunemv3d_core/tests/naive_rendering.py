@@ -2,7 +2,7 @@
 
 import math
 
-from tunemv3d_core.rendering.volume import FLOOR, NOTHING
+from tunemv3d_core.rendering.volume import MIN_OPACITY, PDF_FLOOR
 
 
 def sigmoid(x: float) -> float:
@@ -30,7 +30,7 @@ def naive_ray(
         depth += weights[-1] * (depths[i] + depths[i + 1]) / 2
         through *= 1 - alpha
     opacity = 1 - through
-    return value, opacity, depth / opacity if opacity > NOTHING else 0.0, weights
+    return value, opacity, depth / opacity if opacity > MIN_OPACITY else 0.0, weights
 
 
 def naive_density_ray(
@@ -44,17 +44,17 @@ def naive_density_ray(
         depth += through * alpha * depths[i]
         through *= 1 - alpha
     opacity = 1 - through
-    return value, opacity, depth / opacity if opacity > NOTHING else 0.0
+    return value, opacity, depth / opacity if opacity > MIN_OPACITY else 0.0
 
 
-def naive_surface_depths(
+def naive_importance_sample(
     distances: list[float], depths: list[float], lengths: list[float], s: float, samples: int
 ) -> list[float]:
     """Further samples: each stratum's middle is looked for in the running sum of what the sections may hold."""
     through, shares = 1.0, []
     for i, length in enumerate(lengths):
         lowest = min((distances[i] + distances[i + 1] - length) / 2, distances[i + 1])
-        shares.append(through * naive_alpha(distances[i], lowest, s) + FLOOR)
+        shares.append(through * naive_alpha(distances[i], lowest, s) + PDF_FLOOR)
         through *= 1 - naive_alpha(distances[i], distances[i + 1], s)
     found = []
     for k in range(samples):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tunemv3d_core.rendering.sdf_scene import SurfaceOptions, SurfaceScene
+from tunemv3d_core.rendering.sdf_scene import SDFOptions, SDFScene
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Formula:
 
     distance: Callable[[Tensor], Tensor]
 
-    def look(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         return self.distance(points), wavy(points)
 
     def signed_distance(self, points: Tensor) -> Tensor:
@@ -28,11 +28,11 @@ def wavy(points: Tensor) -> Tensor:
 
 
 def formula_scene(
-    distance: Callable[[Tensor], Tensor], objects: int = 1, sharpness: float = 0.3, **options: object
-) -> SurfaceScene:
+    distance: Callable[[Tensor], Tensor], objects: int = 1, variance: float = 0.3, **options: object
+) -> SDFScene:
     """The scene of b objects whose signed distance is ``distance(points: ... 3) -> ...``."""
-    chosen = SurfaceOptions(**({"samples": 24, "eikonal_points": 32} | options))  # type: ignore[arg-type]
-    return SurfaceScene(Formula(distance), torch.tensor(sharpness), chosen, torch.zeros(objects))
+    chosen = SDFOptions(**({"samples": 24, "eikonal_points": 32} | options))  # type: ignore[arg-type]
+    return SDFScene(Formula(distance), torch.tensor(variance), chosen, torch.zeros(objects))
 
 
 def sphere(points: Tensor, radius: float = 0.5) -> Tensor:

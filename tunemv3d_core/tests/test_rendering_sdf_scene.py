@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from marching_naive import naive_ray, naive_surface_depths
-from marching_shapes import box, formula_scene, sphere, wavy
+from naive_rendering import naive_importance_sample, naive_ray
+from rendered_shapes import box, formula_scene, sphere, wavy
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
@@ -27,14 +27,14 @@ def cameras_of(size: tuple[int, int]) -> Cameras:
     return Cameras(cameras.camera_to_world, intrinsics)[None]
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.3, 0.57, 0.92])  # s = 1, 20, 300, 1e4
+@pytest.mark.parametrize("variance", [0.0, 0.3, 0.57, 0.92])  # s = 1, 20, 300, 1e4
 @pytest.mark.parametrize(("samples", "fine"), [(14, 0), (8, 6)])
-def test_rendering_is_the_naive_ray(sharpness: float, samples: int, fine: int) -> None:
+def test_rendering_is_the_naive_ray(variance: float, samples: int, fine: int) -> None:
     def shape(points: Tensor) -> Tensor:
         return torch.minimum(sphere(points, 0.4), box(points, (0.7, 0.03, 0.03)))
 
-    s = math.exp(10 * sharpness)
-    scene = formula_scene(shape, samples=samples, fine_samples=fine, sharpness=sharpness, radius=0.9)
+    s = math.exp(10 * variance)
+    scene = formula_scene(shape, samples=samples, fine_samples=fine, variance=variance, radius=0.9)
     camera = Cameras.orbit(1, elevation=20.0, azimuth=25.0)[None]
     pixels = torch.rand(1, 1, 60, 2, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
     seen = scene.render(camera, (8, 8), pixels)
@@ -53,7 +53,7 @@ def test_rendering_is_the_naive_ray(sharpness: float, samples: int, fine: int) -
         if fine:
             lengths = [(after - before) * math.sqrt(a) for before, after in pairwise(depths)]
             first = shape(along(origin, direction, depths)).tolist()
-            depths = sorted(depths + naive_surface_depths(first, depths, lengths, s, fine))
+            depths = sorted(depths + naive_importance_sample(first, depths, lengths, s, fine))
         points = along(origin, direction, depths)
         value, opacity, depth, weights = naive_ray(shape(points).tolist(), wavy(points)[:, 3].tolist(), depths, s)
         assert min(weights) >= 0 and sum(weights) <= 1 + 1e-9
@@ -68,16 +68,16 @@ def along(origin: Tensor, direction: Tensor, depths: list[float]) -> Tensor:
     return origin + torch.tensor(depths, dtype=torch.float64)[:, None] * direction
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.92])
+@pytest.mark.parametrize("variance", [0.0, 0.92])
 @pytest.mark.parametrize("offset", [-3.0, 50.0])
-def test_deep_inside_and_far_outside_give_numbers(sharpness: float, offset: float) -> None:
-    scene = formula_scene(lambda points: sphere(points) + offset, fine_samples=8, sharpness=sharpness)
+def test_deep_inside_and_far_outside_give_numbers(variance: float, offset: float) -> None:
+    scene = formula_scene(lambda points: sphere(points) + offset, fine_samples=8, variance=variance)
     seen = scene.render(Cameras.orbit(2)[None], (6, 5), normals=True)
     assert seen.normals is not None
     for result in (seen.values, seen.opacity, seen.depth, seen.normals):
         assert result.isfinite().all()
     assert seen.opacity.min() >= 0 and seen.opacity.max() <= 1
-    assert offset < 0 or seen.opacity.max() < 1e-4 or sharpness == 0
+    assert offset < 0 or seen.opacity.max() < 1e-4 or variance == 0
 
 
 @pytest.mark.parametrize("size", [(24, 40), (48, 80), (40, 30), (80, 60)])
@@ -140,7 +140,7 @@ def test_eikonal_and_sparsity_are_exact_on_known_fields() -> None:
 
 
 def render(shape: Callable[[Tensor], Tensor], size: tuple[int, int]) -> Rendering:
-    scene = formula_scene(shape, samples=32, fine_samples=32, sharpness=HARD, radius=0.9)
+    scene = formula_scene(shape, samples=32, fine_samples=32, variance=HARD, radius=0.9)
     return scene.render(cameras_of(size), size, normals=True)
 
 

@@ -1,0 +1,103 @@
+"""Names that options and layers had before: specs, weights and runs that use them are read, new ones are written.
+
+A component declares its own in ``ComponentSpec.old_options`` and ``ComponentSpec.old_tensors``.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.errors import slot_of
+from tunemv3d_core.config.run_spec import ModelSpec, RunSpec
+from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
+from tunemv3d_core.plugins.registry import registry
+
+Parts = list[tuple[str, type[ComponentSpec]]]
+"""Places of components in a model, such as "field.aggregator", and their options."""
+
+
+def with_current_names(content: dict[str, Any], base: dict[str, Any], where: str, quiet: bool) -> dict[str, Any]:
+    """Rename what a spec's file calls by an old name.
+
+    Args:
+        content: of the file, or of an override.
+        base: what it is merged over, which says the types of components that it leaves out.
+        where: the file, for messages.
+        quiet: whether to rename without a warning, as in specs that a run saved.
+
+    Raises:
+        SpecError: an option is given by its old and by its new name.
+    """
+    content, renamed = deepcopy(content), []
+    parts: Parts = []
+    for path, block, options in _blocks(content, base):
+        parts.append((path.removeprefix("model."), options))
+        for old in [name for name in block if name in options.old_options]:
+            renamed.append(_rename(block, old, options.old_options[old], f"{where}: {path}."))
+    scales = content.get("optimizer", {}).get("lr_scale", {}) if isinstance(content.get("optimizer"), dict) else {}
+    for old in list(scales) if isinstance(scales, dict) else ():
+        if (new := _current_tensor(old, parts)) != old:
+            renamed.append(_rename(scales, old, new, f"{where}: optimizer.lr_scale."))
+    for told in () if quiet else renamed:
+        warnings.warn(told, TuneMV3DWarning, stacklevel=2)
+    return content
+
+
+def current_tensor_names(components: Mapping[str, ComponentSpec], names: Iterable[str]) -> dict[str, str]:
+    """Map tensors' names, in whichever version they were saved, to the model's own of today.
+
+    Args:
+        components: options by place, such as "field.aggregator" (``MultiviewDiffusion.components``).
+        names: of tensors, below the places.
+    """
+    parts = [(place, type(options)) for place, options in components.items()]
+    return {name: _current_tensor(name, parts) for name in names}
+
+
+def _current_tensor(name: str, parts: Parts) -> str:
+    """Rename by the options of the innermost component that a tensor lies in."""
+    around = [(place, options) for place, options in parts if name.startswith(place + ".")]
+    if not around:
+        return name
+    place, options = max(around, key=lambda part: len(part[0]))
+    own = name.removeprefix(place)
+    for old, new in options.old_tensors.items():
+        own = re.sub(old, new, own)
+    return place + own
+
+
+def _blocks(content: Any, base: Any) -> Iterator[tuple[str, dict[str, Any], type[ComponentSpec]]]:
+    """The components' blocks of a spec's content: path, block and the options that it is validated by."""
+    yield from _blocks_of(RunSpec, "", content, base)
+    yield from _blocks_of(ModelSpec, "model.", _inner(content, "model"), _inner(base, "model"))
+
+
+def _blocks_of(
+    model: type[Any], path: str, content: Any, base: Any
+) -> Iterator[tuple[str, dict[str, Any], type[ComponentSpec]]]:
+    for name, field in model.model_fields.items():
+        slot, block, below = slot_of(field), _inner(content, name), _inner(base, name)
+        if slot is None or not isinstance(block, dict):
+            continue
+        kind = block.get("type", below.get("type") if isinstance(below, dict) else None)
+        try:
+            options = registry().get(slot, kind).plugin.spec if isinstance(kind, str) else None
+        except ComponentError:  # told where the spec is validated
+            continue
+        if options is not None:
+            yield f"{path}{name}", block, options
+            yield from _blocks_of(options, f"{path}{name}.", block, below)
+
+
+def _inner(content: Any, name: str) -> Any:
+    return content.get(name) if isinstance(content, dict) else None
+
+
+def _rename(block: dict[str, Any], old: str, new: str, path: str) -> str:
+    if new in block:
+        raise SpecError(f"{path}{old}: is the old name of '{new}', which is given too; leave out '{old}'")
+    block[new] = block.pop(old)
+    return f"{path}{old} is now called '{new}': write that in new specs"
