@@ -27,11 +27,11 @@ from typing import Any
 import torch
 
 from tunemv3d_core.io.samples import find_samples
-from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh, glb, provenance
-from tunemv3d_shape.making import MeshOptions, make_mesh
+from tunemv3d_shape.generate import MeshOptions, make_mesh
 from tunemv3d_shape.shapes import Models, read_whole_sample
+from tunemv3d_shape.silhouette_fit import agree
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
 from tunemv3d_shape.views import psnr, read_pictures

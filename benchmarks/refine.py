@@ -28,10 +28,10 @@ from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.types import Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.sources.objects import read_sources
-from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.refinement.fit import FitOptions, fit
 from tunemv3d_shape.shapes import GeneratedShape, Shape
+from tunemv3d_shape.silhouette_fit import agree
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import Tracer
 from tunemv3d_shape.views import Pictures

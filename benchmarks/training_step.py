@@ -56,7 +56,7 @@ def random_batch(model: MultiviewDiffusion, spec: RunSpec, size: int, device: to
         "alpha": torch.rand(b, n + m, size, size, device=device),
         "noise": torch.randn_like(latents[:, :n]),
         "t": torch.full((b, n), 500.0, device=device),
-        "clean": torch.zeros(b, n, dtype=torch.bool, device=device),
+        "is_clean": torch.zeros(b, n, dtype=torch.bool, device=device),
         "poses": cameras.camera_to_world,
         "intrinsics": cameras.intrinsics,
         "tokens": text.tokens,

@@ -50,7 +50,7 @@ def batch(model: MultiviewDiffusion) -> dict[str, Tensor]:
         "alpha": torch.rand(1, VIEWS, *SIZE),
         "noise": torch.randn(1, VIEWS, 4, *SIZE),
         "t": torch.full((1, VIEWS), 700.0),
-        "clean": torch.zeros(1, VIEWS, dtype=torch.bool),
+        "is_clean": torch.zeros(1, VIEWS, dtype=torch.bool),
         "poses": cameras.camera_to_world,
         "intrinsics": cameras.intrinsics,
         "tokens": model.backbone.encode_text(["a red chair"]).tokens,

@@ -46,7 +46,7 @@ def batch(model: MultiviewDiffusion) -> dict[str, Tensor]:
         "alpha": torch.zeros(1, VIEWS, *SIZE),
         "noise": noise,
         "t": torch.full((1, VIEWS), 700.0),
-        "clean": torch.zeros(1, VIEWS, dtype=torch.bool),
+        "is_clean": torch.zeros(1, VIEWS, dtype=torch.bool),
         "poses": cameras.camera_to_world,
         "intrinsics": cameras.intrinsics,
         "tokens": model.backbone.encode_text(["a red armchair"]).tokens,

@@ -75,7 +75,7 @@ def random_batch(model: MultiviewDiffusion, spec: RunSpec, size: int) -> dict[st
         "alpha": torch.rand(1, n + m, size, size),
         "noise": torch.randn(1, n, 4, size, size),
         "t": torch.full((1, n), 700.0),
-        "clean": torch.zeros(1, n, dtype=torch.bool),
+        "is_clean": torch.zeros(1, n, dtype=torch.bool),
         "poses": cameras.camera_to_world,
         "intrinsics": cameras.intrinsics,
         "tokens": model.backbone.encode_text(["a red chair"]).tokens,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_shape.export import write_mesh
-from tunemv3d_shape.making import MeshOptions, make_mesh
+from tunemv3d_shape.generate import MeshOptions, make_mesh
 from tunemv3d_shape.views import Pictures
 from tunemv3d_show.compose import write_page
 from tunemv3d_show.gather import gather

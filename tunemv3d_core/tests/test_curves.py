@@ -44,17 +44,17 @@ def test_lines_are_affine_pictures_of_the_figures() -> None:
     lines_drawn = drawn.findall(".//polyline")
     assert [line.get("stroke") for line in lines_drawn] == ["red", "blue"]
     given = [point for curve in lines.values() for point in curve]
-    placed = [tuple(map(float, pair.split(","))) for line in lines_drawn for pair in line.get("points", "").split()]
-    assert len(placed) == len(given)
+    built = [tuple(map(float, pair.split(","))) for line in lines_drawn for pair in line.get("points", "").split()]
+    assert len(built) == len(given)
     for axis, sign in ((0, 1), (1, -1)):
         (low, at_low), (high, at_high) = (
-            f((g[axis], p[axis]) for g, p in zip(given, placed, strict=True)) for f in (min, max)
+            f((g[axis], p[axis]) for g, p in zip(given, built, strict=True)) for f in (min, max)
         )
-        for g, p in zip(given, placed, strict=True):
+        for g, p in zip(given, built, strict=True):
             expected = at_low + (g[axis] - low) / (high - low) * (at_high - at_low)
             assert p[axis] == pytest.approx(expected, abs=0.11)
         assert sign * (at_high - at_low) > 0.4 * (WIDTH, HEIGHT)[axis]
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in placed)
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in built)
 
 
 @pytest.mark.parametrize("curve", [[(3, 1.0)], [(0, 2.0), (5, 2.0)], [(0, 1.0), (5, math.inf), (9, math.nan)]])

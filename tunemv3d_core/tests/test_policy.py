@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.io.mismatch_policy import settle
+from tunemv3d_core.io.mismatch_policy import apply_policy
 
 HERE, DIFFERENCES = Path("runs/mine"), ["saved with a==1, a==2 is installed", "another frozen model"]
 
@@ -32,13 +32,13 @@ def test_the_caller_comes_before_the_environment(
     lines = [f"{HERE}: {difference}" for difference in DIFFERENCES]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        settle([], HERE, given)
+        apply_policy([], HERE, given)
         if what == "error":
             with pytest.raises(CheckpointError) as refused:
-                settle(DIFFERENCES, HERE, given)
+                apply_policy(DIFFERENCES, HERE, given)
             assert str(refused.value).splitlines() == [*lines, "TUNEMV3D_PROVENANCE=warn loads it all the same"]
         else:
-            settle(DIFFERENCES, HERE, given)
+            apply_policy(DIFFERENCES, HERE, given)
     assert [str(warning.message) for warning in told] == (lines if what == "warn" else [])
     assert {warning.category for warning in told} <= {TuneMV3DWarning}
 
@@ -46,6 +46,6 @@ def test_the_caller_comes_before_the_environment(
 def test_a_policy_that_does_not_exist_is_refused_even_if_nothing_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEMV3D_PROVENANCE", "strict")
     with pytest.raises(TuneMV3DError, match=r"^TUNEMV3D_PROVENANCE: should be warn, error, ignore, got 'strict'$"):
-        settle([], HERE)
+        apply_policy([], HERE)
     with pytest.raises(TuneMV3DError, match=r"^provenance: should be"):
-        settle([], HERE, "never")
+        apply_policy([], HERE, "never")

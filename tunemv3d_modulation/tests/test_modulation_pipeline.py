@@ -61,15 +61,15 @@ def test_other_schedulers_of_diffusers_go_by_their_class(folders, scheduler, ste
 def test_fractional_timesteps_and_scaled_inputs_are_those_of_diffusers(folders, tmp_path, kind):
     folder = shutil.copytree(folders[kind], tmp_path / "karras")
     own = load(folder).scheduler_config
-    solver = EulerDiscreteScheduler.from_config({**own, "timestep_spacing": "linspace", "use_karras_sigmas": True})
-    solver.save_pretrained(folder / "scheduler")
+    scheduler = EulerDiscreteScheduler.from_config({**own, "timestep_spacing": "linspace", "use_karras_sigmas": True})
+    scheduler.save_pretrained(folder / "scheduler")
     index = json.loads((folder / "model_index.json").read_text())
     index["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    solver.set_timesteps(4)
-    assert solver.timesteps.frac().any() and solver.init_noise_sigma > 10
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps.frac().any() and scheduler.init_noise_sigma > 10
     # Without a negative prompt XL moves away from zeros, the others from the empty prompt.
-    wanted = their_latents(folder, solver, num_inference_steps=4)
+    wanted = their_latents(folder, scheduler, num_inference_steps=4)
     torch.testing.assert_close(our_latents(folder, "", 4, ""), wanted, rtol=1e-4, atol=1e-4)
 
 

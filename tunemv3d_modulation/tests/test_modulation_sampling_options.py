@@ -1,4 +1,4 @@
-"""Known views, schedules of K, negative prompts, starting noise and solvers that draw noise."""
+"""Known views, schedules of K, negative prompts, starting noise and schedulers that draw noise."""
 
 import io
 
@@ -43,7 +43,7 @@ def test_a_known_view_comes_out_as_it_went_in_and_the_others_heed_it(pipe, monke
     assert torch.equal(output.latents[0, 1], latents)
     torch.testing.assert_close(output.images[0, 1], picture())
     for seen, level, _ in shown:
-        assert torch.equal(seen, latents.expand_as(seen)), "shown to the model clean, whatever the solver scales"
+        assert torch.equal(seen, latents.expand_as(seen)), "shown to the model clean, whatever the scheduler scales"
         assert not level.any()
     assert all(bool(others.any()) for _, _, others in shown[:-1]), "only the known view is given at t = 0"
     other = pipe("a red chair", Cameras.orbit(3), known_views={1: picture(1)}, **options)

@@ -59,11 +59,11 @@ def test_a_model_cast_to_half_keeps_its_schedule(folders):
 
 def test_solvers_by_name_keep_the_models_schedule_and_start_at_its_last_step(backbone):
     for name in SOLVERS:
-        solver = backbone.scheduler(name)
-        solver.set_timesteps(7)
-        assert float(solver.timesteps[0]) == 999
-        assert solver.config.prediction_type == backbone.ports.prediction
-        torch.testing.assert_close(solver.alphas_cumprod, backbone.schedule.table)
+        scheduler = backbone.scheduler(name)
+        scheduler.set_timesteps(7)
+        assert float(scheduler.timesteps[0]) == 999
+        assert scheduler.config.prediction_type == backbone.ports.prediction
+        torch.testing.assert_close(scheduler.alphas_cumprod, backbone.schedule.table)
     assert type(backbone.scheduler()).__name__ == backbone.scheduler_config["_class_name"]
     with pytest.raises(ComponentError, match=r"no scheduler 'dmp'\. Known: ddim, dpm"):
         backbone.scheduler("dmp")

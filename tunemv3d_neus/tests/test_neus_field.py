@@ -1,6 +1,6 @@
 import pytest
 import torch
-from neus_fixtures import small_field, small_views, wake
+from neus_fixtures import randomize_zero_init, small_field, small_views
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import HasSurface, Scene
@@ -26,7 +26,7 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
 def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
     features, cameras = small_views()
     whole, pieces = small_field(), small_field(chunk_size=100)
-    wake(whole)
+    randomize_zero_init(whole)
     pieces.load_state_dict(whole.state_dict())
     t = torch.tensor([10.0, 800.0])
     maps = whole.fuse(features, cameras, t).render(cameras, (6, 5), normals=True)
@@ -40,7 +40,7 @@ def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
 
 def test_rays_that_miss_are_empty_and_order_of_views_does_not_matter() -> None:
     field = small_field(radius=0.6)
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     t = torch.full((2,), 300.0)
     seen = field.fuse(features, cameras, t).render(cameras, (8, 8))
@@ -52,14 +52,14 @@ def test_rays_that_miss_are_empty_and_order_of_views_does_not_matter() -> None:
 
 def test_only_values_know_the_view_direction() -> None:
     network = small_field().network
-    wake(network)
+    randomize_zero_init(network)
     hidden = torch.randn(1, 3, 2, 16)
     seen = torch.randn(1, 3, 2, network.value_agg.in_features)
     one, other = (torch.nn.functional.normalize(torch.randn(1, 3, 3), dim=-1) for _ in range(2))
     assert (network.values(hidden, seen, one) - network.values(hidden, seen, other)).abs().max() > 1e-4
     # The surface is the same from everywhere, although its colours are not: distances take no direction at all.
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views(objects=1, views=2)
     with torch.no_grad():
         field.network.value_direction.weight.mul_(100)
@@ -123,7 +123,7 @@ def test_regularisers_measure_what_they_say() -> None:
 def test_features_are_rendered_in_their_own_channels() -> None:
     field = small_field(gives="features", values=7, fine_samples=6)
     assert (field.ports.gives, field.ports.values) == ("features", 7)
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     seen = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (5, 6))
     assert seen.values.shape == (2, 3, 7, 5, 6)
@@ -133,7 +133,7 @@ def test_features_are_rendered_in_their_own_channels() -> None:
 
 def test_training_with_further_samples_reaches_every_parameter() -> None:
     field = small_field(samples=8, fine_samples=8).train()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     rendering = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (8, 8))
     (rendering.values.square().mean() + rendering.opacity.mean() + rendering.depth.mean()).backward()
@@ -177,7 +177,7 @@ def test_recomputing_gives_the_same_gradients_and_keeps_a_fraction(fine: int) ->
     features, cameras = small_views()
     target, kept, gradients = torch.randn(2, 3, 4, 8, 8), [], []
     whole = small_field(fine_samples=fine)
-    wake(whole)
+    randomize_zero_init(whole)
     for gradient_checkpointing in (False, True):
         field = small_field(fine_samples=fine, gradient_checkpointing=gradient_checkpointing, chunk_size=1000).train()
         field.load_state_dict(whole.state_dict())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from neus_fixtures import FEATURES, small_field, small_views, wake
+from neus_fixtures import FEATURES, randomize_zero_init, small_field, small_views
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
@@ -171,7 +171,7 @@ def test_the_field_trains_with_it(kind: str) -> None:
     plugin = {"visibility": VISIBILITY, "attention": ATTENTION}[kind]
     merge = build_component("aggregator", plugin.spec(type=kind), FEATURES)
     field = small_field(aggregator=merge).train()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views(objects=1, views=2)
     scene = field.fuse(features, cameras, torch.zeros(1))
     seen = scene.render(cameras, (4, 4))

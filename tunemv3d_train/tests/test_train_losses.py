@@ -24,15 +24,15 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_denoise_leaves_clean_views_out_and_keeps_the_denominator() -> None:
     prediction, target = random(2, 3, 4, 5, 5), random(2, 3, 4, 5, 5, seed=1)
     weight = random(2, 3, seed=2).abs()
-    clean = torch.tensor([[False, True, False], [False, False, True]])
+    is_clean = torch.tensor([[False, True, False], [False, False, True]])
     expected = 0.0
     for b in range(2):
         for n in range(3):
-            if not clean[b, n]:
+            if not is_clean[b, n]:
                 pairs = zip(prediction[b, n].flatten().tolist(), target[b, n].flatten().tolist(), strict=True)
                 error = [(p - q) ** 2 for p, q in pairs]
                 expected += float(weight[b, n]) * sum(error) / len(error)
-    assert float(losses.denoise(prediction, target, weight, clean)) == pytest.approx(expected / 6, rel=1e-12)
+    assert float(losses.denoise(prediction, target, weight, is_clean)) == pytest.approx(expected / 6, rel=1e-12)
 
 
 def test_neus_weighs_every_view_alike_however_many_cells_it_shows() -> None:

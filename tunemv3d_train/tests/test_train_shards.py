@@ -20,10 +20,10 @@ from tunemv3d_core.errors import DatasetError, SpecError
 from tunemv3d_core.io.shards import PackedObject, Shard, ShardIndex
 from tunemv3d_core.slots import Streams
 from tunemv3d_train import batches
+from tunemv3d_train.batch_sampler import BatchSampler, _shuffled
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages
 from tunemv3d_train.plugin import ShardsSpec
-from tunemv3d_train.sampling import Sampler, _shuffled
 from tunemv3d_train.shards import ShardedImages, build
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 from tunemv3d_train.trainer import train
@@ -103,9 +103,9 @@ def test_draws_do_not_depend_on_the_threads_that_read_them(packed: Path) -> None
         data = opened(packed)
         latents = StreamedLatents(data, tiny.TinyBackbone(), CPU)
         options = {"seed": 3, "batch": 2, "timesteps": 1000, "cells": 64}
-        sampler = Sampler(data, data.splits()["train"], ViewsSpec(inputs=4, novel=3), **options)
+        sampler = BatchSampler(data, data.splits()["train"], ViewsSpec(inputs=4, novel=3), **options)
         ahead = ReadAhead(sampler, latents, data.expect, 12, workers)
-        return [(draw.objects, draw.views, *latents.shown(draw)) for draw in map(ahead.draw, range(2, 12))]
+        return [(draw.objects, draw.views, *latents.shown(draw)) for draw in map(ahead.plan, range(2, 12))]
 
     for one, other in zip(draws(1), draws(5), strict=True):
         assert one[:2] == other[:2]
@@ -347,7 +347,9 @@ def test_too_few_views_are_refused_without_reading_an_object(packed: Path) -> No
     data = opened(packed)
     data._read_head = data._head = None  # type: ignore[assignment, method-assign]
     with pytest.raises(SpecError, match="object 'disc0' has only 10 views"):
-        Sampler(data, data.splits()["train"], ViewsSpec(inputs=8, novel=8), seed=0, batch=1, timesteps=10, cells=64)
+        BatchSampler(
+            data, data.splits()["train"], ViewsSpec(inputs=8, novel=8), seed=0, batch=1, timesteps=10, cells=64
+        )
 
 
 def test_an_index_of_many_objects_is_small() -> None:

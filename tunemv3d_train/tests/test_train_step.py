@@ -36,7 +36,7 @@ def batch(pixels: bool = True) -> dict[str, Tensor]:
         "alpha": torch.rand(2, N + M, 8, 8, generator=generator),
         "noise": torch.randn(2, N, 3, 8, 8, generator=generator),
         "t": torch.tensor([[500.0, 0.0, 500.0], [30.0, 30.0, 30.0]]),
-        "clean": torch.tensor([[False, True, False], [False, False, False]]),
+        "is_clean": torch.tensor([[False, True, False], [False, False, False]]),
         "poses": cameras.camera_to_world,
         "intrinsics": cameras.intrinsics,
         "tokens": torch.randn(2, 2, 5, generator=generator),
@@ -106,7 +106,7 @@ def test_the_modulated_model_starts_as_the_frozen_one() -> None:
     x_t = whole.backbone.add_noise(inputs["latents"][:, :N], inputs["noise"], inputs["t"])
     x_t[0, 1] = inputs["latents"][0, 1]
     frozen = whole.frozen(x_t, inputs["t"], Text(inputs["tokens"]))
-    expected = losses.denoise(frozen, inputs["noise"], torch.ones(2, N), inputs["clean"])
+    expected = losses.denoise(frozen, inputs["noise"], torch.ones(2, N), inputs["is_clean"])
     assert torch.equal(parts["denoise"], expected)
 
 

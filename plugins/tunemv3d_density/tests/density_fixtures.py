@@ -24,7 +24,7 @@ def small_views(objects: int = 2, views: int = 3, size: int = 8) -> tuple[torch.
     return features, Cameras.orbit(views)[None].expand(objects, views)
 
 
-def wake(module: nn.Module) -> None:
+def randomize_zero_init(module: nn.Module) -> None:
     """Give every parameter that starts at zero a random value, as training would."""
     with torch.no_grad():
         for parameter in module.parameters():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from density_fixtures import FEATURES, small_field, small_views, wake
+from density_fixtures import FEATURES, randomize_zero_init, small_field, small_views
 from pydantic import ValidationError
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -63,7 +63,7 @@ def test_it_has_no_surface_but_normals_where_it_hit() -> None:
 
 def test_only_values_know_the_view_direction() -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views(objects=1, views=2)
     renderings = []
     for factor in (100.0, 0.0):
@@ -77,7 +77,7 @@ def test_only_values_know_the_view_direction() -> None:
 def test_chunks_change_nothing() -> None:
     features, cameras = small_views()
     whole, pieces = small_field(), small_field(chunk_size=100)
-    wake(whole)
+    randomize_zero_init(whole)
     pieces.load_state_dict(whole.state_dict())
     t = torch.tensor([10.0, 800.0])
     one, other = (f.fuse(features, cameras, t).render(cameras, (6, 5), normals=True) for f in (whole, pieces))

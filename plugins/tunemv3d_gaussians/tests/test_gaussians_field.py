@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from gaussians_naive import FEATURES, VALUES, small_field, small_views, wake
+from gaussians_naive import FEATURES, VALUES, randomize_zero_init, small_field, small_views
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tunemv3d_core.assemble import build_component
@@ -65,7 +65,7 @@ def test_normals_of_a_ball_point_away_from_its_middle() -> None:
 
 def test_each_pixel_puts_its_gaussian_on_its_own_ray_within_the_sphere() -> None:
     field = small_field(radius=0.9)
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     gaussians = field.fuse(features, cameras, torch.full((2,), 500.0)).gaussians
     solid = (gaussians.opacities > 0).unflatten(1, (3, 64))
@@ -127,7 +127,7 @@ def test_asking_views_is_looking_each_up_by_hand() -> None:
 
 def test_order_of_views_does_not_matter_and_novel_cameras_of_another_number() -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     t, novel = torch.full((2,), 300.0), Cameras.orbit(5, elevation=40.0)[None].expand(2, 5)
     seen = field.fuse(features, cameras, t).render(novel, (4, 6))
@@ -139,7 +139,7 @@ def test_order_of_views_does_not_matter_and_novel_cameras_of_another_number() ->
 
 def test_pixels_are_the_maps_cells_however_long_the_lists() -> None:
     field = small_field(listed=40, tile=2)
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     scene = field.fuse(features, cameras, torch.tensor([10.0, 800.0]))
     maps = scene.render(cameras, (8, 12), normals=True)

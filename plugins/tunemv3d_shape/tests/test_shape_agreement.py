@@ -6,9 +6,9 @@ from shape_toys import Formula, box, numpy_of, seen, sphere, union
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
-from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh
+from tunemv3d_shape.silhouette_fit import agree
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
 

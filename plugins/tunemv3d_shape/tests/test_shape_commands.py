@@ -20,15 +20,15 @@ from tunemv3d_core.io.samples import is_sample, read_sample, write_scene
 from tunemv3d_core.plugins.descriptor import CommandPlugin
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_shape import making, shapes
-from tunemv3d_shape.agreement import agree
 from tunemv3d_shape.commands import objects
 from tunemv3d_shape.commands.mesh import mesh
 from tunemv3d_shape.commands.refine import refine
 from tunemv3d_shape.export import as_trimesh
-from tunemv3d_shape.making import MeshOptions
+from tunemv3d_shape.generate import MeshOptions
 from tunemv3d_shape.refinement import fit as fitting
 from tunemv3d_shape.refinement.shape import read_refined
 from tunemv3d_shape.shapes import Models
+from tunemv3d_shape.silhouette_fit import agree
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.views import Pictures, read_pictures
 

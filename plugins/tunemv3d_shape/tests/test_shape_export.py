@@ -13,7 +13,7 @@ from shape_toys import box, numpy_of, seen, sphere, stripes, union
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
 from tunemv3d_shape.export import TexturedMesh, copyright_of, provenance, write_mesh
-from tunemv3d_shape.making import MeshOptions, make_mesh
+from tunemv3d_shape.generate import MeshOptions, make_mesh
 from tunemv3d_shape.unwrap import Unwrapped
 
 TOY = union(box((0.2, 0.3, 0.5)), sphere(0.15, (0, -0.4, 0.3)))

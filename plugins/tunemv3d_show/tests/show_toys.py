@@ -76,7 +76,7 @@ def write_run(folder: Path, lr: float = 0.1) -> Path:
     return folder
 
 
-class Solver:
+class Scheduler:
     """Goes a step of the way from noise to the prediction, which is of the clean views."""
 
     init_noise_sigma = 1.0
@@ -112,8 +112,8 @@ class Backbone(nn.Module):
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return latents + 1e-6 * t[..., None, None, None] * noise
 
-    def scheduler(self, name: str = "") -> Solver:
-        return Solver()
+    def scheduler(self, name: str = "") -> Scheduler:
+        return Scheduler()
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
         return Skips((x_t.flatten(0, 1),), tuple(x_t.shape[:2]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from triplane_fixtures import FEATURES, small_field, small_views, wake
+from triplane_fixtures import FEATURES, randomize_zero_init, small_field, small_views
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
@@ -101,7 +101,7 @@ def test_starts_as_a_sphere_whatever_the_features_and_t(t: float) -> None:
 
 def test_the_views_are_looked_at_once_and_rendering_reads_planes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     scene = field.fuse(features, cameras, torch.zeros(2))
     monkeypatch.setattr(field.aggregator, "forward", None)
@@ -110,7 +110,7 @@ def test_the_views_are_looked_at_once_and_rendering_reads_planes_alone(monkeypat
 
 def test_only_values_know_the_view_direction() -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views(objects=1, views=2)
     renderings = []
     for factor in (100.0, 0.0):
@@ -123,7 +123,7 @@ def test_only_values_know_the_view_direction() -> None:
 
 def test_t_matters() -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     low, high = (field.fuse(features, cameras, torch.full((2,), t)).render(cameras, (8, 8)) for t in (50.0, 900.0))
     assert (low.values - high.values).abs().max() > 1e-4 and (low.opacity - high.opacity).abs().max() > 1e-4

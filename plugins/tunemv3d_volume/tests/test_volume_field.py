@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from volume_fixtures import FEATURES, small_field, small_views, wake
+from volume_fixtures import FEATURES, randomize_zero_init, small_field, small_views
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, pixel_centres
@@ -145,7 +145,7 @@ def test_the_views_are_looked_at_once_a_ray(monkeypatch: pytest.MonkeyPatch) -> 
 def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
     features, cameras = small_views()
     whole, pieces = small_field(fine_samples=8), small_field(fine_samples=8, chunk_size=100)
-    wake(whole)
+    randomize_zero_init(whole)
     pieces.load_state_dict(whole.state_dict())
     t = torch.tensor([10.0, 800.0])
     maps = whole.fuse(features, cameras, t).render(cameras, (6, 5), normals=True)
@@ -157,7 +157,7 @@ def test_pixels_are_the_maps_cells_and_chunks_change_nothing() -> None:
 
 def test_t_matters() -> None:
     field = small_field()
-    wake(field)
+    randomize_zero_init(field)
     features, cameras = small_views()
     low, high = (field.fuse(features, cameras, torch.full((2,), t)).render(cameras, (8, 8)) for t in (50.0, 900.0))
     assert (low.values - high.values).abs().max() > 1e-4 and (low.opacity - high.opacity).abs().max() > 1e-4

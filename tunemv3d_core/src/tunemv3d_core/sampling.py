@@ -145,24 +145,24 @@ def sample(
     size = (ports.latent_size, ports.latent_size) if size is None else size
     device = cameras.intrinsics.device
     noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
-    solver = prepared_scheduler(model.backbone, scheduler, steps, device)
-    options = _noise_source(solver, seeds)
+    scheduler = prepared_scheduler(model.backbone, scheduler, steps, device)
+    options = _noise_source(scheduler, seeds)
     guided = guidance != 1
     if guided:
         if negative is None:
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
-    latents: Tensor = noise.to(device, text.tokens.dtype) * solver.init_noise_sigma
-    strength = consistency_schedule(consistency, len(solver.timesteps))
+    latents: Tensor = noise.to(device, text.tokens.dtype) * scheduler.init_noise_sigma
+    strength = consistency_schedule(consistency, len(scheduler.timesteps))
     first, latents = (0, latents) if begin is None else (begin[0], begin[1].to(latents))
-    for index, t in list(enumerate(solver.timesteps))[first:]:
-        x_t, level = _shown(solver.scale_model_input(latents, t), t, known)
+    for index, t in list(enumerate(scheduler.timesteps))[first:]:
+        x_t, level = _shown(scheduler.scale_model_input(latents, t), t, known)
         if guided:
             both = torch.cat([x_t, x_t]), torch.cat([level, level])
             prediction = _guide(model.predict(*both, text, cameras, strength[index]), guidance)
         else:
             prediction = model.predict(x_t, level, text, cameras, strength[index])
-        latents = solver.step(prediction.modulated, t, latents, **options).prev_sample
+        latents = scheduler.step(prediction.modulated, t, latents, **options).prev_sample
         if known is not None:
             latents = known.put_into(latents)
         if on_step is not None:
@@ -184,19 +184,19 @@ def prepared_scheduler(backbone: Backbone, scheduler: Any, steps: int, device: t
         ComponentError: an unknown scheduler, or one that cannot sample the model.
         TuneMV3DError: it cannot take so many, or so few, steps.
     """
-    solver = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
+    scheduler = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
     try:
-        solver.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(steps, device=device)
     except Exception as error:  # each class has its own way of failing
-        name = scheduler if isinstance(scheduler, str) and scheduler else type(solver).__name__
+        name = scheduler if isinstance(scheduler, str) and scheduler else type(scheduler).__name__
         reason = " ".join(str(error).split())[:200]
         raise TuneMV3DError(f"scheduler '{name}' cannot take {steps} steps: {reason}") from error
-    return solver
+    return scheduler
 
 
-def _noise_source(solver: Any, seeds: Sequence[Seed]) -> dict[str, Any]:
-    """What a solver's step needs to draw further noise from each object's own seed, for those that draw any."""
-    if "generator" not in inspect.signature(solver.step).parameters:
+def _noise_source(scheduler: Any, seeds: Sequence[Seed]) -> dict[str, Any]:
+    """What a scheduler's step needs to draw further noise from each object's own seed, for those that draw any."""
+    if "generator" not in inspect.signature(scheduler.step).parameters:
         return {}
     # Other numbers than those of the initial noise.
     return {"generator": [s if isinstance(s, Generator) else Generator().manual_seed(2**32 + int(s)) for s in seeds]}

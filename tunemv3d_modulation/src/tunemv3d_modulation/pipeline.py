@@ -22,9 +22,9 @@ from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, l
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.viz.geometry import render_shape
 from tunemv3d_core.viz.pictures import read_picture
-from tunemv3d_modulation.call import as_seeds, as_type, check_known, check_options, check_output
-from tunemv3d_modulation.folder import load_folder, save_folder
 from tunemv3d_modulation.offload import Denoiser, offload
+from tunemv3d_modulation.pretrained_io import load_folder, save_folder
+from tunemv3d_modulation.validate_inputs import as_seeds, as_type, check_known, check_options, check_output
 
 DEFAULT_ELEVATION = 20.0
 
@@ -65,7 +65,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     Args:
         model: an assembled model.
-        scheduler: the solver, one of diffusers'; swap it by ``pipe.scheduler = Other.from_config(...)``.
+        scheduler: the scheduler, one of diffusers'; swap it by ``pipe.scheduler = Other.from_config(...)``.
         spec: the spec that made the model.
 
     Attributes:

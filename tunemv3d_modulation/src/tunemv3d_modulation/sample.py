@@ -13,10 +13,10 @@ from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST
-from tunemv3d_modulation.options import read_cameras, read_images, read_prompts, read_seeds, told_images
+from tunemv3d_modulation.cli_options import read_cameras, read_images, read_prompts, read_seeds, told_images
 
 if TYPE_CHECKING:
-    from tunemv3d_modulation.making import Order
+    from tunemv3d_modulation.generate import Order
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 SHAPE = "tunemv3d-shape"
@@ -47,7 +47,7 @@ def sample(
             "steps; default: the checkpoint's."
         ),
     ] = "",
-    scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim or dpm++.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim or dpm++.")] = None,
     negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
     shared_noise: Annotated[
         bool | None, typer.Option(help="Start all views from the same noise; default: the checkpoint's.")
@@ -88,7 +88,7 @@ def sample(
     pipe = _load(checkpoint, device, scheduler, steps)
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
     # Heavy, and needs what was loaded.
-    from tunemv3d_modulation.making import Order, told_model, told_options
+    from tunemv3d_modulation.generate import Order, told_model, told_options
 
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
@@ -112,7 +112,7 @@ def _make_all(
     quiet: bool,
 ) -> tuple[list[Path], int]:
     """Every prompt with its seed; the folders that were written, and how often something failed, which is told."""
-    from tunemv3d_modulation.making import add_pictures, make
+    from tunemv3d_modulation.generate import add_pictures, make
 
     folders, failed = [], 0
     for prompt, seed in pairs:
@@ -136,7 +136,7 @@ def _make_all(
 
 def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
     """Check the options; None stands for the checkpoint's own, which its spec has checked."""
-    from tunemv3d_modulation.call import check_options
+    from tunemv3d_modulation.validate_inputs import check_options
 
     steps, guidance, strength = (given[name] for name in ("num_inference_steps", "guidance_scale", "consistency"))
     check_options(
@@ -150,7 +150,7 @@ def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
 
 
 def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None) -> "TuneMV3DPipeline":
-    """The pipeline, with the solver that was asked for, which must be able to take the steps."""
+    """The pipeline, with the scheduler that was asked for, which must be able to take the steps."""
     # Heavy: torch, diffusers and transformers.
     from tunemv3d_core.devices import find_device
     from tunemv3d_core.sampling import prepared_scheduler

@@ -55,19 +55,19 @@ def _check_samples(kind: str, config: dict[str, Any]) -> None:
     """
     told = f"scheduler {kind} cannot sample a model that predicts {config.get('prediction_type', 'epsilon')!r}"
     try:
-        solver = getattr(diffusers, kind).from_config(config)
-        solver.set_timesteps(4)
-        x = torch.zeros(1, 1, 4, 2, 2) * solver.init_noise_sigma
+        scheduler = getattr(diffusers, kind).from_config(config)
+        scheduler.set_timesteps(4)
+        x = torch.zeros(1, 1, 4, 2, 2) * scheduler.init_noise_sigma
         with torch.random.fork_rng(devices=[]):
-            for t in solver.timesteps:
-                x = solver.step(solver.scale_model_input(x, t), t, x).prev_sample
+            for t in scheduler.timesteps:
+                x = scheduler.step(scheduler.scale_model_input(x, t), t, x).prev_sample
     except Exception as error:  # each class has its own way of failing
         reason = " ".join(str(error).split())[:200]
         raise ComponentError(f"{told} on this schedule: {type(error).__name__}: {reason}") from error
-    table, wanted = getattr(solver, "alphas_cumprod", None), training_table(config)
+    table, wanted = getattr(scheduler, "alphas_cumprod", None), training_table(config)
     if table is None or table.shape != wanted.shape or not torch.allclose(table.float(), wanted, atol=1e-6):
         raise ComponentError(f"{told}: its noise schedule is another one than the model was trained on")
-    if solver.timesteps[0] <= solver.timesteps[-1]:
+    if scheduler.timesteps[0] <= scheduler.timesteps[-1]:
         raise ComponentError(f"{told}: it goes from clean to noisy")
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
+from tunemv3d_train.batch_sampler import BatchPlan
 from tunemv3d_train.latents import LatentCache, to_device
-from tunemv3d_train.sampling import Draw
 from tunemv3d_train.streaming import StreamedLatents
 
 TEXT_BYTES = 2 * 2**30
@@ -54,14 +54,14 @@ class Batches:
     ) -> None:
         self._dataset, self._latents, self._texts, self._device = dataset, latents, texts, device
 
-    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+    def __call__(self, plan: BatchPlan) -> dict[str, Tensor]:
         """The tensors of one draw, on the device; absent optional ones are left out."""
-        latents, alpha = self._latents.shown(draw)
-        cameras = self.cameras(draw.objects, draw.views)
-        generator = torch.Generator().manual_seed(draw.seed)
-        noise = torch.randn(*draw.t.shape, *latents.shape[2:], generator=generator)
-        text = self._texts.gather(draw.captions)
-        moved = {"noise": noise, "t": draw.t, "clean": draw.clean, "novel_pixels": draw.novel_pixels}
+        latents, alpha = self._latents.shown(plan)
+        cameras = self.cameras(plan.objects, plan.views)
+        generator = torch.Generator().manual_seed(plan.seed)
+        noise = torch.randn(*plan.t.shape, *latents.shape[2:], generator=generator)
+        text = self._texts.gather(plan.captions)
+        moved = {"noise": noise, "t": plan.t, "is_clean": plan.is_clean, "novel_pixels": plan.novel_pixels}
         tensors = {
             "latents": latents,
             "alpha": alpha,

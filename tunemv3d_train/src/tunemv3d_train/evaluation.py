@@ -15,9 +15,9 @@ from tunemv3d_core.sampling import initial_noise
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
+from tunemv3d_train.batch_sampler import known, ring
 from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.latents import LatentCache
-from tunemv3d_train.sampling import known, ring
 from tunemv3d_train.streaming import StreamedLatents
 
 TIMESTEPS = (0.05, 0.25, 0.5, 0.75, 0.95)

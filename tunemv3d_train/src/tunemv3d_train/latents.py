@@ -15,7 +15,7 @@ from torch import Tensor
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.latents import ENCODED_AT_ONCE, encode_views
 from tunemv3d_core.slots import Backbone, Dataset, KeepsLatents
-from tunemv3d_train.sampling import Draw
+from tunemv3d_train.batch_sampler import BatchPlan
 
 DEVICE_BYTES = 4 * 2**30
 """Latents up to this size stay on the device; more than that in the host's memory."""
@@ -48,9 +48,9 @@ class LatentCache:
         c, h, w = self._latents.shape[1:]
         return c, h, w
 
-    def shown(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """``gather`` for a draw."""
-        return self.gather(draw.objects, draw.views)
+    def shown(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """``gather`` for a plan."""
+        return self.gather(plan.objects, plan.views)
 
     def gather(self, objects: list[int], views: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Latents ``b n c h w`` and alpha ``b n h w`` (averaged down to latent cells) on the device."""

@@ -22,16 +22,16 @@ LEVELS = 5
 """Equal ranges of t by which losses are reported: what modulation gains, it gains at high t, where errors are tiny."""
 
 
-def denoise(prediction: Tensor, target: Tensor, weight: Tensor, clean: Tensor) -> Tensor:
+def denoise(prediction: Tensor, target: Tensor, weight: Tensor, is_clean: Tensor) -> Tensor:
     """L_denoise: ``1/(b n) sum_i w_i mean((prediction_i - target_i)^2)`` over the views that are not clean.
 
     Args:
         prediction: ``b n c h w`` in the backbone's prediction type.
         target: like ``prediction``.
         weight: ``b n``.
-        clean: ``b n`` boolean. Clean views leave the sum, while the denominator stays b n.
+        is_clean: ``b n`` boolean. Clean views leave the sum, while the denominator stays b n.
     """
-    return (per_view_error(prediction, target) * weight * ~clean).mean()
+    return (per_view_error(prediction, target) * weight * ~is_clean).mean()
 
 
 def per_view_error(prediction: Tensor, target: Tensor) -> Tensor:

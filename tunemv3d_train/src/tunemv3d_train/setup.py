@@ -19,18 +19,18 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
-from tunemv3d_core.io.mismatch_policy import settle
+from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_train import state
+from tunemv3d_train.batch_sampler import BatchSampler, check_counts, known, ring
 from tunemv3d_train.batches import Batches, TextCache
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
 from tunemv3d_train.preview import STEPS_AT_MOST, Preview
-from tunemv3d_train.sampling import Sampler, check_counts, known, ring
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
@@ -67,7 +67,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     accelerated_optimizer: Any
     average: MovingAverage | None
-    sampler: Sampler | ReadAhead
+    sampler: BatchSampler | ReadAhead
     batches: Batches
     measurement: Measurement
     preview: Preview | None
@@ -158,8 +158,8 @@ def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator) 
     """Do as the policy says if a checkpoint was saved with other components or another frozen model; told once."""
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
-        settle(check_components(record["components"], source), source)
-        settle(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
+        apply_policy(check_components(record["components"], source), source)
+        apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
@@ -221,9 +221,9 @@ def _sampler(
     model: MultiviewDiffusion,
     latents: LatentCache | StreamedLatents,
     accelerator: Accelerator,
-) -> Sampler | ReadAhead:
+) -> BatchSampler | ReadAhead:
     _, h, w = latents.shape
-    sampler = Sampler(
+    sampler = BatchSampler(
         dataset,
         objects,
         spec.views,

@@ -44,7 +44,7 @@ class TrainingStep(nn.Module):
         alpha: Tensor,
         noise: Tensor,
         t: Tensor,
-        clean: Tensor,
+        is_clean: Tensor,
         poses: Tensor,
         intrinsics: Tensor,
         tokens: Tensor,
@@ -59,7 +59,7 @@ class TrainingStep(nn.Module):
             alpha: ``b (n + m) h w`` in [0, 1], averaged down to latent cells.
             noise: ``b n c h w``.
             t: ``b n``.
-            clean: ``b n`` boolean.
+            is_clean: ``b n`` boolean.
             poses: ``b (n + m) 4 4``, camera to world.
             intrinsics: ``b (n + m) 4``.
             tokens: ``b l d``, with ``pooled`` and ``mask`` a ``Text``.
@@ -76,14 +76,14 @@ class TrainingStep(nn.Module):
         cameras = Cameras(poses, intrinsics)
         text = Text(tokens, pooled, mask)
         noisy = self.model.backbone.add_noise(latents[:, :n], noise, t)
-        x_t = torch.where(clean[..., None, None, None], latents[:, :n], noisy)
+        x_t = torch.where(is_clean[..., None, None, None], latents[:, :n], noisy)
         novel = cameras[:, n:] if latents.shape[1] > n and self.model.field is not None else None
         h, w = latents.shape[-2:]
         at = None if novel_pixels is None else cell_centres(novel_pixels, h, w)
         prediction = self.model(x_t, t, text, cameras[:, :n], novel, at)
         target = self.model.backbone.target(latents[:, :n], noise, t)
-        parts = {"denoise": losses.denoise(prediction.modulated, target, self._weigh(t), clean)}
-        levels = self._denoise_levels(prediction, target, t, clean)
+        parts = {"denoise": losses.denoise(prediction.modulated, target, self._weigh(t), is_clean)}
+        levels = self._denoise_levels(prediction, target, t, is_clean)
         if prediction.scene is not None:
             errors = self._field_errors(prediction, latents, alpha, novel_pixels)
             parts |= {name: views.mean() for name, views in errors.items()}
@@ -94,11 +94,11 @@ class TrainingStep(nn.Module):
         told = {name: part.detach() for name, part in parts.items()}
         return total, {"loss": total.detach(), **told, **{f"{name}/t": both for name, both in levels.items()}}
 
-    def _denoise_levels(self, prediction: Prediction, target: Tensor, t: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    def _denoise_levels(self, prediction: Prediction, target: Tensor, t: Tensor, is_clean: Tensor) -> dict[str, Tensor]:
         """L_denoise without its weights, of the modulated model and of the frozen one on the same noise."""
         seen = {"denoise": prediction.modulated, "denoise_frozen": None if self._tunes_2d else prediction.frozen}
         return {
-            name: self._levels(losses.per_view_error(predicted, target), t, ~clean)
+            name: self._levels(losses.per_view_error(predicted, target), t, ~is_clean)
             for name, predicted in seen.items()
             if predicted is not None
         }

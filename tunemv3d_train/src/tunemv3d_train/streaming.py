@@ -10,8 +10,8 @@ from torch import Tensor
 from tunemv3d_core.console import messages
 from tunemv3d_core.latents import encode_views
 from tunemv3d_core.slots import Backbone, Streams
+from tunemv3d_train.batch_sampler import BatchPlan, BatchSampler, Seen
 from tunemv3d_train.latents import to_device
-from tunemv3d_train.sampling import Draw, Sampler, Seen
 
 FAR = 512
 """Objects by which a shard is expected before it is needed."""
@@ -41,9 +41,9 @@ class StreamedLatents:
         each = [self._dataset.latents(index, cameras) for index, cameras in asked]
         return torch.stack([latents for latents, _ in each]), torch.stack([alpha for _, alpha in each])
 
-    def shown(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def shown(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """Latents ``b n c h w`` and alpha ``b n h w`` of a draw, on the device."""
-        return self._place(self.read(draw.objects, draw.views) if draw.seen is None else draw.seen)
+        return self._place(self.read(plan.objects, plan.views) if plan.seen is None else plan.seen)
 
     def gather(self, objects: list[int], views: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Latents ``b n c h w`` and alpha ``b n h w`` on the device."""
@@ -80,14 +80,14 @@ class ReadAhead:
     """
 
     def __init__(
-        self, sampler: Sampler, latents: StreamedLatents, expect: Callable[[int], None], stop: int, workers: int
+        self, sampler: BatchSampler, latents: StreamedLatents, expect: Callable[[int], None], stop: int, workers: int
     ) -> None:
         self._sampler, self._latents, self._expect, self._stop = sampler, latents, expect, stop
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
-        self._coming: dict[int, Future[Draw]] = {}
+        self._coming: dict[int, Future[BatchPlan]] = {}
         self._depth = workers + 1
 
-    def draw(self, step: int) -> Draw:
+    def plan(self, step: int) -> BatchPlan:
         """The batch of one (micro) step, and a start of those after it.
 
         Raises:
@@ -102,8 +102,8 @@ class ReadAhead:
         """Read no further."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _read(self, step: int) -> Draw:
+    def _read(self, step: int) -> BatchPlan:
         for index in self._sampler.objects(step + FAR // self._sampler.batch):
             self._expect(index)
-        draw = self._sampler.draw(step)
-        return replace(draw, seen=self._latents.read(draw.objects, draw.views))
+        plan = self._sampler.plan(step)
+        return replace(plan, seen=self._latents.read(plan.objects, plan.views))

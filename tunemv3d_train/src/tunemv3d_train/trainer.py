@@ -16,7 +16,7 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
-from tunemv3d_train.captured import CapturedStep
+from tunemv3d_train.cuda_graph import CapturedStep
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import Interruption, watched
 from tunemv3d_train.losses import LEVELS, level_name
@@ -139,10 +139,10 @@ class Trainer:
         if self.parts.average is not None:
             self.parts.average.prepare(step)
         for micro in range(accumulate):
-            draw = self.parts.sampler.draw(step * accumulate + micro)
-            batch = self.parts.batches(draw)
+            plan = self.parts.sampler.plan(step * accumulate + micro)
+            batch = self.parts.batches(plan)
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
-            torch.manual_seed(draw.seed)
+            torch.manual_seed(plan.seed)
             scalars = self._compute(batch) if self._compute is not None else self._forward_backward(batch)
             self._add(scalars)
 

@@ -32,7 +32,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Samples a prompt, each from its own noise.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the checkpoint's.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the checkpoint's.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Solver, such as ddim; default: the checkpoint's.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim; default: the checkpoint's.")] = None,
     views: Annotated[int, typer.Option(min=2, help="Cameras, evenly around the object.")] = 8,
     elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
     real: Annotated[

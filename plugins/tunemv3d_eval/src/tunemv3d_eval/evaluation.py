@@ -38,7 +38,7 @@ class Settings:
         samples: a prompt's samples, each with its own noise.
         steps: denoising steps.
         guidance: classifier-free guidance scale.
-        scheduler: the solver's name; "" takes the model's own.
+        scheduler: the scheduler's name; "" takes the model's own.
         views: cameras, evenly around the object.
         elevation: of the cameras, degrees.
         shared_noise: start all views of an object from the same noise.

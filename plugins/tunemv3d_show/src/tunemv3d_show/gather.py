@@ -226,7 +226,7 @@ OPTIONS = {
     "num_inference_steps": "steps",
     "consistency": "K",
     "guidance_scale": "guidance",
-    "scheduler": "solver",
+    "scheduler": "scheduler",
     "views": "views",
     "elevation": "elevation",
     "negative_prompt": "negative prompt",

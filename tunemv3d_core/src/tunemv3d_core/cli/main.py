@@ -12,7 +12,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io.mismatch_policy import PROVENANCE, policy_of
 from tunemv3d_core.plugins.descriptor import CommandPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
-from tunemv3d_core.plugins.isolated_import import Trial, try_strangers
+from tunemv3d_core.plugins.isolated_import import ImportResult, probe_third_party
 from tunemv3d_core.plugins.registry import load_value, registry
 
 
@@ -22,11 +22,11 @@ class InstalledCommands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {name: TyperCommand(name) for name in registry().names("command")}
-        self._trials: dict[EntryPointRecord, Trial] = {}
+        self._import_results: dict[EntryPointRecord, ImportResult] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, for ``--help``. What strangers say of their commands is read in another process."""
-        self._trials = try_strangers(["command"])
+        self._import_results = probe_third_party(["command"])
         return list(super().list_commands(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -38,8 +38,8 @@ class InstalledCommands(TyperGroup):
 
     def _summary(self, name: str) -> str:
         try:
-            trial = self._trials.get(registry().find("command", name))
-            return _descriptor(name).summary if trial is None or trial.problem else trial.summary
+            result = self._import_results.get(registry().find("command", name))
+            return _descriptor(name).summary if result is None or result.problem else result.summary
         except ComponentError as error:
             return f"(broken: {error})"
 

@@ -35,11 +35,11 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
             row["forbidden"] = installed.objection(record)
         rows.append(row)
     if load:
-        from tunemv3d_core.plugins.isolated_import import try_each
+        from tunemv3d_core.plugins.isolated_import import import_each
 
         permitted = [index for index, row in enumerate(rows) if "forbidden" not in row]
-        for index, trial in zip(permitted, try_each([records[i] for i in permitted], seconds), strict=True):
-            rows[index] |= asdict(trial) | {"seconds": round(trial.seconds, 3)}
+        for index, result in zip(permitted, import_each([records[i] for i in permitted], seconds), strict=True):
+            rows[index] |= asdict(result) | {"seconds": round(result.seconds, 3)}
     return rows
 
 

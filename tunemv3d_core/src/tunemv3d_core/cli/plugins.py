@@ -16,7 +16,7 @@ from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import SLOTS, ComponentPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
-from tunemv3d_core.plugins.isolated_import import try_strangers
+from tunemv3d_core.plugins.isolated_import import probe_third_party
 from tunemv3d_core.plugins.registry import registry
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
@@ -46,7 +46,7 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
-    try_strangers(["aggregator"])  # options of fields list them all
+    probe_third_party(["aggregator"])  # options of fields list them all
     described = [_description(record) for record in found]
     if as_json:
         print_json(described)

@@ -12,7 +12,7 @@ from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
-from tunemv3d_core.plugins.isolated_import import try_strangers
+from tunemv3d_core.plugins.isolated_import import probe_third_party
 
 app = typer.Typer(no_args_is_help=True, help="Show, validate and compare specs; print their JSON Schema.")
 
@@ -23,7 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the installed components, for editors: name its file in a spec's "$schema"."""
-    try_strangers(COMPONENT_SLOTS)
+    probe_third_party(COMPONENT_SLOTS)
     print_json(spec_schema())
 
 

@@ -171,7 +171,7 @@ class SampleSpec(Block):
     size: tuple[Count, Count] | None = None
     """Pixels (height, width) of a view; None takes what the 2D model was made for. Training asks for the pictures'."""
     scheduler: str = ""
-    """Solver, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
+    """Scheduler, by a name that the backbone knows, such as "ddim"; empty takes the model's own."""
 
     @field_validator("consistency", mode="before")
     @classmethod

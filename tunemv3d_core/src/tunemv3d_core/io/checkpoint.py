@@ -27,7 +27,7 @@ from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
-from tunemv3d_core.io.mismatch_policy import Policy, settle
+from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
@@ -120,14 +120,14 @@ def load_checkpoint(
     """
     folder = find_checkpoint(name)
     record = check_checkpoint(folder)
-    settle(check_components(record["components"], folder), folder, provenance)
+    apply_policy(check_components(record["components"], folder), folder, provenance)
     try:
         spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",), saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     model = assemble(spec.model, device, dtype)
     load_weights(model, folder / "model.safetensors")
-    settle(check_frozen(record["frozen"], model.backbone.fingerprint()), folder, provenance)
+    apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), folder, provenance)
     return spec, model.eval()
 
 

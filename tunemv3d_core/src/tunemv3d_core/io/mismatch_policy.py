@@ -27,7 +27,7 @@ def policy_of(given: str | None = None) -> Policy:
     return cast(Policy, policy)
 
 
-def settle(differences: Iterable[str], where: Path, given: str | None = None) -> None:
+def apply_policy(differences: Iterable[str], where: Path, given: str | None = None) -> None:
     """Do about differences what the policy says.
 
     Args:

@@ -81,9 +81,9 @@ def check_finite(views: Tensor, when: str = "") -> None:
     bad = (~views.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
     if bad:
         raise SampleError(
-            f"{'views' if len(bad) > 1 else 'view'} {', '.join(map(str, bad))}{when and ' ' + when}: numbers that are "
-            "not finite (NaN): take another solver, fewer guidance or float32; a tuned model that does so at any seed "
-            "has diverged in training"
+            f"{'views' if len(bad) > 1 else 'view'} {', '.join(map(str, bad))}{when and ' ' + when}: numbers that "
+            "are not finite (NaN): take another scheduler, less guidance or float32; a tuned model that does so at any "
+            "seed has diverged in training"
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ImportResult:
     """How an import went.
 
     Attributes:
@@ -40,18 +40,18 @@ PATIENCE = 3.0
 """Seconds that listings of everything leave to one stranger's descriptor."""
 
 
-def try_strangers(slots: Iterable[str]) -> dict[EntryPointRecord, Trial]:
+def probe_third_party(slots: Iterable[str]) -> dict[EntryPointRecord, ImportResult]:
     """Try what others than the project publish in some slots; what cannot be used is not imported in this process."""
     installed = registry()
     records = [r for slot in slots for r in installed.records(slot) if r.distribution not in FIRST_PARTY]
-    trials = dict(zip(records, try_each(records, PATIENCE), strict=True))
-    for record, trial in trials.items():
-        if trial.problem is not None:
-            installed.refuse(record, trial.problem)
-    return trials
+    results = dict(zip(records, import_each(records, PATIENCE), strict=True))
+    for record, result in results.items():
+        if result.problem is not None:
+            installed.refuse(record, result.problem)
+    return results
 
 
-def try_each(records: list[EntryPointRecord], seconds: float) -> Iterator[Trial]:
+def import_each(records: list[EntryPointRecord], seconds: float) -> Iterator[ImportResult]:
     """Import what each entry point names, one after the other; a new process goes on after one that was stopped.
 
     Args:
@@ -60,12 +60,12 @@ def try_each(records: list[EntryPointRecord], seconds: float) -> Iterator[Trial]
     """
     left = list(records)
     while left:
-        for trial in _in_a_process(tuple(left), seconds):
-            yield trial
+        for result in _in_a_process(tuple(left), seconds):
+            yield result
             left.pop(0)
 
 
-def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iterator[Trial]:
+def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iterator[ImportResult]:
     """Trials in one process, up to the first that it did not survive."""
     from multiprocessing import get_context  # slow to import, and needed only where strangers publish something
 
@@ -80,14 +80,14 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
         for record in records:
             began = time.monotonic()
             if not here.poll(seconds):
-                yield Trial(f"{record.slot} {record}: no end of its import after {seconds:g} s", seconds)
+                yield ImportResult(f"{record.slot} {record}: no end of its import after {seconds:g} s", seconds)
                 return
             try:
                 yield here.recv()
             except EOFError:
                 process.join()
                 told = f"{record.slot} {record}: its import ended the process (exit code {process.exitcode})"
-                yield Trial(told, time.monotonic() - began)
+                yield ImportResult(told, time.monotonic() - began)
                 return
     except EOFError:
         raise ComponentError("no process to try imports in could be started") from None
@@ -97,7 +97,7 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
 
 
 def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[object, object]") -> None:
-    """In the other process: import, and send a ``Trial`` for each."""
+    """In the other process: import, and send a ``ImportResult`` for each."""
     import tunemv3d_core.config.run_spec  # noqa: F401  # every descriptor of a component needs it; its time is not the plugins'
 
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -113,4 +113,4 @@ def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[obj
             except ComponentError as error:
                 problem = str(error)
         told = [getattr(value, name, "") for name in ("renamed_to", "summary")]
-        results.send(Trial(problem, time.monotonic() - began, heard.getvalue(), *told))
+        results.send(ImportResult(problem, time.monotonic() - began, heard.getvalue(), *told))

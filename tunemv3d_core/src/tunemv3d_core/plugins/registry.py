@@ -15,7 +15,7 @@ from tunemv3d_core import __version__
 from tunemv3d_core.errors import ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import FILE_SLOTS, FIRST_PARTY, SLOTS, ComponentPlugin
 from tunemv3d_core.plugins.discovery import PERMISSION, Discovery, EntryPointRecord, is_permitted, normalised
-from tunemv3d_core.plugins.validation import fault_of
+from tunemv3d_core.plugins.validation import descriptor_error
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Registry:
                 value = load_value(record.value)
             except ComponentError as error:
                 raise ComponentError(f"{_who(record)}: {error}") from error
-            if fault := fault_of(record, value):
+            if fault := descriptor_error(record, value):
                 raise ComponentError(f"{_who(record)} {fault}")
             self._loaded[record] = value
         return self._loaded[record]

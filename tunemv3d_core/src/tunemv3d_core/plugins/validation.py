@@ -13,7 +13,7 @@ _API = re.compile(r"[0-9]+\.[0-9]+")
 _OBJECT = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
-def fault_of(record: EntryPointRecord, value: Any) -> str | None:
+def descriptor_error(record: EntryPointRecord, value: Any) -> str | None:
     """Why what an entry point names is not what its slot asks for, if so. Follows its name in a sentence."""
     if record.slot in FILE_SLOTS:
         return _file_fault(record, value)

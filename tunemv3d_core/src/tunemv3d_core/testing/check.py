@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tunemv3d_core.testing.subject import Subject
+    from tunemv3d_core.testing.component import ComponentUnderTest
 
 
 class ConformanceError(AssertionError):
@@ -41,7 +41,7 @@ class Check:
         gates: names of checks without which this one cannot be asked.
     """
 
-    ask: "Callable[[Subject], None]"
+    ask: "Callable[[ComponentUnderTest], None]"
     gates: tuple[str, ...] = ()
 
     @property

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.testing.check import ConformanceError
-from tunemv3d_core.testing.exercise import Exercise, call
-from tunemv3d_core.testing.subject import Placed, Subject
+from tunemv3d_core.testing.component import Built, ComponentUnderTest
+from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 SETTINGS = {
     "set_default_dtype": torch.get_default_dtype,
@@ -23,28 +23,28 @@ SETTINGS = {
 """What everybody in a process shares: torch's function that sets it, and the one that tells it."""
 
 
-def check_inputs_kept(subject: Subject) -> None:
+def check_inputs_kept(component: ComponentUnderTest) -> None:
     """It changes nothing that it is given, neither in evaluation nor in training."""
-    placed = subject.placed()
-    batch = placed.batch()
+    built = component.built()
+    batch = built.batch()
     with torch.no_grad():
-        call(placed, batch)
-    Exercise(placed).train()(batch)
-    for (name, given), (_, drawn_again) in zip(_tensors(batch), _tensors(placed.batch()), strict=True):
+        call(built, batch)
+    TrainingProbe(built).train()(batch)
+    for (name, given), (_, drawn_again) in zip(_tensors(batch), _tensors(built.batch()), strict=True):
         if not torch.equal(given, drawn_again):
             raise ConformanceError(f"{name} are changed in their place: others are given the same; change a copy")
 
 
-def check_torch_left_alone(subject: Subject) -> None:
+def check_torch_left_alone(component: ComponentUnderTest) -> None:
     """It neither seeds torch's random generator nor changes a setting of torch that others share."""
-    first, second = _states(subject, 1), _states(subject, 2)
+    first, second = _states(component, 1), _states(component, 2)
     for when in first:
         if torch.equal(first[when], second[when]):
             raise ConformanceError(
                 f"{when} it sets the seed of all random numbers: draw from a torch.Generator of its own"
             )
-    if subject.changed:
-        told = ", ".join(f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(subject.changed))
+    if component.changed:
+        told = ", ".join(f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(component.changed))
         raise ConformanceError(f"it changes for everybody in the process: {told}")
 
 
@@ -61,14 +61,14 @@ def settings_kept(changed: set[tuple[str, str, str]]) -> Iterator[None]:
                 getattr(torch, setter)(before[setter])
 
 
-def _states(subject: Subject, seed: int) -> dict[str, Tensor]:
+def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
     """The random generator's state, seeded before, after it was built and after a training step."""
-    placed: Placed = subject.placed(seed=seed)
-    built = torch.get_rng_state()
-    with settings_kept(subject.changed):
+    built: Built = component.built(seed=seed)
+    after_build = torch.get_rng_state()
+    with settings_kept(component.changed):
         torch.manual_seed(seed)
-        Exercise(placed).train()(placed.batch())
-    return {"when built": built, "when called": torch.get_rng_state()}
+        TrainingProbe(built).train()(built.batch())
+    return {"when built": after_build, "when called": torch.get_rng_state()}
 
 
 def _tensors(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ import sys
 
 from tunemv3d_core.plugins.descriptor import API, ComponentPlugin
 from tunemv3d_core.testing.check import ConformanceError
-from tunemv3d_core.testing.subject import Subject
+from tunemv3d_core.testing.component import ComponentUnderTest
 
 HEAVY = ("torch", "diffusers", "transformers")
 """Libraries that a descriptor must not import, because listings import many descriptors."""
@@ -17,9 +17,9 @@ PATIENCE = 60
 """Seconds after which an import, or a thread that it left behind, is given up."""
 
 
-def check_discoverable(subject: Subject) -> None:
+def check_discoverable(component: ComponentUnderTest) -> None:
     """An entry point of the slot names it, and its descriptor says the same slot and name."""
-    record, plugin = subject.record, subject.plugin
+    record, plugin = component.record, component.plugin
     if not isinstance(plugin, ComponentPlugin):
         raise ConformanceError(f"the entry point {record.value} names no ComponentPlugin but {plugin!r}")
     said, wanted = (plugin.slot, plugin.name), (record.slot, record.name)
@@ -29,9 +29,9 @@ def check_discoverable(subject: Subject) -> None:
         raise ConformanceError("the descriptor's summary should be one line that says what the component is")
 
 
-def check_light_descriptor(subject: Subject) -> None:
+def check_light_descriptor(component: ComponentUnderTest) -> None:
     """Importing its descriptor imports no torch, diffusers or transformers, and prints nothing."""
-    module = subject.record.value.partition(":")[0]
+    module = component.record.value.partition(":")[0]
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     command = [sys.executable, "-c", code]
     try:
@@ -49,9 +49,9 @@ def check_light_descriptor(subject: Subject) -> None:
         raise ConformanceError(f"importing {module} imports {loaded}: import them in the module that 'build' names")
 
 
-def check_interface_version(subject: Subject) -> None:
+def check_interface_version(component: ComponentUnderTest) -> None:
     """It is written for a version of the slot's interface that this core offers: the same major, no newer minor one."""
-    api, offered = subject.plugin.api, API[subject.slot]
+    api, offered = component.plugin.api, API[component.slot]
     if not re.fullmatch(r"\d+\.\d+", api):
         raise ConformanceError(f"api is '{api}', not 'major.minor' as in '{offered}'")
     theirs, ours = ([int(number) for number in version.split(".")] for version in (api, offered))

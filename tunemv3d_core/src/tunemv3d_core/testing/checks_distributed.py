@@ -8,18 +8,18 @@ from tempfile import TemporaryDirectory
 
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.checks_descriptor import environment
-from tunemv3d_core.testing.subject import Subject, trainable
+from tunemv3d_core.testing.component import ComponentUnderTest, trainable
 
 PATIENCE = 300
 """Seconds after which two processes that wait for each other are given up."""
 
 
-def check_survives_ddp(subject: Subject) -> None:
+def check_survives_ddp(component: ComponentUnderTest) -> None:
     """Under DistributedDataParallel two processes with other batches end three steps with the same weights."""
-    if not trainable(subject.placed().module):
+    if not trainable(component.built().module):
         raise NotApplicableError("it has no trainable parameters")
     with TemporaryDirectory() as folder:
-        given = json.dumps([subject.slot, subject.name, subject.given])
+        given = json.dumps([component.slot, component.name, component.given])
         command = [sys.executable, "-m", "tunemv3d_core.testing.ddp_worker", given, str(Path(folder) / "meeting")]
         workers = [
             subprocess.Popen(

@@ -14,56 +14,56 @@ from tunemv3d_core.cameras import pixel_centres
 from tunemv3d_core.slots import HasSurface
 from tunemv3d_core.testing.batches import UNEVEN, Batch, Size
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.exercise import Exercise, call
-from tunemv3d_core.testing.subject import Placed, Subject, trainable, wake
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, randomize_zero_init, trainable
+from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 AUTOCAST_ERROR = 0.1
 """Largest mean error of bfloat16 against float32, as a share of the mean absolute output."""
 
 ROUNDING = 1e-4
 """Largest mean error of what should only be summed in another order, as a share of the mean absolute output. Of the
-mean, because a sample that is placed by a threshold may jump by rounding."""
+mean, because a sample that is built by a threshold may jump by rounding."""
 
 BESIDE = 1e-3
 """How far rounding may carry an opacity out of 0 to 1."""
 
 
-def check_autocast(subject: Subject) -> None:
+def check_autocast(component: ComponentUnderTest) -> None:
     """Under autocast to bfloat16 it gives nearly the same, depths in float32, and finite gradients."""
-    placed = _awake(subject)
-    batch, mixed = placed.batch(), torch.autocast("cpu", torch.bfloat16)
+    built = _awake(component)
+    batch, mixed = built.batch(), torch.autocast("cpu", torch.bfloat16)
     with torch.no_grad():
-        exact = call(placed, batch).all()
+        exact = call(built, batch).all()
         with mixed:
-            rough = call(placed, batch).all()
+            rough = call(built, batch).all()
     for name, output in rough.items():
         error = (output.float() - exact[name]).abs().mean() / exact[name].abs().mean().clamp(min=1e-6)
         if not float(error) <= AUTOCAST_ERROR:
             raise ConformanceError(f"{name} are off by {float(error):.0%} under autocast; keep geometry in float32")
         if "depth" in name and output.dtype != torch.float32:
             raise ConformanceError(f"{name} is {output.dtype} under autocast; geometry stays float32")
-    if trainable(placed.module):
+    if trainable(built.module):
         with mixed:
-            loss = Exercise(placed).train()(batch)
+            loss = TrainingProbe(built).train()(batch)
         loss.backward()
-        _finite_gradients(placed.module)
+        _finite_gradients(built.module)
 
 
-def check_evaluation_deterministic(subject: Subject) -> None:
+def check_evaluation_deterministic(component: ComponentUnderTest) -> None:
     """In evaluation mode the same inputs give the same bits, whatever the random generator's state."""
-    placed = _awake(subject)
-    batch = placed.batch()
-    first = _outputs(placed, batch, seed=1)
-    for name, output in _outputs(placed, batch, seed=2).items():
+    built = _awake(component)
+    batch = built.batch()
+    first = _outputs(built, batch, seed=1)
+    for name, output in _outputs(built, batch, seed=2).items():
         if not torch.equal(output, first[name]):
             raise ConformanceError(f"{name} differ from run to run in evaluation mode")
 
 
-def check_state_dict(subject: Subject) -> None:
+def check_state_dict(component: ComponentUnderTest) -> None:
     """Its state after training, in a safetensors file and loaded into another build, gives the same outputs."""
-    trained, fresh = subject.placed(seed=0), subject.placed(seed=1)
+    trained, fresh = component.built(seed=0), component.built(seed=1)
     # Of another batch than is compared: what it remembers of that lies in its state, or is lost.
-    Exercise(trained).train()(trained.batch(seed=1))
+    TrainingProbe(trained).train()(trained.batch(seed=1))
     _disturb(trained.module)
     own = _own_state(trained)
     with TemporaryDirectory() as folder:
@@ -83,50 +83,50 @@ def check_state_dict(subject: Subject) -> None:
             raise ConformanceError(f"{name} differ after loading: something lies in no parameter and no buffer")
 
 
-def check_view_permutation(subject: Subject) -> None:
+def check_view_permutation(component: ComponentUnderTest) -> None:
     """Input views in another order give the same, in that order; one is given clean."""
-    placed, order = _awake(subject), [3, 0, 6, 2, 5, 1, 4]  # in which no view keeps a neighbour
-    batch = placed.batch(Size(b=1, n=len(order)))
+    built, order = _awake(component), [3, 0, 6, 2, 5, 1, 4]  # in which no view keeps a neighbour
+    batch = built.batch(Size(b=1, n=len(order)))
     t = batch.t.clone()
     t[:, 0] = 0
     batch = replace(batch, t=t)
     with torch.no_grad():
-        straight, turned = call(placed, batch), call(placed, batch.permuted(order))
+        straight, turned = call(built, batch), call(built, batch.permuted(order))
     for name, output in turned.all().items():
         wanted = straight.per_view[name][:, order] if name in straight.per_view else straight.shared[name]
         _close(f"{name} of permuted views", output, wanted)
 
 
-def check_objects_apart(subject: Subject) -> None:
+def check_objects_apart(component: ComponentUnderTest) -> None:
     """An object gives the same alone as with others in a batch."""
-    placed = _awake(subject)
-    batch = placed.batch()
-    together = _outputs(placed, batch)
+    built = _awake(component)
+    batch = built.batch()
+    together = _outputs(built, batch)
     for index in range(batch.size.b):
-        for name, output in _outputs(placed, batch.alone(index)).items():
+        for name, output in _outputs(built, batch.alone(index)).items():
             _close(f"{name} of object {index} alone", output, together[name][index : index + 1])
 
 
-def check_pixels_match_maps(subject: Subject) -> None:
+def check_pixels_match_maps(component: ComponentUnderTest) -> None:
     """Rendering at the centres of all cells gives the whole maps."""
-    placed = _awake(subject)
-    if not placed.module.ports.novel_views:
+    built = _awake(component)
+    if not built.module.ports.novel_views:
         raise NotApplicableError("it renders no novel views, the only ones that are rendered at pixels")
-    batch, (h, w) = placed.batch(), (8, 6)
+    batch, (h, w) = built.batch(), (8, 6)
     centres = pixel_centres((h, w)).expand(batch.size.b, batch.size.m, h * w, 2)
     with torch.no_grad():
-        scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+        scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
         maps, pixels = scene.render(batch.novel, (h, w)), scene.render(batch.novel, (h, w), centres)
     for name in ("values", "opacity", "depth"):
         _close(f"{name} at pixels", getattr(pixels, name), getattr(maps, name).flatten(-2))
 
 
 @torch.no_grad()
-def check_scene(subject: Subject) -> None:
+def check_scene(component: ComponentUnderTest) -> None:
     """Opacity lies in 0 to 1 and depth in front; normals, if it has them when asked, and signed distances fit."""
-    placed = _awake(subject)
-    batch, size = placed.batch(), placed.batch().size
-    scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    built = _awake(component)
+    batch, size = built.batch(), built.batch().size
+    scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
     seen = scene.render(batch.cameras, (size.h, size.w), normals=True)
     if not -BESIDE <= float(seen.opacity.min()) <= float(seen.opacity.max()) <= 1 + BESIDE:
         told = f"{float(seen.opacity.min()):.3g} to {float(seen.opacity.max()):.3g}"
@@ -144,18 +144,18 @@ def check_scene(subject: Subject) -> None:
             raise ConformanceError(f"{name} should have the shape {tuple(wanted[name])}, got {tuple(tensor.shape)}")
 
 
-def check_starts_at_zero(subject: Subject) -> None:
+def check_starts_at_zero(component: ComponentUnderTest) -> None:
     """At initialisation every residual is exactly zero (paper Eq. 2), so that tuning starts at the frozen model."""
-    placed = subject.placed()
-    for name, residual in _outputs(placed, placed.batch()).items():
+    built = component.built()
+    for name, residual in _outputs(built, built.batch()).items():
         if bool(residual.any()):
             raise ConformanceError(f"{name} is not zero at the start: up to {float(residual.abs().max()):.2g}")
 
 
 @torch.no_grad()
-def check_none_equals_zeros(subject: Subject) -> None:
+def check_none_equals_zeros(component: ComponentUnderTest) -> None:
     """Decoding with None gives bit for bit what zero residuals give."""
-    for module, batch in _decodings(subject):
+    for module, batch in _decodings(component):
         skips = module.encode(batch.x_t, batch.t, batch.text)
         zeros = tuple(torch.zeros_like(skip) for skip in skips.maps)
         plain, other = (module.decode(skips, residuals, batch.t, batch.text) for residuals in (None, zeros))
@@ -163,20 +163,20 @@ def check_none_equals_zeros(subject: Subject) -> None:
 
 
 @torch.no_grad()
-def check_equals_own_forward(subject: Subject) -> None:
+def check_equals_own_forward(component: ComponentUnderTest) -> None:
     """Encoding and decoding give bit for bit what the model's own forward gives, where it offers one."""
-    if type(subject.placed().module).forward is nn.Module.forward:
+    if type(component.built().module).forward is nn.Module.forward:
         raise NotApplicableError("it offers no forward(x_t, t, text) of its own")
-    for module, batch in _decodings(subject):
+    for module, batch in _decodings(component):
         plain = module.decode(module.encode(batch.x_t, batch.t, batch.text), None, batch.t, batch.text)
         _same_bits("the model's own forward", plain, module(batch.x_t, batch.t, batch.text))
 
 
-def _decodings(subject: Subject) -> Iterator[tuple[Any, Batch]]:
+def _decodings(component: ComponentUnderTest) -> Iterator[tuple[Any, Batch]]:
     """A backbone with inputs of an even and an uneven size."""
-    placed = _awake(subject)
+    built = _awake(component)
     for size in (Size(), UNEVEN):
-        yield placed.module, placed.batch(size)
+        yield built.module, built.batch(size)
 
 
 def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
@@ -184,30 +184,30 @@ def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
         raise ConformanceError(f"decode with None and {what} differ by {float((plain - other).abs().max()):.2g}")
 
 
-def _awake(subject: Subject) -> Placed:
+def _awake(component: ComponentUnderTest) -> Built:
     """Built, in evaluation mode, with no parameter at zero."""
-    placed = subject.placed()
-    wake(placed.module)
-    placed.module.eval()
-    return placed
+    built = component.built()
+    randomize_zero_init(built.module)
+    built.module.eval()
+    return built
 
 
-def _outputs(placed: Placed, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+def _outputs(built: Built, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
     """In evaluation mode, with the random generator at ``seed``."""
-    placed.module.eval()
+    built.module.eval()
     torch.manual_seed(seed)
     with torch.no_grad():
-        return call(placed, batch).all()
+        return call(built, batch).all()
 
 
-def _own_state(placed: Placed) -> dict[str, Tensor]:
+def _own_state(built: Built) -> dict[str, Tensor]:
     """What a checkpoint holds of a component: its whole state, but what it shares with the backbone; of a backbone
     what is trainable.
     """
-    if placed.slot == "backbone":
-        return dict(trainable(placed.module))
-    shared = {id(tensor) for tensor in placed.backbone.state_dict(keep_vars=True).values()}
-    state = placed.module.state_dict(keep_vars=True)
+    if built.slot == "backbone":
+        return dict(trainable(built.module))
+    shared = {id(tensor) for tensor in built.backbone.state_dict(keep_vars=True).values()}
+    state = built.module.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in state.items() if id(tensor) not in shared}
 
 

@@ -8,8 +8,8 @@ from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
 from tunemv3d_core.testing.batches import UNEVEN, Size
 from tunemv3d_core.testing.check import ConformanceError
-from tunemv3d_core.testing.exercise import call, promised
-from tunemv3d_core.testing.subject import Placed, Subject
+from tunemv3d_core.testing.component import Built, ComponentUnderTest
+from tunemv3d_core.testing.training_probe import call, promised
 
 SIZES = (Size(2, 3, 2, 8, 8), Size(1, 1, 1, 8, 16), Size(1, 2, 3, 16, 8))
 
@@ -22,45 +22,45 @@ PORTS = {
 }
 
 
-def check_builds(subject: Subject) -> None:
+def check_builds(component: ComponentUnderTest) -> None:
     """It is built from its defaults and tells ports that fit its neighbours."""
-    placed = subject.placed()
-    if not isinstance(placed.module, nn.Module):
-        raise ConformanceError(f"build gave {type(placed.module).__name__}, not a torch.nn.Module")
-    if subject.slot == "aggregator":
-        if not isinstance(getattr(placed.module, "channels", None), int):
+    built = component.built()
+    if not isinstance(built.module, nn.Module):
+        raise ConformanceError(f"build gave {type(built.module).__name__}, not a torch.nn.Module")
+    if component.slot == "aggregator":
+        if not isinstance(getattr(built.module, "channels", None), int):
             raise ConformanceError("an aggregator needs 'channels', the number that it gives at each point")
         return
-    wanted, ports = PORTS[subject.slot], getattr(placed.module, "ports", None)
+    wanted, ports = PORTS[component.slot], getattr(built.module, "ports", None)
     if not isinstance(ports, wanted):
         raise ConformanceError(f"'ports' is {ports!r}, not {wanted.__name__}")
-    if subject.slot != "backbone":
-        names = {slot: "stand-in" for slot in PORTS} | {subject.slot: subject.name}
-        check_ports(subject.slot, ports, placed.neighbours, names)
+    if component.slot != "backbone":
+        names = {slot: "stand-in" for slot in PORTS} | {component.slot: component.name}
+        check_ports(component.slot, ports, built.neighbours, names)
 
 
-def check_shapes(subject: Subject) -> None:
+def check_shapes(component: ComponentUnderTest) -> None:
     """Its outputs are finite, of the shapes that its ports promise, at several numbers of objects, views and cells."""
-    _compare_shapes(subject.placed(), SIZES)
+    _compare_shapes(component.built(), SIZES)
 
 
-def check_uneven_sizes(subject: Subject) -> None:
+def check_uneven_sizes(component: ComponentUnderTest) -> None:
     """So they have where the latents' size is no multiple of the strides; sizes round up."""
-    _compare_shapes(subject.placed(), (UNEVEN,))
+    _compare_shapes(component.built(), (UNEVEN,))
 
 
-def check_coarse_features(subject: Subject) -> None:
+def check_coarse_features(component: ComponentUnderTest) -> None:
     """Features of half the latents' resolution do as well, unless it refuses such a view encoder when it is built."""
     try:
-        placed = subject.placed(stride=2)
+        built = component.built(stride=2)
     except TuneMV3DError:
         return
-    _compare_shapes(placed, (Size(), UNEVEN))
+    _compare_shapes(built, (Size(), UNEVEN))
 
 
-def check_image_shapes(subject: Subject) -> None:
+def check_image_shapes(component: ComponentUnderTest) -> None:
     """Texts, latents and pictures have the shapes that its ports promise."""
-    module, ports = subject.placed().module, subject.placed().module.ports
+    module, ports = component.built().module, component.built().module.ports
     text = module.encode_text(["a red chair", ""])
     _same("tokens", text.tokens, (2, text.tokens.shape[1], ports.text_channels))
     if ports.pooled_channels is not None:
@@ -75,26 +75,26 @@ def check_image_shapes(subject: Subject) -> None:
     _same("alphas_cumprod", module.alphas_cumprod(t), (1, 2))
 
 
-def check_dtype_kept(subject: Subject) -> None:
+def check_dtype_kept(component: ComponentUnderTest) -> None:
     """Given bfloat16 it gives bfloat16, and float32 for float32; depths and aggregated features may stay float32."""
     for dtype in (torch.float32, torch.bfloat16):
-        placed = subject.placed(dtype)
+        built = component.built(dtype)
         with torch.no_grad():
-            outputs = call(placed, placed.batch(dtype=dtype)).all()
+            outputs = call(built, built.batch(dtype=dtype)).all()
         for name, output in outputs.items():
-            exact = "depth" in name or subject.slot == "aggregator"
+            exact = "depth" in name or component.slot == "aggregator"
             if output.dtype != dtype and not (exact and output.dtype == torch.float32):
                 raise ConformanceError(f"{name} are {output.dtype} for inputs of {dtype}")
 
 
-def check_device_kept(subject: Subject) -> None:
+def check_device_kept(component: ComponentUnderTest) -> None:
     """It makes no tensor without saying where: on a GPU those would lie on the CPU."""
-    placed = subject.placed()
-    batch = placed.batch()
+    built = component.built()
+    batch = built.batch()
     # Whatever names no device lands on "meta", where it can neither be read nor meet what the component was given.
     try:
         with torch.no_grad(), torch.device("meta"):
-            outputs = call(placed, batch).all()
+            outputs = call(built, batch).all()
     except (RuntimeError, NotImplementedError) as error:
         raise ConformanceError(
             f"a tensor is made on the default device ({error}): pass device=... of what was given"
@@ -104,13 +104,13 @@ def check_device_kept(subject: Subject) -> None:
             raise ConformanceError(f"{name} are made on the default device: pass device=... of what was given")
 
 
-def check_novel_views(subject: Subject) -> None:
+def check_novel_views(component: ComponentUnderTest) -> None:
     """Cameras that it did not see are rendered, or refused by an error for people where novel_views is False."""
-    placed = subject.placed()
-    batch = placed.batch()
-    scene = placed.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    built = component.built()
+    batch = built.batch()
+    scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
     size = (batch.size.h, batch.size.w)
-    if placed.module.ports.novel_views:
+    if built.module.ports.novel_views:
         with torch.no_grad():
             values = scene.render(batch.novel, size).values
         if not bool(values.isfinite().all()):
@@ -125,11 +125,11 @@ def check_novel_views(subject: Subject) -> None:
     )
 
 
-def _compare_shapes(placed: Placed, sizes: tuple[Size, ...]) -> None:
+def _compare_shapes(built: Built, sizes: tuple[Size, ...]) -> None:
     for size in sizes:
         with torch.no_grad():
-            outputs = call(placed, placed.batch(size)).all()
-        wanted = promised(placed, size)
+            outputs = call(built, built.batch(size)).all()
+        wanted = promised(built, size)
         if outputs.keys() != wanted.keys():
             raise ConformanceError(f"ports promise {sorted(wanted)}, but {sorted(outputs)} came")
         for name, shape in wanted.items():

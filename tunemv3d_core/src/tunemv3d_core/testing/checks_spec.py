@@ -7,38 +7,38 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from tunemv3d_core.testing.check import ConformanceError
-from tunemv3d_core.testing.subject import Subject
+from tunemv3d_core.testing.component import ComponentUnderTest
 
 
-def check_spec_frozen(subject: Subject) -> None:
+def check_spec_frozen(component: ComponentUnderTest) -> None:
     """Its options cannot be changed once they are made."""
-    for model in models(subject.plugin.spec):
+    for model in models(component.plugin.spec):
         if not model.model_config.get("frozen"):
             raise ConformanceError(f"{model.__name__} is not frozen: derive it from ComponentSpec or Block")
     try:
-        subject.spec.type = "other"
+        component.spec.type = "other"
     except ValidationError:
         return
     raise ConformanceError("a value could be assigned to 'type'")
 
 
-def check_spec_closed(subject: Subject) -> None:
+def check_spec_closed(component: ComponentUnderTest) -> None:
     """An unknown option is refused."""
-    for model in models(subject.plugin.spec):
+    for model in models(component.plugin.spec):
         if model.model_config.get("extra") != "forbid":
             raise ConformanceError(f"{model.__name__} does not forbid extras: derive it from ComponentSpec or Block")
     try:
-        subject.plugin.spec.model_validate({**subject.spec.model_dump(), "no_such_option": 1})
+        component.plugin.spec.model_validate({**component.spec.model_dump(), "no_such_option": 1})
     except ValidationError:
         return
     raise ConformanceError("the unknown option 'no_such_option' was accepted")
 
 
-def check_spec_described(subject: Subject) -> None:
+def check_spec_described(component: ComponentUnderTest) -> None:
     """Every option has a description: the string below it."""
     bare = [
         f"{model.__name__}.{name}"
-        for model in models(subject.plugin.spec)
+        for model in models(component.plugin.spec)
         for name, field in model.model_fields.items()
         if not field.description
     ]
@@ -46,10 +46,10 @@ def check_spec_described(subject: Subject) -> None:
         raise ConformanceError(f"no description of {', '.join(bare)}: write a string below each, with its unit")
 
 
-def check_spec_round_trip(subject: Subject) -> None:
+def check_spec_round_trip(component: ComponentUnderTest) -> None:
     """Its options survive JSON, with all defaults written out, have a JSON Schema, and are the same when made again."""
-    spec = subject.spec
-    made_again = type(spec).model_validate({"type": spec.type, **subject.given})
+    spec = component.spec
+    made_again = type(spec).model_validate({"type": spec.type, **component.given})
     if made_again != spec:
         raise ConformanceError(f"the defaults are {spec!r} and another time {made_again!r}: a spec records constants")
     text = json.dumps(spec.model_dump(mode="json"), allow_nan=False)

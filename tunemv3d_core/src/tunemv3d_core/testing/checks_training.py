@@ -12,8 +12,8 @@ from torch import Tensor
 from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.testing.batches import Batch, Size
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.exercise import Exercise
-from tunemv3d_core.testing.subject import Placed, Subject, trainable
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
+from tunemv3d_core.testing.training_probe import TrainingProbe
 
 LARGER = Size(1, 2, 1, 16, 16)
 """Enough cells for attention after three halvings to have something to choose from."""
@@ -31,48 +31,48 @@ FALL = 0.8
 """Share of the first loss that may be left after ``STEPS`` steps."""
 
 
-def check_gradients_reach_parameters(subject: Subject) -> None:
+def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
     """After three optimizer steps every trainable parameter has had a gradient, and nothing else learns."""
-    placed = subject.placed()
-    if not trainable(placed.module):
+    built = component.built()
+    if not trainable(built.module):
         raise NotApplicableError("it has no trainable parameters")
-    reached = _train(placed, placed.batch(LARGER))
-    own = {id(parameter) for parameter in placed.module.parameters()}
-    hidden = [leaf for leaf in _leaves(Exercise(placed).train()(placed.batch(LARGER))) if id(leaf) not in own]
+    reached = _train(built, built.batch(LARGER))
+    own = {id(parameter) for parameter in built.module.parameters()}
+    hidden = [leaf for leaf in _leaves(TrainingProbe(built).train()(built.batch(LARGER))) if id(leaf) not in own]
     if hidden:
         told = ", ".join(str(tuple(leaf.shape)) for leaf in hidden)
         raise ConformanceError(
             f"tensors of shape {told} get gradients and are none of its parameters, so that no optimizer and no "
             "checkpoint finds them: hold them as nn.Parameter, in an nn.ParameterList or an nn.ModuleList"
         )
-    missed = sorted(trainable(placed.module).keys() - reached)
+    missed = sorted(trainable(built.module).keys() - reached)
     if missed:
         raise ConformanceError(f"no gradient reaches {', '.join(missed)} within three optimizer steps")
 
 
-def check_gradients_reach_inputs(subject: Subject) -> None:
+def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
     """What the components before it give gets a gradient too, so that they can learn."""
-    placed = subject.placed()
-    batch = placed.batch(LARGER)
+    built = component.built()
+    batch = built.batch(LARGER)
     # Three steps first, because last layers may start at zero.
-    if trainable(placed.module):
-        _train(placed, batch)
-    name = INPUTS[subject.slot]
+    if trainable(built.module):
+        _train(built, batch)
+    name = INPUTS[component.slot]
     batch, leaves = _asking(batch, name)
-    loss: Tensor = Exercise(placed).train()(batch)
+    loss: Tensor = TrainingProbe(built).train()(batch)
     torch.autograd.backward(loss)
     for k, leaf in enumerate(leaves):
         if leaf.grad is None or not bool(leaf.grad.any()):
             raise ConformanceError(f"no gradient reaches {name}{f' {k}' if len(leaves) > 1 else ''}")
 
 
-def check_compiles(subject: Subject) -> None:
+def check_compiles(component: ComponentUnderTest) -> None:
     """``torch.compile(backend="eager")`` gives the same training loss."""
-    placed = subject.placed()
-    exercise, batch = Exercise(placed, novel=False).train(), placed.batch(SMALLER)
+    built = component.built()
+    probe, batch = TrainingProbe(built, novel=False).train(), built.batch(SMALLER)
     losses = []
     with _fresh_compiler():
-        for run in (exercise, torch.compile(exercise, backend="eager")):
+        for run in (probe, torch.compile(probe, backend="eager")):
             torch.manual_seed(3)
             losses.append(run(batch))
         if losses[1].requires_grad:
@@ -96,19 +96,19 @@ def _fresh_compiler() -> Iterator[None]:
         torch.compiler.reset()
 
 
-def check_loss_falls(subject: Subject) -> None:
+def check_loss_falls(component: ComponentUnderTest) -> None:
     """In a tiny system on one fixed batch the loss falls by a fifth in 20 steps."""
-    placed = subject.placed()
+    built = component.built()
     torch.manual_seed(4)
-    model = placed.system().train()
-    batch = placed.batch(Size(1, 3, 2, 8, 8))
+    model = built.system().train()
+    batch = built.batch(Size(1, 3, 2, 8, 8))
     latents, alpha = _object(model, batch)
     rates = {slot: BACKBONE_RATE if slot == "backbone" else RATE for slot in model.slots()}
     groups = [{"params": [*trainable(part).values()], "lr": rates[slot]} for slot, part in model.slots().items()]
     optimizer = torch.optim.AdamW(groups)
     history = []
     for _ in range(STEPS + 1):
-        loss = _loss(placed.slot, model, batch, latents, alpha)
+        loss = _loss(built.slot, model, batch, latents, alpha)
         history.append(float(loss.detach()))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -129,13 +129,13 @@ def _asking(batch: Batch, name: str) -> tuple[Batch, tuple[Tensor, ...]]:
     return replace(batch, **changed), leaves
 
 
-def _train(placed: Placed, batch: Batch) -> set[str]:
+def _train(built: Built, batch: Batch) -> set[str]:
     """Three optimizer steps; names of the parameters that had a gradient in them or right after."""
-    exercise, parameters = Exercise(placed).train(), trainable(placed.module)
+    probe, parameters = TrainingProbe(built).train(), trainable(built.module)
     optimizer, reached = torch.optim.AdamW(parameters.values(), lr=1e-3), set()
     for _ in range(4):
         optimizer.zero_grad()
-        exercise(batch).backward()
+        probe(batch).backward()
         reached |= {name for name, p in parameters.items() if p.grad is not None and bool(p.grad.any())}
         optimizer.step()
     return reached

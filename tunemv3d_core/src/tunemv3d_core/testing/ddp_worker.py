@@ -11,8 +11,8 @@ from torch.distributed import init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from tunemv3d_core.testing.batches import Size
-from tunemv3d_core.testing.exercise import Exercise
-from tunemv3d_core.testing.subject import Subject, trainable
+from tunemv3d_core.testing.component import ComponentUnderTest, trainable
+from tunemv3d_core.testing.training_probe import TrainingProbe
 
 
 def main(given: str, meeting: str, rank: int) -> None:
@@ -27,15 +27,15 @@ def main(given: str, meeting: str, rank: int) -> None:
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(rank), "2"
     patience = timedelta(seconds=240)
     init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=patience)
-    placed = Subject(*json.loads(given)).placed(seed=rank)
-    parallel = DistributedDataParallel(Exercise(placed).train())
-    optimizer = torch.optim.AdamW(trainable(placed.module).values(), lr=1e-3)
+    built = ComponentUnderTest(*json.loads(given)).built(seed=rank)
+    parallel = DistributedDataParallel(TrainingProbe(built).train())
+    optimizer = torch.optim.AdamW(trainable(built.module).values(), lr=1e-3)
     for step in range(3):
         optimizer.zero_grad()
-        parallel(placed.batch(Size(1, 2, 1, 8, 8), seed=10 * step + rank)).backward()
+        parallel(built.batch(Size(1, 2, 1, 8, 8), seed=10 * step + rank)).backward()
         optimizer.step()
     digest = hashlib.sha256()
-    for name, parameter in trainable(placed.module).items():
+    for name, parameter in trainable(built.module).items():
         digest.update(name.encode() + parameter.detach().numpy().tobytes())
     print(digest.hexdigest(), flush=True)
     # Taking the group down races with the other process's end, and gloo's threads may then abort this one.

@@ -19,7 +19,7 @@ from tunemv3d_core.testing import (
     checks_training,
 )
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
-from tunemv3d_core.testing.subject import Subject
+from tunemv3d_core.testing.component import ComponentUnderTest
 
 if TYPE_CHECKING:
     import pytest
@@ -74,7 +74,7 @@ class Suite:
                 f"expected_failures: the slot '{slot}' has no check '{unknown}'.{suggestion(unknown, names)} "
                 f"Checks: {', '.join(names)}"
             )
-        self._subject = Subject(slot, name, dict(spec or {}))
+        self._component = ComponentUnderTest(slot, name, dict(spec or {}))
         self._by_name = dict(zip(names, self.checks, strict=True))
         self._results: dict[str, Result] = {}
 
@@ -86,10 +86,10 @@ class Suite:
             SpecError: an option is missing or invalid.
         """
         try:
-            _ = self._subject.plugin.spec
+            _ = self._component.plugin.spec
         except (Exception, SystemExit):
             return
-        _ = self._subject.spec
+        _ = self._component.spec
 
     def result(self, check: Check) -> Result:
         """Run a check, or remember what came of it."""
@@ -106,9 +106,9 @@ class Suite:
         error: BaseException | None = None
         try:
             # Checks draw the same numbers whichever ran before them.
-            with torch.random.fork_rng(devices=[]), checks_conduct.settings_kept(self._subject.changed):
+            with torch.random.fork_rng(devices=[]), checks_conduct.settings_kept(self._component.changed):
                 torch.manual_seed(0)
-                check.ask(self._subject)
+                check.ask(self._component)
         except NotApplicableError as reason:
             outcome, note = Outcome.NOT_APPLICABLE, str(reason)
         except KeyboardInterrupt:

@@ -110,7 +110,7 @@ def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"]
     if up is not None:
         objects = [replace(entry, up=up) for entry in objects]
     if captions is not None:
-        from tunemv3d_data.sources.given import with_captions
+        from tunemv3d_data.sources.caption_csv import with_captions
 
         objects = with_captions(objects, captions)
     return objects

@@ -12,7 +12,7 @@ from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_shape.commands.objects import check_out, objects, refused
 
 if TYPE_CHECKING:
-    from tunemv3d_shape.making import MeshOptions
+    from tunemv3d_shape.generate import MeshOptions
     from tunemv3d_shape.shapes import Models
 
 FORMATS = ("glb", "obj", "ply")
@@ -43,7 +43,7 @@ def mesh(
     check_out(out)
     # Heavy: torch and trimesh.
     from tunemv3d_core.devices import find_device
-    from tunemv3d_shape.making import MeshOptions
+    from tunemv3d_shape.generate import MeshOptions
     from tunemv3d_shape.shapes import Models
 
     models = Models(find_device(device))
@@ -69,11 +69,11 @@ def mesh_sample(
     folder: Path, place: Path, models: "Models", options: "MeshOptions", formats: tuple[str, ...], raw: bool
 ) -> dict[str, Any]:
     """Mesh one sampled object into ``place``; says what was made."""
-    from tunemv3d_shape.agreement import agree
     from tunemv3d_shape.export import as_trimesh, ply, provenance, write_mesh, write_whole
-    from tunemv3d_shape.making import STAGES, make_mesh
+    from tunemv3d_shape.generate import STAGES, make_mesh
     from tunemv3d_shape.refinement.shape import REFINED, read_refined
     from tunemv3d_shape.shapes import read_whole_sample
+    from tunemv3d_shape.silhouette_fit import agree
     from tunemv3d_shape.tracing import silhouette_iou
     from tunemv3d_shape.views import psnr, read_pictures
 

@@ -67,7 +67,7 @@ def _refine_one(folder: Path, place: Path, models: "Models", options: "FitOption
     from tunemv3d_core.errors import SampleError
     from tunemv3d_core.io.samples import MANIFEST
     from tunemv3d_shape.export import write_manifest, write_whole
-    from tunemv3d_shape.making import MeshOptions
+    from tunemv3d_shape.generate import MeshOptions
     from tunemv3d_shape.refinement.shape import REFINED, write_refined
     from tunemv3d_shape.shapes import read_whole_sample
     from tunemv3d_shape.views import png, read_pictures
@@ -98,9 +98,9 @@ def _fit_with_progress(
     models: "Models", sample: Any, pictures: "Pictures", options: "FitOptions", place: Path
 ) -> tuple[Any, list[dict[str, float]], bool]:
     """Fit, with a bar and a picture of how it stands; the shape, the looks, and whether Ctrl-C ended it."""
-    from tunemv3d_shape.agreement import agree
     from tunemv3d_shape.export import write_whole
     from tunemv3d_shape.refinement.fit import fit
+    from tunemv3d_shape.silhouette_fit import agree
     from tunemv3d_shape.views import beside_each_other
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))

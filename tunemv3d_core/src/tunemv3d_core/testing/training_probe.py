@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.shapes import check_shape
 from tunemv3d_core.testing.batches import PIXELS, POINTS, Batch, Size
-from tunemv3d_core.testing.subject import Placed
+from tunemv3d_core.testing.component import Built
 from tunemv3d_core.types import Rendering
 
 
@@ -31,9 +31,9 @@ class Outputs:
         return self.per_view | self.shared
 
 
-def call(placed: Placed, batch: Batch, losses: bool = False, novel: bool = True) -> Outputs:
+def call(built: Built, batch: Batch, losses: bool = False, novel: bool = True) -> Outputs:
     """Run the component on what its slot is given; of a field's scene, also its losses and novel views where wanted."""
-    module, slot = placed.module, placed.slot
+    module, slot = built.module, built.slot
     if slot == "view_encoder":
         foreground_x0 = (batch.foreground_x0,) if module.ports.foreground_x0 else ()
         return Outputs({"features": module(batch.x_t, batch.t, batch.text, batch.cameras, *foreground_x0)})
@@ -43,7 +43,7 @@ def call(placed: Placed, batch: Batch, losses: bool = False, novel: bool = True)
         return Outputs(_views("map", module(batch.values, batch.x_t, batch.t, batch.text), batch.size))
     if slot == "injector":
         with torch.no_grad():
-            skips = placed.backbone.encode(batch.x_t, batch.t, batch.text)
+            skips = built.backbone.encode(batch.x_t, batch.t, batch.text)
         return Outputs(_views("residual", module(_flat(batch.maps), skips), batch.size))
     if slot == "aggregator":
         return Outputs(shared={"aggregated": module(batch.features, batch.cameras, batch.points)})
@@ -77,13 +77,13 @@ def _flat(maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(each.flatten(0, 1) for each in maps)
 
 
-def promised(placed: Placed, size: Size) -> dict[str, tuple[int, ...]]:
+def promised(built: Built, size: Size) -> dict[str, tuple[int, ...]]:
     """The shapes of ``call``'s outputs that the component's ports promise."""
     b, n, m, h, w = size.b, size.n, size.m, size.h, size.w
-    slot = placed.slot
+    slot = built.slot
     if slot == "aggregator":
-        return {"aggregated": (b, POINTS, placed.module.channels)}
-    ports = placed.module.ports
+        return {"aggregated": (b, POINTS, built.module.channels)}
+    ports = built.module.ports
     if slot == "view_encoder":
         return {"features": (b, n, ports.features, -(-h // ports.stride), -(-w // ports.stride))}
     if slot == "field":
@@ -101,24 +101,24 @@ def promised(placed: Placed, size: Size) -> dict[str, tuple[int, ...]]:
     return shapes | ({"prediction": (b, n, ports.latent_channels, h, w)} if slot == "backbone" else {})
 
 
-class Exercise(nn.Module):
+class TrainingProbe(nn.Module):
     """One training step of a component alone: from a batch to a loss on everything that it gives.
 
     Every output is pulled towards fixed random numbers, so that every parameter is asked for something.
 
     Args:
-        placed: the component.
+        built: the component.
         novel: whether a field renders novel views too.
     """
 
-    def __init__(self, placed: Placed, novel: bool = True) -> None:
+    def __init__(self, built: Built, novel: bool = True) -> None:
         super().__init__()
-        self.placed, self.novel = placed, novel
-        self.module = placed.module
+        self.built, self.novel = built, novel
+        self.module = built.module
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss, a scalar."""
-        outputs = call(self.placed, batch, losses=True, novel=self.novel)
+        outputs = call(self.built, batch, losses=True, novel=self.novel)
         wanted = {name: output for name, output in outputs.all().items() if "depth" not in name}
         errors = [(output.float() - _target(output)).square().mean() for output in wanted.values()]
         return torch.stack([*errors, *(loss.float() for loss in outputs.losses.values())]).sum()

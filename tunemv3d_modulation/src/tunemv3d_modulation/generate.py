@@ -19,9 +19,9 @@ from tunemv3d_core.io.samples import note_files
 from tunemv3d_core.sampling import has_surface
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.animation import write_animation
-from tunemv3d_modulation.call import check_known
 from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
 from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable
+from tunemv3d_modulation.validate_inputs import check_known
 
 OPTIONS = ("num_inference_steps", "guidance_scale", "consistency", "shared_noise", "negative_prompt")
 """Of the pipeline's call; the manifest tells them by the same names."""

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_train.captured import WARMUP_STEPS, CapturedStep
+from tunemv3d_train.cuda_graph import WARMUP_STEPS, CapturedStep
 from tunemv3d_train.trainer import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]

@@ -9,10 +9,10 @@ import torch
 
 from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import SpecError
-from tunemv3d_train.sampling import RING, Sampler, ring
+from tunemv3d_train.batch_sampler import RING, BatchSampler, ring
 
 
-def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> Sampler:
+def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> BatchSampler:
     records = [
         SimpleNamespace(
             id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}"), licence="", creator="", source=""
@@ -21,33 +21,33 @@ def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, 
     ]
     options = {"seed": 7, "batch": 2, "timesteps": 1000, "cells": 64, "text_dropout": 0.1} | changed
     dataset: Any = SimpleNamespace(record=records.__getitem__)
-    return Sampler(dataset, list(range(objects)), counts or ViewsSpec(novel_pixels=0.25), **options)
+    return BatchSampler(dataset, list(range(objects)), counts or ViewsSpec(novel_pixels=0.25), **options)
 
 
 def same(a: Any, b: Any) -> bool:
-    tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("t", "clean", "novel_pixels"))
+    tensors = all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("t", "is_clean", "novel_pixels"))
     return tensors and (a.objects, a.views, a.captions, a.seed) == (b.objects, b.views, b.captions, b.seed)
 
 
 def test_a_draw_depends_on_its_step_and_not_on_those_before() -> None:
     first = sampler()
     for step in range(5):
-        first.draw(step)
-    assert same(first.draw(5), sampler().draw(5))
-    assert not same(first.draw(5), first.draw(6))
-    assert not same(sampler(rank=0, world=2).draw(5), sampler(rank=1, world=2).draw(5))
+        first.plan(step)
+    assert same(first.plan(5), sampler().plan(5))
+    assert not same(first.plan(5), first.plan(6))
+    assert not same(sampler(rank=0, world=2).plan(5), sampler(rank=1, world=2).plan(5))
 
 
 def test_every_object_is_seen_once_an_epoch_over_all_processes() -> None:
     ranks = [sampler(objects=8, rank=rank, world=2) for rank in range(2)]
     for epoch in range(3):
-        seen = Counter(i for step in (2 * epoch, 2 * epoch + 1) for rank in ranks for i in rank.draw(step).objects)
+        seen = Counter(i for step in (2 * epoch, 2 * epoch + 1) for rank in ranks for i in rank.plan(step).objects)
         assert seen == Counter(range(8))
 
 
 def test_views_are_distinct_and_half_the_draws_take_the_ring() -> None:
-    draws = [sampler().draw(step) for step in range(200)]
-    views = [chosen for draw in draws for chosen in draw.views]
+    plans = [sampler().plan(step) for step in range(200)]
+    views = [chosen for plan in plans for chosen in plan.views]
     assert all(len(set(chosen)) == 16 and max(chosen) < 24 for chosen in views)
     rings = sum(chosen[:8] == list(range(8)) for chosen in views)
     assert 150 < rings < 250
@@ -61,25 +61,25 @@ def test_a_smaller_ring_stays_even(n: int, expected: list[int]) -> None:
 def test_noisy_views_share_t_and_clean_ones_have_none() -> None:
     counts = ViewsSpec(clean_probability=1.0, novel_pixels=0.25)
     for step in range(50):
-        draw = sampler(counts=counts).draw(step)
-        assert set(draw.clean.sum(1).tolist()) <= {1, 2}
-        assert bool((draw.t[draw.clean] == 0).all())
-        for t, clean in zip(draw.t, draw.clean, strict=True):
-            assert len(set(t[~clean].tolist())) == 1
-    levels = torch.cat([sampler(counts=ViewsSpec(clean_probability=0)).draw(step).t[:, 0] for step in range(500)])
+        plan = sampler(counts=counts).plan(step)
+        assert set(plan.is_clean.sum(1).tolist()) <= {1, 2}
+        assert bool((plan.t[plan.is_clean] == 0).all())
+        for t, is_clean in zip(plan.t, plan.is_clean, strict=True):
+            assert len(set(t[~is_clean].tolist())) == 1
+    levels = torch.cat([sampler(counts=ViewsSpec(clean_probability=0)).plan(step).t[:, 0] for step in range(500)])
     assert abs(float(levels.mean()) - 499.5) < 30 and float(levels.max()) <= 999
 
 
 def test_novel_pixels_are_distinct_cells() -> None:
-    cells = sampler().draw(0).novel_pixels
+    cells = sampler().plan(0).novel_pixels
     assert cells is not None and cells.shape == (2, 8, 16)
     assert all(len(set(row.tolist())) == 16 and max(row) < 64 for row in cells.flatten(0, 1))
-    assert sampler(counts=ViewsSpec(novel_pixels=1.0)).draw(0).novel_pixels is None
-    assert sampler(counts=ViewsSpec(novel=0, novel_pixels=0.5)).draw(0).novel_pixels is None
+    assert sampler(counts=ViewsSpec(novel_pixels=1.0)).plan(0).novel_pixels is None
+    assert sampler(counts=ViewsSpec(novel=0, novel_pixels=0.5)).plan(0).novel_pixels is None
 
 
 def test_captions_vary_and_are_dropped_as_often_as_asked() -> None:
-    captions = Counter(c[:1] for step in range(500) for c in sampler(text_dropout=0.2).draw(step).captions)
+    captions = Counter(c[:1] for step in range(500) for c in sampler(text_dropout=0.2).plan(step).captions)
     assert 140 < captions[""] < 260 and min(captions["a"], captions["b"]) > 300
 
 

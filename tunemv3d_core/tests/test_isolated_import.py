@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_distributions import FakeSite
 
-from tunemv3d_core.plugins.isolated_import import try_each
+from tunemv3d_core.plugins.isolated_import import import_each
 from tunemv3d_core.plugins.registry import registry
 
 PLUGINS = {
@@ -38,22 +38,22 @@ def test_each_costs_only_itself_and_is_told(site: FakeSite, capfd: pytest.Captur
     for name, more in PLUGINS.items():
         site.component("field", name, f"fake-{name}", more=more, renamed_to="good" if name == "old" else "")
     records = [registry().find("field", name) for name in PLUGINS]
-    trials = dict(zip(PLUGINS, try_each(records, 2.0), strict=True))
+    results = dict(zip(PLUGINS, import_each(records, 2.0), strict=True))
     assert capfd.readouterr() == ("", "")
     assert not sys.modules.keys() & set(site.modules), "nothing was imported here"
-    broken = {name: trial.problem for name, trial in trials.items() if trial.problem is not None}
+    broken = {name: result.problem for name, result in results.items() if result.problem is not None}
     assert broken.keys() == CAUSES.keys()
     for name, problem in broken.items():
         assert problem.startswith(f"field {name} (fake-{name} 1.2)") and CAUSES[name] in problem
-    assert 0.5 <= trials["slow"].seconds < 2 and trials["hangs"].seconds == 2
-    assert trials["loud"].printed == "hello\n" and trials["last"].printed == ""
-    assert trials["old"].renamed_to == "good"
+    assert 0.5 <= results["slow"].seconds < 2 and results["hangs"].seconds == 2
+    assert results["loud"].printed == "hello\n" and results["last"].printed == ""
+    assert results["old"].renamed_to == "good"
 
 
 def test_blame_falls_on_the_one_that_did_it_wherever_it_stands(site: FakeSite) -> None:
     names = ["good", "dies", "old", "last"]
     for name in names:
         site.component("field", name, f"fake-{name}", more=PLUGINS[name])
-    trials = dict(zip(names, try_each([registry().find("field", name) for name in names], 20.0), strict=True))
-    assert {name for name, trial in trials.items() if trial.problem} == {"dies"}
-    assert str(trials["dies"].problem).startswith("field dies (fake-dies 1.2)")
+    results = dict(zip(names, import_each([registry().find("field", name) for name in names], 20.0), strict=True))
+    assert {name for name, result in results.items() if result.problem} == {"dies"}
+    assert str(results["dies"].problem).startswith("field dies (fake-dies 1.2)")

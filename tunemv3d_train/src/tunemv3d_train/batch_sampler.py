@@ -25,7 +25,7 @@ Seen = tuple[Tensor, Tensor] | list[Views]
 
 
 @dataclass(frozen=True)
-class Draw:
+class BatchPlan:
     """One batch, as numbers only.
 
     Attributes:
@@ -33,7 +33,7 @@ class Draw:
         views: per object its n input cameras, then its m novel ones.
         captions: one an object; empty where the text is dropped for classifier-free guidance.
         t: ``b n`` float, shared by an object's noisy views, 0 where clean.
-        clean: ``b n`` boolean: views given without noise.
+        is_clean: ``b n`` boolean: views given without noise.
         novel_pixels: ``b m r`` int64, flat indices of latent cells; None renders the novel views whole.
         seed: of the step's noise and of whatever the field draws.
         seen: what it shows, where it was read ahead.
@@ -43,13 +43,13 @@ class Draw:
     views: list[list[int]]
     captions: list[str]
     t: Tensor
-    clean: Tensor
+    is_clean: Tensor
     novel_pixels: Tensor | None
     seed: int
     seen: Seen | None = None
 
 
-class Sampler:
+class BatchSampler:
     """Draws batches.
 
     Args:
@@ -88,18 +88,18 @@ class Sampler:
         check_counts(dataset, objects, counts)
         self._streamed = lru_cache(maxsize=2)(self._stream_order) if isinstance(dataset, Streams) else None
 
-    def draw(self, step: int) -> Draw:
+    def plan(self, step: int) -> BatchPlan:
         """The batch of one (micro) step of this process."""
         rng = np.random.default_rng([self._seed, step, self._rank])
         objects = self.objects(step)
         records = [self._dataset.record(index) for index in objects]
-        t, clean = self._noise_levels(rng)
-        return Draw(
+        t, is_clean = self._noise_levels(rng)
+        return BatchPlan(
             objects=objects,
             views=[self._views(len(record.files), rng) for record in records],
             captions=[self._caption(record.captions, rng) for record in records],
             t=t,
-            clean=clean,
+            is_clean=is_clean,
             novel_pixels=self._novel_pixels(rng),
             seed=int(rng.integers(2**62)),
         )
@@ -140,13 +140,13 @@ class Sampler:
 
     def _noise_levels(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         b, n = self.batch, self._counts.inputs
-        clean = np.zeros((b, n), dtype=bool)
-        for views in clean:
+        is_clean = np.zeros((b, n), dtype=bool)
+        for views in is_clean:
             count = int(rng.integers(1, 3))
             if rng.random() < self._counts.clean_probability:
                 views[rng.permutation(n)[: min(count, n - 1)]] = True
         t = rng.integers(self._timesteps, size=(b, 1)).astype(np.float32).repeat(n, axis=1)
-        return torch.from_numpy(np.where(clean, np.float32(0), t)), torch.from_numpy(clean)
+        return torch.from_numpy(np.where(is_clean, np.float32(0), t)), torch.from_numpy(is_clean)
 
     def _novel_pixels(self, rng: np.random.Generator) -> Tensor | None:
         if self._counts.novel == 0 or self._counts.novel_pixels == 1:

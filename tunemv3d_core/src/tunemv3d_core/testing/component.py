@@ -24,7 +24,7 @@ FEATURE_VALUES = 6
 """Channels of rendered features, where a lifter takes those."""
 
 
-class Subject:
+class ComponentUnderTest:
     """A component by slot and name, and the options that it is checked with.
 
     Args:
@@ -65,7 +65,7 @@ class Subject:
                 "Give the options that it needs: spec={...} in a test, --spec '{...}' in a shell"
             ) from None
 
-    def placed(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Placed":
+    def built(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Built":
         """Build it anew among stand-ins.
 
         Args:
@@ -79,11 +79,11 @@ class Subject:
         build = load_value(self.plugin.build)
         if self.slot == "aggregator":
             module = build(self.spec, stand_ins.FEATURES)
-            return Placed(self.slot, module, backbone, self._neighbours(backbone, stride))
+            return Built(self.slot, module, backbone, self._neighbours(backbone, stride))
         context = BuildContext(torch.device("cpu"), dtype, backbone)
         if self.slot == "backbone":
             module = build(self.spec, None, context)
-            return Placed(self.slot, module, module, Neighbours(module.ports))
+            return Built(self.slot, module, module, Neighbours(module.ports))
         neighbours = self._neighbours(backbone, stride)
         module = build(self.spec, neighbours, context)
         if self.slot == "lifter" and module.ports.takes == "features":
@@ -91,7 +91,7 @@ class Subject:
             neighbours = replace(neighbours, field=field)
             torch.manual_seed(seed)
             module = build(self.spec, neighbours, context)
-        return Placed(self.slot, module, backbone, neighbours)
+        return Built(self.slot, module, backbone, neighbours)
 
     def _neighbours(self, backbone: Backbone, stride: int) -> Neighbours:
         """The ports before the slot, as ``assemble`` would give them; an aggregator stands where a field does."""
@@ -108,7 +108,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Built:
     """A built component with its neighbours.
 
     Attributes:
@@ -155,7 +155,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def wake(module: nn.Module) -> None:
+def randomize_zero_init(module: nn.Module) -> None:
     """Give every trainable parameter that starts at zero a random value, as training would: no path stays silent."""
     with torch.no_grad():
         for parameter in trainable(module).values():
