@@ -1,6 +1,5 @@
 """Frames as a moving picture: animated WebP by Pillow, or MP4 by an ffmpeg that is installed."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.io.atomic import atomic_file
 
 
 def check_format(kind: str) -> None:
@@ -35,33 +35,29 @@ def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int
     Raises:
         SampleError: it cannot be written, or ffmpeg failed; its last words.
     """
-    # Its suffix says how Pillow and ffmpeg write it.
-    beside = path.with_name(f"part-{path.name}")
+    moving: dict[str, Any] = {
+        "save_all": True,
+        "append_images": frames[1:],
+        "duration": milliseconds,
+        "loop": 0,
+        "quality": 80,
+    }
     try:
-        if path.suffix == ".mp4":
-            _write_mp4(beside, frames, milliseconds)
-        else:
-            moving: dict[str, Any] = {
-                "save_all": True,
-                "append_images": frames[1:],
-                "duration": milliseconds,
-                "loop": 0,
-                "quality": 80,
-            }
-            frames[0].save(beside, **(moving if len(frames) > 1 else {}))
-        os.replace(beside, path)
+        with atomic_file(path) as beside:
+            if path.suffix == ".mp4":
+                _write_mp4(beside, frames, milliseconds)
+            else:
+                frames[0].save(beside, format=path.suffix[1:], **(moving if len(frames) > 1 else {}))
     except OSError as error:
         raise SampleError(f"{path}: could not be written: {error}. The object itself is whole") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _write_mp4(path: Path, frames: Sequence[Image.Image], milliseconds: int) -> None:
     width, height = frames[0].size
     source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{1000 / milliseconds:g}")
     # Players want even sides and this pixel format.
-    target = ("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path))
-    command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "-", *target]
+    target = ("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
+    command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "-", *target, str(path)]
     pixels = b"".join(frame.convert("RGB").tobytes() for frame in frames)
     done = subprocess.run(command, input=pixels, capture_output=True, check=False)
     if done.returncode:

@@ -1,7 +1,5 @@
 """The command ``tunemv3d export``: a folder to publish, with its model card."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,26 +29,23 @@ def export(
     # Heavy: torch, diffusers and transformers.
     import torch
 
+    from tunemv3d_core.io.atomic import atomic_folder
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
     check_writable(out)
     kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint)
-    beside = out.with_name(out.name + ".part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        pipe.save_pretrained(beside, kinds[dtype])
-        (beside / "README.md").write_text(model_card(out.name, pipe, beside, licence), encoding="utf-8")
-        os.replace(beside, out)
+        with atomic_folder(out) as beside:
+            pipe.save_pretrained(beside, kinds[dtype])
+            (beside / "README.md").write_text(model_card(out.name, pipe, beside, licence), encoding="utf-8")
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(beside), str(out))) from error
     except OSError as error:
         raise CheckpointError(
             f"{out}: could not be written: {error}; make room there, or choose another --out"
         ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     written = {str(file.relative_to(out)): file.stat().st_size for file in sorted(out.rglob("*")) if file.is_file()}
     if as_json:
         print_json({"folder": str(out), "files": written})

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.latents import ENCODED_AT_ONCE, encode_views
 from tunemv3d_core.slots import Backbone, Dataset, KeepsLatents
 from tunemv3d_train.batch_sampler import BatchPlan
@@ -133,15 +134,13 @@ class LatentFiles:
             DatasetError: the disk is full or not writable.
         """
         path = self._path(index)
-        beside = path.with_suffix(f".{os.getpid()}.part")
         tensors = {"latents": latents.cpu().contiguous(), "alpha": alpha.cpu().contiguous()}
         stated = {"pictures": self._dataset.digest(index), "numbers": _digest(*tensors.values())}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, beside, metadata=stated)
-            beside.replace(path)
+            with atomic_file(path, per_process=True) as beside:
+                save_file(tensors, beside, metadata=stated)
         except (OSError, SafetensorError) as error:
-            beside.unlink(missing_ok=True)
             raise DatasetError(_unwritable(path, error)) from None
 
     def _path(self, index: int) -> Path:

@@ -4,8 +4,9 @@ from html import escape
 from pathlib import Path
 
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.viz.curves import chart, read_curves
-from tunemv3d_train.runs import RunFolder, put
+from tunemv3d_train.runs import RunFolder
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -50,7 +51,7 @@ def write_page(folder: RunFolder, done: int) -> None:
 """
     path = folder.path / "index.html"
     try:
-        put(path, page)
+        write_text(path, page)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
 

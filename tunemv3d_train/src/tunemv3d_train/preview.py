@@ -13,6 +13,7 @@ from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.types import Text
 from tunemv3d_core.viz.geometry import surface_pictures
@@ -127,12 +128,9 @@ def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> No
             draw.text((2, y + 2), label, fill="gray")
             for column, picture in enumerate(pictures[i]):
                 sheet.paste(to_pil(picture), (column * width, y + LINE))
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(beside, format="PNG")
-        beside.replace(path)
+        with atomic_file(path) as beside:
+            sheet.save(beside, format="PNG")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)

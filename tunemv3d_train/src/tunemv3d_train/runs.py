@@ -10,6 +10,7 @@ from typing import Any
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, SpecError
+from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.io.checkpoint import run_checkpoints
 
 FREE = ("sample.", "data.cache", "data.workers")
@@ -60,7 +61,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            put(self.path / "spec.json", canonical_json(self.spec) + "\n")
+            write_text(self.path / "spec.json", canonical_json(self.spec) + "\n")
             self._forget_after(step_of(resume_from) if resume_from else -1)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
@@ -107,17 +108,7 @@ class RunFolder:
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_in(line) <= step]
-        put(self.metrics, "".join(line + "\n" for line in kept))
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        write_text(self.metrics, "".join(line + "\n" for line in kept))
 
 
 def step_of(folder: Path) -> int:

@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.io.shards import Shard
 
@@ -122,17 +123,14 @@ class ShardFiles:
         if path.exists():
             os.utime(path)
             return
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
         wanted = self._shards[shard]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._address.fetch(wanted.file, beside)
-            self._check(wanted, beside)
-            beside.replace(path)
+            with atomic_file(path, per_process=True) as beside:
+                self._address.fetch(wanted.file, beside)
+                self._check(wanted, beside)
         except OSError as error:
             raise DatasetError(f"data.cache: {path} cannot be written: {error}; make room or set data.cache") from None
-        finally:
-            beside.unlink(missing_ok=True)
         self._make_room(path)
 
     def _check(self, wanted: Shard, path: Path) -> None:

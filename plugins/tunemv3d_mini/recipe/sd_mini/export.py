@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from sd_mini.models import TextToImage, make_scheduler
+from tunemv3d_core.io.atomic import atomic_folder
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
@@ -22,10 +22,7 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def write_pipeline(folder: Path, tokenizer: CLIPTokenizer, vae: AutoencoderKL, model: TextToImage) -> None:
-    """Write float16 safetensors of everything beside ``folder`` and rename; an older folder is replaced."""
-    beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
-    for left_over in (beside, old):
-        shutil.rmtree(left_over, ignore_errors=True)
+    """Write float16 safetensors of everything; an older folder is replaced."""
     halves = copy.deepcopy(torch.nn.ModuleDict({"vae": vae, "unet": model.unet, "text": model.text_encoder}))
     halves.to(device="cpu", dtype=torch.float16, memory_format=torch.contiguous_format)
     pipeline = StableDiffusionPipeline(
@@ -38,14 +35,11 @@ def write_pipeline(folder: Path, tokenizer: CLIPTokenizer, vae: AutoencoderKL, m
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(beside, safe_serialization=True)
-    _ask_for_float32(beside / "text_encoder" / "config.json")
-    _forget_place(beside / "vae" / "config.json")
-    _write_clip_files(beside / "tokenizer", tokenizer)
-    if folder.exists():
-        folder.rename(old)
-    beside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with atomic_folder(folder, replace=True) as beside:
+        pipeline.save_pretrained(beside, safe_serialization=True)
+        _ask_for_float32(beside / "text_encoder" / "config.json")
+        _forget_place(beside / "vae" / "config.json")
+        _write_clip_files(beside / "tokenizer", tokenizer)
 
 
 def folder_size(folder: Path) -> int:

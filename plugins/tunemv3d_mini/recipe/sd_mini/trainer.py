@@ -1,7 +1,6 @@
 """One training loop for both stages: bfloat16 working weights, float32 masters, an average, and a captured step."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from tunemv3d_core.io.atomic import atomic_file
 
 CHUNK = 20
 """Steps between two looks at the clock; the device is waited for only then."""
@@ -113,10 +114,9 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write everything that ``restore`` needs, beside the target and renamed."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
         content = {"masters": self.masters, "means": self.means, "optimizer": self.optimizer.state_dict()}
-        torch.save({**content, "record": asdict(self.record), "random": _random_state(self.device)}, beside)
-        os.replace(beside, path)
+        with atomic_file(path) as beside:
+            torch.save({**content, "record": asdict(self.record), "random": _random_state(self.device)}, beside)
 
     def restore(self, path: Path) -> None:
         """Continue from a saved state."""

@@ -4,7 +4,6 @@ Our world is z up with the front at -y. glTF and OBJ are y up with the front at 
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_shape.bake import Colours, vertex_normals
 from tunemv3d_shape.surface import Floats, Surface
@@ -93,18 +93,16 @@ def write_mesh(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it.
+    """Write a file whole or not at all; its folder is made.
 
     Raises:
         SampleError: it cannot be written.
     """
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        with atomic_file(path) as beside:
+            beside.write_bytes(content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise SampleError(
             f"{path}: could not be written: {error.strerror}. Make room there, or choose another folder with --out"
         ) from error

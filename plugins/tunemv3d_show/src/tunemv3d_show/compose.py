@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.viz.curves import chart
 from tunemv3d_show.compact import TOLD
 from tunemv3d_show.gather import FIGURES, OPTIONS, Gathered, Sampled, Source
@@ -61,19 +61,15 @@ def write_page(out: Path, found: Gathered, title: str, compact: bool = False) ->
     Raises:
         TuneMV3DError: it cannot be written, such as on a full disk; what was there before stays.
     """
-    beside = out.with_name(out.name + ".part")
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with atomic_file(out) as beside, beside.open("w", encoding="utf-8") as file:
             for piece in _template().generate(**_content(found, title, compact)):
                 file.write(piece)
-        os.replace(beside, out)
         return out.stat().st_size
     except OSError as error:
         raise TuneMV3DError(
             f"--out {out}: cannot be written: {error.strerror or error}. Make room there, or choose another file"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _template() -> Any:

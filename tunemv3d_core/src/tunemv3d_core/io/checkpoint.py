@@ -11,8 +11,6 @@ A folder is written beside its place and renamed, so an interrupted write is nev
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
+from tunemv3d_core.io.atomic import atomic_folder
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
@@ -71,31 +70,26 @@ def save_checkpoint(
     Raises:
         CheckpointError: the disk is full or not writable; what was there before stays.
     """
-    beside = folder.with_name(folder.name + ".part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8")
-        tensors = {**trainable_tensors(model), **(weights or {})}
-        save_file({k: _stored(v, dtype) for k, v in tensors.items()}, beside / "model.safetensors")
-        if state is not None:
-            _write_state(beside / "state", state)
-        frozen = model.backbone.fingerprint()
-        record = {
-            "format": CHECKPOINT_FORMAT,
-            "spec_id": spec_id(spec),
-            **provenance_of(spec.model, frozen, data),
-            "files": {name: sha256(beside / name) for name in _CHECKED},
-        }
-        (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        _replace(beside, folder)
+        with atomic_folder(folder, replace=True) as beside:
+            (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8")
+            tensors = {**trainable_tensors(model), **(weights or {})}
+            save_file({k: _stored(v, dtype) for k, v in tensors.items()}, beside / "model.safetensors")
+            if state is not None:
+                _write_state(beside / "state", state)
+            frozen = model.backbone.fingerprint()
+            record = {
+                "format": CHECKPOINT_FORMAT,
+                "spec_id": spec_id(spec),
+                **provenance_of(spec.model, frozen, data),
+                "files": {name: sha256(beside / name) for name in _CHECKED},
+            }
+            (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the checkpoint could not be written: {error}. Make room or give write permission there; "
             "older checkpoints are untouched"
         ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
@@ -238,13 +232,3 @@ def _write_state(folder: Path, state: dict[str, Any]) -> None:
     save_file({k: _stored(v, None) for k, v in tensors.items()}, folder / "tensors.safetensors")
     values = {k: v for k, v in state.items() if k not in tensors}
     (folder / "values.json").write_text(json.dumps(values), "utf-8")
-
-
-def _replace(beside: Path, folder: Path) -> None:
-    """Put ``beside`` in the place of ``folder``; the old one is removed only when the new one stands."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(beside, folder)
-    shutil.rmtree(old, ignore_errors=True)

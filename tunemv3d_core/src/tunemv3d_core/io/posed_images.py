@@ -15,7 +15,6 @@ A dataset is a folder::
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.io.atomic import atomic_file
 
 DATASET_FORMAT = "tunemv3d-multiview/1"
 _OPENGL_TO_OPENCV = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
@@ -295,18 +295,14 @@ def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON beside the target and rename, so that an interrupted write is never read."""
+    """Write a JSON file, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    try:
+    with atomic_file(path) as beside:
         beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
-    """Write a JSON object that ends in a list of any length, one line an entry, as they come; renamed when complete.
+    """Write a JSON object that ends in a list of any length, one line per entry, as they come; whole or not at all.
 
     Args:
         path: the file.
@@ -315,12 +311,10 @@ def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterabl
         entries: what it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f",\n {json.dumps(key)}: [")
         separator = "\n"
         for entry in entries:
             file.write(f"{separator}  {json.dumps(entry, ensure_ascii=False)}")
             separator = ",\n"
         file.write("\n ]\n}\n")
-    os.replace(beside, path)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.depth_normals import save_depth, save_normals
 from tunemv3d_core.io.posed_images import PosedImages, write_json, write_object
 from tunemv3d_core.io.samples import MANIFEST, write_scene
@@ -136,7 +137,7 @@ def _appearing(out: Path, prompt: str, seed: int) -> Iterator[tuple[Path, Path]]
     try:
         beside, folder = _reserve(out, prompt, seed)
         yield beside, folder
-        os.replace(beside, folder)
+        put_in_place(beside, folder)
     except OSError as error:
         raise SampleError(
             f"{folder}: the samples could not be written: {error}. Make room there, or choose another folder"

@@ -18,7 +18,6 @@ object, and the first run alone what training needs where there are latents. A r
 """
 
 import json
-import os
 import tarfile
 from array import array
 from collections.abc import Iterable, Sequence
@@ -29,6 +28,7 @@ from typing import Any, overload
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.posed_images import Listed
 
 SHARDS_FORMAT = "tunemv3d-shards/1"
@@ -161,16 +161,11 @@ def write_index(path: Path, index: ShardIndex) -> None:
         "latents": None if index.latents is None else asdict(index.latents),
         "shards": [asdict(shard) for shard in index.shards],
     }
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [')
-            for place, packed in enumerate(index):
-                file.write((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False))
-            file.write("\n]}\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [')
+        for place, packed in enumerate(index):
+            file.write((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False))
+        file.write("\n]}\n")
 
 
 def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:

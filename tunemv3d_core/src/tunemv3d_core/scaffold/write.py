@@ -1,16 +1,14 @@
 """Fills the templates in."""
 
 import keyword
-import os
 import re
-import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
 from tunemv3d_core import __version__
 from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.io.atomic import atomic_folder
 from tunemv3d_core.plugins.descriptor import API
 from tunemv3d_core.plugins.discovery import normalised
 from tunemv3d_core.plugins.registry import registry
@@ -39,15 +37,9 @@ def write_package(slot: str, name: str, out: Path) -> list[Path]:
     layers = ("package", slot) if slot == "command" else ("package", "component", slot)
     values = _values(slot, name)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
+        with atomic_folder(out) as beside:
             sources = [(file, TEMPLATES / layer) for layer in layers for file in (TEMPLATES / layer).rglob("*.txt")]
             files = [_fill(file, layer, beside, values) for file, layer in sources]
-            beside.chmod(0o755)
-            os.rename(beside, out)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise ComponentError(f"{out}: cannot be written: {error.strerror}; choose another folder with --out") from None
     return sorted(files)

@@ -19,6 +19,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
 from tunemv3d_data.licences import attribution
 from tunemv3d_data.rendering.settings import RenderJob, Result
@@ -42,7 +43,7 @@ def claim(job: RenderJob, scratch: Path) -> None:
     scratch.mkdir(parents=True)
     if not path.exists():
         write_json(scratch / path.name, {"settings": job.settings()})
-        os.replace(scratch / path.name, path)
+        put_in_place(scratch / path.name, path)
 
 
 def check_settings(job: RenderJob) -> None:
@@ -70,7 +71,7 @@ def note(job: RenderJob, scratch: Path, result: Result) -> None:
     path.parent.mkdir(exist_ok=True)
     content = {"id": result.id, "status": result.status, "cause": result.cause, "reason": result.reason}
     write_json(scratch / path.name, content)
-    os.replace(scratch / path.name, path)
+    put_in_place(scratch / path.name, path)
 
 
 def describe(job: RenderJob, scratch: Path) -> None:
@@ -89,7 +90,7 @@ def describe(job: RenderJob, scratch: Path) -> None:
             with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8") as page:
                 page.writelines(attribution(map(_credits, facts)))
         for file in files:
-            os.replace(scratch / file, job.out / file)
+            put_in_place(scratch / file, job.out / file)
 
 
 class _Facts:

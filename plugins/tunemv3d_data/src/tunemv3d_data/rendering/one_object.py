@@ -15,6 +15,7 @@ from typing import Any
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import MeshRenderer
@@ -174,7 +175,7 @@ def _put_in_place(part: Path, folder: Path) -> None:
     if not (folder / "transforms.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        os.replace(part, folder)
+        put_in_place(part, folder)
     except OSError:
         if not (folder / "transforms.json").exists():  # where it exists, another process of this job was first
             raise

@@ -2,13 +2,13 @@
 
 import io
 import json
-import os
 import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.posed_images import PosedImages, write_json
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.io.shards import LATENTS, RECORD, PackedObject, Shard, sample_key
@@ -44,9 +44,8 @@ def write_shard(
     Raises:
         OSError: a file cannot be read or the shard not be written.
     """
-    beside = path.with_name(path.name + ".part")
     ends: list[list[int]] = []
-    try:
+    with atomic_file(path) as beside:
         # With PAX headers, names of any length and alphabet fit.
         with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
             for sample in planned.samples:
@@ -56,9 +55,6 @@ def write_shard(
         shard = Shard(path.name, beside.stat().st_size, sha256(beside))
         note = {"made_of": made_of, "shard": asdict(shard), "objects": [asdict(each) for each in packed]}
         write_json(note_of(path), note)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return shard, packed
 
 
