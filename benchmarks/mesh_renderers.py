@@ -23,7 +23,7 @@ from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.renderers.light import STUDIO
 from tunemv3d_data.rendering.one_object import build_renderer
 from tunemv3d_data.rendering.viewpoints import viewpoints
-from tunemv3d_data.sources.objects import read_sources
+from tunemv3d_data.sources.reading import read_sources
 
 OBJECTS = {
     "reallusion-sitfemale01": "a person, all textures",

@@ -27,7 +27,7 @@ from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.types import Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
-from tunemv3d_data.sources.objects import read_sources
+from tunemv3d_data.sources.reading import read_sources
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.refinement.fit import FitOptions, fit
 from tunemv3d_shape.shapes import GeneratedShape, Shape

@@ -33,8 +33,8 @@ from tunemv3d_data.shards.job import PackJob, run_pack
 from tunemv3d_data.shards.plan import plan
 from tunemv3d_data.shards.writer import write_shard
 from tunemv3d_train.batch_sampler import Sampler
-from tunemv3d_train.plugin import ShardsSpec
 from tunemv3d_train.shards import ShardedImages, build
+from tunemv3d_train.spec import ShardsSpec
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 KEY, BATCH = "random", 4

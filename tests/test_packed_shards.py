@@ -18,8 +18,8 @@ from tunemv3d_data.shards.job import PackJob, run_pack
 from tunemv3d_train.batch_sampler import _shuffled
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages
-from tunemv3d_train.plugin import ShardsSpec
 from tunemv3d_train.shards import ShardedImages, build
+from tunemv3d_train.spec import ShardsSpec
 from tunemv3d_train.streaming import StreamedLatents
 from tunemv3d_train.trainer import train
 

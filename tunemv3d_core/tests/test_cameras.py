@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere, pixel_centres
+from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere, opengl_to_opencv, pixel_centres
 from tunemv3d_core.errors import CameraError
 from tunemv3d_core.io.posed_images import read_object
 
@@ -54,6 +54,17 @@ def test_opencv_cameras_have_the_rays_of_trimesh() -> None:
     pixels, depth = cameras.project(torch.tensor(points, dtype=torch.float32))
     assert np.allclose(pixels.numpy() * [width, height], homogeneous[:, :2] / homogeneous[:, 2:], atol=1e-3)
     assert np.allclose(depth.numpy(), homogeneous[:, 2], atol=1e-5)
+
+
+def test_opengl_matrices_have_the_rays_of_trimesh_as_arrays_and_tensors() -> None:
+    scene = trimesh_view()
+    camera, matrix = scene.camera, np.asarray(scene.camera_transform)
+    (width, height), (fx, fy) = camera.resolution, camera.focal
+    intrinsics = torch.tensor([fx / width, fy / height, 0.5, 0.5])
+    same_rays(Cameras(torch.tensor(opengl_to_opencv(matrix)), intrinsics).to(torch.float32), scene)
+    several = torch.tensor(matrix).expand(2, 3, 4, 4)
+    assert torch.equal(opengl_to_opencv(several)[1, 2], torch.tensor(opengl_to_opencv(matrix)))
+    assert torch.equal(opengl_to_opencv(opengl_to_opencv(several)), several)
 
 
 def test_opengl_matrices_on_disk_have_the_rays_of_trimesh(tmp_path: Path) -> None:

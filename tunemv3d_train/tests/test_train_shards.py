@@ -23,8 +23,8 @@ from tunemv3d_train import batches
 from tunemv3d_train.batch_sampler import BatchSampler, _shuffled
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages
-from tunemv3d_train.plugin import ShardsSpec
 from tunemv3d_train.shards import ShardedImages, build
+from tunemv3d_train.spec import ShardsSpec
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 from tunemv3d_train.trainer import train
 

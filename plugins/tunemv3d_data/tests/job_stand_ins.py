@@ -11,9 +11,9 @@ import numpy as np
 import trimesh
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Outcomes, Work
 from tunemv3d_data.rendering.settings import Result
-from tunemv3d_data.sources.objects import SourceObject
 
 RED, GREEN, BLUE = (220, 30, 30, 255), (30, 180, 40, 255), (30, 50, 220, 255)
 

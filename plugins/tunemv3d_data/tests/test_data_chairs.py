@@ -10,7 +10,7 @@ from PIL import Image
 
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_data.captions.colours import COLOURS, colour_name
+from tunemv3d_data.colours import COLOURS, colour_name
 from tunemv3d_data.rendering.viewpoints import viewpoints
 
 

@@ -15,9 +15,10 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_data.captions.csv_table import read_captions
 from tunemv3d_data.commands import app
 from tunemv3d_data.layouts import open_dataset
-from tunemv3d_data.layouts.convert import Conversion, convert, read_captions
+from tunemv3d_data.layouts.convert import Conversion, convert
 from tunemv3d_data.layouts.framing import Seen, common_frame
 
 BALL, RADIUS = np.array([0.25, -0.1, 0.3]), 0.2

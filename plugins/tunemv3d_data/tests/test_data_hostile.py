@@ -22,11 +22,12 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.commands import app
 from tunemv3d_data.meshes.checks import check_file
 from tunemv3d_data.meshes.mesh import load_mesh
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering import executors
 from tunemv3d_data.rendering.executors import Lost, Processes
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import RenderJob
-from tunemv3d_data.sources.objects import SourceObject, read_sources
+from tunemv3d_data.sources.reading import read_sources
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
@@ -147,7 +148,7 @@ from pathlib import Path
 from job_stand_ins import Sabotage
 from tunemv3d_data.rendering import executors
 from tunemv3d_data.rendering.executors import Lost, Processes
-from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.objects import SourceObject
 
 if __name__ == "__main__":
     sources = [SourceObject(name, Path("nowhere")) for name in ("a", "hang")]

@@ -17,11 +17,12 @@ from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.io.depth_normals import read_depth, read_normals
 from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers.embree import EmbreeRenderer
 from tunemv3d_data.rendering.job import run_job
-from tunemv3d_data.rendering.settings import OutputError, RenderJob, Shard
+from tunemv3d_data.rendering.settings import JobShard, OutputError, RenderJob
 from tunemv3d_data.rendering.viewpoints import Rig, viewpoints
-from tunemv3d_data.sources.objects import SourceObject, read_sources
+from tunemv3d_data.sources.reading import read_sources
 
 
 def test_job_reports_broken_meshes_resumes_and_repeats_its_bytes(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_options_that_cannot_work_are_refused_before_anything_is_written(tmp_pat
         RenderJob(tmp_path / "out", rig=Rig(distance=70))
     for text in ("4/4", "1", "-1/3", "a/b", "1/0"):
         with pytest.raises(DatasetError, match="--shard"):
-            Shard.parse(text)
+            JobShard.parse(text)
     assert not (tmp_path / "out").exists()
 
 

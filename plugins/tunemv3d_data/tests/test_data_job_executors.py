@@ -15,10 +15,10 @@ from job_stand_ins import Sabotage, Sabotaged, boxes, pictures
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.posed_images import read_json, read_manifest
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Here, Lost, Processes, RayCluster
 from tunemv3d_data.rendering.job import run_job
-from tunemv3d_data.rendering.settings import RenderJob, Shard
-from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.rendering.settings import JobShard, RenderJob
 
 
 def named(*ids: str) -> list[SourceObject]:
@@ -95,7 +95,7 @@ def test_workers_shards_and_order_leave_the_same_bytes(tmp_path: Path) -> None:
     assert pictures(shared.out) == first
     parts = RenderJob(tmp_path / "c" / "out", **options)
     for index in (2, 0, 1):
-        run_job(parts, sources, shard=Shard(index, 3))
+        run_job(parts, sources, shard=JobShard(index, 3))
     assert pictures(parts.out) == first
 
 
@@ -122,10 +122,10 @@ def test_a_shard_that_ends_during_another_ones_writing_is_not_forgotten(
     def slow(*arguments: Any, **options: Any) -> None:
         monkeypatch.undo()
         write(*arguments, **options)
-        run_job(job, sources, shard=Shard(1, 2))
+        run_job(job, sources, shard=JobShard(1, 2))
 
     monkeypatch.setattr(manifest, "write_manifest", slow)
-    run_job(job, sources, shard=Shard(0, 2))
+    run_job(job, sources, shard=JobShard(0, 2))
     assert list(read_manifest(job.out)) == ["box-00", "box-01"]
     assert read_json(job.out / "report.json")["rendered"] == 2
 

@@ -12,7 +12,7 @@ from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.licences import address, matches, spdx
 from tunemv3d_data.rendering.job import RenderJob, run_job
-from tunemv3d_data.sources.objects import read_sources
+from tunemv3d_data.sources.reading import read_sources
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.meshes.formats import up_axis
+from tunemv3d_data.formats import up_axis
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
 from tunemv3d_data.meshes.textures import MAX_SIDE
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers.embree import EmbreeRenderer
-from tunemv3d_data.sources.objects import SourceObject
 
 QUAD = "v -1 0 -1\nv 1 0 -1\nv 1 0 1\nv -1 0 1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl paint\nf 1/1 2/2 3/3 4/4\n"
 

@@ -15,9 +15,12 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
 from tunemv3d_data.meshes.recolour import repaint, variant
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers.embree import EmbreeRenderer
-from tunemv3d_data.rendering.viewpoints import random_for, viewpoints
-from tunemv3d_data.sources.objects import SourceObject, read_sources, select
+from tunemv3d_data.rendering.viewpoints import viewpoints
+from tunemv3d_data.seeding import random_for
+from tunemv3d_data.sources.reading import read_sources
+from tunemv3d_data.sources.selection import select
 
 
 def test_sphere_silhouette_depth_and_normals_are_analytic() -> None:
@@ -171,9 +174,10 @@ def test_sweet_home_library_is_read_with_rotation_colour_and_credits(tmp_path: P
     source = read_sources(tiny_library(tmp_path / "tiny.sh3f"))[0]
     assert (source.id, source.name, source.creator) == ("tiny-seat", "Chaise étroite chair", "Someone")
     assert (source.licence, source.tags, source.height) == ("CC-BY-3.0", ("Seat", "Wood"), 90.0)
-    assert select([source], "chairs") == [source]
-    door = replace(source, id="door", category="Doors and windows")
-    assert select([source, door], "all") == [source, door] and select([source, door], "furniture") == [source]
+    door = replace(source, id="door")
+    (tmp_path / "ids.txt").write_text("# furniture\ndoor  # of the hall\ntiny-seat\n")
+    assert select([source, door], "all") == [source, door]
+    assert select([source, door], str(tmp_path / "ids.txt")) == [door, source]
     mesh = load_mesh(source)
     assert mesh.size[2] == pytest.approx(3 * mesh.size[0], rel=1e-4)
     assert np.allclose(mesh.materials[0].colour, [0.9, 0.1, 0.1], atol=0.01)

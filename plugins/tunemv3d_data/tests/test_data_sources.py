@@ -12,9 +12,11 @@ import trimesh
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.captions.measured import type_of
+from tunemv3d_data.captions.wording import type_of
 from tunemv3d_data.meshes.mesh import load_mesh
-from tunemv3d_data.sources.objects import SourceObject, by_licence, read_sources, source_digest
+from tunemv3d_data.objects import SourceObject, source_digest
+from tunemv3d_data.sources.reading import read_sources
+from tunemv3d_data.sources.selection import by_licence
 
 QUAD = "v -1 0 -1\nv 1 0 -1\nv 1 0 1\nv -1 0 1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 FACES = "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
@@ -107,7 +109,7 @@ def shapenet(root: Path) -> Path:
 def test_shapenet_folders_name_their_synset_and_find_their_textures(tmp_path: Path) -> None:
     whole, empty = read_sources(shapenet(tmp_path / "ShapeNetCore.v2"))
     assert (whole.id, whole.name, type_of(whole)) == ("03001627-1a2b", "chair", "chair")
-    assert "non-commercial" in whole.licence and whole.is_chair
+    assert "non-commercial" in whole.licence
     assert colour_of(whole) == [0.0, 0.8, 0.0]
     assert "model_normalized.obj" in empty.problem
     taxonomy = [{"synsetId": "03001627", "name": "seat,chair", "children": [], "numInstances": 2}]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tunemv3d_eval.colour import PALETTE, colour_words, foreground_colour, named_colour, oklab
+from tunemv3d_core.viz.colour_words import PALETTE
+from tunemv3d_eval.colour import colour_words, foreground_colour, named_colour, oklab
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_oklab_of_known_colours() -> None:
 
 
 def test_the_words_are_those_of_the_captions() -> None:
-    captions = pytest.importorskip("tunemv3d_data.captions.colours")
+    captions = pytest.importorskip("tunemv3d_data.colours")
     assert set(captions.COLOURS) == set(PALETTE)
     pixels = torch.randint(0, 256, (2000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     theirs = [list(captions.COLOURS)[k] for k in captions.colour_names(pixels.numpy())]

@@ -8,11 +8,16 @@ latents of any resolution. Pixel i of an axis with ``size`` pixels is centred at
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tunemv3d_core.errors import CameraError
+
+Matrices = TypeVar("Matrices", Tensor, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -233,3 +238,14 @@ def intersect_sphere(rays: Rays, radius: float = 1.0) -> tuple[Tensor, Tensor, T
     hit = (discriminant > 0) & (far > 0)
     near = torch.where(hit, near, torch.zeros_like(near))
     return near, torch.where(hit, far, near), hit
+
+
+def opengl_to_opencv(camera_to_world: Matrices) -> Matrices:
+    """Turn camera-to-world matrices ``... 4 4`` from OpenGL's camera axes to OpenCV's, or back: it is its own inverse.
+
+    OpenGL's, which Blender and nerfstudio use, are x right, y up, z backward; ours are x right, y down, z forward.
+    """
+    signs = [1.0, -1.0, -1.0, 1.0]  # of the matrix's columns
+    if isinstance(camera_to_world, Tensor):
+        return camera_to_world * camera_to_world.new_tensor(signs)
+    return np.asarray(camera_to_world * np.array(signs))

@@ -13,7 +13,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.types import Views
-from tunemv3d_train.plugin import MultiviewSpec
+from tunemv3d_train.spec import MultiviewSpec
 
 CACHE_BYTES = 2 * 2**30
 """Decoded pictures are kept up to this size; later ones are decoded anew at every visit."""

@@ -17,8 +17,8 @@ from tunemv3d_core.io.posed_images import Listed, PosedImages, parse_json, parse
 from tunemv3d_core.io.shards import INDEX, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
-from tunemv3d_train.plugin import ShardsSpec
 from tunemv3d_train.shard_files import Address, ShardFiles
+from tunemv3d_train.spec import ShardsSpec
 
 HEADS = 128
 """Objects whose record and latents are kept: a step asks for each several times."""

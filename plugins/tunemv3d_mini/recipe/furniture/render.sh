@@ -7,10 +7,11 @@ libraries=$1 out=$2 workers=${3:-2}
 here=$(dirname "$0")
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 render() {
-    tunemv3d data render "$libraries" --renderer embree --no-geometry --workers "$workers" "$@"
+    tunemv3d data render "$libraries" --caption-rules "$here/../sweethome_captions.py" --renderer embree --no-geometry \
+        --workers "$workers" "$@"
 }
 
 render --out "$out/furniture" --select "$here/packaged.txt" \
     --held-out "$here/held_out.txt" --views 24 --quality 70
-render --out "$out/train/furniture" --select furniture --held-out "$here/held_out.txt" \
+render --out "$out/train/furniture" --exclude "$here/built_in.txt" --held-out "$here/held_out.txt" \
     --variants 1 --views 24 --quality 70 || test $? -eq 1

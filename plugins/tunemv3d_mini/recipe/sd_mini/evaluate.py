@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sd_mini.data import Views, composite
 from sd_mini.vae import decode, encode_all, ground_cells, moments, white_latent
-from tunemv3d_data.captions.colours import COLOURS, colour_name, oklab
+from tunemv3d_data.colours import COLOURS, colour_name, oklab
 
 WANTED = (
     *(("red", "armchair"), ("blue", "office chair"), ("green", "bar stool"), ("yellow", "chair")),

@@ -1,7 +1,8 @@
 """Multi-view pictures on disk: ``transforms.json`` beside RGBA images, and the dataset's manifest.
 
 ``transforms.json`` follows the Blender / instant-ngp / nerfstudio convention: intrinsics in pixels and camera-to-world
-matrices with OpenGL axes (x right, y up, z backward). The conversion to and from our OpenCV axes happens here alone.
+matrices with OpenGL axes (x right, y up, z backward). ``cameras.opengl_to_opencv`` converts
+them to our OpenCV axes and back.
 
 A dataset is a folder::
 
@@ -22,12 +23,11 @@ from typing import Any
 
 import torch
 
-from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.cameras import Cameras, opengl_to_opencv
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.atomic import atomic_file
 
 DATASET_FORMAT = "tunemv3d-multiview/1"
-_OPENGL_TO_OPENCV = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def write_object(folder: Path, record: PosedImages) -> None:
     """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file."""
     h, w = record.size
     fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
-    poses = record.cameras.camera_to_world.double() * _OPENGL_TO_OPENCV
+    poses = opengl_to_opencv(record.cameras.camera_to_world.double())
     head: dict[str, Any] = {
         "camera_model": "OPENCV",
         **{"w": w, "h": h, "fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h},
@@ -167,7 +167,7 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
         matrices = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
         files = tuple(str(frame["file_path"]) for frame in frames)
         maps = {name: _files_of(frames, key) for key, name in _MAPS.items()}
-        cameras = Cameras((matrices * _OPENGL_TO_OPENCV).float(), intrinsics.expand(len(frames), 4))
+        cameras = Cameras(opengl_to_opencv(matrices).float(), intrinsics.expand(len(frames), 4))
     except KeyError as error:
         raise DatasetError(f"{path}: the key {error} is missing") from None
     except CameraError as error:

@@ -28,8 +28,9 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
+    from tunemv3d_data.captions.csv_table import read_captions
     from tunemv3d_data.layouts.collection import open_dataset
-    from tunemv3d_data.layouts.convert import Conversion, read_captions
+    from tunemv3d_data.layouts.convert import Conversion
     from tunemv3d_data.layouts.convert import convert as run
     from tunemv3d_data.layouts.world import AXES, World
 

@@ -12,11 +12,11 @@ from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
 if TYPE_CHECKING:
+    from tunemv3d_data.objects import SourceObject
     from tunemv3d_data.rendering.executors import Executor
     from tunemv3d_data.rendering.job import Report
-    from tunemv3d_data.rendering.settings import RenderJob, Shard
+    from tunemv3d_data.rendering.settings import JobShard, RenderJob
     from tunemv3d_data.rendering.viewpoints import Rig
-    from tunemv3d_data.sources.objects import SourceObject
 
 Pattern = Literal["fibonacci", "hammersley", "rings", "random"]
 LightName = Literal["studio", "flat", "random"]
@@ -49,11 +49,14 @@ def render(
     variants: Annotated[int, _option("Recoloured, stretched copies an object.", min=0)] = 0,
     quality: Annotated[str, _option("lossless, or 1 to 100 for lossy WebP.")] = "lossless",
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
-    choose: Annotated[str, _option("all, furniture (no doors, stairs), chairs, or a file of ids.", "--select")] = "all",
+    choose: Annotated[str, _option("all, or a file of ids, one per line.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
     licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
     captions: Annotated[Path | None, _option("A CSV file of id,caption; they come before the measured ones.")] = None,
+    caption_rules: Annotated[
+        Path | None, _option("A Python file whose describe(source, mesh, seen) writes type and captions.")
+    ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one a CPU by default.", min=1)] = None,
     executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
@@ -62,14 +65,17 @@ def render(
     as_json: Annotated[bool, _option("Print the report as JSON.", "--json")] = False,
 ) -> None:
     """Render objects from cameras all around them into a dataset with captions and attribution."""
-    from tunemv3d_data.rendering.settings import RenderJob, Shard
-    from tunemv3d_data.sources.objects import read_sources
+    from tunemv3d_data.captions.rules import caption_rules as load_rules
+    from tunemv3d_data.rendering.settings import JobShard, RenderJob
+    from tunemv3d_data.sources.reading import read_sources
 
-    part = Shard.parse(shard)
+    part = JobShard.parse(shard)
+    rules = caption_rules.absolute() if caption_rules else None
+    load_rules(rules)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(out.absolute(), _renderer(renderer, out), views, resolution, rig, *look, frozenset(drawn))
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, resolution, rig, *look, frozenset(drawn), rules)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
 
 
@@ -96,8 +102,8 @@ def _objects(
     objects: list["SourceObject"], choose: str, exclude: Path | None, licence: str | None, held_out: str
 ) -> tuple[list["SourceObject"], set[str]]:
     """The objects to render, and the ids that are kept from training."""
-    from tunemv3d_data.rendering.viewpoints import random_for
-    from tunemv3d_data.sources.objects import by_licence, read_ids, select
+    from tunemv3d_data.seeding import random_for
+    from tunemv3d_data.sources.selection import by_licence, read_ids, select
 
     left_out = set(read_ids(exclude)) if exclude else set()
     chosen = [entry for entry in select(objects, choose) if entry.id not in left_out]
@@ -141,7 +147,9 @@ def _executor(name: str, workers: int | None, limit: float) -> "Executor":
     return RayCluster(workers, limit) if name == "ray" else Processes(workers or available_cpus(), limit)
 
 
-def _run(job: "RenderJob", chosen: list["SourceObject"], executor: "Executor", shard: "Shard", as_json: bool) -> None:
+def _run(
+    job: "RenderJob", chosen: list["SourceObject"], executor: "Executor", shard: "JobShard", as_json: bool
+) -> None:
     from tunemv3d_data.rendering.job import run_job
 
     start = monotonic()

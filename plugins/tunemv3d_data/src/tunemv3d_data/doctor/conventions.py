@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tunemv3d_core.cameras import opengl_to_opencv
 from tunemv3d_data.doctor.silhouettes import Floats
 
-_OPENGL = np.array([1.0, -1.0, -1.0])
+_OPENGL = (1, -1, -1)
 _AXES = (("right", "left"), ("down", "up"), ("forward", "backward"))
 _NICKNAMES = {
     (1, 1, 1): "OpenCV",
-    (1, -1, -1): "OpenGL",
+    _OPENGL: "OpenGL",
     (-1, -1, 1): "PyTorch3D",
     (1, -1, 1): "Unity, left-handed",
 }
@@ -59,8 +60,7 @@ def readings(poses: Floats, intrinsics: Floats, size: tuple[int, int]) -> Iterat
 
 
 def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
-    stored = poses.copy()
-    stored[:, :3, :3] *= _OPENGL
+    stored = opengl_to_opencv(poses)
     bases = [("camera-to-world", "", stored)]
     if (np.abs(np.linalg.det(stored)) > 1e-9).all():
         inverse = np.asarray(np.linalg.inv(stored), dtype=np.float64)
@@ -70,7 +70,7 @@ def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
     bases.append(("row-vector (transposed rotation)", "transpose every rotation, then ", transposed))
     for kind, before, base in bases:
         for signs in _SIGNS:
-            if kind == "camera-to-world" and signs == (1, -1, -1):
+            if kind == "camera-to-world" and signs == _OPENGL:
                 continue
             changed = base.copy()
             changed[:, :3, :3] *= np.array(signs, dtype=float)
@@ -84,7 +84,7 @@ def _axes(signs: tuple[int, int, int]) -> str:
 
 
 def _how(before: str, signs: tuple[int, int, int]) -> str:
-    factors = [int(sign * gl) for sign, gl in zip(signs, _OPENGL, strict=True)]
+    factors = [sign * gl for sign, gl in zip(signs, _OPENGL, strict=True)]
     if factors == [1, 1, 1]:
         return before.removesuffix(", then ")
     return f"{before}multiply the matrix's columns x, y, z by {factors[0]}, {factors[1]}, {factors[2]}"

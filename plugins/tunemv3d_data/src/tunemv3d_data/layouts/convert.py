@@ -1,6 +1,5 @@
 """Convert a dataset of any layout to ours. Finished objects are never redone; a broken one is listed."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
-from tunemv3d_data.captions.measured import describe_pictures
+from tunemv3d_data.captions.wording import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame
 from tunemv3d_data.licences import attribution, spdx
@@ -66,27 +65,6 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
     finally:
         _finish(job.out, settings)
     return results
-
-
-def read_captions(path: Path) -> dict[str, list[str]]:
-    """Captions by id from a CSV file of "id,caption" lines, with or without that line as its head.
-
-    Raises:
-        DatasetError: not readable, or a line without both.
-    """
-    found: dict[str, list[str]] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                cells = [cell.strip() for cell in row]
-                if not any(cells) or (number == 1 and cells[:2] == ["id", "caption"]):
-                    continue
-                if len(cells) != 2 or not all(cells):
-                    raise DatasetError(f"{path}:{number}: expected 'id,caption' (a caption with commas in quotes)")
-                found.setdefault(cells[0], []).append(cells[1])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot read captions: {error}") from None
-    return found
 
 
 def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:

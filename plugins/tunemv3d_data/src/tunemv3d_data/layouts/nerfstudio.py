@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from tunemv3d_core.cameras import opengl_to_opencv
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_data.layouts.views import (
-    OPENGL_TO_OPENCV,
     SourceViews,
     any_folder_with,
     folders_with,
@@ -92,7 +92,7 @@ def picture_file(folder: Path, frame: Mapping[str, Any]) -> Path:
 
 def opengl_poses(path: Path, frames: Sequence[Mapping[str, Any]]) -> Any:
     """``n 4 4`` with OpenCV axes from the frames' transform_matrix with OpenGL axes."""
-    return matrices(path, [frame.get("transform_matrix") for frame in frames], (4, 4)) * OPENGL_TO_OPENCV
+    return opengl_to_opencv(matrices(path, [frame.get("transform_matrix") for frame in frames], (4, 4)))
 
 
 def focal_of_angle(angle: float) -> float:

@@ -14,9 +14,6 @@ from tunemv3d_core.errors import DatasetError
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
-OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0, 1.0])
-"""Multiplies the columns of a camera-to-world matrix: y up and z backward become y down and z forward."""
-
 HALF_CUBE_RADIUS = 0.75**0.5
 """Of the sphere around the cube [-0.5, 0.5]^3, into which several renderers fit their objects."""
 

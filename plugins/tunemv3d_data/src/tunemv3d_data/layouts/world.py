@@ -104,7 +104,7 @@ def turn_to_z(up: Floats) -> Floats:
     """The rotation 3x3 that turns ``up`` to +z on the shortest way; y up becomes x, -z, y, as in mesh files."""
     up = up / np.linalg.norm(up)
     if up[2] < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
+        return np.diag([1.0, -1.0, -1.0])  # half a turn about x
     axis = np.cross(up, [0.0, 0.0, 1.0])
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     return np.asarray(np.eye(3) + cross + cross @ cross / (1 + up[2]))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tunemv3d_core.cameras import opengl_to_opencv
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.layouts.views import (
     HALF_CUBE_RADIUS,
-    OPENGL_TO_OPENCV,
     SourceViews,
     any_folder_with,
     central,
@@ -43,7 +43,7 @@ def read(folder: Path) -> SourceViews:
     files = tuple(sorted(folder.glob("[0-9][0-9][0-9].png")))
     world_to_camera = matrices(folder, [_matrix(file.with_suffix(".npy")) for file in files], (3, 4))
     return SourceViews(
-        poses=np.linalg.inv(world_to_camera) * OPENGL_TO_OPENCV,
+        poses=opengl_to_opencv(np.asarray(np.linalg.inv(world_to_camera), dtype=np.float64)),
         intrinsics=central(_LENS / _SENSOR, len(files)),
         files=files,
         radius=HALF_CUBE_RADIUS,

@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.files import gltf_parts
 from tunemv3d_data.meshes.textures import opened
-from tunemv3d_data.sources.files import gltf_parts
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,8 @@ import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,16 @@ from PIL import Image
 from trimesh.resolvers import Resolver
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_data.files import Files
+from tunemv3d_data.formats import BLENDER, up_axis
+from tunemv3d_data.meshes.blender import to_glb
 from tunemv3d_data.meshes.checks import MAX_FACES, check_faces, check_file
-from tunemv3d_data.meshes.formats import BLENDER, up_axis
 from tunemv3d_data.meshes.materials import Floats as Floats
 from tunemv3d_data.meshes.materials import Material as Material
 from tunemv3d_data.meshes.materials import material_of
 from tunemv3d_data.meshes.textures import Bytes as Bytes
 from tunemv3d_data.meshes.textures import is_picture, opened
-from tunemv3d_data.sources.files import Files
-from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.objects import SourceObject
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
         files, name = source.files()
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in BLENDER:
-            data, suffix, up = _through_blender(source.path), ".glb", "y"
+            data, suffix, up = to_glb(source.path), ".glb", "y"
         else:
             data = files.read(name)
             up = source.up or up_axis(suffix, data)
@@ -109,14 +109,6 @@ def _parsed(data: bytes, suffix: str, neighbours: "_Neighbours") -> Any:
     if suffix == ".dae" and find_spec("collada") is None:
         raise DatasetError("COLLADA is read through pycollada: pip install 'tunemv3d-data[collada]'")
     return trimesh.load(io.BytesIO(data), file_type=suffix[1:], resolver=neighbours, process=False)
-
-
-def _through_blender(path: Path) -> bytes:
-    """The file as a GLB, converted by Blender."""
-    name = "tunemv3d_data.renderers.blender"
-    if find_spec(name) is None:
-        raise DatasetError(f"{path.suffix} is read through Blender: install it, or pip install bpy, or export as GLB")
-    return bytes(import_module(name).to_glb(path))
 
 
 class _Neighbours(Resolver):  # type: ignore[misc]

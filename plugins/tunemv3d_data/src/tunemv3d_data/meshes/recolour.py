@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tunemv3d_data.captions.colours import COLOURS, colour_name
+from tunemv3d_data.colours import COLOURS, colour_name
 from tunemv3d_data.meshes.materials import Material
 from tunemv3d_data.meshes.mesh import Mesh
 from tunemv3d_data.meshes.textures import Bytes
-from tunemv3d_data.rendering.viewpoints import random_for
-from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.objects import SourceObject
+from tunemv3d_data.seeding import random_for
 
 STRETCH = (0.85, 1.2)
 _QUIET = ("brown", "black", "white", "grey", "beige")
 _PLAIN_SHARE, _QUIET_SHARE = 0.35, 0.65
 _SAME_PAINT = 0.12
 _NATURAL = re.compile(
-    r"\b(plant|tree|flowers?|food|hedge|bush|rock|lily|orchids|cactus|bamboo|human|animal)\b", re.IGNORECASE
+    r"\b(plant|tree|flowers?|food|hedge|bush|rock|lily|orchids|cactus|bamboo|human|animal|characters)\b", re.IGNORECASE
 )
 
 
@@ -101,6 +101,5 @@ def _bytes(values: Any) -> Bytes:
 
 
 def is_paintable(source: SourceObject) -> bool:
-    """Whether other colours make sense: not for people, animals, plants and food, which are only stretched."""
-    words = " ".join((source.name, *source.tags))
-    return source.category != "Characters" and not _NATURAL.search(words)
+    """Return whether other colours make sense: not for people, animals, plants and food, which are only stretched."""
+    return not _NATURAL.search(" ".join((source.name, *source.tags, source.category)))

@@ -1,4 +1,4 @@
-"""The ``blender`` mesh renderer: path tracing by Cycles in a process of its own; and Blender as a converter.
+"""The ``blender`` mesh renderer: path tracing by Cycles in a process of its own.
 
 Blender's Python module, bpy, needs an older NumPy than this project, so it never lives in the same environment:
 ``python -m venv bpy && bpy/bin/pip install bpy`` and ``TUNEMV3D_BLENDER=bpy/bin/python``, or an installed Blender.
@@ -7,10 +7,6 @@ Geometry is read from point samples on the grid of ``embree``'s rays, so depth a
 
 import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,18 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import ComponentError, DatasetError
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_data.meshes.blender import find_blender, run_in_blender
 from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
 from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.samples import Samples, resolve
 from tunemv3d_data.renderers.surfaces import corner_normals, prefiltered
 from tunemv3d_data.spec import BlenderSpec
 
-VARIABLE = "TUNEMV3D_BLENDER"
-"""Environment variable: a Python that has bpy, or a ``blender`` executable."""
-
 _GRID = 2
-_SCRIPTS = Path(__file__).parent / "in_blender"
 _GAMMA = 2.2
 _CHANNELS = {  # newer and older Blenders
     "depth": ("Depth.Z",),
@@ -102,63 +95,6 @@ class BlenderRenderer:
 def build(spec: BlenderSpec) -> BlenderRenderer:
     """Build the renderer from its options."""
     return BlenderRenderer(spec)
-
-
-def to_glb(path: Path, python: str | None = None) -> bytes:
-    """A 3D file that Blender can open (.blend, .fbx, .usd, .abc, …) as GLB.
-
-    Args:
-        path: the file.
-        python: a Python that has bpy or a ``blender`` executable; found as the renderer finds it where None.
-
-    Raises:
-        ComponentError: no Blender.
-        DatasetError: Blender cannot read the file; names it and says why.
-    """
-    program = find_blender(python)
-    with tempfile.TemporaryDirectory(prefix="tunemv3d-") as name:
-        out = Path(name) / "out.glb"
-        words = run_in_blender(program, "convert.py", path.resolve(), out)
-        if words or not out.exists():
-            raise DatasetError(f"{path}: cannot be converted by Blender: {words or 'it wrote nothing'}")
-        return out.read_bytes()
-
-
-def find_blender(python: str | None = None) -> str:
-    """The program to run Blender by: the given one, $TUNEMV3D_BLENDER, this Python if it has bpy, ``blender``.
-
-    Raises:
-        ComponentError: there is none; says what to install.
-    """
-    given = python or os.environ.get(VARIABLE)
-    if given:
-        if found := shutil.which(given):
-            return found
-        raise ComponentError(f"Blender: {given} is no program; give a Python that has bpy, or a blender executable")
-    if importlib.util.find_spec("bpy") is not None:
-        return sys.executable
-    if found := shutil.which("blender"):
-        return found
-    raise ComponentError(
-        "Blender is not installed: install it (blender.org, or apt install blender), or its Python module in an "
-        f"environment of its own (python3.11 -m venv bpy && bpy/bin/pip install bpy) and set {VARIABLE}=bpy/bin/python"
-    )
-
-
-def run_in_blender(program: str, script: str, *arguments: Path) -> str:
-    """Run one of our scripts in Blender; its last words where it failed, else nothing."""
-    command = [program, str(_SCRIPTS / script), *map(str, arguments)]
-    if Path(program).name.lower().startswith("blender"):
-        options = ["--background", "-noaudio", "--factory-startup", "--python-exit-code", "1", "--python"]
-        command = [program, *options, command[1], "--", *command[2:]]
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(
-        command, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode == 0:
-        return ""
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return f"{lines[-1] if lines else 'ended'} (exit code {done.returncode})"
 
 
 def _write_scene(folder: Path, mesh: Mesh, textures: list[Bytes]) -> None:

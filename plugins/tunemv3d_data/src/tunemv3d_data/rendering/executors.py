@@ -20,8 +20,8 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.settings import Result
-from tunemv3d_data.sources.objects import SourceObject
 
 Work = Callable[[SourceObject], tuple[list[Result], int]]
 """What is done with an object; may be pickled. Its results, and the worker's largest memory in bytes."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from tunemv3d_core.plugins.registry import registry
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Here, Lost
 from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, note
 from tunemv3d_data.rendering.names import unusable
 from tunemv3d_data.rendering.one_object import Work
-from tunemv3d_data.rendering.settings import RenderJob, Result, Shard, writing
-from tunemv3d_data.sources.objects import SourceObject
+from tunemv3d_data.rendering.settings import JobShard, RenderJob, Result, writing
 
 
 @dataclass
@@ -53,7 +53,7 @@ def run_job(
     job: RenderJob,
     sources: Sequence[SourceObject],
     executor: Executor | None = None,
-    shard: Shard = Shard(),  # noqa: B008 - frozen
+    shard: JobShard = JobShard(),  # noqa: B008 - frozen
     progress: Callable[[int, int], object] = lambda finished, all_: None,
 ) -> Report:
     """Render all objects of a shard, then describe the dataset: manifest, attribution, report.
@@ -85,7 +85,7 @@ def run_job(
 
 
 @contextmanager
-def _room(job: RenderJob, shard: Shard) -> Iterator[Path]:
+def _room(job: RenderJob, shard: JobShard) -> Iterator[Path]:
     """A folder for unfinished work, new in every run, in place of those that killed runs of this shard left.
 
     It is locked while this run lives: that is how others tell it from what a killed run left.
@@ -128,7 +128,7 @@ def _work_through(
     scratch: Path,
     sources: Sequence[SourceObject],
     executor: Executor,
-    shard: Shard,
+    shard: JobShard,
     progress: Callable[[int, int], object],
 ) -> Report:
     faults = unusable(job, sources)

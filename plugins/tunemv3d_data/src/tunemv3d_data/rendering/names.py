@@ -4,8 +4,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.settings import RenderJob
-from tunemv3d_data.sources.objects import SourceObject
 
 LONGEST = 200
 """Bytes of an id; file systems take 255 in a name."""

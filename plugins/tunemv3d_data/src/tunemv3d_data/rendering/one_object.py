@@ -19,13 +19,14 @@ from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import MeshRenderer
-from tunemv3d_data.captions.measured import Look, captions, measure, type_of
+from tunemv3d_data.captions.appearance import Appearance, measure
+from tunemv3d_data.captions.rules import caption_rules
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.meshes.recolour import is_paintable, variant
+from tunemv3d_data.objects import SourceObject, source_digest
 from tunemv3d_data.rendering.pictures import file_names, save_view
 from tunemv3d_data.rendering.settings import MIN_COVER, OutputError, RenderJob, Result, writing
 from tunemv3d_data.rendering.viewpoints import viewpoints
-from tunemv3d_data.sources.objects import SourceObject, source_digest
 
 _MEASURED_VIEWS, _MEASURED_PIXELS = 24, 128
 """Captions are measured on about this much of what was rendered: the memory of an object does not grow with it."""
@@ -122,11 +123,11 @@ def _render_one(
     try:
         with writing(job.out):
             part.mkdir()
-        look = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
-        if look.cover < MIN_COVER:
-            reason = f"covers {look.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
+        seen = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
+        if seen.cover < MIN_COVER:
+            reason = f"covers {seen.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
             return Result(name, "refused", "too little to see", reason)
-        record = _record(job, source, mesh, name, cameras, look, facts)
+        record = _record(job, source, mesh, name, cameras, seen, facts)
         with writing(job.out):
             write_object(part, record)
             size = sum(entry.stat().st_size for entry in os.scandir(part))
@@ -138,7 +139,7 @@ def _render_one(
 
 def _pictures(
     job: RenderJob, folder: Path, renderer: MeshRenderer, mesh: Mesh, cameras: Cameras, name: str, keep_names: bool
-) -> Look:
+) -> Appearance:
     """Write every view as it comes, and measure what captions tell."""
     every, stride = -(-job.views // _MEASURED_VIEWS), max(1, job.resolution // _MEASURED_PIXELS)
     kept = []
@@ -152,19 +153,26 @@ def _pictures(
 
 
 def _record(
-    job: RenderJob, source: SourceObject, mesh: Mesh, name: str, cameras: Cameras, look: Look, facts: dict[str, Any]
+    job: RenderJob,
+    source: SourceObject,
+    mesh: Mesh,
+    name: str,
+    cameras: Cameras,
+    seen: Appearance,
+    facts: dict[str, Any],
 ) -> PosedImages:
+    description = caption_rules(job.caption_rules)(source, mesh, seen)
     given = source.given if facts["variant"] == 0 else ()
     return PosedImages(
         id=name,
         files=file_names(job.views, "webp"),
         cameras=cameras,
         size=(job.resolution, job.resolution),
-        captions=tuple(dict.fromkeys((*given, *captions(source, mesh, look)))),
+        captions=tuple(dict.fromkeys((*given, *description.captions))),
         licence=source.licence,
         creator=source.creator,
         source=f"{source.origin}: {source.name}",
-        extra={"type": type_of(source), "colour": look.main, **facts, "renderer": job.renderer},
+        extra={"type": description.type, "colour": seen.main, **facts, "renderer": job.renderer},
         depth_files=file_names(job.views, "depth.png") if job.geometry else (),
         normal_files=file_names(job.views, "normal.png") if job.geometry else (),
     )

@@ -11,7 +11,8 @@ from PIL import ImageColor
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.depth_normals import FARTHEST
 from tunemv3d_data.renderers.light import FLAT, STUDIO, Light, random_light
-from tunemv3d_data.rendering.viewpoints import Rig, random_for
+from tunemv3d_data.rendering.viewpoints import Rig
+from tunemv3d_data.seeding import random_for
 
 LightName = Literal["studio", "flat", "random"]
 
@@ -48,6 +49,7 @@ class RenderJob:
         quality: 1 to 100 for lossy WebP, None for lossless.
         geometry: write depth and normals beside the pictures.
         held_out: ids that training never sees.
+        caption_rules: a Python file whose ``describe`` writes type and captions, as ``captions.wording.describe`` does.
     """
 
     out: Path
@@ -61,6 +63,7 @@ class RenderJob:
     quality: int | None = None
     geometry: bool = True
     held_out: frozenset[str] = frozenset()
+    caption_rules: Path | None = None
 
     def __post_init__(self) -> None:
         colour = self.background_colour()
@@ -134,14 +137,14 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Shard:
+class JobShard:
     """The part ``index`` of ``count`` of a job that several processes or machines share."""
 
     index: int = 0
     count: int = 1
 
     @staticmethod
-    def parse(text: str) -> "Shard":
+    def parse(text: str) -> "JobShard":
         """Read "i/n", i from 0.
 
         Raises:
@@ -150,7 +153,7 @@ class Shard:
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             raise DatasetError(f"--shard {text}: i/n with i from 0 to n - 1, such as 0/4")
-        return Shard(int(index), int(count))
+        return JobShard(int(index), int(count))
 
     def __str__(self) -> str:
         return f"{self.index}-of-{self.count}"

@@ -1,6 +1,5 @@
 """Where the cameras of a dataset stand: a ring to sample from first, then points over a band of the sphere."""
 
-import hashlib
 import math
 from typing import Literal
 
@@ -8,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tunemv3d_core.cameras import Cameras, sphere_points
+from tunemv3d_data.seeding import random_for
 
 Pattern = Literal["fibonacci", "hammersley", "rings", "random"]
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -43,12 +43,6 @@ class Rig(BaseModel):
         if self.distance * (1 - self.jitter) <= 1:
             raise ValueError(f"distance {self.distance} with jitter {self.jitter} puts cameras into the unit sphere")
         return self
-
-
-def random_for(*names: object) -> np.random.Generator:
-    """A generator that depends on names alone, so that a rerun draws the same numbers on any machine."""
-    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 def viewpoints(name: str, views: int = 24, rig: Rig | None = None) -> Cameras:

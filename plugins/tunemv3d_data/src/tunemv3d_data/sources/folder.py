@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.files import open_archive
+from tunemv3d_data.formats import BLENDER, OWN, refusal
 from tunemv3d_data.licences import spdx
-from tunemv3d_data.meshes.formats import BLENDER, OWN, refusal
-from tunemv3d_data.sources.files import open_archive
-from tunemv3d_data.sources.objects import SourceObject, distinct, slug
+from tunemv3d_data.objects import SourceObject, distinct, slug
 from tunemv3d_data.sources.sweethome import read_library
 
 METADATA = "metadata.csv"

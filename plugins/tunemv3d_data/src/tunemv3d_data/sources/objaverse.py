@@ -17,7 +17,7 @@ from typing import Any
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.licences import spdx
-from tunemv3d_data.sources.objects import SourceObject, slug
+from tunemv3d_data.objects import SourceObject, slug
 
 VERSIONED = "hf-objaverse-v1"
 

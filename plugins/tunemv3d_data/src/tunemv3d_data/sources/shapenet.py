@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.files import open_archive
 from tunemv3d_data.licences import SHAPENET
-from tunemv3d_data.sources.files import open_archive
-from tunemv3d_data.sources.objects import SourceObject, slug
+from tunemv3d_data.objects import SourceObject, slug
 
 _UP, _FRONT = (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)
 MODEL = "models/model_normalized.obj"

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.files import open_archive
 from tunemv3d_data.licences import spdx
-from tunemv3d_data.sources.files import open_archive
-from tunemv3d_data.sources.objects import SourceObject, slug
+from tunemv3d_data.objects import SourceObject, slug
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
 _LINE = re.compile(r"(\w+)(?:#(\d+))?\s*=\s*(.*)")

@@ -1,0 +1,26 @@
+"""Caption rules of a person's own, from a Python file."""
+
+import runpy
+from functools import cache
+from pathlib import Path
+
+from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.captions.wording import Describe, describe
+
+
+@cache
+def caption_rules(file: Path | None) -> Describe:
+    """Load the function ``describe`` of a Python file, once per process; None: our own for any object.
+
+    Raises:
+        DatasetError: the file cannot be run, or has no such function.
+    """
+    if file is None:
+        return describe
+    try:
+        found: Describe | None = runpy.run_path(str(file)).get("describe")
+    except Exception as error:  # a person's file raises whatever is wrong with it
+        raise DatasetError(f"{file}: cannot be run: {type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise DatasetError(f"{file}: has no function describe(source, mesh, seen)")
+    return found
