@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from tunemv3d_core.errors import DatasetError
 
 MAX_BYTES = 1 << 30
-"""Of one file or member; what is larger would not fit in memory as a mesh."""
+"""Size limit of one file or member; a larger one would not fit in memory as a mesh."""
 MAX_RATIO = 250
 """An archive that claims to hold more than this many times its own size is a bomb; meshes shrink by 3 to 20."""
 
@@ -176,7 +176,7 @@ def digest(files: Files, mesh: str) -> str:
 
 
 def _references(name: str, data: bytes) -> Iterator[str]:
-    """What a mesh or material file refers to."""
+    """List what a mesh or material file refers to."""
     suffix = posixpath.splitext(name)[1].lower()
     if suffix in (".obj", ".mtl"):
         yield from (match.decode("utf-8", "replace") for match in _REFERENCES.findall(data))

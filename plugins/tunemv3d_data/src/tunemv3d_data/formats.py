@@ -31,7 +31,7 @@ _PACKED = (".gz", ".bz2", ".xz")
 
 
 def refusal(name: str) -> str:
-    """Why a file is not read though it holds or may hold models; "" where it does not, or is read."""
+    """Say why a file is not read though it holds or may hold models; "" if it does not, or is read."""
     path = PurePath(name.lower())
     if path.suffix in _PACKED and PurePath(path.stem).suffix in (*OWN, *BLENDER, *UNREAD):
         return _UNPACK
@@ -43,7 +43,7 @@ _COLLADA_UP = re.compile(rb"<up_axis>\s*([XYZ])_UP")
 
 
 def up_axis(suffix: str, data: bytes) -> str:
-    """The axis that points up in a file, "y" or "z"."""
+    """Return the axis that points up in a file, "y" or "z"."""
     if suffix == ".dae" and (found := _COLLADA_UP.search(data)):
         return "z" if found[1] == b"Z" else "y"
     return "z" if suffix in _Z_UP else "y"

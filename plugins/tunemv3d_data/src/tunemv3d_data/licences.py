@@ -39,7 +39,7 @@ def spdx(text: str) -> str:
 
 
 def address(licence: str) -> str:
-    """Where a licence can be read; "" where that is not known."""
+    """Address where a licence can be read; "" if that is not known."""
     if licence == SHAPENET:
         return "https://shapenet.org/terms"
     if licence == "CC0-1.0":
@@ -51,12 +51,12 @@ def address(licence: str) -> str:
 
 
 def asks_for_credit(licence: str) -> bool:
-    """Whether a licence requires to name the creator: Creative Commons with BY, however it is written."""
+    """Return whether a licence requires to name the creator: Creative Commons with BY, however it is written."""
     return spdx(licence.replace("_", "-")).startswith("CC-BY")
 
 
 def matches(licence: str, wanted: Sequence[str]) -> bool:
-    """Whether a licence is one of those wanted: "cc-by" is CC-BY of any version, "cc-by-4.0" that version alone.
+    """Return whether a licence is one of those wanted: "cc-by" is CC-BY of any version, "cc-by-4.0" that version alone.
 
     Case does not matter. CC-BY-SA and CC-BY-NC are not CC-BY. An unknown licence is never wanted.
     """

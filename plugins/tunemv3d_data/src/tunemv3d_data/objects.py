@@ -49,7 +49,7 @@ class SourceObject:
     problem: str = ""
 
     def files(self) -> tuple[Files, str]:
-        """Where the mesh and what it refers to are read, and the mesh's name there.
+        """Return the files among which the mesh and what it refers to are read, and the mesh's name there.
 
         Raises:
             DatasetError: it cannot be read, which was known beforehand or is found now.
@@ -69,7 +69,7 @@ def slug(text: str) -> str:
 
 
 def source_digest(source: SourceObject) -> str:
-    """sha256 of an object's mesh, materials and textures as they are in the source.
+    """Hash (sha256) an object's mesh, materials and textures as they are in the source.
 
     Raises:
         DatasetError: they cannot be read.

@@ -1,4 +1,4 @@
-"""What this package adds: descriptors only, nothing heavy is imported here."""
+"""Descriptors of this package's components; nothing heavy is imported here."""
 
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_data.spec import BlenderSpec, EmbreeSpec, ModernglSpec

@@ -13,7 +13,7 @@ class EmbreeSpec(ComponentSpec):
     type: Literal["embree"] = "embree"
     """The ray caster on Embree: any CPU, no graphics system."""
     samples: int = Field(default=2, ge=1, le=8)
-    """Rays per pixel and axis: 2 casts four rays a pixel."""
+    """Rays per pixel and axis: 2 casts four rays per pixel."""
 
 
 class ModernglSpec(ComponentSpec):
@@ -22,7 +22,7 @@ class ModernglSpec(ComponentSpec):
     type: Literal["moderngl"] = "moderngl"
     """OpenGL without a window: on a GPU, or in software by Mesa."""
     samples: int = Field(default=2, ge=1, le=8)
-    """Samples per pixel and axis: 2 takes four a pixel."""
+    """Samples per pixel and axis: 2 takes four per pixel."""
 
 
 class BlenderSpec(ComponentSpec):
@@ -33,11 +33,11 @@ class BlenderSpec(ComponentSpec):
     python: str | None = None
     """A Python that has bpy, or a blender executable; None: $TUNEMV3D_BLENDER, this Python, or blender on the PATH."""
     samples: int = Field(default=32, ge=1)
-    """Paths a pixel. Depth, normals and coverage come from a grid of 2 x 2."""
+    """Paths per pixel. Depth, normals and coverage come from a grid of 2 x 2."""
     denoise: bool = True
-    """By Open Image Denoise, where this Blender has it."""
+    """Denoise by Open Image Denoise, where this Blender has it."""
     threads: int = Field(default=1, ge=1)
-    """Of one Blender process; each of a job's workers starts one."""
+    """Threads of one Blender process; each of a job's workers starts one."""
     hdri: str | None = None
     """An equirectangular picture of the surroundings (.hdr, .exr) instead of the job's light."""
     hdri_strength: float = Field(default=1.0, gt=0)

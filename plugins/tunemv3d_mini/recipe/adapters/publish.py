@@ -34,7 +34,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class World:
-    """What a model card says of its data.
+    """Data of an adapter, as its model card describes it.
 
     Attributes:
         dataset: the packaged one.
@@ -222,7 +222,7 @@ def _row(first: str, means: dict[str, float | None]) -> str:
 
 
 def _phase(spec: RunSpec) -> list[str]:
-    """What was trained, the run that this one started from first."""
+    """Describe what was trained, beginning with the run that this one started from."""
     train, earlier = spec.train, []
     if train.start_from is not None:
         earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))

@@ -1,4 +1,4 @@
-"""How the asset ``sd-mini`` is made: a small text-to-image prior, trained from rendered furniture.
+"""Recipe of the asset ``sd-mini``: a small text-to-image prior, trained from rendered furniture.
 
 ``python recipe/sd_mini --data DIR [DIR ...] --out DIR`` runs it; ``train.py`` reads from top to bottom.
 """

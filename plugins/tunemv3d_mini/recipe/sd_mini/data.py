@@ -41,7 +41,7 @@ class Views:
         return Views(**{**self.__dict__, **moved})
 
     def draw(self, batch: int) -> Tensor:
-        """``batch`` random places by share; runs on the device without waiting for it."""
+        """Draw ``batch`` random places by share; runs on the device without waiting for it."""
         uniform = torch.rand(batch, device=self.cumulative.device, dtype=self.cumulative.dtype)
         return torch.searchsorted(self.cumulative, uniform).clamp(max=len(self.names) - 1)
 
@@ -73,7 +73,7 @@ def load_views(folders: Sequence[Path], workers: int = 16) -> tuple[Views, Views
 
 
 def composite(images: Tensor) -> Tensor:
-    """RGBA uint8 ``n 4 H W`` over white: ``n 3 H W`` in [0, 1]."""
+    """Composite RGBA uint8 ``n 4 H W`` over white: ``n 3 H W`` in [0, 1]."""
     rgba = images.float() / 255
     return rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:])
 

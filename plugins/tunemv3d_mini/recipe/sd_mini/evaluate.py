@@ -119,7 +119,7 @@ def _repainted(images: Tensor, name: str) -> Tensor:
 
 
 def _strip(rows: Sequence[Tensor], path: Path) -> None:
-    """One picture a column, one tensor ``n 3 H W`` a row."""
+    """Arrange one picture per column, one tensor ``n 3 H W`` per row."""
     _save(torch.cat([torch.cat(list(row), -1) for row in rows], -2), path)
 
 

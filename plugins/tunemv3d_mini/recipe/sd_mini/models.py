@@ -53,7 +53,10 @@ SIZES = {
 
 
 def make_vae(size: Size) -> AutoencoderKL:
-    """Four latent channels at a quarter of the picture's sides; no attention, which white pictures do not need."""
+    """Build the autoencoder: four latent channels at a quarter of the picture's sides.
+
+    It has no attention, which white pictures do not need.
+    """
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -69,7 +72,7 @@ def make_vae(size: Size) -> AutoencoderKL:
 
 
 def make_unet(size: Size) -> UNet2DConditionModel:
-    """Cross-attention at a half and a quarter of the latent's sides."""
+    """Build the UNet: cross-attention at a half and a quarter of the latent's sides."""
     return UNet2DConditionModel(
         sample_size=size.image // 4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -83,7 +86,7 @@ def make_unet(size: Size) -> UNet2DConditionModel:
 
 
 def make_text_encoder(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """CLIP's text transformer."""
+    """Build CLIP's text transformer."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.text,
@@ -100,7 +103,7 @@ def make_text_encoder(size: Size, tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's schedule; sampling starts at the last timestep."""
+    """Build Stable Diffusion's schedule; sampling starts at the last timestep."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -113,7 +116,7 @@ def make_scheduler() -> DDIMScheduler:
 
 
 class TextToImage(nn.Module):
-    """What the second stage trains: text encoder and UNet. ``forward`` predicts the noise."""
+    """Text encoder and UNet, which the second stage trains. ``forward`` predicts the noise."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
         super().__init__()
@@ -121,7 +124,7 @@ class TextToImage(nn.Module):
         self.unet = unet
 
     def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """``x_t``: n 4 h w, ``t``: n, ``tokens``: n length."""
+        """Predict the noise in ``x_t`` (``n 4 h w``) at timesteps ``t`` (``n``) for ``tokens`` (``n length``)."""
         states = self.text_encoder(input_ids=tokens).last_hidden_state
         prediction: Tensor = self.unet(x_t.to(self.unet.dtype), t, encoder_hidden_states=states).sample
         return prediction.float()

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def state(self) -> Path:
-        """What a later start continues from."""
+        """File that a later start continues from."""
         return self.out / "state"
 
     def left(self) -> float | None:

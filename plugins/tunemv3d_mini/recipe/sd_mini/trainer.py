@@ -17,7 +17,7 @@ CHUNK = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a stage trains and how.
+    """Plan of a stage: how long it trains, and how.
 
     Attributes:
         steps: optimizer steps; ignored where ``seconds`` is given.
@@ -38,7 +38,7 @@ class Plan:
 
 @dataclass
 class Record:
-    """What a stage has done so far, over all its starts."""
+    """Record of what a stage has done so far, over all its starts."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -47,7 +47,7 @@ class Record:
 
 
 class Trainer:
-    """Trains ``module`` on ``loss()``, a scalar that draws its own batch and never waits for the device.
+    """Train ``module`` on ``loss()``, a scalar that draws its own batch and never waits for the device.
 
     Args:
         module: its parameters become bfloat16 on a GPU; the masters stay float32.

@@ -18,7 +18,7 @@ GROUND_WEIGHT = 0.5
 
 
 def reconstruction_loss(vae: AutoencoderKL, views: Views, batch: int) -> Callable[[], Tensor]:
-    """The loss of a random batch of views, half of them in other colours.
+    """Compute the loss of a random batch of views, half of them in other colours.
 
     The mean colour over 8 x 8 pixels has its own term: without it, small networks give up rare colours first.
     """
@@ -38,7 +38,7 @@ def reconstruction_loss(vae: AutoencoderKL, views: Views, batch: int) -> Callabl
 
 
 def ground_loss(latents: Tensor, alpha: Tensor) -> Tensor:
-    """How far the white ground's latents depend on the object: their mean square over that of all other latents.
+    """Mean square of the white ground's latents over that of all others: how far they depend on the object.
 
     Group norms look at the whole picture, so that without this term the ground's latents shift with the object's size
     and colour. No 3D field could then render them.
@@ -59,7 +59,7 @@ def ground_cells(alpha: Tensor) -> Tensor:
 
 
 def augmented(images: Tensor) -> tuple[Tensor, Tensor]:
-    """RGBA uint8 ``n 4 H W`` over white, mirrored and recoloured, each half of the time.
+    """Composite RGBA uint8 ``n 4 H W`` over white, mirrored and recoloured, each half of the time.
 
     Returns:
         ``n 3 H W`` in [-1, 1], and alpha ``n 1 H W`` in [0, 1].
@@ -93,14 +93,14 @@ def moments(vae: AutoencoderKL, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Pictures ``n 3 H W``, about [-1, 1], float32."""
+    """Decode to pictures ``n 3 H W``, about [-1, 1], float32."""
     pictures: Tensor = vae.decoder(vae.post_quant_conv(latents.to(vae.dtype)))
     return pictures.float()
 
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images: Tensor, chunk: int = 256) -> Tensor:
-    """Posterior means of RGBA uint8 ``n 4 H W`` over white: ``n 4 h w``."""
+    """Encode to posterior means of RGBA uint8 ``n 4 H W`` over white: ``n 4 h w``."""
     return torch.cat([moments(vae, composite(part) * 2 - 1)[0] for part in images.split(chunk)])
 
 

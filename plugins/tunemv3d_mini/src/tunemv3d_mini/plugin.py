@@ -1,4 +1,4 @@
-"""Where the packaged specs and assets lie."""
+"""Places of the packaged specs and assets."""
 
 from pathlib import Path
 

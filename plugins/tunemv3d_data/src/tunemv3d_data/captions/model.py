@@ -21,7 +21,7 @@ _MOST_TOKENS = 40
 
 @dataclass(frozen=True)
 class Captioned:
-    """What became of one object; ``note`` says why where it was refused."""
+    """Outcome of one object; ``note`` says why it was refused."""
 
     id: str
     status: Literal["captioned", "kept", "refused"]
@@ -65,7 +65,7 @@ class Captioner:
             ) from None
 
     def __call__(self, pictures: Sequence[Image.Image]) -> list[str]:
-        """One caption a picture.
+        """Write one caption per picture.
 
         Raises:
             TuneMV3DError: too many pictures for the device.
@@ -99,7 +99,7 @@ def caption_dataset(
         folder: the dataset.
         captioner: pictures on white to captions.
         name: the model's, written as ``caption_model``.
-        views: pictures an object, evenly from its cameras; equal captions are written once.
+        views: pictures per object, evenly from its cameras; equal captions are written once.
         batch: pictures a call; the last call may have fewer.
         replace: drop the captions that an object had.
         done: called after every object.
@@ -153,7 +153,7 @@ def _waiting(folder: Path, id_: str, views: int, model: str) -> list[Image.Image
 
 
 def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image]:
-    """Evenly chosen pictures of one object on white."""
+    """Choose pictures of one object evenly, on white."""
     chosen = np.unique(np.linspace(0, len(record.files), min(views, len(record.files)), endpoint=False).astype(int))
     found = []
     for index in chosen:

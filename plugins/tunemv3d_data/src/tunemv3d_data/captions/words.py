@@ -1,4 +1,4 @@
-"""What a file or a catalogue calls an object, in words: identifiers and file-format words tell nothing and go."""
+"""Words in the names that files and catalogues give to objects, without identifiers and words of file formats."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ _IDENTIFIERS = re.compile(
 
 
 def words_of(text: str) -> str:
-    """The words in ``text`` that may say what an object is, in lower case; "" where there are none.
+    """Return the words in ``text`` that may say what an object is, in lower case; "" if there are none.
 
     "OfficeChair_02" gives "office chair"; a uuid, "model_normalized" and "untitled (3)" give "".
     """

@@ -1,4 +1,4 @@
-"""``tunemv3d data``: make, check, show, convert and pack multi-view datasets. One module a command."""
+"""``tunemv3d data``: make, check, show, convert and pack multi-view datasets. One module per command."""
 
 import typer
 

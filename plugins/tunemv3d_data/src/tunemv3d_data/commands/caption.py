@@ -13,7 +13,7 @@ from tunemv3d_core.errors import EXIT_FINDINGS
 def caption(
     folder: Annotated[Path, typer.Argument(help="A dataset, as `tunemv3d data render` makes it.")],
     model: Annotated[str, typer.Option(help="A captioning model of transformers: a folder or a hub id.")],
-    views: Annotated[int, typer.Option(min=1, help="Pictures an object.")] = 4,
+    views: Annotated[int, typer.Option(min=1, help="Pictures per object.")] = 4,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     device: Annotated[str, typer.Option(help="Where it computes, such as cpu or cuda:1.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Drop the captions that objects have.")] = False,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Speed(TextColumn):
-    """Objects a second."""
+    """Objects per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
@@ -75,7 +75,7 @@ def check(
 
 
 def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> None:
-    """A row a kind of finding, errors first."""
+    """Print a row per kind of finding, errors first."""
     from rich.table import Table
 
     if not findings:

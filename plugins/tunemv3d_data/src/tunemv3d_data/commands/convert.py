@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder an object.")],
+    source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder per object.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],
     layout: Annotated[
         str, typer.Option(help="auto, nerfstudio, blender, srn, zero123, syncdreamer, trellis, or tunemv3d: ours.")

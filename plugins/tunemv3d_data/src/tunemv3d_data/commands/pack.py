@@ -44,7 +44,7 @@ def pack(
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "256MB", "1.5 GiB" or "1000000".
+    """Read the bytes of "256MB", "1.5 GiB" or "1000000".
 
     Raises:
         DatasetError: not a size.

@@ -34,7 +34,7 @@ def render(
     ],
     out: Annotated[Path, _option("Folder of the dataset; an interrupted job goes on where it was.")],
     renderer: Annotated[str, _option("auto, or a mesh renderer as `tunemv3d plugins list` names it.")] = "auto",
-    views: Annotated[int, _option("Cameras an object; the ring's come first.", min=2)] = 24,
+    views: Annotated[int, _option("Cameras per object; the ring's come first.", min=2)] = 24,
     resolution: Annotated[int, _option("Pixels, square.", min=8)] = 128,
     cameras: Annotated[Pattern, _option("How the cameras after the ring stand.")] = "fibonacci",
     ring: Annotated[int | None, _option("Cameras on the ring; a third of all by default.", min=0)] = None,
@@ -42,11 +42,11 @@ def render(
     distance: Annotated[float, _option("Of the cameras, world units; objects lie within 0.9.")] = 2.7,
     fov: Annotated[float | None, _option("Field of view in degrees; about 42 by default.")] = None,
     jitter: Annotated[float, _option("Draw each camera's distance within this share of it.")] = 0.0,
-    light: Annotated[LightName, _option("random: one an object, drawn from its name.")] = "studio",
+    light: Annotated[LightName, _option("random: one per object, drawn from its name.")] = "studio",
     background: Annotated[
         str, _option("transparent, as training needs it; white, black or #rrggbb are opaque.")
     ] = "transparent",
-    variants: Annotated[int, _option("Recoloured, stretched copies an object.", min=0)] = 0,
+    variants: Annotated[int, _option("Recoloured, stretched copies per object.", min=0)] = 0,
     quality: Annotated[str, _option("lossless, or 1 to 100 for lossy WebP.")] = "lossless",
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
     choose: Annotated[str, _option("all, or a file of ids, one per line.", "--select")] = "all",
@@ -58,7 +58,7 @@ def render(
         Path | None, _option("A Python file whose describe(source, mesh, seen) writes type and captions.")
     ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
-    workers: Annotated[int | None, _option("Objects at a time; one a CPU by default.", min=1)] = None,
+    workers: Annotated[int | None, _option("Objects at a time; one per CPU by default.", min=1)] = None,
     executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
     shard: Annotated[str, _option("i/n: objects i, i + n, …, for job arrays that share --out.")] = "0/1",
     limit: Annotated[float, _option("Seconds that an object may take.", min=1)] = 1800.0,
@@ -101,7 +101,7 @@ def _rig(
 def _objects(
     objects: list["SourceObject"], choose: str, exclude: Path | None, licence: str | None, held_out: str
 ) -> tuple[list["SourceObject"], set[str]]:
-    """The objects to render, and the ids that are kept from training."""
+    """Choose the objects to render, and the ids that are kept from training."""
     from tunemv3d_data.seeding import random_for
     from tunemv3d_data.sources.selection import by_licence, read_ids, select
 
@@ -123,7 +123,7 @@ def _objects(
 
 
 def _renderer(name: str, out: Path) -> str:
-    """The renderer's name; "auto" stays with the one that began the dataset."""
+    """Return the renderer's name; "auto" stays with the one that began the dataset."""
     from tunemv3d_core.io.posed_images import read_json
     from tunemv3d_data.renderers.auto import choose
 
@@ -166,7 +166,7 @@ def _run(
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A bar, objects a second and the time left; objects that were finished before do not count into the rate."""
+    """Show a bar, objects per second and the time left; objects finished before do not count into the rate."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -209,4 +209,4 @@ def _show(report: "Report", job: "RenderJob", seconds: float, as_json: bool) -> 
     if len(lost) > SHOWN:
         console.print(f"… and {len(lost) - SHOWN} more, all in {job.out / 'report.json'}", soft_wrap=True)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
-    console.print(f"{job.out}: {said}; {rate:.2f} objects a second", soft_wrap=True)
+    console.print(f"{job.out}: {said}; {rate:.2f} objects per second", soft_wrap=True)

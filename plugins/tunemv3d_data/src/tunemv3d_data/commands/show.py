@@ -16,7 +16,7 @@ def show(
     layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write a contact sheet and a page an object: views, captions, licence, and the cameras around it in 3D."""
+    """Write a contact sheet and a page per object: views, captions, licence, and the cameras around it in 3D."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tunemv3d_core.plugins.assets import find_asset
@@ -45,7 +45,7 @@ def show(
 
 
 def _chosen(objects: str | None, ids: list[str]) -> list[str]:
-    """The named objects, or so many of them evenly from first to last."""
+    """Choose the named objects, or so many of them evenly from first to last."""
     if objects is None:
         return ids
     if objects.isdigit() and objects not in ids:

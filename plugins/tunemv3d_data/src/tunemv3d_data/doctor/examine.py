@@ -26,7 +26,7 @@ _OF_CAMERAS = ("camera-", "object-", "off-centre", "world-up")
 
 @dataclass(frozen=True)
 class Round:
-    """What to look at.
+    """One round of the doctor: what to look at.
 
     Attributes:
         source: the dataset, of any layout.

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""Findings of the doctor."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Which reading of an object's cameras its silhouettes agree with."""
+"""Find the reading of an object's cameras that its silhouettes agree with."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ OUTLIER = 2.0
 
 @dataclass(frozen=True)
 class Silhouettes:
-    """What the fit needs of an object.
+    """Outlines and cameras of one object, as the fit needs them.
 
     Attributes:
         outlines: ``n p 2``, fractions of the image.
@@ -41,7 +41,7 @@ class Silhouettes:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well cameras and silhouettes agree.
+    """Agreement of cameras and silhouettes.
 
     Attributes:
         fits: the cameras as read agree with most views.
@@ -120,7 +120,7 @@ def is_in_front(seen: Silhouettes, poses: Floats, intrinsics: Floats) -> float:
 
 
 def camera_that_took(seen: Silhouettes, view: int, cameras: Iterable[int], trusted: Views) -> int | None:
-    """Which of ``cameras`` explains the picture ``view``, judged against the ``trusted`` views; None if none does."""
+    """Find which of ``cameras`` took the picture ``view``, judged by the ``trusted`` views; None if none did."""
     best, least = None, seen.tolerance
     for camera in cameras:
         views = np.append(trusted[trusted != camera], view)

@@ -55,7 +55,7 @@ def project(points: Floats, pose: Floats, lens: Floats) -> tuple[Floats, Floats]
 
 
 def covered(points: Floats, mask: Masks, pose: Floats, lens: Floats) -> Masks:
-    """Which points a mask covers, ``p``."""
+    """Return which points a mask covers, ``p``."""
     place, depth = project(points, pose, lens)
     h, w = mask.shape
     x, y = np.floor(place[:, 0] * w), np.floor(place[:, 1] * h)

@@ -1,4 +1,4 @@
-"""What is kept of an object after its pictures are put away, for checks over the whole dataset."""
+"""Facts of an object that are kept after its pictures are put away, for checks over the whole dataset."""
 
 from dataclasses import dataclass
 

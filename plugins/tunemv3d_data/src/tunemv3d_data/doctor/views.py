@@ -73,12 +73,12 @@ class ObjectViews:
 
     @cached_property
     def masks(self) -> list[Masks]:
-        """Which pixels the object covers, ``h w`` a view."""
+        """Masks of the pixels that the object covers, ``h w`` per view."""
         return [alpha >= SOLID for alpha in self.alphas]
 
     @cached_property
     def is_opaque(self) -> bool:
-        """No picture shows where the object ends."""
+        """Return whether no picture shows where the object ends."""
         return all(bool((alpha == 255).all()) for alpha in self.alphas)
 
     @cached_property
@@ -90,12 +90,12 @@ class ObjectViews:
 
     @cached_property
     def is_empty(self) -> Masks:
-        """Which views show nothing, ``n``."""
+        """Return which views show nothing, ``n``."""
         return np.array([not mask.any() for mask in self.masks])
 
     @cached_property
     def is_clipped(self) -> Masks:
-        """In which views the object is cut by the frame, ``n``."""
+        """Return in which views the frame cuts the object, ``n``."""
         edges = [[mask[0].sum(), mask[-1].sum(), mask[:, 0].sum(), mask[:, -1].sum()] for mask in self.masks]
         return np.array([max(edge) > 1 for edge in edges])
 
@@ -119,12 +119,12 @@ class ObjectViews:
 
     @cached_property
     def seen(self) -> Silhouettes:
-        """What the silhouettes say, for ``doctor.fit``."""
+        """Silhouettes as ``doctor.fit`` needs them."""
         return Silhouettes(self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance)
 
     @cached_property
     def fit(self) -> Fit | None:
-        """How cameras and silhouettes agree; None where there are too few silhouettes, or a camera is none, to tell."""
+        """Agreement of cameras and silhouettes; None if too few silhouettes, or a camera that is none, cannot tell."""
         lenses, turns = self.intrinsics, self.poses[:, :3, :3]
         finite = np.isfinite(lenses).all() and np.isfinite(self.poses).all()
         if not finite or not lenses[:, :2].all() or not np.linalg.det(turns).all():

@@ -14,11 +14,11 @@ from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_data.layouts.nerfstudio import focal_of_angle, frames_of, opengl_poses, picture_file
 from tunemv3d_data.layouts.views import SourceViews, any_folder_with, folders_with, picture_size
 
-LOOKS_LIKE = "transforms_train.json beside the pictures, in the folder or in one folder an object"
+LOOKS_LIKE = "transforms_train.json beside the pictures, in the folder or in one folder per object"
 
 
 def recognise(path: Path) -> bool:
-    """Whether a transforms_train.json lies there or in a folder below."""
+    """Return whether a transforms_train.json lies there or in a folder below."""
     return any_folder_with(path, _is_object)
 
 

@@ -14,13 +14,13 @@ from tunemv3d_data.layouts.world import World, placed
 
 
 class Layout(Protocol):
-    """What a layout's module offers."""
+    """Interface of a layout's module."""
 
     LOOKS_LIKE: str
     """What a folder of this layout holds, for people."""
 
     def recognise(self, path: Path) -> bool:
-        """Whether ``path`` holds objects of this layout; looks at one object at most."""
+        """Return whether ``path`` holds objects of this layout; looks at one object at most."""
         ...
 
     def find(self, path: Path) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from tunemv3d_data.rendering.pictures import save_image
 
 @dataclass(frozen=True)
 class Conversion:
-    """What to make of every object.
+    """A conversion: what to make of every object.
 
     Attributes:
         out: the dataset's folder.
@@ -37,7 +37,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one object; ``note`` says why where it was refused."""
+    """Outcome of one object; ``note`` says why it was refused."""
 
     id: str
     status: Literal["converted", "kept", "refused"]

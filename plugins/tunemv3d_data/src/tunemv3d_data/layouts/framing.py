@@ -19,7 +19,7 @@ _SMALLEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Seen:
-    """What framing needs of one picture.
+    """Outline and ground of one picture, as framing needs them.
 
     Attributes:
         size: (h, w).

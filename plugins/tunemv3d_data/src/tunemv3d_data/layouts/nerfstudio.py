@@ -27,13 +27,13 @@ from tunemv3d_data.layouts.views import (
     picture_size,
 )
 
-LOOKS_LIKE = "transforms.json beside the pictures, in the folder or in one folder an object"
+LOOKS_LIKE = "transforms.json beside the pictures, in the folder or in one folder per object"
 _PINHOLE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
 
 def recognise(path: Path) -> bool:
-    """Whether a transforms.json lies there or in a folder below."""
+    """Return whether a transforms.json lies there or in a folder below."""
     return any_folder_with(path, _is_object)
 
 

@@ -10,7 +10,7 @@ LOOKS_LIKE = "dataset.json and objects/<id>/transforms.json"
 
 
 def recognise(path: Path) -> bool:
-    """Whether a manifest lies there."""
+    """Return whether a manifest lies there."""
     return (path / "dataset.json").is_file()
 
 

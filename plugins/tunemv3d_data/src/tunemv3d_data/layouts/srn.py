@@ -21,7 +21,7 @@ _RADII = {2.0: 0.75, 1.3: 0.5}
 
 
 def recognise(path: Path) -> bool:
-    """Whether an object with rgb, pose and intrinsics.txt lies there or below."""
+    """Return whether an object with rgb, pose and intrinsics.txt lies there or below."""
     return any_folder_with(path, _is_object, deepest=3)
 
 

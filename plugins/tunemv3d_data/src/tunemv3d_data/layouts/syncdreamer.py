@@ -42,7 +42,7 @@ _ARRAY_PARTS: dict[tuple[str, str], Any] = {
 
 
 def recognise(path: Path) -> bool:
-    """Whether an object with meta.pkl, or with exactly the 16 target views, lies there or below."""
+    """Return whether an object with meta.pkl, or with exactly the 16 target views, lies there or below."""
     return any_folder_with(path, _is_object)
 
 

@@ -16,7 +16,7 @@ LOOKS_LIKE = "<sha256>/transforms.json with aabb, scale, offset and a camera_ang
 
 
 def recognise(path: Path) -> bool:
-    """Whether the first transforms.json found has TRELLIS' keys."""
+    """Return whether the first transforms.json found has TRELLIS' keys."""
     return any_folder_with(path, lambda folder: _has_views(folder) and _is_trellis(folder / "transforms.json"))
 
 

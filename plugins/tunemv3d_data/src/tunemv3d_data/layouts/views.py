@@ -25,8 +25,8 @@ class SourceViews:
     Attributes:
         poses: ``n 4 4``, camera to world, OpenCV axes, any units.
         intrinsics: ``n 4``: fx, fy, cx, cy as fractions of each picture's width and height.
-        files: the pictures, one a camera.
-        masks: one a picture, white where the object is; empty where there are none.
+        files: the pictures, one per camera.
+        masks: one per picture, white where the object is; empty where there are none.
         white_ground: the pictures have no alpha and the object stands on pure white.
         radius: of the sphere around the world's origin that holds the object; None where the layout does not say.
         up: the world's upward direction; None where the layout does not say.
@@ -121,7 +121,7 @@ def folders_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2
 
 
 def any_folder_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2) -> bool:
-    """Whether the first object-like folder is at or below ``path``; reads no more than it must."""
+    """Return whether the first object-like folder is at or below ``path``; reads no more than it must."""
     if not path.is_dir():
         return False
     if is_object(path):

@@ -1,4 +1,4 @@
-"""Where an object lies in the world: turned to z up, centred, and scaled into the sphere of radius 0.9."""
+"""Placing an object in the world: turned to z up, centred, and scaled into the sphere of radius 0.9."""
 
 from dataclasses import dataclass
 
@@ -19,10 +19,10 @@ AXES = {
 
 @dataclass(frozen=True)
 class World:
-    """What a person states about the source's world; None where the layout or the cameras say it.
+    """Statements of a person about the source's world; None where the layout or the cameras say it.
 
     Attributes:
-        scale: our world units in one of the source's.
+        scale: our world units per unit of the source.
         centre: the object's middle, in the source's units.
         up: a name of ``AXES``.
     """
@@ -118,6 +118,6 @@ def _rays(solid: NDArray[np.bool_], intrinsics: Floats) -> Floats:
 
 
 def _largest_sine(rays: Floats, direction: Floats) -> float:
-    """Of the angles between rays and one direction."""
+    """Largest sine of the angles between rays and one direction."""
     crossed = np.linalg.norm(np.cross(rays, direction), axis=1)
     return float((crossed / np.linalg.norm(rays, axis=1)).max() / np.linalg.norm(direction))

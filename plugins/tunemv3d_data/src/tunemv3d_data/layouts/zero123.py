@@ -25,7 +25,7 @@ _LENS, _SENSOR = 35.0, 32.0
 
 
 def recognise(path: Path) -> bool:
-    """Whether an object with 000.png and 000.npy lies there or below."""
+    """Return whether an object with 000.png and 000.npy lies there or below."""
     return any_folder_with(path, _is_object)
 
 

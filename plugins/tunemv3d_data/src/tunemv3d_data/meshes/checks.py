@@ -1,4 +1,4 @@
-"""What is found out about a mesh file before it is parsed: its size, and what its parser would pass over in silence."""
+"""Checks of a mesh file before it is parsed: its size, and what its parser would pass over in silence."""
 
 import base64
 import logging
@@ -77,7 +77,7 @@ def _check_gltf(header: dict[str, Any], binary: bytes, limit: int) -> None:
 
 
 def _corners(primitive: dict[str, Any], accessors: list[dict[str, Any]]) -> int:
-    """How many corners a primitive's triangles have; 0 for points and lines."""
+    """Count the corners of a primitive's triangles; 0 for points and lines."""
     if primitive.get("mode", 4) < 4:
         return 0
     index = primitive.get("indices", primitive["attributes"].get("POSITION"))

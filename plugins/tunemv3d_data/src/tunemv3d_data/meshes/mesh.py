@@ -29,7 +29,7 @@ from tunemv3d_data.objects import SourceObject
 log = logging.getLogger(__name__)
 
 RADIUS = 0.9
-"""Of the sphere around the origin into which objects are scaled, world units."""
+"""Radius of the sphere around the origin into which objects are scaled, world units."""
 
 _CREASE = np.cos(np.radians(45.0))
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -176,7 +176,7 @@ def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_
 
 
 def _parts(loaded: Any) -> Iterator[tuple[trimesh.Trimesh, Any]]:
-    """The meshes of a scene, one a node, each with its 4x4 transform."""
+    """Yield the meshes of a scene, one per node, each with its 4x4 transform."""
     if not isinstance(loaded, trimesh.Scene):
         placed = [(loaded, np.eye(4))]
     else:

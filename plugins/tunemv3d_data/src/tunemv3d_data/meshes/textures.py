@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tga", ".tif", ".tiff", ".
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture."""
+    """Return whether a file's name is that of a picture."""
     return PurePath(name.replace("\\", "/")).suffix.lower() in SUFFIXES
 
 

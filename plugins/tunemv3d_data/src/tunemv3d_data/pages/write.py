@@ -25,7 +25,7 @@ _LARGEST, _CONTACT, _ACROSS = 320, 96, 16
 def write_pages(
     source: Collection, ids: Sequence[str], out: Path, done: Callable[[], object] = lambda: None
 ) -> dict[str, str]:
-    """Write a contact sheet and a page an object.
+    """Write a contact sheet and a page per object.
 
     Args:
         source: the dataset.
@@ -110,7 +110,7 @@ The circle is the unit sphere's.{missing}</p></div>
 
 
 def scene_of(views: ObjectViews) -> dict[str, object]:
-    """What ``orbit.js`` draws: cameras, coloured points, and the sphere that holds both."""
+    """Scene that ``orbit.js`` draws: cameras, coloured points, and the sphere that holds both."""
     shape = cloud(views)
     cameras = [
         {

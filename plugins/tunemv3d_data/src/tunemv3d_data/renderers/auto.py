@@ -8,7 +8,7 @@ _TRIAL = "import moderngl; moderngl.create_context(require=330, standalone=True,
 
 
 def choose(name: str) -> str:
-    """The renderer that a name stands for: "auto" is ``moderngl`` where it can run, else ``embree``."""
+    """Return the renderer that a name stands for: "auto" is ``moderngl`` where it can run, else ``embree``."""
     if name != "auto":
         return name
     return "embree" if why_not_moderngl() else "moderngl"
@@ -16,7 +16,7 @@ def choose(name: str) -> str:
 
 @cache
 def why_not_moderngl() -> str:
-    """Why no OpenGL context can be had here, "" where one can. Tried in a child: a bad driver may end its process."""
+    """Say why no OpenGL context can be had here; "" if one can. A child tries: a bad driver may end its process."""
     try:
         done = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -44,7 +44,7 @@ _CHANNELS = {  # newer and older Blenders
 
 
 class BlenderRenderer:
-    """Renders meshes by Cycles; one Blender process an object.
+    """Render meshes by Cycles; one Blender process per object.
 
     Raises:
         ComponentError: no Blender, no OpenEXR to read its pictures with, or no such HDRI.

@@ -25,7 +25,7 @@ _LAYERS = 8
 
 
 class EmbreeRenderer:
-    """Renders meshes by casting ``samples`` x ``samples`` rays a pixel."""
+    """Render meshes by casting ``samples`` x ``samples`` rays per pixel."""
 
     def __init__(self, samples: int = 2) -> None:
         self.samples = samples
@@ -78,7 +78,7 @@ class _Tracer:
         self.texels = texels.values.astype(np.float32)
 
     def cast(self, origins: Floats, directions: Floats) -> Samples:
-        """The nearest opaque hit of every ray. Directions have z = 1 in the camera, so distances are depths."""
+        """Find the nearest opaque hit of every ray. Directions have z = 1 in the camera, so distances are depths."""
         waiting = np.arange(len(origins))
         start = np.zeros(len(origins), dtype=np.float32)
         found: list[Samples] = []
@@ -138,7 +138,7 @@ def _subpixels(resolution: int, samples: int) -> torch.Tensor:
 
 
 def _in_frame_of(corners: torch.Tensor, camera: Cameras, pixels: torch.Tensor) -> torch.Tensor:
-    """Which pixels lie in the rectangle that the object covers; only these need rays."""
+    """Return which pixels lie in the rectangle that the object covers; only these need rays."""
     projected, _ = camera.project(corners)
     low, high = projected.amin(0), projected.amax(0)
     x, y = pixels.unbind(-1)

@@ -1,6 +1,6 @@
 """The ``moderngl`` mesh renderer: OpenGL without a window (EGL), on a GPU or in software (Mesa's llvmpipe).
 
-All views of a mesh are drawn side by side into one large picture with several samples a pixel, which a second program
+All views of a mesh are drawn side by side into one large picture with several samples per pixel, which a second program
 turns into pixels; so each mesh and each picture crosses the bus once. Colours, lights and coverage are ``embree``'s.
 """
 
@@ -31,7 +31,7 @@ _CORNER = np.dtype([("position", "3f4"), ("normal", "3f4"), ("uv", "2f4"), ("loo
 
 
 class ModernglRenderer:
-    """Renders meshes by OpenGL with ``samples`` x ``samples`` samples a pixel, on the grid of ``embree``'s rays.
+    """Render meshes by OpenGL with ``samples`` x ``samples`` samples per pixel, on the grid of ``embree``'s rays.
 
     Raises:
         ComponentError: no OpenGL 3.3 context can be created by EGL.
@@ -203,7 +203,7 @@ class _Targets:
 
 
 def _corners(mesh: Mesh, texels: Texels) -> NDArray[Any]:
-    """What the first program reads of every corner; a material stands for its texture's place, height and width."""
+    """Data of every corner for the first program; a material stands for its texture's place, height and width."""
     corners = np.empty((len(mesh.triangles), 3), dtype=_CORNER)
     corners["position"], corners["normal"], corners["uv"] = mesh.triangles, corner_normals(mesh), mesh.uv
     looks = np.column_stack([texels.offsets, texels.sizes, np.arange(len(mesh.materials))])

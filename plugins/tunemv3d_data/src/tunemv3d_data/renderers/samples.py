@@ -11,7 +11,7 @@ from tunemv3d_data.renderers.light import BRIGHTEST
 
 @dataclass(frozen=True)
 class Samples:
-    """What the samples of one view show, one entry for each that met something opaque.
+    """Samples of one view, one entry for each that met something opaque.
 
     Attributes:
         index: ``r``, which sample: a ray's number, or a pixel's.

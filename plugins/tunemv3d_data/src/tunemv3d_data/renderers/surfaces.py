@@ -23,7 +23,7 @@ def corner_normals(mesh: Mesh) -> Floats:
 
 
 def prefiltered(mesh: Mesh, cameras: Cameras, resolution: int) -> list[Bytes]:
-    """Every material's texture, ``h w 4``, its texels about as large as a pixel: no view sees another's aliasing."""
+    """Shrink materials' textures ``h w 4`` until texels are about as large as pixels, against aliasing."""
     footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / resolution
     return [_prefiltered(mesh, index, footprint) for index in range(len(mesh.materials))]
 

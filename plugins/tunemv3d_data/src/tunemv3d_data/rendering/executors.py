@@ -1,4 +1,4 @@
-"""Where objects are worked on: in this process, in processes of this machine, or on a Ray cluster.
+"""Executors, which work on objects in this process, in processes of this machine, or on a Ray cluster.
 
 An executor takes objects one by one as it gets free, so that a job of any length needs the memory of a short one.
 A worker that dies or hangs costs the object that it was at, and no other.

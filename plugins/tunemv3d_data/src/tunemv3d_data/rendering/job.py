@@ -26,7 +26,7 @@ from tunemv3d_data.rendering.settings import JobShard, RenderJob, Result, writin
 
 @dataclass
 class Report:
-    """What one run did.
+    """Report of one run.
 
     Attributes:
         results: of this shard's objects, in the order of the source.
@@ -37,15 +37,15 @@ class Report:
     peak: int = 0
 
     def of(self, *status: str) -> list[Result]:
-        """The results with one of the given status."""
+        """Select the results with one of the given statuses."""
         return [result for result in self.results if result.status in status]
 
     def counts(self) -> dict[str, int]:
-        """How many results of each status."""
+        """Count the results by status."""
         return {status: len(self.of(status)) for status in ("rendered", "kept", "refused", "failed")}
 
     def causes(self) -> dict[str, int]:
-        """How many objects have no pictures, by cause, the commonest first."""
+        """Count the objects without pictures by cause, the commonest first."""
         return dict(Counter(result.cause for result in self.results if result.cause).most_common())
 
 

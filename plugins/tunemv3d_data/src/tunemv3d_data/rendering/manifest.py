@@ -94,7 +94,7 @@ def describe(job: RenderJob, scratch: Path) -> None:
 
 
 class _Facts:
-    """What the three files say of every finished object, read from its folder once and kept on the disk."""
+    """Facts of every finished object for the three files, read from its folder once and kept on the disk."""
 
     def __init__(self, job: RenderJob, path: Path, names: list[str]) -> None:
         self.path, self.count = path, 0

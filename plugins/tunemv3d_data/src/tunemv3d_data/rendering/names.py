@@ -15,7 +15,7 @@ _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 
 
 def unusable(job: RenderJob, sources: Sequence[SourceObject]) -> dict[int, str]:
-    """Positions of objects that cannot have a folder of their own on every common disk, with the reason.
+    """Find objects, by position, that cannot have a folder of their own on every common disk, with the reason.
 
     Of several objects that would share one (``Chair`` and ``chair``, composed and decomposed accents, an object
     called as another's variant) the first has it.

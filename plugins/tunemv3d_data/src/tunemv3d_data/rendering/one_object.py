@@ -34,7 +34,7 @@ _MEASURED_VIEWS, _MEASURED_PIXELS = 24, 128
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker does with an object: ``Work(job, scratch)(source)``.
+    """Work of a worker on one object: ``Work(job, scratch)(source)``.
 
     Attributes:
         job: what to make.
@@ -45,7 +45,7 @@ class Work:
     scratch: Path
 
     def __call__(self, source: SourceObject) -> tuple[list[Result], int]:
-        """The results of an object and its variants, and this process's largest memory so far in bytes.
+        """Render an object and its variants: their results, and this process's largest memory so far in bytes.
 
         Whatever is wrong with the mesh is a result, not an error.
 
@@ -58,7 +58,7 @@ class Work:
 
 
 def peak_memory() -> int:
-    """This process's largest memory so far, bytes."""
+    """Return this process's largest memory so far, bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage, whose figure a process that was started by a larger one inherits.
@@ -202,7 +202,7 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What is said about a mesh as it loads, such as materials that are missing; filled at the end."""
+    """Collect the warnings about a mesh as it loads, such as missing materials; the list is filled at the end."""
     listener, heard = _Listener(), list[str]()
     logging.getLogger().addHandler(listener)
     try:

@@ -10,7 +10,7 @@ from tunemv3d_core.io.depth_normals import save_depth, save_normals
 
 
 def file_names(views: int, kind: str) -> tuple[str, ...]:
-    """Names such as ``000.webp``, one a view."""
+    """Return names such as ``000.webp``, one per view."""
     return tuple(f"{index:03d}.{kind}" for index in range(views))
 
 
@@ -27,7 +27,7 @@ def save_image(path: Path, rgba: Any, quality: int | None) -> None:
 
 
 def over(rgba: Any, colour: tuple[int, int, int] | None) -> Any:
-    """Straight-alpha sRGB ``h w 4`` over a colour, opaque; as it is where there is none."""
+    """Composite straight-alpha sRGB ``h w 4`` over a colour, opaque; unchanged where there is none."""
     if colour is None:
         return rgba
     alpha = rgba[..., 3:].astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""What a render job is asked for, and what becomes of each object."""
+"""Settings of a render job, and the result of each object."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,12 +35,12 @@ def writing(out: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RenderJob:
-    """What to make of every object.
+    """A render job: what to make of every object.
 
     Attributes:
         out: the dataset's folder.
         renderer: name in the slot ``mesh_renderer``.
-        views: cameras an object.
+        views: cameras per object.
         resolution: pixels, square.
         rig: how the cameras stand.
         light: one light for all, no form at all, or one for each object, drawn from its name.
@@ -75,12 +75,12 @@ class RenderJob:
             raise DatasetError(f"cameras {far:.0f} world units away: depth files hold at most {FARTHEST}; come closer")
 
     def settings(self) -> dict[str, Any]:
-        """What all objects of one dataset must share, for ``dataset.json``."""
+        """Settings that all objects of one dataset must share, for ``dataset.json``."""
         names = ("renderer", "views", "resolution", "light", "background", "variants", "quality", "geometry")
         return {**{name: getattr(self, name) for name in names}, "cameras": self.rig.model_dump(mode="json")}
 
     def background_colour(self) -> tuple[int, int, int] | None:
-        """The background's sRGB, None where it is transparent.
+        """Return the background's sRGB, None if it is transparent.
 
         Raises:
             DatasetError: not a colour.
@@ -94,32 +94,32 @@ class RenderJob:
         return red, green, blue
 
     def light_of(self, name: str) -> Light:
-        """The light of one object."""
+        """Return the light of one object."""
         if self.light == "random":
             return random_light(random_for(name, "light"))
         return {"studio": STUDIO, "flat": FLAT}[self.light]
 
     def split_of(self, id_: str) -> str:
-        """Whether an object is in "train" or "held_out"."""
+        """Return the split of an object, "train" or "held_out"."""
         return "held_out" if id_ in self.held_out else "train"
 
     def names_of(self, id_: str) -> dict[str, int]:
-        """The folders that one object fills, with the numbers of their variants; 0 is the object itself."""
+        """List the folders that one object fills, with the numbers of their variants; 0 is the object itself."""
         copies = 0 if id_ in self.held_out else self.variants
         return {id_: 0, **{f"{id_}-v{number}": number for number in range(1, copies + 1)}}
 
     def folder(self, name: str) -> Path:
-        """Where a finished object lies."""
+        """Return the folder of a finished object."""
         return self.out / "objects" / name
 
     def is_finished(self, name: str) -> bool:
-        """Whether an object needs nothing more."""
+        """Return whether an object needs nothing more."""
         return (self.folder(name) / "transforms.json").exists()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one object or variant.
+    """Result of one object or variant.
 
     Attributes:
         id: the object's folder.

@@ -1,4 +1,4 @@
-"""Where the cameras of a dataset stand: a ring to sample from first, then points over a band of the sphere."""
+"""Places of a dataset's cameras: a ring to sample from first, then points over a band of the sphere."""
 
 import math
 from typing import Literal
@@ -14,7 +14,7 @@ _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
 
 class Rig(BaseModel):
-    """How the cameras of every object stand; all look at the origin."""
+    """Rig of the cameras of every object; all look at the origin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +46,7 @@ class Rig(BaseModel):
 
 
 def viewpoints(name: str, views: int = 24, rig: Rig | None = None) -> Cameras:
-    """Cameras around one object, shape ``(views,)``, the same for the same name.
+    """Place cameras around one object, shape ``(views,)``, the same for the same name.
 
     Ring and pattern are each turned by a random angle.
     """

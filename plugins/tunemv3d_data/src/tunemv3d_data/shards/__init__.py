@@ -1,1 +1,1 @@
-"""From a dataset folder to WebDataset shards with an index."""
+"""Packing of a dataset folder into WebDataset shards with an index."""

@@ -39,7 +39,7 @@ class Encoder:
         self.packed = PackedLatents(self._backbone.latent_key(), (c, h, w))
 
     def __call__(self, index: int) -> bytes:
-        """One object's latents ``n c h w`` and alpha ``n h w`` as a safetensors file."""
+        """Encode one object: latents ``n c h w`` and alpha ``n h w`` as a safetensors file."""
         cameras = list(range(len(self._dataset.record(index).files)))
         latents, alpha = encode_views(self._backbone, self._dataset.views(index, cameras), self._device)
         tensors = {"latents": latents.cpu().contiguous(), "alpha": alpha.cpu().contiguous()}
@@ -47,7 +47,7 @@ class Encoder:
 
 
 def backbone_spec(name: str) -> ComponentSpec:
-    """The backbone of a spec, or ``diffusers`` with a pipeline."""
+    """Return the backbone of a spec, or ``diffusers`` with a pipeline."""
     if name.endswith(".json") or name.rpartition(":")[2] in registry().names("spec") or not _is_pipeline(name):
         return load_spec(name).model.backbone
     options = registry().get("backbone", "diffusers").plugin.spec

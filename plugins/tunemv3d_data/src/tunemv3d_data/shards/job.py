@@ -20,7 +20,7 @@ ATTRIBUTION = "ATTRIBUTION.md"
 
 @dataclass(frozen=True)
 class PackJob:
-    """What to pack.
+    """A packing: what to pack, and how.
 
     Attributes:
         folder: of the dataset.
@@ -37,19 +37,19 @@ class PackJob:
     latents: str = ""
 
     def full(self, objects: int, total: int) -> bool:
-        """Whether so many objects, of so many bytes, are too much for one shard."""
+        """Return whether so many objects, of so many bytes, are too much for one shard."""
         return total > self.shard_bytes if self.objects is None else objects > self.objects
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What a packing left behind: its index, and how many shards were there already."""
+    """Result of a packing: its index, and how many shards were there already."""
 
     index: ShardIndex
     kept: int
 
     def licences(self) -> dict[str, int]:
-        """Objects by licence."""
+        """Count objects by licence."""
         return dict(Counter(packed.licence for packed in self.index))
 
 

@@ -1,4 +1,4 @@
-"""Which object goes into which shard, known before anything is written."""
+"""Plan of which object goes into which shard, made before anything is written."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ class Sample:
     Attributes:
         index: of the object in the dataset.
         record: its ``transforms.json``.
-        pictures: (extension, file), one a frame.
+        pictures: (extension, file), one per frame.
         others: (extension, file) of depth, normals and whatever else its frames name.
         bytes: about what it takes in a shard.
     """
@@ -30,7 +30,7 @@ class Sample:
     bytes: int
 
     def files(self) -> list[Path]:
-        """All of them."""
+        """All files of the object."""
         return [self.record, *(path for _, path in (*self.pictures, *self.others))]
 
 
@@ -43,7 +43,7 @@ class PlannedShard:
     samples: tuple[Sample, ...]
 
     def fingerprint(self, latent_key: str) -> str:
-        """What the shard is made of, so that a finished one is taken for no other."""
+        """Fingerprint of what the shard is made of, so that a finished one is taken for no other."""
         digest = hashlib.sha256(f"{self.file} {self.split} {latent_key}".encode())
         for sample in self.samples:
             for path in sample.files():

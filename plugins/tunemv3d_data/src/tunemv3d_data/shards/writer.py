@@ -85,7 +85,7 @@ def _located(
     records: Callable[[int], PosedImages],
     ends: list[list[int]],
 ) -> list[PackedObject]:
-    """Where each object lies; the checksums are of what is read back."""
+    """Locate each object; the checksums are of what is read back."""
     found = []
     with path.open("rb") as file:
         for sample, (start, *stops) in zip(planned.samples, ends, strict=True):
@@ -111,7 +111,7 @@ def _located(
 
 
 def remembered(path: Path, made_of: str) -> tuple[Shard, list[PackedObject]] | None:
-    """What a shard's note says, if the shard is here whole and made of the same."""
+    """Read a shard's note, if the shard is here whole and made of the same."""
     try:
         note = json.loads(note_of(path).read_bytes())
         if note["made_of"] != made_of or path.stat().st_size != note["shard"]["bytes"]:
@@ -122,5 +122,5 @@ def remembered(path: Path, made_of: str) -> tuple[Shard, list[PackedObject]] | N
 
 
 def note_of(path: Path) -> Path:
-    """The note of a shard that no index holds yet."""
+    """Path of the note of a shard that no index holds yet."""
     return path.with_suffix(NOTE)

@@ -1,1 +1,1 @@
-"""Where objects come from: mesh folders and the layouts of published collections."""
+"""Sources of objects: mesh folders and the layouts of published collections."""

@@ -24,12 +24,12 @@ _ARCHIVES = (".zip", ".sh3f")
 
 
 def fits(path: Path) -> bool:
-    """Any folder or file."""
+    """Accept any folder or file."""
     return True
 
 
 def read(path: Path) -> list[SourceObject]:
-    """The meshes below a folder, with those in its archives, in the order of their names."""
+    """List the meshes below a folder, with those in its archives, in the order of their names."""
     root = path if path.is_dir() else path.parent
     files = _files(path) if path.is_dir() else [path]
     objects = distinct(entry for file in files for entry in _objects(file, root))
@@ -69,7 +69,7 @@ def _objects(file: Path, root: Path) -> list[SourceObject]:
 
 
 def _unusable(file: Path) -> str:
-    """Why a place that ``_files`` gave cannot be looked into, "" where it can."""
+    """Say why a place that ``_files`` gave cannot be looked into; "" if it can."""
     shown = os.fsencode(file).decode("utf-8", "replace")
     if shown != str(file):
         return f"{shown}: its name is not UTF-8; rename it"

@@ -23,12 +23,12 @@ VERSIONED = "hf-objaverse-v1"
 
 
 def fits(path: Path) -> bool:
-    """A download folder, or the one around it."""
+    """Return whether it is a download folder, or the one around it."""
     return _root(path) is not None
 
 
 def read(path: Path) -> list[SourceObject]:
-    """The objects that were downloaded, with their annotations where those were.
+    """List the objects that were downloaded, with their annotations where those were.
 
     Raises:
         DatasetError: an annotation file is damaged.

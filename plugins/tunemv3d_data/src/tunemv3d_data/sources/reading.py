@@ -15,7 +15,7 @@ from tunemv3d_data.sources import folder, objaverse, shapenet
 
 
 class Layout(Protocol):
-    """What a layout's module offers."""
+    """Interface of a layout's module."""
 
     def fits(self, path: Path) -> bool:
         """Return whether a collection of this layout lies at ``path``."""
@@ -37,7 +37,7 @@ def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"]
 
     Args:
         path: a folder or a file.
-        captions: a CSV of ids and captions, several rows an object if need be, as Cap3D publishes.
+        captions: a CSV of ids and captions, several rows per object if need be, as Cap3D publishes.
         up: the axis that points up in the meshes, where it is not their formats' usual one.
 
     Raises:

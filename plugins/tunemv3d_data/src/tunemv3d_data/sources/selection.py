@@ -10,7 +10,7 @@ from tunemv3d_data.objects import SourceObject
 
 
 def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceObject], Counter[str]]:
-    """The objects under one of the licences in ``text`` ("cc0,cc-by"), and how many of which licence are left out.
+    """Choose the objects under one of the licences in ``text`` ("cc0,cc-by"), and count those left out by licence.
 
     Objects whose licence is not known are left out, counted under "".
 
@@ -44,7 +44,7 @@ def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids from a text file, one a line; everything after # is a comment."""
+    """Read ids from a text file, one per line; everything after # is a comment."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""ShapeNetCore v2: ``<synset>/<id>/models/model_normalized.obj`` in folders, or in one zip a synset as it is published.
+"""ShapeNetCore v2: ``<synset>/<id>/models/model_normalized.obj`` in folders, or in one zip per synset as published.
 
 ``taxonomy.json`` names the synsets; without it (its published address is gone) the names below are used. The meshes
 are y up with their front at -z ("The OBJ files are now pre-aligned so that the up direction is the +Y axis, and the
@@ -36,12 +36,12 @@ _NAMES = """
 
 
 def fits(path: Path) -> bool:
-    """A folder of synsets, or one synset."""
+    """Return whether it is a folder of synsets, or one synset."""
     return any(True for place in _synsets(path) if place.suffix == ".zip" or any(place.glob("*/models")))
 
 
 def read(path: Path) -> list[SourceObject]:
-    """All models; one whose mesh is missing is listed with that problem.
+    """List all models; one whose mesh is missing is listed with that problem.
 
     Raises:
         DatasetError: ``taxonomy.json`` is damaged.
@@ -99,7 +99,7 @@ def _object(synset: str, model: str, lemmas: dict[str, list[str]], about: dict[s
 
 
 def _upright(up: Any, front: Any) -> tuple[float, ...]:
-    """The rotation that turns ``up`` to +y and ``front`` to +z, row by row; the usual one where they make no sense."""
+    """Turn ``up`` to +y and ``front`` to +z: the rotation row by row; the usual one where they make no sense."""
     try:
         y, z = (np.asarray(axis, dtype=np.float64).reshape(3) for axis in (up, front))
     except (TypeError, ValueError):

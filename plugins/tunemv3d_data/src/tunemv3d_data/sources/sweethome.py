@@ -1,7 +1,7 @@
 """Sweet Home 3D furniture libraries (.sh3f): zips of OBJ meshes, textures and a catalogue of properties.
 
 The format is documented with the Furniture Library Editor: ISO-8859-1 text with Unicode escapes,
-one ``key#number=value`` a line.
+one ``key#number=value`` per line.
 """
 
 import math
@@ -20,7 +20,7 @@ _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def read_library(path: Path) -> list[SourceObject]:
-    """The catalogue's objects, in its order.
+    """List the catalogue's objects, in its order.
 
     Raises:
         DatasetError: not a readable archive, or one without a catalogue.
@@ -62,7 +62,7 @@ def _object(path: Path, library: dict[str, str], entry: dict[str, str]) -> Sourc
 
 
 def _numbers(entry: dict[str, str], key: str) -> tuple[float, ...]:
-    """The numbers of an entry, () where it has none.
+    """Read the numbers of an entry, () if it has none.
 
     Raises:
         ValueError: they are none, or not finite; names the key.
@@ -78,5 +78,5 @@ def _numbers(entry: dict[str, str], key: str) -> tuple[float, ...]:
 
 
 def _licence(text: str) -> str:
-    """By "Public domain" the libraries mean CC0, as their names say."""
+    """Name a licence: by "Public domain" the libraries mean CC0, as their names say."""
     return "CC0-1.0" if text == "Public domain" else spdx(text)

@@ -79,7 +79,7 @@ def _between_views(views: ObjectViews, maps: list[Floats]) -> Iterator[Finding]:
 
 
 def _depth_readings() -> dict[str, Callable[[Floats, Floats], Floats]]:
-    """From what is stored, and the rays' lengths, to z depth; by name."""
+    """Convert what is stored to z depth, by the rays' lengths, in each way that others store it; by name."""
     units = {f"unit {unit:g}": lambda depth, length, unit=unit: depth * unit for unit in _UNITS}
     return {"z": lambda depth, length: depth, "ray length": lambda depth, length: depth / length, **units}
 
@@ -100,7 +100,7 @@ def _rays(views: ObjectViews, index: int, x: Floats, y: Floats) -> Floats:
 def _misfit(
     views: ObjectViews, maps: list[Floats], samples: list[_Samples], turn: Callable[[Floats, Floats], Floats]
 ) -> float:
-    """How far points lie from the surfaces that near views see, as a share of their distance, over those seen."""
+    """Distance of points from the surfaces that near views see, as a share of their distance, over those seen."""
     trusted, found = list(views.trusted), []
     forward = views.poses[trusted, :3, 2]
     for place, index in enumerate(trusted):
@@ -117,7 +117,7 @@ def _misfit(
 def _off_surface(
     views: ObjectViews, other: int, depth: Floats, points: Floats, turn: Callable[[Floats, Floats], Floats]
 ) -> Floats:
-    """How far points are from the surface that a view sees there, as a share of their distance; cut."""
+    """Distance of points from the surface that a view sees there, as a share of their distance; cut."""
     pose, lens = views.poses[other], views.intrinsics[other]
     at, z = project(points, pose, lens)
     off = np.full(len(points), _FARTHEST)
