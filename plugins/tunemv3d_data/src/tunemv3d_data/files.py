@@ -34,7 +34,7 @@ class Files(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A file's content.
+        """Read a file's content.
 
         Raises:
             DatasetError: it is not there, outside, too large, or damaged.
@@ -42,10 +42,10 @@ class Files(ABC):
 
     @abstractmethod
     def spelled(self, name: str) -> str | None:
-        """The name as it is spelled here, whatever its case; None where there is no such file."""
+        """Return the name as it is spelled here, whatever its case; None if there is no such file."""
 
     def beside(self, mesh: str, reference: str) -> str | None:
-        """The file that a mesh file means by a reference, or None.
+        """Find the file that a mesh file means by a reference, or None.
 
         Many were written on other machines: backslashes, percent signs and another case are understood, and of a path
         that leads nowhere from here the last part is looked for beside the mesh.
@@ -147,7 +147,7 @@ class Archive(Files):
 
 
 def open_archive(path: Path) -> Archive:
-    """An archive, kept open for the next of its members."""
+    """Open an archive, kept open for the next of its members."""
     try:
         state = path.stat()
     except OSError as error:
@@ -161,7 +161,7 @@ def _opened(path: Path, changed: int, size: int) -> Archive:
 
 
 def digest(files: Files, mesh: str) -> str:
-    """sha256 of a mesh file with its materials and textures where they are files of their own."""
+    """Hash (sha256) a mesh file with its materials and textures where they are files of their own."""
     total = hashlib.sha256()
     waiting, seen = [mesh], {mesh}
     while waiting:
@@ -190,7 +190,7 @@ def _references(name: str, data: bytes) -> Iterator[str]:
 
 
 def gltf_parts(data: bytes) -> tuple[dict[str, list[dict[str, object]]], bytes]:
-    """The JSON of a .gltf or .glb file, and a .glb's binary part.
+    """Read the JSON of a .gltf or .glb file, and a .glb's binary part.
 
     Raises:
         DatasetError: neither, or cut off.

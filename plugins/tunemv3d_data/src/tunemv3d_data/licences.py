@@ -18,7 +18,7 @@ _OTHERS = (
 
 
 def spdx(text: str) -> str:
-    """A licence's SPDX identifier where its words are known, else its own words, "" for none.
+    """Return a licence's SPDX identifier where its words are known, else its own words, "" for none.
 
     Knows the short names of Objaverse ("by", "by-nc-sa", "cc0"; all of version 4.0, as its data card says), Sketchfab's
     ("CC Attribution-NonCommercial"), those of Sweet Home 3D's libraries, and the addresses of the licences.
@@ -39,7 +39,7 @@ def spdx(text: str) -> str:
 
 
 def address(licence: str) -> str:
-    """Address where a licence can be read; "" if that is not known."""
+    """Return the address where a licence can be read; "" if that is not known."""
     if licence == SHAPENET:
         return "https://shapenet.org/terms"
     if licence == "CC0-1.0":
@@ -51,7 +51,7 @@ def address(licence: str) -> str:
 
 
 def asks_for_credit(licence: str) -> bool:
-    """Return whether a licence requires to name the creator: Creative Commons with BY, however it is written."""
+    """Return whether a licence requires that the creator is named: Creative Commons with BY, however it is written."""
     return spdx(licence.replace("_", "-")).startswith("CC-BY")
 
 
@@ -71,7 +71,7 @@ def _is_port(name: str, want: str) -> bool:
 
 
 def attribution(records: Iterable[PosedImages]) -> Iterator[str]:
-    """Creator, licence and source of every object as the lines of a Markdown page; variants stand with their object."""
+    """Yield the lines of a Markdown page of all creators, licences and sources; variants stand with their object."""
     yield "# Attribution\n\n"
     yield "The pictures show the following objects, changed in size, frame, light and, for variants\n"
     yield "(`-v1`, `-v2`, …), in colour and proportions. They are under the licence of what they show; the\n"

@@ -63,7 +63,7 @@ class SourceObject:
 
 
 def slug(text: str) -> str:
-    """A folder name made of lower-case letters, digits and hyphens; a hash where the text has none."""
+    """Make a folder name of lower-case letters, digits and hyphens; a hash where the text has none."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     return name or hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -134,7 +134,7 @@ class Sheet:
         self.strip = (self.picture.height - self.TITLE) // (3 * len(self.strengths))
 
     def strips(self, *wanted: tuple[float, int]) -> Image.Image:
-        """The title and, for every wanted K, its first one to three strips."""
+        """Cut the title and, for every wanted K, its first one to three strips."""
         boxes = [(0, self.TITLE)]
         for k, count in wanted:
             top = self.TITLE + 3 * self.strip * self.strengths.index(k)
@@ -162,7 +162,7 @@ def _save(tiles: list[Image.Image], columns: int, path: Path) -> None:
 
 
 def published(spec: RunSpec, world: World, consistency: float) -> RunSpec:
-    """The run's spec with the packaged dataset's name, the chosen K, and no earlier run to start from."""
+    """Return the run's spec with the packaged dataset's name, the chosen K, and no earlier run to start from."""
     data = spec.data.model_copy(update={"path": world.dataset, "cache_latents": False})
     train = spec.train.model_copy(update={"start_from": None})
     sample = spec.sample.model_copy(update={"consistency": consistency})
@@ -172,7 +172,7 @@ def published(spec: RunSpec, world: World, consistency: float) -> RunSpec:
 def card(
     adapter: str, run: Path, spec: RunSpec, record: dict[str, Any], evaluation: dict[str, Any], consistency: float
 ) -> str:
-    """The model card."""
+    """Write the model card."""
     world = WORLDS[adapter]
     settings = evaluation["settings"]
     lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
@@ -198,7 +198,7 @@ def card(
 
 
 def held_out(run: Path, objects: int) -> str:
-    """The trainer's figures on held-out objects before the first and after the last step, as a table."""
+    """Tabulate the trainer's figures on held-out objects before the first and after the last step, as a table."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = [{k[9:]: v for k, v in line.items() if k.startswith("held_out/")} for line in lines]
     before, after = [figures for figures in measured if figures][:: len([f for f in measured if f]) - 1]

@@ -26,7 +26,7 @@ pipeline("a red armchair", num_inference_steps=25, guidance_scale=5).images[0].s
 
 
 def model_card(image: int, train: Views, held: Views, stages: dict[str, Any], figures: dict[str, Any]) -> str:
-    """The card's text, from what was trained on, how long, and what came out."""
+    """Write the card's text, from what was trained on, how long, and what came out."""
     parts = [HEAD.format(image=image), _networks(stages), _data(train, held), _training(stages), _figures(figures)]
     return "\n".join([*parts, _LIMITS])
 

@@ -36,7 +36,7 @@ class Views:
     credits: tuple[tuple[str, str, str], ...]
 
     def to(self, device: torch.device) -> "Views":
-        """The same views with the tensors on ``device``."""
+        """Move the tensors to ``device``."""
         moved = {name: getattr(self, name).to(device) for name in ("images", "caption_of", "cumulative")}
         return Views(**{**self.__dict__, **moved})
 

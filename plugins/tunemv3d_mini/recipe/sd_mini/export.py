@@ -43,7 +43,7 @@ def write_pipeline(folder: Path, tokenizer: CLIPTokenizer, vae: AutoencoderKL, m
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files."""
+    """Sum the bytes of all files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

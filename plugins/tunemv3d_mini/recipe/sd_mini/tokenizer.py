@@ -38,7 +38,7 @@ def train_tokenizer(captions: Sequence[str], vocabulary: int, length: int) -> CL
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids, every row ``model_max_length`` long, as the diffusers pipeline makes them."""
+    """Return token ids, every row ``model_max_length`` long, as the diffusers pipeline makes them."""
     rows: list[list[int]] = tokenizer(
         list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True
     ).input_ids

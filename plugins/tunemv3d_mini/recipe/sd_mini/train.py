@@ -1,4 +1,4 @@
-"""Trains the prior: tokenizer, autoencoder, latents, text encoder with UNet, figures, card.
+"""Training of the prior: tokenizer, autoencoder, latents, text encoder with UNet, figures, card.
 
 A started training continues from ``OUT/state``. ``OUT/sd-mini`` is complete and usable from the second stage's first
 checkpoint on.
@@ -52,7 +52,7 @@ class Job:
         return self.out / "state"
 
     def left(self) -> float | None:
-        """Seconds left for training; None where no budget is given."""
+        """Return the seconds left for training; None if no budget is given."""
         return None if self.deadline is None else max(1.0, self.deadline - AFTERWARDS - time.monotonic())
 
 

@@ -108,7 +108,7 @@ class Trainer:
         return done
 
     def averaged(self) -> dict[str, Tensor]:
-        """The average of the weights, by parameter name, float32."""
+        """Return the average of the weights, by parameter name, float32."""
         return dict(zip(self.names, self.means, strict=True))
 
     def save(self, path: Path) -> None:

@@ -54,7 +54,7 @@ def ground_loss(latents: Tensor, alpha: Tensor) -> Tensor:
 
 
 def ground_cells(alpha: Tensor) -> Tensor:
-    """Cells that the object keeps at least one cell's distance from: ``n 1 H W`` to ``n 1 h w``, boolean."""
+    """Find the cells that the object keeps at least one cell's distance from: ``n 1 H W`` to ``n 1 h w``, boolean."""
     return F.max_pool2d(alpha, 3 * STRIDE, stride=STRIDE, padding=STRIDE) == 0
 
 
@@ -75,7 +75,7 @@ def augmented(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def random_recolouring(n: int, device: torch.device) -> Tensor:
-    """``n 3 3``: rotations of the hue about the grey axis, with saturation x 0.5 to 2.5 and brightness x 0.7 to 1.2."""
+    """Draw ``n 3 3``: turn the hue about the grey axis, scale saturation by 0.5 to 2.5, brightness by 0.7 to 1.2."""
     uniform = torch.rand(3, n, 1, 1, device=device)
     angle = 2 * math.pi * uniform[0]
     saturation = 0.5 * 5 ** uniform[1]
@@ -87,7 +87,7 @@ def random_recolouring(n: int, device: torch.device) -> Tensor:
 
 
 def moments(vae: AutoencoderKL, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and logarithm of the variance of the latents of ``n 3 H W`` in [-1, 1]: each ``n 4 h w``, float32."""
+    """Encode ``n 3 H W`` in [-1, 1] to mean and log variance of the latents, each ``n 4 h w``, float32."""
     mean, log_variance = vae.quant_conv(vae.encoder(pictures.to(vae.dtype))).float().chunk(2, dim=1)
     return mean, log_variance.clamp(-30, 20)
 
@@ -106,7 +106,7 @@ def encode_all(vae: AutoencoderKL, images: Tensor, chunk: int = 256) -> Tensor:
 
 @torch.no_grad()
 def white_latent(vae: AutoencoderKL, side: int) -> Tensor:
-    """The latent of a white picture, ``4 h w``."""
+    """Encode a white picture, ``4 h w``."""
     device = next(vae.parameters()).device
     return moments(vae, torch.ones(1, 3, side, side, device=device))[0][0]
 

@@ -47,7 +47,7 @@ def _widened(mask: Masks, pixels: int) -> Masks:
 
 
 def project(points: Floats, pose: Floats, lens: Floats) -> tuple[Floats, Floats]:
-    """World points ``p 3`` in one camera: fractions of the image ``p 2``, and depth ``p``."""
+    """Project world points ``p 3`` into one camera: fractions of the image ``p 2``, and depth ``p``."""
     seen = (points - pose[:3, 3]) @ pose[:3, :3]
     depth = seen[:, 2]
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)

@@ -18,7 +18,7 @@ _CORNERS = 64
 
 
 def outline(mask: Masks) -> Floats:
-    """The convex outline of a mask ``h w``: ``p 2`` corners (x, y) as fractions of the image; NaN where it is empty."""
+    """Find the convex outline of a mask ``h w``: ``p 2`` corners (x, y), fractions of the image; NaN if it is empty."""
     h, w = mask.shape
     rows = np.flatnonzero(mask.any(1))
     if not len(rows):
@@ -31,7 +31,7 @@ def outline(mask: Masks) -> Floats:
 
 
 def in_camera(outlines: Floats, intrinsics: Floats) -> Floats:
-    """Outlines ``n p 2`` as directions in their cameras, ``n p 3`` with z = 1; ``intrinsics`` are ``n 4``."""
+    """Convert outlines ``n p 2`` to directions in their cameras, ``n p 3`` with z = 1; ``intrinsics`` are ``n 4``."""
     plane = (outlines - intrinsics[:, None, 2:]) / intrinsics[:, None, :2]
     return np.concatenate([plane, np.ones_like(plane[..., :1])], -1)
 

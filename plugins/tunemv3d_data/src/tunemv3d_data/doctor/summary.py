@@ -8,7 +8,7 @@ from tunemv3d_data.doctor.silhouettes import Floats
 
 @dataclass(frozen=True)
 class Summary:
-    """One object.
+    """Facts of one object.
 
     Attributes:
         record: what is known of it.

@@ -9,7 +9,7 @@ from tunemv3d_data.doctor.checks.texts import CLIP_LENGTH, estimated_tokens
 
 
 class Tokens:
-    """Counts with the tokenizer of ``text_encoder``, or estimates CLIP's from the words where it is None.
+    """Count with the tokenizer of ``text_encoder``, or estimate CLIP's from the words where it is None.
 
     Args:
         text_encoder: an asset, a folder with ``tokenizer/`` (a pipeline) or with a tokenizer's files, or a hub id.
@@ -24,7 +24,7 @@ class Tokens:
         self.limit: int = known if known < 1_000_000 else CLIP_LENGTH
 
     def count(self, caption: str) -> int:
-        """Tokens of a caption, start and end included."""
+        """Count the tokens of a caption, start and end included."""
         if self.tokenizer is None:
             return estimated_tokens(caption)
         return len(self.tokenizer(caption, verbose=False)["input_ids"])

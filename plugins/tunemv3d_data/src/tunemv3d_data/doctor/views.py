@@ -68,7 +68,7 @@ class ObjectViews:
 
     @cached_property
     def alphas(self) -> list[Bytes]:
-        """Alpha a view, ``h w``."""
+        """Alpha per view, ``h w``."""
         return [picture.rgba[..., 3] for picture in self.pictures]
 
     @cached_property
@@ -83,7 +83,7 @@ class ObjectViews:
 
     @cached_property
     def is_inverted(self) -> bool:
-        """Nearly all frames are solid along their edge and have a hole: alpha holds the ground."""
+        """Return whether alpha holds the ground: nearly all frames are solid along their edge and have a hole."""
         frames = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).all() for mask in self.masks]
         holes = [not mask.all() for mask in self.masks]
         return bool(np.mean(frames) > 0.8 and np.mean(holes) > 0.8)
@@ -149,7 +149,7 @@ class ObjectViews:
 
 
 def open_views(source: Collection, id_: str) -> ObjectViews:
-    """One object of a dataset of any layout, its cameras unchecked; of ours with depth, normals and the stated size.
+    """Open one object of any layout, its cameras unchecked; one of ours with depth, normals and the stated size.
 
     Raises:
         DatasetError: it cannot be read; names the file.

@@ -23,12 +23,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders that hold a transforms_train.json."""
+    """Find folders that hold a transforms_train.json."""
     return folders_with(path, _is_object)
 
 
 def read(folder: Path) -> SourceViews:
-    """One scene: the frames of all three files.
+    """Read one scene: the frames of all three files.
 
     Raises:
         DatasetError: a file without frames or camera_angle_x.

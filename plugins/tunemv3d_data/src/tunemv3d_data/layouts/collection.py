@@ -24,11 +24,11 @@ class Layout(Protocol):
         ...
 
     def find(self, path: Path) -> dict[str, Path]:
-        """Ids and folders of all objects, without reading them."""
+        """Find ids and folders of all objects, without reading them."""
         ...
 
     def read(self, folder: Path) -> SourceViews:
-        """Cameras and picture files of one object; raises DatasetError."""
+        """Read cameras and picture files of one object; raises DatasetError."""
         ...
 
 
@@ -73,7 +73,7 @@ class Collection:
         self._last: tuple[str, SourceViews] | None = None
 
     def views(self, id_: str) -> SourceViews:
-        """One object as its layout states it.
+        """Read one object as its layout states it.
 
         Raises:
             DatasetError: a file is missing or not what the layout promises; names it.
@@ -83,7 +83,7 @@ class Collection:
         return self._last[1]
 
     def record(self, id_: str, check_cameras: bool = True) -> PosedImages:
-        """One object's cameras and what is known of it; ``size`` is that of the first picture.
+        """Read one object's cameras and what is known of it; ``size`` is that of the first picture.
 
         Args:
             id_: the object.
@@ -113,7 +113,7 @@ class Collection:
         )
 
     def picture(self, id_: str, view: int) -> Bytes:
-        """One picture, ``h w 4``, sRGB with straight alpha; sizes may differ between views where the layout allows it.
+        """Read one picture, ``h w 4``, sRGB with straight alpha; sizes differ between views where the layout allows it.
 
         Raises:
             DatasetError: it is missing or damaged; names the file.

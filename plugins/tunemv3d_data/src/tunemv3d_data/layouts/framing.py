@@ -39,12 +39,12 @@ class Seen:
         return Seen((rgba.shape[0], rgba.shape[1]), np.asarray(intrinsics, dtype=np.float64), box)
 
     def plane(self, edges: Sequence[float]) -> Floats:
-        """Left, top, right, bottom in pixels to the plane."""
+        """Convert left, top, right, bottom from pixels to the plane."""
         (h, w), (fx, fy, cx, cy) = self.size, self.intrinsics
         return np.asarray((np.asarray(edges) / [w, h, w, h] - [cx, cy, cx, cy]) / [fx, fy, fx, fy])
 
     def pixels(self, window: Floats) -> Floats:
-        """Left, top, right, bottom in the plane to pixels."""
+        """Convert left, top, right, bottom from the plane to pixels."""
         (h, w), (fx, fy, cx, cy) = self.size, self.intrinsics
         return np.asarray((window * [fx, fy, fx, fy] + [cx, cy, cx, cy]) * [w, h, w, h])
 
@@ -68,7 +68,7 @@ class Frame:
         return np.array([1 / (right - left), 1 / (bottom - top), -left / (right - left), -top / (bottom - top)])
 
     def cut(self, rgba: Bytes, intrinsics: Floats) -> Bytes:
-        """One picture as this frame shows it; transparent where the picture ends."""
+        """Cut one picture as this frame shows it; transparent where the picture ends."""
         edges = Seen.of(rgba, intrinsics).pixels(self.window)
         edges = np.where(np.abs(edges - edges.round()) < 1e-3, edges.round(), edges)
         h, w = rgba.shape[:2]
@@ -82,7 +82,7 @@ class Frame:
 
 
 def common_frame(views: Sequence[Seen], resolution: int | None = None) -> Frame:
-    """The frame for all pictures of an object.
+    """Find the frame for all pictures of an object.
 
     Where size and intrinsics are the same for all, it is the picture itself, padded to a square. Where they differ, it
     is the square around the principal point that holds every silhouette.

@@ -38,12 +38,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders that hold a transforms.json."""
+    """Find folders that hold a transforms.json."""
     return folders_with(path, _is_object)
 
 
 def read(folder: Path) -> SourceViews:
-    """One capture.
+    """Read one capture.
 
     Raises:
         DatasetError: a camera model other than a pinhole without distortion, or a key is missing.
@@ -71,7 +71,7 @@ def read(folder: Path) -> SourceViews:
 
 
 def frames_of(path: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The frames of a transforms.json, at least one.
+    """Return the frames of a transforms.json, at least one.
 
     Raises:
         DatasetError: none, or not a list of objects.
@@ -83,7 +83,7 @@ def frames_of(path: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def picture_file(folder: Path, frame: Mapping[str, Any]) -> Path:
-    """A frame's picture; .png where its name has no suffix, as in Blender's synthetic scenes."""
+    """Find a frame's picture; .png where its name has no suffix, as in Blender's synthetic scenes."""
     if "file_path" not in frame:
         raise DatasetError(f"{folder}: a frame has no 'file_path'")
     file = folder / str(frame["file_path"])
@@ -91,12 +91,12 @@ def picture_file(folder: Path, frame: Mapping[str, Any]) -> Path:
 
 
 def opengl_poses(path: Path, frames: Sequence[Mapping[str, Any]]) -> Any:
-    """``n 4 4`` with OpenCV axes from the frames' transform_matrix with OpenGL axes."""
+    """Read poses ``n 4 4`` with OpenCV axes from the frames' transform_matrix with OpenGL axes."""
     return opengl_to_opencv(matrices(path, [frame.get("transform_matrix") for frame in frames], (4, 4)))
 
 
 def focal_of_angle(angle: float) -> float:
-    """Focal length as a fraction of the width from the horizontal field of view in radians."""
+    """Convert the horizontal field of view in radians to a focal length as a fraction of the width."""
     return 0.5 / math.tan(angle / 2)
 
 

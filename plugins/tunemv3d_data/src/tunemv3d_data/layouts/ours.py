@@ -15,12 +15,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """The manifest's objects."""
+    """Find the manifest's objects."""
     return {id_: path / "objects" / id_ for id_ in read_manifest(path)}
 
 
 def read(folder: Path) -> SourceViews:
-    """One object; nothing is turned or scaled."""
+    """Read one object; nothing is turned or scaled."""
     record = read_object(folder)
     manifest = read_json(folder.parent.parent / "dataset.json")
     splits = {entry["id"]: entry.get("split", "train") for entry in manifest["objects"]}

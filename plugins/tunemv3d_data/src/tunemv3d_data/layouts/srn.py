@@ -26,12 +26,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders with rgb, pose and intrinsics.txt."""
+    """Find folders with rgb, pose and intrinsics.txt."""
     return folders_with(path, _is_object, deepest=3)
 
 
 def read(folder: Path) -> SourceViews:
-    """One object.
+    """Read one object.
 
     Raises:
         DatasetError: pictures without poses, or a text file that does not hold what it should.

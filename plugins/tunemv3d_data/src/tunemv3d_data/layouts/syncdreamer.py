@@ -47,12 +47,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders with meta.pkl, or with exactly the 16 target views."""
+    """Find folders with meta.pkl, or with exactly the 16 target views."""
     return folders_with(path, _is_object)
 
 
 def read(folder: Path) -> SourceViews:
-    """One object.
+    """Read one object.
 
     Raises:
         DatasetError: a hostile or damaged meta.pkl, or one that does not fit the pictures.
@@ -88,7 +88,7 @@ def target_poses() -> Floats:
 
 
 def read_meta(path: Path) -> list[Floats]:
-    """The five arrays of a meta.pkl.
+    """Read the five arrays of a meta.pkl.
 
     Raises:
         DatasetError: it wants anything but numbers in numpy arrays, or is damaged.

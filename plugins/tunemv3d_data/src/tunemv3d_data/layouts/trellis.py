@@ -21,12 +21,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders that hold a transforms.json."""
+    """Find folders that hold a transforms.json."""
     return folders_with(path, _has_views)
 
 
 def read(folder: Path) -> SourceViews:
-    """One object.
+    """Read one object.
 
     Raises:
         DatasetError: a frame without camera_angle_x.

@@ -51,7 +51,7 @@ class SourceViews:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def picture(self, view: int) -> Bytes:
-        """One view, ``h w 4``, straight alpha.
+        """Read one view, ``h w 4``, straight alpha.
 
         Raises:
             DatasetError: the picture or its mask is missing, damaged, or of another size; names the file.
@@ -85,7 +85,7 @@ def without_white_ground(rgb: Any) -> Bytes:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(h, w) of a picture without decoding it."""
+    """Read the size (h, w) of a picture without decoding it."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -94,7 +94,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def folders_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2) -> dict[str, Path]:
-    """Folder names and folders of all objects at or below ``path``; nothing is looked for inside an object.
+    """Find names and folders of all objects at or below ``path``; nothing is looked for inside an object.
 
     Raises:
         DatasetError: two objects in different folders have the same name.
@@ -131,7 +131,7 @@ def any_folder_with(path: Path, is_object: Callable[[Path], bool], deepest: int 
 
 
 def matrices(where: Path, values: Any, shape: tuple[int, int]) -> Floats:
-    """``n 4 4`` from nested numbers of ``n`` matrices of ``shape``, (4, 4) or (3, 4).
+    """Read matrices ``n 4 4`` from nested numbers of ``n`` matrices of ``shape``, (4, 4) or (3, 4).
 
     Raises:
         DatasetError: other shapes or no numbers; names the file.

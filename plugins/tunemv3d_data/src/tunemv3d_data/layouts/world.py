@@ -33,7 +33,7 @@ class World:
 
 
 def placed(views: SourceViews, world: World) -> Floats:
-    """The cameras' poses in our world, ``n 4 4``.
+    """Place the cameras in our world: their poses, ``n 4 4``.
 
     Raises:
         DatasetError: the object's place cannot be told from the cameras.
@@ -52,7 +52,7 @@ def placed(views: SourceViews, world: World) -> Floats:
 
 
 def upward(poses: Floats) -> Floats:
-    """The world's upward direction as the cameras hold it: at right angles to all their x axes, on their upper side.
+    """Find the world's upward direction from the cameras: at right angles to all their x axes, on their upper side.
 
     It is the vertical of cameras that do not roll, wherever they stand and look.
     """
@@ -63,7 +63,7 @@ def upward(poses: Floats) -> Floats:
 
 
 def focus(poses: Floats) -> Floats:
-    """The point nearest to all optical axes, least squares.
+    """Find the point nearest to all optical axes, by least squares.
 
     Raises:
         DatasetError: all cameras look the same way.
@@ -77,7 +77,7 @@ def focus(poses: Floats) -> Floats:
 
 
 def seen_radius(views: SourceViews, centre: Floats) -> float:
-    """The radius around ``centre`` that the silhouettes reach; without silhouettes, what all pictures show whole.
+    """Measure how far from ``centre`` silhouettes reach; without silhouettes, the radius that all pictures show whole.
 
     A silhouette at an angle a from the centre of a camera at distance d belongs to a point at least d sin(a) away,
     with equality where the line of sight touches the sphere, as it does in some of many views.
@@ -101,7 +101,7 @@ def seen_radius(views: SourceViews, centre: Floats) -> float:
 
 
 def turn_to_z(up: Floats) -> Floats:
-    """The rotation 3x3 that turns ``up`` to +z on the shortest way; y up becomes x, -z, y, as in mesh files."""
+    """Compute the rotation 3x3 that turns ``up`` to +z on the shortest way; y up becomes x, -z, y, as in mesh files."""
     up = up / np.linalg.norm(up)
     if up[2] < -1 + 1e-9:
         return np.diag([1.0, -1.0, -1.0])  # half a turn about x

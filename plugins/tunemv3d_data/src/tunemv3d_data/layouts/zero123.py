@@ -30,12 +30,12 @@ def recognise(path: Path) -> bool:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """Folders with 000.png and 000.npy."""
+    """Find folders with 000.png and 000.npy."""
     return folders_with(path, _is_object)
 
 
 def read(folder: Path) -> SourceViews:
-    """One object.
+    """Read one object.
 
     Raises:
         DatasetError: a picture without its matrix, or a matrix that is none.

@@ -22,7 +22,7 @@ _UNPAINTED = np.array([0.7, 0.7, 0.7, 1.0])
 
 @dataclass(frozen=True)
 class Material:
-    """A surface's look.
+    """A surface's texture, and what is known of it.
 
     Attributes:
         name: the modeller's, with the texture's file name: captions look for words such as "oak" in it.
@@ -43,7 +43,7 @@ class Material:
 
 
 def material_of(part: trimesh.Trimesh, picture: Pictures = lambda name: None) -> tuple[Material, Any]:
-    """A part's material and its corners' texture coordinates, ``f 3 2``.
+    """Read a part's material and its corners' texture coordinates, ``f 3 2``.
 
     Args:
         part: a trimesh mesh with faces.

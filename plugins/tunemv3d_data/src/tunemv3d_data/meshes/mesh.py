@@ -61,18 +61,18 @@ class Mesh:
         return np.asarray(corners.max(0) - corners.min(0), dtype=np.float32)
 
     def areas(self) -> Floats:
-        """Area of every triangle, ``f``."""
+        """Compute the area of every triangle, ``f``."""
         return np.asarray(np.linalg.norm(_cross(self.triangles), axis=-1) / 2, dtype=np.float32)
 
     def stretched(self, factors: tuple[float, float, float]) -> "Mesh":
-        """Scaled along x, y and z, and fitted into the sphere again."""
+        """Scale along x, y and z, and fit into the sphere again."""
         scale = np.asarray(factors, dtype=np.float32)
         normals = np.asarray(_unit(self.normals / scale), dtype=np.float32)
         return replace(self, triangles=fit(self.triangles * scale), normals=normals)
 
 
 def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
-    """Load an object as a fitted mesh, z up with its front at -y; ``meshes.formats`` says how the formats lie.
+    """Load an object as a fitted mesh, z up with its front at -y; ``formats`` says how the formats lie.
 
     What is missing but can be done without (a texture, a material) is logged as a warning.
 
@@ -128,7 +128,7 @@ class _Neighbours(Resolver):  # type: ignore[misc]
         return data
 
     def picture(self, name: str) -> Image.Image | None:
-        """A picture by its name in a material file."""
+        """Open a picture by its name in a material file."""
         try:
             return Image.open(io.BytesIO(self.get(name)))
         except (DatasetError, OSError):

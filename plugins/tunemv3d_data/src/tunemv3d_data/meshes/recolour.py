@@ -26,7 +26,7 @@ _NATURAL = re.compile(
 
 
 def variant(mesh: Mesh, name: str, number: int, recolour: bool = True) -> Mesh:
-    """Variant ``number`` (from 1) of the object ``name``: stretched along each axis and, unless told not to, repainted.
+    """Make variant ``number`` (from 1) of the object ``name``: stretched along each axis and, by default, repainted.
 
     The first variants of one object go through all colours in a drawn order, so every colour is equally frequent.
     """
@@ -61,7 +61,7 @@ def repaint(mesh: Mesh, main: str, random: np.random.Generator) -> Mesh:
 
 
 def painted(material: Material, colour: tuple[float, float, float]) -> Material:
-    """The material in ``colour`` (sRGB, 0 to 255), its texture kept as lighter and darker places."""
+    """Paint the material in ``colour`` (sRGB, 0 to 255), its texture kept as lighter and darker places."""
     texture = material.texture.astype(np.float64)
     light = texture[..., :3] @ np.array([0.299, 0.587, 0.114]) + 8
     opaque = texture[..., 3] > 127

@@ -24,7 +24,7 @@ def is_picture(name: str) -> bool:
 
 
 def opened(data: bytes, name: str) -> Image.Image | None:
-    """A picture, not decoded yet; None with a warning where it is none or is out of all bounds."""
+    """Open a picture without decoding it; None with a warning if it is none or is out of all bounds."""
     try:
         return Image.open(io.BytesIO(data))
     except Exception as error:  # damaged headers provoke errors of any kind
@@ -33,7 +33,7 @@ def opened(data: bytes, name: str) -> Image.Image | None:
 
 
 def pixels(image: Image.Image, name: str) -> Bytes | None:
-    """A picture as ``h w 4``, at most ``MAX_SIDE`` a side; None with a warning where it is too large or damaged."""
+    """Decode a picture as ``h w 4``, at most ``MAX_SIDE`` per side; None with a warning if too large or damaged."""
     try:
         if max(image.size) > MAX_SIDE:
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
@@ -50,7 +50,7 @@ def pixels(image: Image.Image, name: str) -> Bytes | None:
 
 
 def opacity(image: Image.Image, name: str) -> Bytes | None:
-    """An opacity map ``h w``: its alpha where it has one, else its brightness."""
+    """Read an opacity map ``h w``: its alpha where it has one, else its brightness."""
     rgba = pixels(image, name)
     if rgba is None:
         return None
@@ -60,7 +60,7 @@ def opacity(image: Image.Image, name: str) -> Bytes | None:
 
 
 def resized(values: Bytes, size: tuple[int, int]) -> Bytes:
-    """``h w`` values at another size (h, w)."""
+    """Resize ``h w`` values to another size (h, w)."""
     if values.shape == size:
         return values
     return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR))

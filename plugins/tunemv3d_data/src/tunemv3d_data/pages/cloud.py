@@ -23,7 +23,7 @@ class Cloud:
 
 
 def cloud(views: ObjectViews) -> Cloud:
-    """Points on the object's surface; none where cameras and silhouettes do not agree."""
+    """Find points on the object's surface; none where cameras and silhouettes do not agree."""
     if views.record.depth_files:
         return _from_depth(views)
     return _from_hull(views)

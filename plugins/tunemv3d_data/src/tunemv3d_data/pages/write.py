@@ -69,7 +69,7 @@ def write_pages(
 
 
 def index_page(name: str, records: dict[str, PosedImages], splits: dict[str, str]) -> str:
-    """All objects as cards, with a search over names, captions and licences."""
+    """Write all objects as cards, with a search over names, captions and licences."""
     cards = "".join(_card(id_, record, splits[id_]) for id_, record in records.items())
     held_out = sum(splits[id_] == "held_out" for id_ in records)
     views = sum(len(record.files) for record in records.values())
@@ -83,7 +83,7 @@ def index_page(name: str, records: dict[str, PosedImages], splits: dict[str, str
 
 
 def object_page(views: ObjectViews, split: str, nav: str) -> str:
-    """One object: its cameras in 3D, captions, credits and all views."""
+    """Write one object: its cameras in 3D, captions, credits and all views."""
     record = views.record
     captions = "".join(f"<li>{escape(caption)}</li>" for caption in record.captions) or "<li class='soft'>none</li>"
     h, w = record.size
@@ -110,7 +110,7 @@ The circle is the unit sphere's.{missing}</p></div>
 
 
 def scene_of(views: ObjectViews) -> dict[str, object]:
-    """Scene that ``orbit.js`` draws: cameras, coloured points, and the sphere that holds both."""
+    """Build the scene that ``orbit.js`` draws: cameras, coloured points, and the sphere that holds both."""
     shape = cloud(views)
     cameras = [
         {
@@ -137,7 +137,7 @@ def scene_of(views: ObjectViews) -> dict[str, object]:
 
 
 def contact_sheet(tiles: Sequence[Image.Image]) -> Image.Image:
-    """All objects on one picture, white behind them, row by row."""
+    """Draw all objects on one picture, white behind them, row by row."""
     across = min(_ACROSS, math.ceil(math.sqrt(len(tiles) * 1.5)))
     down = math.ceil(len(tiles) / across)
     sheet = Image.new("RGB", (across * _CONTACT, down * _CONTACT), (255, 255, 255))

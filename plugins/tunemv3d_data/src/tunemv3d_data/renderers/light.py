@@ -27,7 +27,7 @@ class Light:
     directions: tuple[tuple[tuple[float, float, float], float], ...] = ()
 
     def on(self, normals: Floats) -> Floats:
-        """Brightness of surfaces that face ``normals`` (``r 3``): ``r``, to be multiplied with sRGB colours."""
+        """Return the brightness of surfaces that face ``normals`` (``r 3``): ``r``, to be multiplied with sRGB colours."""
         light = self.ambient + self.sky * normals[:, 2]
         for direction, strength in self.directions:
             towards = np.asarray(direction, dtype=np.float32) / np.linalg.norm(direction).astype(np.float32)
@@ -43,7 +43,7 @@ FLAT = Light(1.0)
 
 
 def random_light(random: np.random.Generator) -> Light:
-    """Three lights from drawn directions above the ground, as bright together as the studio's."""
+    """Draw three lights from directions above the ground, as bright together as the studio's."""
     directions = []
     for strength in (0.28, 0.16, 0.10):
         azimuth, height = random.uniform(0, 2 * np.pi), random.uniform(0.1, 0.9)

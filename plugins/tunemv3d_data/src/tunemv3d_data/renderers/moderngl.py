@@ -134,7 +134,7 @@ def build(spec: ModernglSpec) -> ModernglRenderer:
 
 @cache
 def context() -> moderngl.Context:
-    """This process's OpenGL context.
+    """Return this process's OpenGL context.
 
     Raises:
         ComponentError: there is none to be had; says why and what to do.
@@ -186,7 +186,7 @@ class _Targets:
         )
 
     def read(self) -> list[NDArray[Any]]:
-        """Each pixel texture's views, ``n h w c``."""
+        """Read each pixel texture's views, ``n h w c``."""
         return [self._views(texture) for texture in self.pixel_textures]
 
     def _views(self, texture: moderngl.Texture) -> NDArray[Any]:

@@ -8,13 +8,13 @@ from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
 
 
 def face_normals(mesh: Mesh) -> Floats:
-    """The side from which a face's corners run counter-clockwise, ``f 3``, not normalised."""
+    """Compute the side from which a face's corners run counter-clockwise, ``f 3``, not normalised."""
     edges = mesh.triangles[:, 1:] - mesh.triangles[:, :1]
     return np.asarray(np.cross(edges[:, 0], edges[:, 1]), dtype=np.float32)
 
 
 def corner_normals(mesh: Mesh) -> Floats:
-    """The corners' normals ``f 3 3``, turned to the side of ``face_normals``.
+    """Return the corners' normals ``f 3 3``, turned to the side of ``face_normals``.
 
     Which side of a surface one looks at is its face's matter: near a rim, smooth normals already point away.
     """

@@ -49,12 +49,12 @@ Outcomes = Generator[tuple[SourceObject, Outcome], None, None]
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use."""
+    """Count the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Executor(Protocol):
-    """Runs ``work`` on every object and yields outcomes in any order."""
+    """Run ``work`` on every object and yield outcomes in any order."""
 
     def run(self, work: Work, sources: Iterable[SourceObject]) -> Outcomes:
         """Work through ``sources``; errors that ``work`` raises end it. Closing the iterator ends the workers."""

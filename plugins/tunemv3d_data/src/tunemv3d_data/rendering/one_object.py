@@ -190,7 +190,7 @@ def _put_in_place(part: Path, folder: Path) -> None:
 
 
 class _Listener(logging.Handler):
-    """Collects what is logged as a warning, each thing once."""
+    """Collect what is logged as a warning, each thing once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -18,7 +18,7 @@ from tunemv3d_core.slots import Backbone, Dataset
 
 
 class Encoder:
-    """Encodes a dataset's views.
+    """Encode a dataset's views.
 
     Args:
         name: a spec's name or file, or a pipeline's name, folder, hub id or single file for the backbone ``diffusers``.
