@@ -1,4 +1,4 @@
-"""Other people's datasets, read as they are: one file a layout, one interface (``layouts.collection``).
+"""Other people's datasets, read as they are: one file per layout, one interface (``layouts.collection``).
 
 To add a layout, write a module with the four parts of ``layouts.collection.Layout`` and name it in ``LAYOUTS`` there.
 """

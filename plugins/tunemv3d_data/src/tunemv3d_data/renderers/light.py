@@ -27,7 +27,7 @@ class Light:
     directions: tuple[tuple[tuple[float, float, float], float], ...] = ()
 
     def on(self, normals: Floats) -> Floats:
-        """Return the brightness of surfaces that face ``normals`` (``r 3``): ``r``, to be multiplied with sRGB colours."""
+        """Return the brightness ``r`` of surfaces that face ``normals`` (``r 3``), a factor on sRGB colours."""
         light = self.ambient + self.sky * normals[:, 2]
         for direction, strength in self.directions:
             towards = np.asarray(direction, dtype=np.float32) / np.linalg.norm(direction).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The checks: one file a family, each check a small function that yields findings."""
+"""The checks: one file per family, each check a small function that yields findings."""
 
 from collections.abc import Callable, Iterator
 
