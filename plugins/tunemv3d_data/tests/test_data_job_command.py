@@ -40,11 +40,16 @@ def invoke(*arguments: object) -> None:
 def test_every_option_reaches_the_dataset(tmp_path: Path) -> None:
     boxes(tmp_path / "meshes", 3)
     (tmp_path / "not.txt").write_text("box-02")
+    (tmp_path / "rules.py").write_text(
+        "from tunemv3d_data.captions.wording import Description\n"
+        "def describe(source, mesh, seen):\n    return Description('crate', (f'my crate {source.name}',))\n"
+    )
     invoke(
         *(tmp_path / "meshes", "--out", tmp_path / "out", "--views", 3, "--resolution", 16, "--workers", 1),
         *("--cameras", "random", "--ring", 1, "--elevations", "-5:70", "--distance", 3, "--fov", 35, "--jitter", 0.1),
         *("--light", "random", "--background", "black", "--variants", 1, "--quality", 80, "--held-out", 1),
         *("--exclude", tmp_path / "not.txt", "--renderer", "embree"),
+        *("--caption-rules", tmp_path / "rules.py"),
     )
     settings = read_json(tmp_path / "out" / "dataset.json")["settings"]
     assert settings["cameras"] == {
@@ -55,7 +60,8 @@ def test_every_option_reaches_the_dataset(tmp_path: Path) -> None:
     assert [settings[key] for key in rest] == ["embree", 3, 16, "random", "black", 1, 80, True]
     splits = read_manifest(tmp_path / "out")
     assert len(splits) == 3 and list(splits.values()).count("held_out") == 1
-    assert read_object(tmp_path / "out" / "objects" / "box-00").size == (16, 16)
+    record = read_object(tmp_path / "out" / "objects" / "box-00")
+    assert record.size == (16, 16) and record.captions == ("my crate box-00",) and record.extra["type"] == "crate"
 
 
 @pytest.mark.parametrize(

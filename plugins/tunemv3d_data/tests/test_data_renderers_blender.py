@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from tunemv3d_core.errors import ComponentError, DatasetError
+from tunemv3d_data.meshes import blender as meshes_blender
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.renderers import blender
 from tunemv3d_data.renderers.light import FLAT, STUDIO, Light
@@ -18,7 +19,7 @@ from tunemv3d_data.spec import BlenderSpec
 
 def installed() -> bool:
     try:
-        return bool(blender.find_blender())
+        return bool(meshes_blender.find_blender())
     except ComponentError:
         return False
 
@@ -36,16 +37,16 @@ def fake_blender(folder: Path, script: str) -> Path:
 
 def test_no_blender_is_one_message_that_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(blender.VARIABLE, raising=False)
+    monkeypatch.delenv(meshes_blender.VARIABLE, raising=False)
     if importlib.util.find_spec("bpy") is None:
         with pytest.raises(ComponentError, match=r"pip install bpy.*TUNEMV3D_BLENDER"):
-            blender.find_blender()
+            meshes_blender.find_blender()
     with pytest.raises(ComponentError, match="nowhere"):
-        blender.find_blender("nowhere")
+        meshes_blender.find_blender("nowhere")
     program = fake_blender(tmp_path, "true")
-    assert blender.find_blender(str(program)) == str(program)
-    monkeypatch.setenv(blender.VARIABLE, str(program))
-    assert blender.find_blender() == str(program)
+    assert meshes_blender.find_blender(str(program)) == str(program)
+    monkeypatch.setenv(meshes_blender.VARIABLE, str(program))
+    assert meshes_blender.find_blender() == str(program)
 
 
 def test_an_executable_runs_the_script_in_the_background_and_its_last_words_are_kept(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_an_executable_runs_the_script_in_the_background_and_its_last_words_are_
     source = tmp_path / "chair.fbx"
     source.write_bytes(b"x")
     with pytest.raises(DatasetError, match=r"chair\.fbx.*it broke"):
-        blender.to_glb(source, str(program))
+        meshes_blender.to_glb(source, str(program))
     arguments = (tmp_path / "arguments").read_text().split()
     assert "--background" in arguments and arguments[arguments.index("--python") + 1].endswith("convert.py")
     assert arguments[arguments.index("--") + 1] == str(source)
@@ -127,10 +128,10 @@ def test_formats_that_only_blender_reads_become_glb(tmp_path: Path) -> None:
         '#usda 1.0\n(upAxis = "Z"\nmetersPerUnit = 1)\ndef Mesh "box" {\nint[] faceVertexCounts = [3, 3]\n'
         "int[] faceVertexIndices = [0, 1, 2, 0, 2, 3]\npoint3f[] points = [(0,0,0), (2,0,0), (2,0,1), (0,0,1)]\n}\n"
     )
-    loaded = trimesh.load(io.BytesIO(blender.to_glb(usd)), file_type="glb")
+    loaded = trimesh.load(io.BytesIO(meshes_blender.to_glb(usd)), file_type="glb")
     assert np.allclose(loaded.extents, [2, 1, 0], atol=1e-5), "GLB is y up"
     with pytest.raises(DatasetError, match=r"odd\.xyz.*no importer"):
-        blender.to_glb(usd.rename(tmp_path / "odd.xyz"))
+        meshes_blender.to_glb(usd.rename(tmp_path / "odd.xyz"))
     (tmp_path / "broken.fbx").write_bytes(b"not a scene")
     with pytest.raises(DatasetError, match=r"broken\.fbx"):
-        blender.to_glb(tmp_path / "broken.fbx")
+        meshes_blender.to_glb(tmp_path / "broken.fbx")
