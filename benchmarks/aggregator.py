@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
-from tunemv3d_neus.aggregator import mean_variance
+from tunemv3d_core.rendering.view_features import mean_variance
 from tunemv3d_neus.kernels import mean_variance as kernels
 from tunemv3d_neus.kernels.mean_variance import fused_mean_variance
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tunemv3d_core.rendering.sdf_scene import SDFOptions, SDFScene
+from tunemv3d_core.rendering.sdf_scene import SDFScene
+from tunemv3d_core.rendering.spec import SDFFieldSpec
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A ``Surface`` with values that are ``wavy``."""
+    """An ``SDF`` with values that are ``wavy``."""
 
     distance: Callable[[Tensor], Tensor]
 
@@ -31,8 +32,8 @@ def formula_scene(
     distance: Callable[[Tensor], Tensor], objects: int = 1, variance: float = 0.3, **options: object
 ) -> SDFScene:
     """The scene of b objects whose signed distance is ``distance(points: ... 3) -> ...``."""
-    chosen = SDFOptions(**({"samples": 24, "eikonal_points": 32} | options))  # type: ignore[arg-type]
-    return SDFScene(Formula(distance), torch.tensor(variance), chosen, torch.zeros(objects))
+    spec = SDFFieldSpec.model_validate({"type": "formula", "samples": 24, "eikonal_points": 32} | options)
+    return SDFScene(Formula(distance), torch.tensor(variance), spec, torch.zeros(objects))
 
 
 def sphere(points: Tensor, radius: float = 0.5) -> Tensor:

@@ -9,7 +9,7 @@ import json
 import torch
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_neus.aggregator import mean_variance
+from tunemv3d_core.rendering.view_features import mean_variance
 from tunemv3d_neus.kernels.mean_variance import fused_mean_variance
 
 torch.manual_seed(0)

@@ -17,7 +17,7 @@ def test_resattn(check: Callable[[], None]) -> None:
 
 
 @parametrize_with_checks("view_encoder", "resattn", {"channels": [16], "head_channels": 16, "foreground_x0": True})
-def test_resattn_with_the_frozen_models_guess(check: Callable[[], None]) -> None:
+def test_resattn_with_foreground_x0(check: Callable[[], None]) -> None:
     check()
 
 

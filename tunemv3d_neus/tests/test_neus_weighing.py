@@ -4,15 +4,14 @@ import math
 
 import pytest
 import torch
-from neus_fixtures import FEATURES, randomize_zero_init, small_field, small_views
+from neus_fixtures import small_field
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_neus.aggregator import mean_variance
+from tunemv3d_core.rendering.view_features import mean_variance
+from tunemv3d_core.testing.fields import randomize_zero_init, small_views
 from tunemv3d_neus.attention import Attention
-from tunemv3d_neus.plugin import ATTENTION, VISIBILITY
 from tunemv3d_neus.spec import AttentionSpec, VisibilitySpec
 from tunemv3d_neus.visibility import Visibility
 
@@ -168,13 +167,11 @@ def test_autocast_keeps_geometry_and_result_in_float32(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_field_trains_with_it(kind: str) -> None:
-    plugin = {"visibility": VISIBILITY, "attention": ATTENTION}[kind]
-    merge = build_component("aggregator", plugin.spec(type=kind), FEATURES)
-    field = small_field(aggregator=merge).train()
+    field = small_field(aggregator={"type": kind}).train()
     randomize_zero_init(field)
     features, cameras = small_views(objects=1, views=2)
     scene = field.fuse(features, cameras, torch.zeros(1))
     seen = scene.render(cameras, (4, 4))
     (seen.values.square().mean() + seen.opacity.mean() + scene.losses()["eikonal"]).backward()
-    for name, parameter in merge.named_parameters():
+    for name, parameter in field.aggregator.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name

@@ -9,7 +9,7 @@ from tunemv3d_core.assemble import build_component
 from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BackbonePorts, BuildContext, InjectorPorts, LifterPorts, MapPort, Neighbours
 from tunemv3d_core.types import Skips
-from tunemv3d_cross_attention.injector import CrossAttention, nearness
+from tunemv3d_cross_attention.injector import CrossAttention, distance_bias
 from tunemv3d_cross_attention.spec import CrossAttentionSpec
 
 GIVEN, WANTED = (MapPort(3, 1), MapPort(5, 2)), (MapPort(4, 1), MapPort(6, 2))
@@ -74,7 +74,7 @@ def test_a_cell_gets_what_float64_loops_say() -> None:
 
 
 def test_the_first_head_looks_where_the_cell_lies_and_views_do_not_mix() -> None:
-    weights = nearness((4, 4), (4, 4), 3, torch.device("cpu")).softmax(-1)
+    weights = distance_bias((4, 4), (4, 4), 3, torch.device("cpu")).softmax(-1)
     assert (weights[0].diagonal() > 0.5).all() and (weights[2].diagonal() < 0.15).all()
     injector, (maps, skips) = awake(small()), inputs()
     before = injector(maps, skips)

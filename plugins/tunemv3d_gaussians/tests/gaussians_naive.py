@@ -3,32 +3,19 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.ports import FieldPorts
+from tunemv3d_core.testing import fields
 from tunemv3d_gaussians.field import GaussiansField
-from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians
 
-FEATURES, VALUES = 6, 4
+VALUES = 4
 
 
 def small_field(**options: object) -> GaussiansField:
-    spec = GaussiansSpec(type="gaussians", **({"hidden": 16, "depths": 6, "listed": 4096} | options))  # type: ignore[arg-type]
-    return GaussiansField(spec, FieldPorts(FEATURES, "latents", VALUES)).eval()
-
-
-def small_views(objects: int = 2, views: int = 3, size: int = 8) -> tuple[Tensor, Cameras]:
-    return torch.randn(objects, views, FEATURES, size, size), Cameras.orbit(views)[None].expand(objects, views)
-
-
-def randomize_zero_init(module: nn.Module) -> None:
-    """Give every parameter that starts at zero a random value, as training would."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
+    field: GaussiansField = fields.small_field("gaussians", **({"hidden": 16, "depths": 6, "listed": 4096} | options))
+    return field
 
 
 def random_gaussians(objects: int, count: int, values: int = 3) -> Gaussians:

@@ -1,40 +1,18 @@
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
-from gaussians_naive import FEATURES, VALUES, randomize_zero_init, small_field, small_views
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from gaussians_naive import VALUES, small_field
 
-from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, intersect_sphere
-from tunemv3d_core.errors import PortsError
-from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours, ViewEncoderPorts
-from tunemv3d_core.rendering.rays import culling
 from tunemv3d_core.slots import HasSurface, Scene
+from tunemv3d_core.testing import fields
+from tunemv3d_core.testing.fields import FEATURES, randomize_zero_init, small_views
 from tunemv3d_gaussians.scene import _normals
 from tunemv3d_gaussians.spec import GaussiansSpec
-from tunemv3d_gaussians.views import ask_views
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def test_the_descriptor_is_light_and_the_registry_builds_the_field() -> None:
-    code = "import sys, tunemv3d_gaussians.plugin; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
-    spec = GaussiansSpec.model_validate({"type": "gaussians", "hidden": 16})
-    assert GaussiansSpec.model_validate(json.loads(spec.model_dump_json())) == spec
-    backbone, context = BackbonePorts(4, 32, 4, 12, (), "epsilon", 1000), BuildContext(torch.device("cpu"))
-    field = build_component("field", spec, Neighbours(backbone, ViewEncoderPorts(features=5)), context)
-    assert (field.ports.features, field.ports.gives, field.ports.values) == (5, "latents", 4)
-    assert field.ports.novel_views
-    with pytest.raises(PortsError, match="no view_encoder"):
-        build_component("field", spec, Neighbours(backbone), context)
 
 
 @pytest.mark.parametrize("t", [0.0, 999.0])
@@ -82,7 +60,7 @@ def test_each_pixel_puts_its_gaussian_on_its_own_ray_within_the_sphere() -> None
 
 
 def test_a_spot_that_all_views_show_is_found_by_the_density() -> None:
-    """What all views show at one point has the largest mean there, and the straight road makes that place dense."""
+    """What all views show at one point has the largest mean there, and the skip connection makes that place dense."""
     spot = torch.tensor([0.2, -0.1, 0.3])
     cameras = Cameras.orbit(6, elevation=[10.0, 30.0] * 3)[None]
     pixels, _ = cameras.project(spot[None, None].expand(1, 6, 1, 3))
@@ -98,31 +76,6 @@ def test_a_spot_that_all_views_show_is_found_by_the_density() -> None:
     seen = scene.render(cameras, (16, 16), pixels)
     _, expected = cameras.project(spot[None, None].expand(1, 6, 1, 3))
     torch.testing.assert_close(seen.depth, expected, rtol=0, atol=0.12)
-
-
-def test_asking_views_is_looking_each_up_by_hand() -> None:
-    features, cameras = torch.randn(1, 3, 2, 8, 8), Cameras.orbit(3)[None]
-    points = torch.randn(1, 50, 3)
-    got = ask_views(features, cameras, points)
-    for index in range(50):
-        shown = []
-        for view in range(3):
-            pixel, depth = cameras[:, view].project(points[:, index, None])
-            x, y = (float(z) for z in pixel[0, 0])
-            if float(depth) > 0 and 0 <= x <= 1 and 0 <= y <= 1:
-                left, top = int(x * 8 - 0.5 // 1), int(y * 8 - 0.5 // 1)
-                value = torch.zeros(2)
-                for row in range(max(0, top - 1), min(8, top + 2)):
-                    for column in range(max(0, left - 1), min(8, left + 2)):
-                        weight = max(0.0, 1 - abs(x * 8 - 0.5 - column)) * max(0.0, 1 - abs(y * 8 - 0.5 - row))
-                        value += weight * features[0, view, :, row, column]
-                shown.append(value)
-        if not shown:
-            assert not got[0, index].any()
-            continue
-        each = torch.stack(shown)
-        expected = torch.cat([each.mean(0), each.var(0, unbiased=False), torch.tensor([len(shown) / 3])])
-        torch.testing.assert_close(got[0, index], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_order_of_views_does_not_matter_and_novel_cameras_of_another_number() -> None:
@@ -151,48 +104,22 @@ def test_pixels_are_the_maps_cells_however_long_the_lists() -> None:
         torch.testing.assert_close(at_pixels, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_training_reaches_every_parameter_and_t_matters() -> None:
-    field = small_field().train()
-    features, cameras = small_views()
-    optimizer = torch.optim.AdamW(field.parameters(), lr=1e-3)
-    target = torch.randn(2, 3, VALUES, 8, 8)
-    for _ in range(4):
-        optimizer.zero_grad()
-        scene = field.fuse(features, cameras, torch.tensor([50.0, 900.0]))
-        rendering = scene.render(cameras, (8, 8))
-        ((rendering.values - target).abs().mean() + rendering.opacity.mean()).backward()
-        optimizer.step()
-    for name, parameter in field.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-    field.eval()
-    low, high = (field.fuse(features, cameras, torch.full((2,), t)).render(cameras, (8, 8)) for t in (50.0, 900.0))
-    assert (low.values - high.values).abs().max() > 1e-6
+def test_it_takes_any_aggregator() -> None:
+    field = small_field(aggregator={"type": "visibility", "hidden": 5})
+    assert field.network.density.skip.in_features == field.aggregator.channels
+    assert any(name.startswith("aggregator.") for name, _ in field.named_parameters())
+    assert GaussiansSpec(type="gaussians") == GaussiansSpec.model_validate(
+        {"type": "gaussians", "aggregator": {"type": "mean-variance"}}
+    )
+
+
+def test_the_noise_level_matters() -> None:
+    fields.assert_noise_level_matters(small_field())
 
 
 def test_autocast_keeps_geometry_in_float32() -> None:
-    field = small_field()
-    features, cameras = small_views()
-    plain = field.fuse(features, cameras, torch.zeros(2)).render(cameras, (8, 8))
-    with torch.autocast("cpu", torch.bfloat16):
-        seen = field.fuse(features.bfloat16(), cameras, torch.zeros(2)).render(cameras, (8, 8))
-    assert seen.values.dtype == seen.opacity.dtype == seen.depth.dtype == torch.float32
-    torch.testing.assert_close(seen.opacity, plain.opacity, rtol=1e-3, atol=1e-4)
+    fields.assert_float32_under_autocast(small_field())
 
 
-def train_on_fakes() -> None:
-    with FakeTensorMode():
-        field = small_field(listed=20).train()
-        cameras = Cameras(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4))
-        scene = field.fuse(torch.randn(2, 3, FEATURES, 8, 8), cameras, torch.zeros(2))
-        whole, some = scene.render(cameras, (8, 8)), scene.render(cameras, (8, 8), torch.rand(2, 3, 7, 2))
-        assert some.values.shape == (2, 3, VALUES, 7)
-        (whole.values.mean() + whole.opacity.mean() + some.depth.mean()).backward()
-
-
-def test_a_training_step_on_an_accelerator_is_static() -> None:
-    """Nothing depends on numbers, so that it can be captured as a CUDA graph: fake tensors hold none."""
-    with pytest.raises(DataDependentOutputException):
-        train_on_fakes()  # a CPU leaves out the rays that miss
-    with culling(False):
-        train_on_fakes()
+def test_a_training_step_is_static() -> None:
+    fields.assert_static_training_step(small_field(listed=20))

@@ -10,7 +10,7 @@ from gaussians_naive import naive, random_gaussians
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
-from tunemv3d_gaussians import by_gsplat
+from tunemv3d_gaussians import gsplat_backend
 from tunemv3d_gaussians.splat import Gaussians, list_tiles, project, splat
 
 
@@ -55,19 +55,19 @@ def test_the_adapter_speaks_of_the_same_gaussians_cameras_and_pixels(monkeypatch
     torch.manual_seed(0)
     gaussians, size = random_gaussians(1, 12), (4, 6)
     cameras = Cameras.orbit(2, elevation=[-20.0, 50.0], focal=1.1)
-    seen = by_gsplat.splat(gaussians, cameras[None], size, 0.2)
+    seen = gsplat_backend.splat(gaussians, cameras[None], size, 0.2)
     got = torch.cat([seen.values[0], seen.opacity[0, ..., None], seen.depth[0, ..., None]], dim=-1)
     expected = naive(gaussians, cameras, size, pixel_centres(size).expand(2, -1, -1), 0.2)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_processor_never_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_gsplat, "INSTALLED", True)
-    assert not by_gsplat.usable(torch.zeros(1))
+    monkeypatch.setattr(gsplat_backend, "INSTALLED", True)
+    assert not gsplat_backend.usable(torch.zeros(1))
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not (torch.cuda.is_available() and by_gsplat.INSTALLED), reason="needs a GPU and gsplat")
+@pytest.mark.skipif(not (torch.cuda.is_available() and gsplat_backend.INSTALLED), reason="needs a GPU and gsplat")
 def test_gsplat_shows_what_loops_in_float64_show_and_learns_what_the_reference_learns() -> None:
     torch.manual_seed(0)
     gaussians, size, blur = random_gaussians(1, 40), (16, 24), 0.2
@@ -84,7 +84,7 @@ def test_gsplat_shows_what_loops_in_float64_show_and_learns_what_the_reference_l
     listed = list_tiles(splats, (1, 1), size, 40)
     at = (pixels * torch.tensor([24.0, 16.0])).cuda()[None, :, None]
     reference = splat(splats, ours[3], listed, at)
-    seen = by_gsplat.splat(Gaussians(*theirs), on_device, size, blur)
+    seen = gsplat_backend.splat(Gaussians(*theirs), on_device, size, blur)
     got = torch.cat([seen.values[0], seen.opacity[0, ..., None]], dim=-1).detach().cpu()
     np.testing.assert_allclose(got, expected[..., :-1], atol=0.02)  # it leaves out opacities below 1/255
     assert np.abs(got.numpy() - expected[..., :-1]).mean() < 2e-3

@@ -1,29 +1,20 @@
-"""The interaction field ``neus`` (paper B.1): merges what all views say into a surface with values and renders it."""
-
-from dataclasses import fields
+"""The interaction field ``neus`` (paper B.1): a signed distance and values from the features of all views."""
 
 import torch
 from torch import Tensor, nn
 
-from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
-from tunemv3d_core.rendering.sdf_scene import SDFOptions, SDFScene
+from tunemv3d_core.rendering.build import build_field
+from tunemv3d_core.rendering.sdf_scene import SDFScene
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_neus.network import NeuSNetwork
 from tunemv3d_neus.spec import NeuSSpec
 
 
 def build(spec: NeuSSpec, neighbours: Neighbours, context: BuildContext) -> "NeuSField":
-    """Build the field for the view encoder's features and the backbone's latents. Its parameters stay float32."""
-    if neighbours.view_encoder is None:
-        raise PortsError("field 'neus' needs features: the model has no view_encoder")
-    features = neighbours.view_encoder.features
-    values = neighbours.backbone.latent_channels if spec.values is None else spec.values
-    aggregator = build_component("aggregator", spec.aggregator, features)
-    ports = FieldPorts(features=features, gives=spec.gives, values=values)
-    return NeuSField(spec, ports, aggregator).to(context.device)
+    """Build the field, as ``build_field``."""
+    return build_field(NeuSField, spec, spec.aggregator, neighbours, context)
 
 
 class NeuSField(nn.Module):
@@ -35,7 +26,7 @@ class NeuSField(nn.Module):
     def __init__(self, spec: NeuSSpec, ports: FieldPorts, aggregator: Aggregator) -> None:
         super().__init__()
         self.ports = ports
-        self.options = SDFOptions(**{option.name: getattr(spec, option.name) for option in fields(SDFOptions)})
+        self.spec = spec
         self.aggregator = aggregator
         self.network = NeuSNetwork(spec, aggregator.channels, ports.values)
         self.variance = nn.Parameter(torch.tensor(spec.variance))
@@ -48,12 +39,12 @@ class NeuSField(nn.Module):
             cameras: ``b n``.
             t: ``b``, the noise level of each object's views.
         """
-        surface = SeenSurface(self, features, cameras.to(torch.float32), self.network.embed(t))
-        return SDFScene(surface, self.variance, self.options, features, jitter=self.training)
+        sdf = AggregatedSDF(self, features, cameras.to(torch.float32), self.network.embed(t))
+        return SDFScene(sdf, self.variance, self.spec, features, jitter=self.training)
 
 
-class SeenSurface:
-    """The signed distance and values that n views agreed on: a ``Surface``."""
+class AggregatedSDF:
+    """The signed distance and values of features that are aggregated at every point (an ``SDF``)."""
 
     def __init__(self, field: NeuSField, features: Tensor, cameras: Cameras, time: Tensor) -> None:
         self._aggregator, self._network = field.aggregator, field.network
@@ -62,15 +53,15 @@ class SeenSurface:
         self._time = time
 
     def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Points ``b r s 3`` of rays ``b r 3`` to signed distances ``b r s`` and values ``b r s v``."""
+        """Return signed distances ``b r s`` and values ``b r s v`` at points ``b r s 3`` of rays ``b r 3``."""
         samples, points = points.shape[2], points.flatten(1, 2)
         aggregated = self._aggregator(self._features, self._cameras, points)
         hidden = self._network.trunk(points, aggregated, self._time)
-        distances = self._network.signed_distance(points, hidden, aggregated)
+        sdf = self._network.signed_distance(points, hidden, aggregated)
         hidden, aggregated = (torch.unflatten(z, 1, (-1, samples)) for z in (hidden, aggregated))
-        return torch.unflatten(distances, 1, (-1, samples)), self._network.values(hidden, aggregated, directions)
+        return torch.unflatten(sdf, 1, (-1, samples)), self._network.values(hidden, aggregated, directions)
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """``b p 3`` to ``b p``."""
+        """Return signed distances ``b p`` at points ``b p 3``."""
         aggregated = self._aggregator(self._features, self._cameras, points)
         return self._network.signed_distance(points, self._network.trunk(points, aggregated, self._time), aggregated)

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.rendering.encoding import embed_noise_level, encode_points
 from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_neus.spec import NeuSSpec
 
-SPHERE = 0.5
+INITIAL_RADIUS = 0.5
 """Radius of the sphere that the surface starts from, world units."""
 
 SOFTPLUS_BETA = 100.0
@@ -24,8 +25,8 @@ class NeuSNetwork(nn.Module):
     surface is exactly a sphere and all latents are zero (white), whatever the features and t. Rendered features start
     at random: of zero ones an injector that is zero as well would never learn.
 
-    What the views say of a point reaches its distance and its value by straight roads too (``*_agg``), as SparseNeuS
-    and IBRNet blend pixels: the network need not first learn to pass it on.
+    Aggregated features reach distance and value through skip connections too (``*_agg``), as SparseNeuS and IBRNet
+    blend pixels: the network need not first learn to pass them on.
     """
 
     def __init__(self, spec: NeuSSpec, aggregated: int, values: int) -> None:
@@ -37,22 +38,22 @@ class NeuSNetwork(nn.Module):
         self.fc_in = nn.Linear(3 + 6 * spec.frequencies, hidden)
         self.latent = nn.Linear(aggregated, spec.latent_blocks * hidden)
         self.blocks = nn.ModuleList(ResnetBlock(hidden) for _ in range(spec.blocks))
-        self.distance = _zeroed(nn.Linear(hidden, 1))
-        self.distance_agg = _zeroed(nn.Linear(aggregated, 1, bias=False))
+        self.distance = zero_init(nn.Linear(hidden, 1))
+        self.distance_agg = zero_init(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
         self.value_direction = nn.Linear(3, hidden // 2, bias=False)
         value_out = nn.Linear(hidden // 2, values)
-        self.value_out = _zeroed(value_out) if spec.gives == "latents" else value_out
-        self.value_agg = _zeroed(nn.Linear(aggregated, values, bias=False))
+        self.value_out = zero_init(value_out) if spec.gives == "latents" else value_out
+        self.value_agg = zero_init(nn.Linear(aggregated, values, bias=False))
 
     def embed(self, t: Tensor) -> Tensor:
-        """What the noise level ``b`` adds in each block: ``b k hidden``."""
+        """Embed the noise level ``b`` as ``b k hidden``, which is added inside each block."""
         width = self.fc_in.out_features
         time: Tensor = self.time(embed_noise_level(t, width))
         return torch.unflatten(time, -1, (-1, width))
 
     def trunk(self, points: Tensor, aggregated: Tensor, time: Tensor) -> Tensor:
-        """``b p 3``, ``b p a`` and ``embed``'s ``b k hidden`` to hidden features ``b p hidden``."""
+        """Map points ``b p 3``, aggregated features ``b p a`` and ``embed``'s ``b k hidden`` to ``b p hidden``."""
         with full_precision(points):
             encoded = torch.cat([points, encode_points(points, self.frequencies, self.omega)], dim=-1)
         x = self.fc_in(encoded)
@@ -64,14 +65,14 @@ class NeuSNetwork(nn.Module):
         return softplus(x)
 
     def signed_distance(self, points: Tensor, hidden: Tensor, aggregated: Tensor) -> Tensor:
-        """``b p 3``, the trunk's ``b p hidden`` and ``b p a`` to ``b p``, float32: negative inside."""
+        """Return ``b p``, float32, negative inside, of ``b p 3``, the trunk's ``b p hidden`` and ``b p a``."""
         with full_precision(points):
-            sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - SPHERE
+            sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - INITIAL_RADIUS
             change: Tensor = self.distance(hidden.float()) + self.distance_agg(aggregated.float())
             return sphere + torch.squeeze(change, -1)
 
     def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
-        """The trunk's ``b r s hidden`` and ``b r s a`` seen along unit directions ``b r 3``: ``b r s v``."""
+        """Return ``b r s v`` of the trunk's ``b r s hidden`` and ``b r s a`` along unit directions ``b r 3``."""
         inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
         values: Tensor = self.value_out(softplus(inner)) + self.value_agg(aggregated)
         return values
@@ -83,18 +84,18 @@ class ResnetBlock(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.fc0 = nn.Linear(hidden, hidden)
-        self.fc1 = _zeroed(nn.Linear(hidden, hidden))
+        self.fc1 = zero_init(nn.Linear(hidden, hidden))
         nn.init.kaiming_normal_(self.fc0.weight)
         nn.init.zeros_(self.fc0.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """``b p hidden`` and ``b 1 hidden`` to ``b p hidden``."""
+        """Map ``b p hidden`` and ``b 1 hidden`` to ``b p hidden``."""
         added: Tensor = self.fc1(softplus(self.fc0(softplus(x)) + time))
         return x + added
 
 
 def softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(beta x)) / beta`` with beta = 100, which under autocast stays in bfloat16."""
+    """Compute ``log(1 + exp(beta x)) / beta`` with beta = 100; under autocast it stays in bfloat16."""
     if x.is_cuda:
         with full_precision(x):
             return F.softplus(x, beta=SOFTPLUS_BETA)
@@ -113,10 +114,10 @@ class _Softplus(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         with full_precision(x):
-            bent = (
+            soft = (
                 x.clamp(-_Softplus.CUT, _Softplus.CUT).mul_(SOFTPLUS_BETA).exp_().add_(1).log_().mul_(1 / SOFTPLUS_BETA)
             )
-            y = torch.maximum(x, bent)
+            y = torch.maximum(x, soft)
         ctx.save_for_backward(y)
         return y
 
@@ -124,11 +125,5 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         # The derivative sigmoid(beta x) is 1 - exp(-beta y).
-        missing = y.clamp(max=_Softplus.CUT).mul_(-SOFTPLUS_BETA).exp_()
-        return torch.addcmul(gradients[0], gradients[0], missing, value=-1)
-
-
-def _zeroed(layer: nn.Linear) -> nn.Linear:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
+        complement = y.clamp(max=_Softplus.CUT).mul_(-SOFTPLUS_BETA).exp_()
+        return torch.addcmul(gradients[0], gradients[0], complement, value=-1)

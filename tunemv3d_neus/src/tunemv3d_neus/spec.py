@@ -1,15 +1,13 @@
 """Options of this package's components. Light: imports no torch."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from tunemv3d_core.config.component_fields import AggregatorSpec
 from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+from tunemv3d_core.rendering.spec import Positive, PositiveInt, SDFFieldSpec
 
 
 class ResAttnSpec(ComponentSpec):
@@ -79,19 +77,12 @@ class AttentionSpec(ComponentSpec):
     """Channels of one head."""
 
 
-class NeuSSpec(ComponentSpec):
+class NeuSSpec(SDFFieldSpec):
     """Options of the field ``neus`` (paper B.1)."""
 
-    old_options: ClassVar[Mapping[str, str]] = {
-        "sharpness": "variance",
-        "chunk": "chunk_size",
-        "recompute": "gradient_checkpointing",
-        "difference": "fd_eps",
-    }
     old_tensors: ClassVar[Mapping[str, str]] = {
-        r"^\.sharpness$": ".variance",
+        **SDFFieldSpec.old_tensors,
         r"^\.network\.enter\b": ".network.fc_in",
-        r"^\.network\.(distance|value)_seen\b": r".network.\1_agg",
     }
 
     aggregator: AggregatorSpec
@@ -110,48 +101,10 @@ class NeuSSpec(ComponentSpec):
     """M of Eq. 1, the number of frequencies of the point encoding."""
 
     omega: Positive = 1.5
-    """Omega of Eq. 1, the lowest frequency in radians a world unit: 1.5 for ShapeNet chairs, 2.0 for mini-Objaverse."""
-
-    samples: int = Field(default=32, ge=2)
-    """Points a ray at which the network is evaluated; they bound ``samples - 1`` sections."""
-
-    fine_samples: int = Field(default=0, ge=0)
-    """Further points a ray, placed where the first ``samples`` leave room for a surface. 8 + 16 points show thin parts
-    that 24 even ones miss; the paper does not say how rays are sampled."""
-
-    variance: float = 0.3
-    """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS. A softer
-    start lets gradients reach parts that lie outside the first sphere."""
-
-    radius: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Radius of the sphere around the origin that is rendered, world units; objects lie within 0.9."""
-
-    gives: Literal["latents", "features"] = "latents"
-    """What is rendered: clean latents (the paper's choice) or features."""
-
-    values: PositiveInt | None = None
-    """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
-
-    chunk_size: PositiveInt = 262144
-    """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
-
-    gradient_checkpointing: bool = False
-    """Evaluate ``chunk_size`` points at once in training too and keep none: the backward pass evaluates again. Takes
-    more time and little memory; otherwise the field's memory grows with the latents' area. Not in a CUDA graph."""
-
-    fd_eps: Positive = 0.005
-    """Step of the finite differences for normals and the eikonal term, world units."""
-
-    eikonal_points: PositiveInt = 1024
-    """Points near the surface of each object at which the eikonal term is taken; four times as many are drawn."""
-
-    sparsity_scale: Positive = 100.0
-    """Tau of SparseNeuS's sparsity term ``exp(-tau |f|)``, one a world unit."""
+    """Omega of Eq. 1, the lowest frequency, radians per world unit: 1.5 for ShapeNet chairs, 2.0 for mini-Objaverse."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.gives == "features") != (self.values is not None):
-            raise ValueError("'values' is given exactly when gives = 'features'")
+    def _latent_blocks_exist(self) -> Self:
         if self.latent_blocks > self.blocks:
             raise ValueError(f"latent_blocks = {self.latent_blocks} exceeds blocks = {self.blocks}")
         return self

@@ -1,6 +1,6 @@
 """The view encoder E (paper B.1): ResBlocks and AttentionBlocks in a small U at latent resolution.
 
-Every ResBlock is told t, every AttentionBlock the text. Each view is encoded by itself, with the same weights.
+ResBlocks are conditioned on t, AttentionBlocks on the text. Each view is encoded by itself, with the same weights.
 """
 
 import torch
@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import BuildContext, Neighbours, ViewEncoderPorts
 from tunemv3d_core.rendering.encoding import embed_noise_level
 from tunemv3d_core.types import Text
 from tunemv3d_neus.spec import ResAttnSpec
 
 PRESENCE = 2.0
-"""How fast a cell counts as showing an object with its squared distance from the white ground's latent, whose root mean
-square over pictures is about 1 in every channel."""
+"""Rate at which a cell counts as showing an object, per squared distance from the white background's latent, whose root
+mean square over pictures is about 1 in every channel."""
 
 
 def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "ResAttnEncoder":
@@ -26,10 +27,10 @@ def build(spec: ResAttnSpec, neighbours: Neighbours, context: BuildContext) -> "
         PortsError: with ``foreground_x0``, no feature channels beside it.
     """
     backbone = neighbours.backbone
-    handed_on = backbone.latent_channels + 1
-    if spec.foreground_x0 and spec.features <= handed_on:
+    passed_on = backbone.latent_channels + 1
+    if spec.foreground_x0 and spec.features <= passed_on:
         raise PortsError(
-            f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {handed_on} channels of the "
+            f"view_encoder 'resattn': features = {spec.features} leaves no room beside the {passed_on} channels of "
             "foreground_x0; raise features or switch foreground_x0 off"
         )
     return ResAttnEncoder(spec, backbone.latent_channels, backbone.text_channels).to(context.device, context.dtype)
@@ -48,13 +49,13 @@ class ResAttnEncoder(nn.Module):
         time = 4 * widths[0]
         self.time_channels = widths[0]
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
-        seen = 2 * latent_channels if spec.foreground_x0 else latent_channels
+        inputs = 2 * latent_channels if spec.foreground_x0 else latent_channels
         own = spec.features - latent_channels - 1 if spec.foreground_x0 else spec.features
-        self.conv_in = nn.Conv2d(seen, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(inputs, widths[0], 3, padding=1)
 
-        def level(inputs: int, at: int) -> Level:
+        def level(channels: int, at: int) -> Level:
             attends = at >= spec.attention_from or at == lowest
-            return Level(inputs, widths[at], time, text_channels, attends, spec)
+            return Level(channels, widths[at], time, text_channels, attends, spec)
 
         self.down = nn.ModuleList(level(widths[max(at - 1, 0)], at) for at in range(lowest + 1))
         self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in widths[:-1])
@@ -63,8 +64,7 @@ class ResAttnEncoder(nn.Module):
             nn.GroupNorm(spec.groups, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], own, 3, padding=1)
         )
         if spec.foreground_x0:
-            for parameter in self.conv_out[-1].parameters():
-                nn.init.zeros_(parameter)
+            zero_init(self.conv_out[-1])
 
     def forward(
         self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, foreground_x0: Tensor | None = None
@@ -75,7 +75,7 @@ class ResAttnEncoder(nn.Module):
             x_t: ``b n c h w``.
             t: ``b n``, float.
             text: b prompts.
-            cameras: ``b n``; not used, the field knows where the views stand.
+            cameras: ``b n``; not used, the field knows where the cameras stand.
             foreground_x0: ``b n c h w``, the frozen model's x0 of the views minus the white background, where the spec
                 asks for it.
 
@@ -86,8 +86,8 @@ class ResAttnEncoder(nn.Module):
         weight = self.conv_in.weight
         time = self.time(embed_noise_level(t.flatten(), self.time_channels).to(weight.dtype))
         text = text.per_view(n)
-        seen = x_t if foreground_x0 is None else torch.cat([x_t, foreground_x0], dim=2)
-        x = self.conv_in(seen.flatten(0, 1).to(weight.dtype))
+        inputs = x_t if foreground_x0 is None else torch.cat([x_t, foreground_x0], dim=2)
+        x = self.conv_in(inputs.flatten(0, 1).to(weight.dtype))
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
             x = down(x, time, text)
@@ -120,7 +120,7 @@ class Level(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor, text: Text) -> Tensor:
-        """``b c h w``, embedded t ``b e`` and b texts to ``b c' h w``."""
+        """Map ``b c h w``, embedded t ``b e`` and b texts to ``b c' h w``."""
         for k, block in enumerate(self.blocks):
             x = block(x, time)
             if self.attentions:
@@ -141,7 +141,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """``b c h w`` and embedded t ``b e`` to ``b c' h w``."""
+        """Map ``b c h w`` and embedded t ``b e`` to ``b c' h w``."""
         inner = self.conv_in(F.silu(self.norm_in(x))) + self.time(time)[:, :, None, None]
         outcome: Tensor = self.skip(x) + self.conv_out(F.silu(self.norm_out(inner)))
         return outcome
@@ -162,7 +162,7 @@ class AttentionBlock(nn.Module):
         self.out_text = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, text: Text) -> Tensor:
-        """``b c h w`` and b texts to ``b c h w``."""
+        """Map ``b c h w`` and b texts to ``b c h w``."""
         cells = self.norm(x).flatten(2).mT
         added: Tensor = self.out(self._attend(self.qkv(cells).chunk(3, dim=-1)))
         tokens = text.tokens.to(self.kv_text.weight.dtype)

@@ -11,7 +11,7 @@ ATTENTION = ComponentPlugin(
     api="1.0",
     spec=AttentionFieldSpec,
     build="tunemv3d_attention.field:build",
-    summary="Attention between the cells of all views, told their rays; no 3D, renders only the views it saw",
+    summary="Attention between the cells of all views, with their rays; no 3D, renders only the input views",
     reference="MVDream, arXiv:2308.16512",
 )
 

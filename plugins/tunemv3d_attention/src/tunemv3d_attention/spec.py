@@ -1,16 +1,23 @@
 """Options of the field ``attention``. Light: imports no torch."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
+from tunemv3d_core.rendering.spec import OLD_HEADS, PositiveInt
 
 
 class AttentionFieldSpec(ComponentSpec):
     """Options of the field ``attention``."""
+
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        **OLD_HEADS,
+        r"^\.network\.enter\b": ".network.conv_in",
+        r"^\.network\.leave\b": ".network.conv_out",
+        r"^\.network\.straight\b": ".network.skip",
+    }
 
     hidden: PositiveInt = 128
     """Channels of a token; a multiple of ``head_channels`` and even."""

@@ -1,4 +1,4 @@
-"""The injector ``cross-attention``: the cells of a skip ask the lifted map of their own view what belongs there."""
+"""The injector ``cross-attention``: the cells of a skip attend to the lifted map of their own view."""
 
 import torch
 import torch.nn.functional as F
@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import pixel_centres
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import BuildContext, InjectorPorts, MapPort, Neighbours
 from tunemv3d_core.types import Skips
 from tunemv3d_cross_attention.spec import CrossAttentionSpec
 
-NEAREST = 0.5
-"""How far around the first head looks: the standard deviation of its weights, cells of the lifted map."""
+FIRST_WIDTH = 0.5
+"""Standard deviation s of the first head's weights, cells of the lifted map."""
 
 
 def build(spec: CrossAttentionSpec, neighbours: Neighbours, context: BuildContext) -> "CrossAttention":
@@ -47,12 +48,12 @@ class CrossAttention(nn.Module):
         self.layers = nn.ModuleList(MapAttention(spec, m, r) for m, r in pairs)
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
+        """Map L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
         return tuple(layer(m, skip) for layer, m, skip in zip(self.layers, maps, skips.maps, strict=True))
 
 
 class MapAttention(nn.Module):
-    """One map's: queries from the skip, keys and values from the lifted map, nearby cells first.
+    """Attention to one map: queries from the skip, keys and values from the lifted map, nearby cells first.
 
     A cell's weights are the softmax of ``q k / sqrt(d) - distance^2 / (2 s^2)``, with s doubling from head to head: at
     the start the lifted map reaches the skip where it belongs, as through a zero convolution.
@@ -66,31 +67,29 @@ class MapAttention(nn.Module):
         self.query = nn.Linear(wanted.channels, width, bias=False)
         self.key = nn.Linear(given.channels, width, bias=False)
         self.value = nn.Linear(given.channels, width, bias=False)
-        self.out = nn.Linear(width, wanted.channels)
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
+        self.out = zero_init(nn.Linear(width, wanted.channels))
 
     def forward(self, lifted: Tensor, skip: Tensor) -> Tensor:
-        """Lifted ``(b n) c h w`` and the skip ``(b n) c' h' w'`` to a residual like the skip."""
+        """Map a lifted map ``(b n) c h w`` and a skip ``(b n) c' h' w'`` to a residual like the skip."""
         size = (min(lifted.shape[-2], self.cells), min(lifted.shape[-1], self.cells))
         if lifted.shape[-2:] != size:
             lifted = F.adaptive_avg_pool2d(lifted, size)
-        asking, told = skip.flatten(2).mT, lifted.flatten(2).mT
-        asking = self.query(self.norm_skip(asking.to(self.query.weight.dtype)))
-        key, value = self.key(self.norm_map(told)), self.value(told)
-        query, key, value = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (asking, key, value))
-        near = nearness((skip.shape[-2], skip.shape[-1]), size, self.heads, skip.device).to(query.dtype)
-        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=near)
+        cells = lifted.flatten(2).mT
+        query = self.query(self.norm_skip(skip.flatten(2).mT.to(self.query.weight.dtype)))
+        key, value = self.key(self.norm_map(cells)), self.value(cells)
+        query, key, value = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (query, key, value))
+        bias = distance_bias((skip.shape[-2], skip.shape[-1]), size, self.heads, skip.device).to(query.dtype)
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         residual: Tensor = torch.unflatten(self.out(heads.transpose(1, 2).flatten(2)).mT, -1, skip.shape[-2:])
         return residual
 
 
-def nearness(asking: tuple[int, int], told: tuple[int, int], heads: int, device: torch.device) -> Tensor:
-    """What distance takes from the logits between the cells of two maps of sizes (h, w), ``heads (h' w') (h w)``.
+def distance_bias(queries: tuple[int, int], keys: tuple[int, int], heads: int, device: torch.device) -> Tensor:
+    """Return what is added to the logits between the cells of two maps of sizes (h, w): ``heads (h' w') (h w)``.
 
-    Distances are in cells of the map that is attended to.
+    It is ``-distance^2 / (2 s^2)``, with distances in cells of the map that is attended to.
     """
-    away = pixel_centres(asking, device)[:, None] - pixel_centres(told, device)
-    squared = (away[..., 0] * told[1]).square() + (away[..., 1] * told[0]).square()
-    reach = NEAREST * 2.0 ** torch.arange(heads, device=device)
-    return -squared / (2 * reach.square()[:, None, None])
+    offsets = pixel_centres(queries, device)[:, None] - pixel_centres(keys, device)
+    squared = (offsets[..., 0] * keys[1]).square() + (offsets[..., 1] * keys[0]).square()
+    widths = FIRST_WIDTH * 2.0 ** torch.arange(heads, device=device)
+    return -squared / (2 * widths.square()[:, None, None])

@@ -1,12 +1,7 @@
 """Options of the injector ``cross-attention``. Light: imports no torch."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
+from tunemv3d_core.rendering.spec import PositiveInt
 
 
 class CrossAttentionSpec(ComponentSpec):

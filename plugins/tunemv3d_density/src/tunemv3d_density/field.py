@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.build import build_field
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
 from tunemv3d_core.rendering.rays import RayBundle, cull_rays, points_per_chunk
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs, composite_density, sample_along_rays
@@ -17,18 +16,8 @@ from tunemv3d_density.spec import DensitySpec
 
 
 def build(spec: DensitySpec, neighbours: Neighbours, context: BuildContext) -> "DensityField":
-    """Build the field for the view encoder's features and the backbone's latents. Its parameters stay float32.
-
-    Raises:
-        PortsError: there is no view encoder.
-    """
-    if neighbours.view_encoder is None:
-        raise PortsError("field 'density' needs features: the model has no view_encoder")
-    features = neighbours.view_encoder.features
-    values = neighbours.backbone.latent_channels if spec.values is None else spec.values
-    aggregator = build_component("aggregator", spec.aggregator, features)
-    ports = FieldPorts(features=features, gives=spec.gives, values=values)
-    return DensityField(spec, ports, aggregator).to(context.device)
+    """Build the field, as ``build_field``."""
+    return build_field(DensityField, spec, spec.aggregator, neighbours, context)
 
 
 class DensityField(nn.Module):
@@ -53,11 +42,11 @@ class DensityField(nn.Module):
 
 
 class DensityScene:
-    """The density and values that n views agreed on: a ``Scene`` without a surface."""
+    """A density and values, from features that are aggregated at every point: a ``Scene`` without a surface."""
 
     def __init__(self, field: DensityField, features: Tensor, cameras: Cameras, time: Tensor) -> None:
         self._aggregator, self._network = field.aggregator, field.network
-        self._options, self._jitter = field.spec, field.training
+        self._spec, self._jitter = field.spec, field.training
         self._features = features
         self._cameras = cameras
         self._time = time
@@ -77,48 +66,50 @@ class DensityScene:
         Returns:
             Maps ``b m ... h w``, or ``b m ... r`` at pixels.
         """
-        options = self._options
-        kept = cull_rays(cameras, size, pixels, options.radius)
-        seen = kept.rays.map_chunks(self._march, max(1, self._at_once() // options.samples))
-        falls = self._normals(kept.rays.points(seen.depth[..., None])[:, :, 0], seen.opacity) if normals else None
-        return kept.rendering(seen, result_dtype(self._features), falls)
+        culled = cull_rays(cameras, size, pixels, self._spec.radius)
+        rays_per_chunk = max(1, self._points_per_chunk() // self._spec.samples)
+        outputs = culled.rays.map_chunks(self._render_rays, rays_per_chunk)
+        mean_normals = None
+        if normals:
+            mean_normals = self._normals(culled.rays.points(outputs.depth[..., None])[:, :, 0], outputs.opacity)
+        return culled.rendering(outputs, result_dtype(self._features), mean_normals)
 
     def density(self, points: Tensor) -> Tensor:
-        """``b p 3`` in world units to ``b p``, float32, one a world unit. Always evaluated in full precision."""
+        """Return ``b p``, float32, per world unit, at points ``b p 3``, world units. Always in full precision."""
         with full_precision(points):
-            parts = torch.split(points.float(), self._at_once(), dim=1)
-            return torch.cat([self._evaluate(part)[0] for part in parts], dim=1)
+            chunks = torch.split(points.float(), self._points_per_chunk(), dim=1)
+            return torch.cat([self._evaluate(chunk)[0] for chunk in chunks], dim=1)
 
     def losses(self) -> dict[str, Tensor]:
-        """None: a density has no distance that eikonal or sparsity terms could be taken of."""
+        """Return none: eikonal and sparsity terms need a signed distance."""
         return {}
 
-    def _march(self, rays: RayBundle) -> RayOutputs:
-        """Look once into each of a ray's sections."""
-        ends = sample_along_rays(rays.nears, rays.fars, self._options.samples + 1, self._jitter)
-        depths, unit_lengths = (ends[..., 1:] + ends[..., :-1]) / 2, rays.directions.norm(dim=-1, keepdim=True)
+    def _render_rays(self, rays: RayBundle) -> RayOutputs:
+        """Evaluate each interval of a ray at its midpoint and composite them."""
+        edges = sample_along_rays(rays.nears, rays.fars, self._spec.samples + 1, self._jitter)
+        depths, norms = (edges[..., 1:] + edges[..., :-1]) / 2, rays.directions.norm(dim=-1, keepdim=True)
         points, shape = rays.points(depths).flatten(1, 2), depths.shape[1:]
         density, hidden, aggregated = self._evaluate(points)
         hidden, aggregated = (torch.unflatten(z, 1, shape) for z in (hidden, aggregated))
-        values = self._network.values(hidden, aggregated, rays.directions / unit_lengths)
+        values = self._network.values(hidden, aggregated, rays.directions / norms)
         with full_precision(depths):
             density = torch.unflatten(density, 1, shape)
-            return composite_density(density, values.float(), depths, ends.diff(dim=-1) * unit_lengths)
+            return composite_density(density, values.float(), depths, edges.diff(dim=-1) * norms)
 
     def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Densities ``b p`` at ``b p 3``, with the trunk's features and the aggregated ones, ``b p ...``."""
+        """Return densities ``b p`` at ``b p 3``, the trunk's features and the aggregated ones, ``b p ...``."""
         aggregated = self._aggregator(self._features, self._cameras, points)
         hidden = self._network.trunk(points, aggregated, self._time)
         return self._network.density_at(points, hidden, aggregated), hidden, aggregated
 
     def _normals(self, points: Tensor, opacity: Tensor) -> Tensor:
-        """Unit vectors ``b r 3`` along which the density falls at the rays' mean points; zero where nothing was hit."""
-        steps = torch.eye(3, device=points.device) * self._options.fd_eps
+        """Return unit vectors ``b r 3`` along which density falls at points ``b r 3``; zero where nothing was hit."""
+        steps = torch.eye(3, device=points.device) * self._spec.fd_eps
         moved = points[:, :, None, None] + torch.stack([steps, -steps])
         ahead, behind = torch.unflatten(self.density(moved.flatten(1, 3)), 1, (-1, 2, 3)).unbind(2)
-        fall = behind - ahead
-        normals = fall / fall.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        descent = behind - ahead
+        normals = descent / descent.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         return torch.where((opacity > MIN_OPACITY)[..., None], normals, torch.zeros_like(normals))
 
-    def _at_once(self) -> int:
-        return points_per_chunk(self._features, self._options.chunk_size)
+    def _points_per_chunk(self) -> int:
+        return points_per_chunk(self._features, self._spec.chunk_size)

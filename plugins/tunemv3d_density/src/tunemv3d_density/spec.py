@@ -1,18 +1,20 @@
 """Options of the field ``density``. Light: imports no torch."""
 
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, model_validator
+from collections.abc import Mapping
+from typing import ClassVar
 
 from tunemv3d_core.config.component_fields import AggregatorSpec
-from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+from tunemv3d_core.rendering.spec import Positive, PositiveInt, RayFieldSpec
 
 
-class DensitySpec(ComponentSpec):
+class DensitySpec(RayFieldSpec):
     """Options of the field ``density`` (NeRF; pixelNeRF's network)."""
+
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        **RayFieldSpec.old_tensors,
+        r"^\.network\.enter\b": ".network.fc_in",
+        r"^(\.network\.blocks\.\d+)\.seen\b": r"\1.agg",
+    }
 
     aggregator: AggregatorSpec
     """How the features of all views that see a point become one vector: any installed aggregator."""
@@ -27,32 +29,11 @@ class DensitySpec(ComponentSpec):
     """Frequencies of the point encoding (M of the paper's Eq. 1)."""
 
     omega: Positive = 1.5
-    """Lowest frequency of the point encoding, radians a world unit (paper Eq. 1)."""
+    """Lowest frequency of the point encoding, radians per world unit (paper Eq. 1)."""
 
     samples: PositiveInt = 32
-    """Sections a ray; the network is evaluated once in each."""
+    """Intervals per ray; the network is evaluated once in each."""
 
     slope: Positive = 10.0
-    """Density is slope softplus(slope (0.5 - |p| + change)), one a world unit: 10 gives the first ball a rim about 0.2
+    """Density is slope softplus(slope (0.5 - |p| + change)), per world unit: 10 gives the first ball a rim about 0.2
     wide. The larger, the sharper the first ball and the faster density can grow."""
-
-    radius: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Radius of the sphere around the origin that is rendered, world units; objects lie within 0.9."""
-
-    gives: Literal["latents", "features"] = "latents"
-    """What is rendered: clean latents (the paper's choice) or features."""
-
-    values: PositiveInt | None = None
-    """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
-
-    chunk_size: PositiveInt = 262144
-    """Most points evaluated at once where no gradient is kept: bounds the memory of sampling."""
-
-    fd_eps: Positive = 0.005
-    """Step of the finite differences for normals, world units."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.gives == "features") != (self.values is not None):
-            raise ValueError("'values' is given exactly when gives = 'features'")
-        return self

@@ -1,8 +1,9 @@
-"""The injector ``film``: each cell of a skip is scaled and shifted by what the lifted map says there (FiLM, SFT)."""
+"""The injector ``film``: the lifted map scales and shifts each cell of a skip (FiLM, SFT)."""
 
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import BuildContext, InjectorPorts, Neighbours
 from tunemv3d_core.types import Skips
 from tunemv3d_film.spec import FiLMSpec
@@ -39,18 +40,10 @@ class FiLM(nn.Module):
             raise PortsError(f"injector 'film': the lifter gives maps of strides {given}, the backbone wants {wanted}")
         self.ports = ports
         pairs = list(zip(ports.maps, ports.residuals, strict=True))
-        self.gammas = nn.ModuleList(zero_conv(m.channels, r.channels) for m, r in pairs)
-        self.betas = nn.ModuleList(zero_conv(m.channels, r.channels) for m, r in pairs)
+        self.gammas = nn.ModuleList(zero_init(nn.Conv2d(m.channels, r.channels, 1)) for m, r in pairs)
+        self.betas = nn.ModuleList(zero_init(nn.Conv2d(m.channels, r.channels, 1)) for m, r in pairs)
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
+        """Map L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
         each = zip(self.gammas, self.betas, maps, skips.maps, strict=True)
         return tuple(gamma(m) * skip + beta(m) for gamma, beta, m, skip in each)
-
-
-def zero_conv(channels: int, out: int) -> nn.Conv2d:
-    """A 1x1 convolution that gives exact zeros until its first update."""
-    conv = nn.Conv2d(channels, out, 1)
-    for parameter in conv.parameters():
-        nn.init.zeros_(parameter)
-    return conv

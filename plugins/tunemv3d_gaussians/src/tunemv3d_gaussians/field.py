@@ -5,27 +5,29 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras, Rays
-from tunemv3d_core.errors import PortsError
 from tunemv3d_core.ports import BuildContext, FieldPorts, Neighbours
+from tunemv3d_core.rendering.build import field_ports
+from tunemv3d_core.rendering.encoding import plucker_coordinates
 from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_core.rendering.rays import CulledRays, RayBundle, cull_rays, points_per_chunk
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs, composite_density, sample_along_rays
-from tunemv3d_gaussians.head import GaussianNetwork
+from tunemv3d_core.slots import Aggregator
+from tunemv3d_gaussians.network import GaussianNetwork
 from tunemv3d_gaussians.scene import GaussianScene
 from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians, in_pixels
-from tunemv3d_gaussians.views import ask_views
 
-POINTS = 262144
-"""Most points of which the views are asked at once where no gradient is kept."""
+CHUNK_SIZE = 262144
+"""Most points at which the views are sampled at once where no gradient is kept."""
 
-SPREAD = math.log(4.0)
-"""How far a Gaussian's standard deviations may leave their start, as logarithms."""
+MAX_LOG_SCALE = math.log(4.0)
+"""Largest change of a Gaussian's standard deviations from their start, as a logarithm."""
 
-GAIN, OFFSET = 4.0, -2.0
-"""Of what is learned in the logits of the Gaussians' opacities, which span more than values do; and added to them,
-because the Gaussians of all views lie on top of each other."""
+OPACITY_GAIN, OPACITY_OFFSET = 4.0, -2.0
+"""Factor of the learned part of the Gaussians' opacity logits, which span more than values do; and what is added to
+the logits, because the Gaussians of all views lie on top of each other."""
 
 
 def build(spec: GaussiansSpec, neighbours: Neighbours, context: BuildContext) -> "GaussiansField":
@@ -34,19 +36,18 @@ def build(spec: GaussiansSpec, neighbours: Neighbours, context: BuildContext) ->
     Raises:
         PortsError: there is no view encoder.
     """
-    if neighbours.view_encoder is None:
-        raise PortsError("field 'gaussians' needs features: the model has no view_encoder")
-    ports = FieldPorts(neighbours.view_encoder.features, "latents", neighbours.backbone.latent_channels)
-    return GaussiansField(spec, ports).to(context.device)
+    ports = field_ports(spec.type, neighbours)
+    aggregator = build_component("aggregator", spec.aggregator, ports.features)
+    return GaussiansField(spec, ports, aggregator).to(context.device)
 
 
 class GaussiansField(nn.Module):
     """Turns features of n views into ``n h w`` Gaussians (``tunemv3d_core.slots.Field``)."""
 
-    def __init__(self, spec: GaussiansSpec, ports: FieldPorts) -> None:
+    def __init__(self, spec: GaussiansSpec, ports: FieldPorts, aggregator: Aggregator) -> None:
         super().__init__()
-        self.spec, self.ports = spec, ports
-        self.network = GaussianNetwork(spec, ports.features, ports.values)
+        self.spec, self.ports, self.aggregator = spec, ports, aggregator
+        self.network = GaussianNetwork(spec, ports.features, aggregator.channels, ports.values)
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> GaussianScene:
         """Fuse views.
@@ -58,84 +59,77 @@ class GaussiansField(nn.Module):
         """
         cameras, size = cameras.to(torch.float32), (features.shape[-2], features.shape[-1])
         time = self.network.embed(t)
-        kept = cull_rays(cameras, size, radius=self.spec.radius)
-        seen = self._look_along(kept.rays, features, cameras, time)
+        culled = cull_rays(cameras, size, radius=self.spec.radius)
+        outputs = self._render_aggregated(culled.rays, features, cameras, time)
         with full_precision(features):
             rays = cameras.rays(size)
-            opaque, behind = kept.as_maps(seen.opacity[..., None]), _depth_maps(kept, seen, self.spec.depths)
-            # The mean of what the views say where the surface seems to be.
-            said = kept.as_maps(seen.values) / opaque.clamp(min=0.1)
-            told, plucker = torch.cat([features.float(), said], dim=2), _plucker(rays, size)
-        shape = self.network.head(told, plucker, time)
+            opacity = culled.as_maps(outputs.opacity[..., None])
+            depth, step = _depth_maps(culled, outputs, self.spec.depths)
+            # The mean of the aggregated features where the surface seems to be.
+            aggregated = culled.as_maps(outputs.values) / opacity.clamp(min=0.1)
+            inputs, plucker = torch.cat([features.float(), aggregated], dim=2), plucker_coordinates(rays, size)
+        maps = self.network.head(inputs, plucker, time)
         with full_precision(features):
-            hit = kept.as_maps(kept.rays.valid[..., None].float())
-            gaussians, points = _gaussians(shape, opaque * hit, behind, rays, cameras, self.spec.scale)
-        return GaussianScene(gaussians, points, cameras, size, self.spec, features)
+            opacity = opacity * culled.as_maps(culled.rays.valid[..., None].float())
+            gaussians, means = _gaussians(maps, opacity, depth, step, rays, cameras, self.spec.scale)
+        return GaussianScene(gaussians, means, cameras, size, self.spec, features)
 
-    def _look_along(self, rays: RayBundle, features: Tensor, cameras: Cameras, time: Tensor) -> RayOutputs:
-        """What the views say along each pixel's ray, as far as it is not hidden: mean, opacity and depth."""
+    def _render_aggregated(self, rays: RayBundle, features: Tensor, cameras: Cameras, time: Tensor) -> RayOutputs:
+        """Composite the aggregated features, opacity and depth along each pixel's ray."""
 
-        def look(rays: RayBundle) -> RayOutputs:
-            ends = sample_along_rays(rays.nears, rays.fars, self.spec.depths + 1, self.training)
-            middles = (ends[..., 1:] + ends[..., :-1]) / 2
-            points = rays.points(middles).flatten(1, 2)
+        def render(rays: RayBundle) -> RayOutputs:
+            edges = sample_along_rays(rays.nears, rays.fars, self.spec.depths + 1, self.training)
+            depths = (edges[..., 1:] + edges[..., :-1]) / 2
+            points = rays.points(depths).flatten(1, 2)
+            aggregated = self.aggregator(features, cameras, points).float()
+            density = torch.unflatten(self.network.density(points, aggregated, time), 1, depths.shape[1:])
             with full_precision(features):
-                said = ask_views(features.float(), cameras, points)
-            density = torch.unflatten(self.network.density(points, said, time), 1, middles.shape[1:])
-            with full_precision(features):
-                lengths = ends.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
-                said = torch.unflatten(said, 1, middles.shape[1:])
-                return composite_density(density, said, middles, lengths)
+                deltas = edges.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
+                return composite_density(density, torch.unflatten(aggregated, 1, depths.shape[1:]), depths, deltas)
 
-        return rays.map_chunks(look, max(1, points_per_chunk(features, POINTS) // self.spec.depths))
+        return rays.map_chunks(render, max(1, points_per_chunk(features, CHUNK_SIZE) // self.spec.depths))
 
 
-def _depth_maps(kept: CulledRays, seen: RayOutputs, depths: int) -> tuple[Tensor, Tensor]:
-    """Depth of the surface along each pixel's ray, and by how much it may be corrected, ``b n 1 h w``."""
-    near, far = kept.rays.nears, kept.rays.fars
-    depth = torch.where(seen.opacity > MIN_OPACITY, seen.depth, (near + far) / 2)
-    return kept.as_maps(depth[..., None]), kept.as_maps(((far - near) / depths)[..., None])
-
-
-def _plucker(rays: Rays, size: tuple[int, int]) -> Tensor:
-    """Pluecker coordinates (direction, moment) of rays ``b n (h w)``: ``b n 6 h w``."""
-    unit = rays.directions / rays.directions.norm(dim=-1, keepdim=True)
-    both = torch.cat([unit, torch.linalg.cross(rays.origins, unit)], dim=-1)
-    return torch.unflatten(both.mT, -1, size)
+def _depth_maps(culled: CulledRays, outputs: RayOutputs, depths: int) -> tuple[Tensor, Tensor]:
+    """Return depth of the surface along each pixel's ray and the most it may be corrected by, ``b n 1 h w``."""
+    near, far = culled.rays.nears, culled.rays.fars
+    depth = torch.where(outputs.opacity > MIN_OPACITY, outputs.depth, (near + far) / 2)
+    return culled.as_maps(depth[..., None]), culled.as_maps(((far - near) / depths)[..., None])
 
 
 def _gaussians(
-    shape: tuple[Tensor, ...],
-    opaque: Tensor,
-    behind: tuple[Tensor, Tensor],
+    maps: tuple[Tensor, ...],
+    opacity: Tensor,
+    depth: Tensor,
+    step: Tensor,
     rays: Rays,
     cameras: Cameras,
     scale: float,
 ) -> tuple[Gaussians, Tensor]:
-    """The Gaussians that the head's maps describe, view by view, and their means as maps ``b n 3 h w``."""
-    size = (opaque.shape[-2], opaque.shape[-1])
-    values, opacity, depth, scales, quaternion = (z.flatten(3).mT for z in shape)
-    opaque, start, reach = (z.flatten(3).mT for z in (opaque, *behind))
-    depth = start + reach * depth.tanh()
+    """Make the Gaussians that the head's maps describe, view by view, and their means as maps ``b n 3 h w``."""
+    size = (opacity.shape[-2], opacity.shape[-1])
+    values, logit_change, depth_change, scales, quaternion = (z.flatten(3).mT for z in maps)
+    opacity, depth, step = (z.flatten(3).mT for z in (opacity, depth, step))
+    depth = depth + step * depth_change.tanh()
     means = rays.origins + depth * rays.directions
     focal = cameras.intrinsics[..., :2] * in_pixels(size, cameras.intrinsics)
     pixel = depth / focal.prod(-1).sqrt()[..., None, None]
-    deviations = scale * pixel * (SPREAD * scales.tanh()).exp()
+    deviations = scale * pixel * (MAX_LOG_SCALE * scales.tanh()).exp()
     axes = cameras.camera_to_world[..., None, :3, :3] @ _rotations(quaternion) * deviations[..., None, :]
-    logits = torch.logit(opaque, eps=1e-5) + GAIN * opacity + OFFSET
+    logits = torch.logit(opacity, eps=1e-5) + OPACITY_GAIN * logit_change + OPACITY_OFFSET
     gaussians = Gaussians(
         means.flatten(1, 2),
         axes.flatten(1, 2),
-        (logits.sigmoid() * (opaque > 0)).flatten(1, 3),
+        (logits.sigmoid() * (opacity > 0)).flatten(1, 3),
         values.flatten(1, 2),
     )
     return gaussians, torch.unflatten(means.mT, -1, size)
 
 
 def _rotations(change: Tensor) -> Tensor:
-    """Rotation matrices ``... 3 3`` of quaternions (w, x, y, z) that differ by ``change`` (``... 4``) from none."""
-    turn = torch.cat([change[..., :1] + 1, change[..., 1:]], dim=-1)
-    w, x, y, z = torch.nn.functional.normalize(turn, dim=-1).unbind(-1)
+    """Return rotations ``... 3 3`` of the quaternions (w, x, y, z) ``(1, 0, 0, 0) + change``, change ``... 4``."""
+    quaternion = torch.cat([change[..., :1] + 1, change[..., 1:]], dim=-1)
+    w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(-1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=-1),
         torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=-1),

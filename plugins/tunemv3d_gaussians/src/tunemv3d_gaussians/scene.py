@@ -10,14 +10,14 @@ from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 from tunemv3d_core.types import Rendering
-from tunemv3d_gaussians import by_gsplat
+from tunemv3d_gaussians import gsplat_backend
 from tunemv3d_gaussians.spec import GaussiansSpec
 from tunemv3d_gaussians.splat import Gaussians, in_pixels, list_tiles, project, splat
 
 BLUR = 0.1
-"""Added to the variances of a projected Gaussian, squared cells of the features, so that none falls between them.
-3D Gaussian Splatting takes 0.3, which blurs latents: their cells are coarse. It takes pixels, too, so that what was
-learned at one size falls to specks at a larger one; cells stay."""
+"""Added to the variances of a projected Gaussian, squared cells of the features, so that none falls between pixels.
+3D Gaussian Splatting adds 0.3, which blurs latents, whose cells are coarse; and it adds squared pixels, so that
+Gaussians learned at one size fall apart into specks at a larger one."""
 
 
 class GaussianScene:
@@ -25,7 +25,7 @@ class GaussianScene:
 
     Args:
         gaussians: of b objects, ``g = n h w``: one for each pixel of n views.
-        points: ``b n 3 h w``, their means.
+        means: ``b n 3 h w``, theirs.
         cameras: ``b n``, of the views.
         size: (h, w) of the views' features.
         spec: how it is splatted.
@@ -35,14 +35,14 @@ class GaussianScene:
     def __init__(
         self,
         gaussians: Gaussians,
-        points: Tensor,
+        means: Tensor,
         cameras: Cameras,
         size: tuple[int, int],
         spec: GaussiansSpec,
         like: Tensor,
     ) -> None:
         self.gaussians = gaussians
-        self._points, self._cameras, self._spec, self._like = points, cameras, spec, like
+        self._means, self._cameras, self._spec, self._like = means, cameras, spec, like
         self._cells = size[0] * size[1]
         self._tiles = (-(-size[0] // spec.tile), -(-size[1] // spec.tile))
 
@@ -63,29 +63,32 @@ class GaussianScene:
         with full_precision(self._like):
             gaussians = self.gaussians
             if normals:
-                facing = _normals(self._points, self._cameras).flatten(3).mT.flatten(1, 2)
+                facing = _normals(self._means, self._cameras).flatten(3).mT.flatten(1, 2)
                 gaussians = replace(gaussians, values=torch.cat([gaussians.values, facing], dim=-1))
-            seen = self._seen(gaussians, cameras.to(torch.float32), size, None if pixels is None else pixels.float())
+            pixels = None if pixels is None else pixels.float()
+            outputs = self._render(gaussians, cameras.to(torch.float32), size, pixels)
             shape = size if pixels is None else (pixels.shape[2],)
-            values = torch.unflatten(seen.values.mT, -1, shape)
-            opacity, depth = (torch.unflatten(z, -1, shape) for z in (seen.opacity, seen.depth))
-            surface = None
+            values = torch.unflatten(outputs.values.mT, -1, shape)
+            opacity, depth = (torch.unflatten(z, -1, shape) for z in (outputs.opacity, outputs.depth))
+            normal_maps = None
             if normals:
                 values, facing = values[:, :, :-3], values[:, :, -3:]
                 facing = facing / facing.norm(dim=2, keepdim=True).clamp(min=1e-6)
-                surface = torch.where((opacity > MIN_OPACITY)[:, :, None], facing, 0.0)
+                normal_maps = torch.where((opacity > MIN_OPACITY)[:, :, None], facing, 0.0)
         dtype = result_dtype(self._like)
-        return Rendering(values.to(dtype), opacity.to(dtype), depth, surface)
+        return Rendering(values.to(dtype), opacity.to(dtype), depth, normal_maps)
 
     def losses(self) -> dict[str, Tensor]:
-        """None: Gaussians have no regulariser here."""
+        """Return none: Gaussians have no regulariser here."""
         return {}
 
-    def _seen(self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None) -> RayOutputs:
-        """What pixels see, ``b m r``; the pixels of maps row by row."""
-        if pixels is None and self._spec.gsplat and by_gsplat.usable(self._like):
-            return by_gsplat.splat(gaussians, cameras, size, self._blur(size))
-        step = self._cameras_at_once(cameras.shape[1], size[0] * size[1] if pixels is None else pixels.shape[2])
+    def _render(
+        self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None
+    ) -> RayOutputs:
+        """Splat pixels ``b m r``; those of maps row by row."""
+        if pixels is None and self._spec.gsplat and gsplat_backend.usable(self._like):
+            return gsplat_backend.splat(gaussians, cameras, size, self._blur(size))
+        step = self._cameras_per_chunk(cameras.shape[1], size[0] * size[1] if pixels is None else pixels.shape[2])
         parts = [
             self._splat(gaussians, cameras[:, i : i + step], size, None if pixels is None else pixels[:, i : i + step])
             for i in range(0, cameras.shape[1], step)
@@ -95,7 +98,7 @@ class GaussianScene:
     def _splat(
         self, gaussians: Gaussians, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None
     ) -> RayOutputs:
-        """By the plain reference. Whole maps are composited tile by tile where tiles are whole numbers of pixels."""
+        """Splat by the plain reference, whole maps tile by tile where tiles are whole numbers of pixels."""
         (rows, columns), (h, w) = self._tiles, size
         splats = project(gaussians, cameras, size, self._blur(size))
         listed = list_tiles(splats, self._tiles, size, self._spec.listed)
@@ -104,23 +107,23 @@ class GaussianScene:
             if h % rows == 0 and w % columns == 0:
                 tiled = {"r": rows, "c": columns, "i": h // rows, "j": w // columns}
                 at = rearrange(pixels, "b m (r i c j) two -> b m (r c) (i j) two", **tiled) * in_pixels(size, pixels)
-                seen = splat(splats, gaussians.values, listed, at)
+                outputs = splat(splats, gaussians.values, listed, at)
                 whole = "b m (r c) (i j) v -> b m (r i c j) v"
-                values = rearrange(seen.values, whole, **tiled)
-                flat = (rearrange(z[..., None], whole, **tiled)[..., 0] for z in (seen.opacity, seen.depth))
+                values = rearrange(outputs.values, whole, **tiled)
+                flat = (rearrange(z[..., None], whole, **tiled)[..., 0] for z in (outputs.opacity, outputs.depth))
                 return RayOutputs(values, *flat)
         column = (pixels[..., 0] * columns).long().clamp(0, columns - 1)
         row = (pixels[..., 1] * rows).long().clamp(0, rows - 1)
         at = (pixels * in_pixels(size, pixels))[..., None, :]
-        seen = splat(splats, gaussians.values, listed, at, row * columns + column)
-        return RayOutputs(seen.values[..., 0, :], seen.opacity[..., 0], seen.depth[..., 0])
+        outputs = splat(splats, gaussians.values, listed, at, row * columns + column)
+        return RayOutputs(outputs.values[..., 0, :], outputs.opacity[..., 0], outputs.depth[..., 0])
 
     def _blur(self, size: tuple[int, int]) -> float:
-        """``BLUR`` in squared pixels of an (h, w) map; of one that is coarser than the features, in its own pixels."""
+        """Return ``BLUR`` in squared pixels of an (h, w) map, and not less of one that is coarser than the features."""
         return BLUR * max(1.0, size[0] * size[1] / self._cells)
 
-    def _cameras_at_once(self, cameras: int, pixels: int) -> int:
-        """One on a CPU, so that intermediate results stay in the cache; on an accelerator all where gradients are
+    def _cameras_per_chunk(self, cameras: int, pixels: int) -> int:
+        """Return 1 on a CPU, so that intermediate results stay in the cache; on an accelerator all where gradients are
         kept, because chunks would save nothing, and else as many as the spec allows.
         """
         if self._like.device.type == "cpu":
@@ -131,7 +134,7 @@ class GaussianScene:
 
 
 def _normals(points: Tensor, cameras: Cameras) -> Tensor:
-    """Unit normals ``b n 3 h w`` of the surface through neighbouring pixels' points, towards the view's camera."""
+    """Return unit normals ``b n 3 h w`` of the surface through neighbouring points, towards the view's camera."""
     across = torch.nn.functional.pad(points, (1, 1, 0, 0, 0, 0), mode="replicate").diff(dim=-1)
     down = torch.nn.functional.pad(points, (0, 0, 1, 1, 0, 0), mode="replicate").diff(dim=-2)
     across, down = across[..., 1:] + across[..., :-1], down[..., 1:, :] + down[..., :-1, :]

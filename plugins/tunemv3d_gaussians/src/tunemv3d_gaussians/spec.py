@@ -1,22 +1,36 @@
 """Options of the field ``gaussians``. Light: imports no torch."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from tunemv3d_core.config.component_fields import AggregatorSpec
 from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
+from tunemv3d_core.rendering.spec import OLD_HEADS, PositiveInt
 
 
 class GaussiansSpec(ComponentSpec):
     """Options of the field ``gaussians``."""
 
+    old_options: ClassVar[Mapping[str, str]] = {"chunk": "chunk_size"}
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        **OLD_HEADS,
+        r"^\.network\.density\.enter\b": ".network.density.fc_in",
+        r"^\.network\.density\.leave\b": ".network.density.fc_out",
+        r"^\.network\.head\.enter\b": ".network.head.conv_in",
+        r"^\.network\.head\.leave\b": ".network.head.conv_out",
+        r"^(\.network\.(density|head))\.straight\b": r"\1.skip",
+    }
+
+    aggregator: AggregatorSpec = Field(default={"type": "mean-variance"}, validate_default=True)
+    """How the features of all views that see a point become one vector: any installed aggregator."""
+
     hidden: Annotated[int, Field(ge=2, multiple_of=2)] = 64
-    """Width of the convolutions that shape the Gaussians, and of the network that looks for their depths."""
+    """Width of the convolutions that shape the Gaussians, and of the network that finds their depths."""
 
     depths: int = Field(default=16, ge=2)
-    """Points along each pixel's ray at which the other views are asked whether the surface is there."""
+    """Points along each pixel's ray at which the views are aggregated to find the surface."""
 
     radius: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Radius of the sphere around the origin that holds the Gaussians, world units; objects lie within 0.9."""

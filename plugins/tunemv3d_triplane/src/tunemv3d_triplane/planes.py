@@ -1,9 +1,10 @@
-"""Three planes of features: how they are made of what the views show, and how points are read off them."""
+"""Three planes of features: made of aggregated features at a grid of points, and sampled at any point."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.rendering.encoding import embed_noise_level
 from tunemv3d_core.rendering.precision import full_precision
 
@@ -14,11 +15,11 @@ GROUP = 8
 """Channels that are normalised together; alone, a channel would forget what t adds to it."""
 
 
-class PlaneMaker(nn.Module):
-    """Folds a grid of points along each axis and refines the three planes that come of it.
+class PlaneNetwork(nn.Module):
+    """Folds a grid of points along each axis and refines the resulting three planes.
 
     Args:
-        aggregated: channels of what the views say at a grid point.
+        aggregated: channels of a grid point.
         cells: g, along each side.
         folded: channels of a grid point when it is folded.
         channels: c of each plane, a multiple of 8.
@@ -35,13 +36,8 @@ class PlaneMaker(nn.Module):
         )
         self.blocks = nn.ModuleList(PlaneBlock(channels) for _ in range(blocks))
 
-    def grid(self, radius: float, device: torch.device) -> Tensor:
-        """The centres of the cells of the cube [-radius, radius]^3, ``(x y z) 3``, world units."""
-        centres = ((torch.arange(self.cells, device=device) + 0.5) / self.cells * 2 - 1) * radius
-        return torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), dim=-1).flatten(0, 2)
-
     def forward(self, aggregated: Tensor, t: Tensor) -> Tensor:
-        """Grid points ``b (x y z) a`` and noise levels ``b`` to planes ``b 3 c g g``."""
+        """Make planes ``b 3 c g g`` of grid points ``b (x y z) a`` and noise levels ``b``."""
         g = self.cells
         points = torch.unflatten(self.fc_in(aggregated), 1, (g, g, g))
         folded = [
@@ -57,7 +53,7 @@ class PlaneMaker(nn.Module):
 class PlaneBlock(nn.Module):
     """Two normalised 3x3 convolutions around which the planes are added; the last starts at zero.
 
-    Each cell also sees the means of the two lines of the other planes that cross its column of space (Rodin's 3D-aware
+    Each cell also gets the means of the two lines of the other planes that cross its column of space (Rodin's 3D-aware
     convolution), so that the planes agree.
     """
 
@@ -66,30 +62,35 @@ class PlaneBlock(nn.Module):
         self.norm_in = nn.GroupNorm(channels // GROUP, channels)
         self.conv_in = nn.Conv2d(3 * channels, channels, 3, padding=1)
         self.norm_out = nn.GroupNorm(channels // GROUP, channels)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
-        for parameter in self.conv_out.parameters():
-            nn.init.zeros_(parameter)
+        self.conv_out = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, planes: Tensor, time: Tensor) -> Tensor:
-        """``b 3 c g g`` and what t adds, ``b c``, to ``b 3 c g g``."""
+        """Map planes ``b 3 c g g`` and the embedded t ``b c``, which is added, to planes ``b 3 c g g``."""
         flat = planes.flatten(0, 1)
-        seen = torch.unflatten(F.silu(self.norm_in(flat)), 0, planes.shape[:2])
-        with_others = torch.cat([seen, others(seen)], dim=2).flatten(0, 1)
-        inner = self.conv_in(with_others) + time.repeat_interleave(3, dim=0)[..., None, None]
+        x = torch.unflatten(F.silu(self.norm_in(flat)), 0, planes.shape[:2])
+        x = torch.cat([x, cross_plane_means(x)], dim=2).flatten(0, 1)
+        inner = self.conv_in(x) + time.repeat_interleave(3, dim=0)[..., None, None]
         outcome: Tensor = flat + self.conv_out(F.silu(self.norm_out(inner)))
         return torch.unflatten(outcome, 0, planes.shape[:2])
 
 
-def others(planes: Tensor) -> Tensor:
-    """What the two other planes say of each cell's row and of its column: ``b 3 c g g`` to ``b 3 (2 c) g g``."""
+def cross_plane_means(planes: Tensor) -> Tensor:
+    """Average, for each cell, the lines of the two other planes that cross its row and its column.
+
+    Args:
+        planes: ``b 3 c g g``.
+
+    Returns:
+        ``b 3 (2 c) g g``.
+    """
     (xy_x, xz_x, yz_y), (xy_y, xz_z, yz_z) = planes.mean(4).unbind(1), planes.mean(3).unbind(1)
     rows = torch.stack([xz_x, xy_x, xy_y], dim=1)[..., :, None]
     columns = torch.stack([yz_y, yz_z, xz_z], dim=1)[..., None, :]
     return torch.cat([rows.expand_as(planes), columns.expand_as(planes)], dim=2)
 
 
-def read_off(planes: Tensor, points: Tensor, radius: float) -> Tensor:
-    """Read points off the planes, bilinearly, in float32; beyond them the nearest cells count.
+def sample_planes(planes: Tensor, points: Tensor, radius: float) -> Tensor:
+    """Sample the planes at points, bilinearly, in float32; beyond them the nearest cells count.
 
     Args:
         planes: ``b 3 c g g`` that span [-radius, radius].
@@ -97,13 +98,13 @@ def read_off(planes: Tensor, points: Tensor, radius: float) -> Tensor:
         radius: world units.
 
     Returns:
-        ``b p (3 c)``: what xy, xz and yz say.
+        ``b p (3 c)``: features of xy, xz and yz.
     """
     with full_precision(points):
-        places = points / radius
+        scaled = points / radius
         # grid_sample wants the column first.
-        grid = torch.stack([places[..., [column, row]] for row, column in AXES], dim=1)
-        seen = F.grid_sample(
+        grid = torch.stack([scaled[..., [column, row]] for row, column in AXES], dim=1)
+        samples = F.grid_sample(
             planes.float().flatten(0, 1), grid.flatten(0, 1)[:, None], padding_mode="border", align_corners=False
         )
-        return torch.unflatten(seen[:, :, 0], 0, planes.shape[:2]).flatten(1, 2).mT
+        return torch.unflatten(samples[:, :, 0], 0, planes.shape[:2]).flatten(1, 2).mT

@@ -1,18 +1,21 @@
 """Options of the field ``triplane``. Light: imports no torch."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tunemv3d_core.config.component_fields import AggregatorSpec
-from tunemv3d_core.config.component_spec import ComponentSpec
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+from tunemv3d_core.rendering.spec import PositiveInt, SDFFieldSpec
 
 
-class TriplaneSpec(ComponentSpec):
-    """Options of the field ``triplane`` (Dual3D's kind of field)."""
+class TriplaneSpec(SDFFieldSpec):
+    """Options of the field ``triplane`` (Dual3D's kind of field); the planes span [-radius, radius]."""
+
+    old_tensors: ClassVar[Mapping[str, str]] = {
+        **SDFFieldSpec.old_tensors,
+        r"^\.planes\.enter\b": ".planes.fc_in",
+    }
 
     aggregator: AggregatorSpec
     """How the features of all views that see a grid point become one vector: any installed aggregator."""
@@ -30,48 +33,7 @@ class TriplaneSpec(ComponentSpec):
     """Residual blocks of the convolutional network that refines the planes; each sees all three."""
 
     hidden: PositiveInt = 64
-    """Width of the network that reads a point off the planes."""
+    """Width of the network that decodes a point's plane features."""
 
     layers: PositiveInt = 2
     """Hidden layers of that network."""
-
-    samples: int = Field(default=32, ge=2)
-    """Points a ray at which the planes are read; they bound ``samples - 1`` sections."""
-
-    fine_samples: int = Field(default=0, ge=0)
-    """Further points a ray, placed where the first ``samples`` leave room for a surface."""
-
-    variance: float = 0.3
-    """Start of v in s = exp(10 v), the inverse width of the surface, one a world unit: 0.3 (s = 20) in NeuS."""
-
-    radius: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Radius of the sphere around the origin that is rendered, and half the side of the planes, world units; objects
-    lie within 0.9."""
-
-    gives: Literal["latents", "features"] = "latents"
-    """What is rendered: clean latents (the paper's choice) or features."""
-
-    values: PositiveInt | None = None
-    """Channels of the rendered features, for ``gives = "features"``; latents have the backbone's channels."""
-
-    chunk_size: PositiveInt = 262144
-    """Most points evaluated at once where no gradient is kept: bounds the memory of sampling and of meshes."""
-
-    gradient_checkpointing: bool = False
-    """Evaluate ``chunk_size`` points at once in training too and keep none: the backward pass evaluates again. Takes
-    more time and little memory. Not in a CUDA graph."""
-
-    fd_eps: Positive = 0.005
-    """Step of the finite differences for normals and the eikonal term, world units."""
-
-    eikonal_points: PositiveInt = 1024
-    """Points near the surface of each object at which the eikonal term is taken; four times as many are drawn."""
-
-    sparsity_scale: Positive = 100.0
-    """Tau of SparseNeuS's sparsity term exp(-tau |f|), one a world unit."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.gives == "features") != (self.values is not None):
-            raise ValueError("'values' is given exactly when gives = 'features'")
-        return self

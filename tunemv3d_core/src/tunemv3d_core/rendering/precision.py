@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context without autocast for the device of ``like``."""
+    """Return a context without autocast for the device of ``like``."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 def result_dtype(like: Tensor) -> torch.dtype:
-    """The dtype of a result that is computed in float32: float32 under autocast, else that of the inputs."""
+    """Return the dtype of a result that is computed in float32: float32 under autocast, else that of ``like``."""
     return torch.float32 if torch.is_autocast_enabled(like.device.type) else like.dtype

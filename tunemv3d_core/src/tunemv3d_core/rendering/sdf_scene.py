@@ -1,14 +1,15 @@
 """A scene made of a signed distance and values, rendered as NeuS renders."""
 
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.rendering.points import sample_ball
 from tunemv3d_core.rendering.precision import full_precision, result_dtype
 from tunemv3d_core.rendering.rays import RayBundle, cull_rays, points_per_chunk
+from tunemv3d_core.rendering.spec import SDFFieldSpec
 from tunemv3d_core.rendering.volume import (
     MIN_OPACITY,
     RayOutputs,
@@ -33,51 +34,21 @@ class SDF(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SDFOptions:
-    """How a signed distance is sampled and rendered.
-
-    Attributes:
-        samples: points per ray at which it is evaluated; they bound ``samples - 1`` intervals.
-        fine_samples: further points per ray, placed where the first ones leave room for a surface.
-        radius: of the sphere around the origin that is rendered, world units.
-        chunk_size: most points evaluated at once where no gradient is kept.
-        gradient_checkpointing: keep no intermediate result in training either; the backward pass evaluates again.
-        fd_eps: step of the finite differences for normals and the eikonal term, world units.
-        eikonal_points: per object, near the surface; four times as many are drawn.
-        sparsity_scale: tau of SparseNeuS's ``exp(-tau |f|)``, per world unit.
-    """
-
-    samples: int = 32
-    fine_samples: int = 0
-    radius: float = 1.0
-    chunk_size: int = 262144
-    gradient_checkpointing: bool = False
-    fd_eps: float = 0.005
-    eikonal_points: int = 1024
-    sparsity_scale: float = 100.0
-
-    @classmethod
-    def of(cls, spec: Any) -> Self:
-        """Take the options from a spec that has a field for each."""
-        return cls(**{option.name: getattr(spec, option.name) for option in fields(cls)})
-
-
 class SDFScene:
     """A ``Scene`` that has a surface.
 
     Args:
         sdf: distances and values of b objects.
         variance: scalar v of ``inv_s = exp(10 v)``, the inverse width of the surface (NeuS).
-        options: how it is sampled.
+        spec: how it is sampled and rendered.
         like: ``b ...``, a tensor of the batch size, device and dtype that renderings take.
         jitter: whether samples along rays are moved at random, as in training.
     """
 
-    def __init__(self, sdf: SDF, variance: Tensor, options: SDFOptions, like: Tensor, jitter: bool = False) -> None:
+    def __init__(self, sdf: SDF, variance: Tensor, spec: SDFFieldSpec, like: Tensor, jitter: bool = False) -> None:
         self._sdf = sdf
         self._variance = variance
-        self._options = options
+        self._spec = spec
         self._like = like
         self._jitter = jitter
 
@@ -95,10 +66,10 @@ class SDFScene:
         Returns:
             Maps ``b m ... h w``, or ``b m ... r`` at pixels.
         """
-        options = self._options
-        culled = cull_rays(cameras, size, pixels, options.radius)
-        rays_per_chunk = max(1, self._points_per_chunk() // (options.samples + options.fine_samples))
-        outputs = culled.rays.map_chunks(self._render_rays, rays_per_chunk, options.gradient_checkpointing)
+        spec = self._spec
+        culled = cull_rays(cameras, size, pixels, spec.radius)
+        rays_per_chunk = max(1, self._points_per_chunk() // (spec.samples + spec.fine_samples))
+        outputs = culled.rays.map_chunks(self._render_rays, rays_per_chunk, spec.gradient_checkpointing)
         surface_normals = None
         if normals:
             surface_points = culled.rays.points(outputs.depth[..., None])[:, :, 0]
@@ -117,27 +88,27 @@ class SDFScene:
         - ``eikonal``: mean of ``(|grad f| - 1)^2`` at those of random points of the sphere nearest to the surface.
         - ``sparsity``: mean of ``exp(-tau |f|)`` at random points of the sphere (SparseNeuS): few surfaces.
         """
-        options = self._options
-        points = sample_ball(self._like.shape[0], 4 * options.eikonal_points, options.radius, self._like.device)
+        spec = self._spec
+        points = sample_ball(self._like.shape[0], 4 * spec.eikonal_points, spec.radius, self._like.device)
         sdf = self.signed_distance(points)
-        nearest = sdf.detach().abs().topk(options.eikonal_points, dim=1, largest=False).indices
+        nearest = sdf.detach().abs().topk(spec.eikonal_points, dim=1, largest=False).indices
         gradient = self._gradient(points.gather(1, nearest[..., None].expand(-1, -1, 3)))
         return {
             "eikonal": (gradient.norm(dim=-1) - 1).square().mean(),
-            "sparsity": torch.exp(-options.sparsity_scale * sdf.abs()).mean(),
+            "sparsity": torch.exp(-spec.sparsity_scale * sdf.abs()).mean(),
         }
 
     def _render_rays(self, rays: RayBundle) -> RayOutputs:
         """Sample evenly, then where a surface may be, and composite all samples."""
-        options, jitter = self._options, self._jitter
-        depths = sample_along_rays(rays.nears, rays.fars, options.samples, jitter)
+        spec, jitter = self._spec, self._jitter
+        depths = sample_along_rays(rays.nears, rays.fars, spec.samples, jitter)
         sdf, values = self._query(rays, depths)
         with full_precision(depths):
             inv_s = (10 * self._variance).exp().clamp(1e-6, 1e6)
-        if options.fine_samples:
+        if spec.fine_samples:
             with torch.no_grad(), full_precision(depths):
                 deltas = depths.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
-                fine = importance_sample(sdf, depths, deltas, inv_s, options.fine_samples, jitter)
+                fine = importance_sample(sdf, depths, deltas, inv_s, spec.fine_samples, jitter)
             fine_sdf, fine_values = self._query(rays, fine)
             depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1)
             sdf = torch.cat([sdf, fine_sdf], dim=-1).gather(-1, order)
@@ -155,7 +126,7 @@ class SDFScene:
 
     def _gradient(self, points: Tensor) -> Tensor:
         """Central differences of the signed distance at ``b p 3``."""
-        eps = self._options.fd_eps
+        eps = self._spec.fd_eps
         steps = torch.eye(3, device=points.device) * eps
         moved = points[:, :, None, None] + torch.stack([steps, -steps])
         sdf = torch.unflatten(self.signed_distance(moved.flatten(1, 3)), 1, (-1, 2, 3))
@@ -169,12 +140,4 @@ class SDFScene:
         return torch.where((opacity > MIN_OPACITY)[..., None], normals, torch.zeros_like(normals))
 
     def _points_per_chunk(self) -> int:
-        return points_per_chunk(self._like, self._options.chunk_size, self._options.gradient_checkpointing)
-
-
-def sample_ball(objects: int, count: int, radius: float, device: torch.device) -> Tensor:
-    """Draw points evenly from a ball around the origin, ``b p 3``, world units."""
-    directions = torch.randn(objects, count, 3, device=device)
-    directions = directions / directions.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    distances = radius * torch.rand(objects, count, 1, device=device).pow(1 / 3)
-    return torch.mul(directions, distances)
+        return points_per_chunk(self._like, self._spec.chunk_size, self._spec.gradient_checkpointing)

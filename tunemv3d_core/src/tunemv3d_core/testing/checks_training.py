@@ -136,7 +136,11 @@ def _train(built: Built, batch: Batch) -> set[str]:
     for _ in range(4):
         optimizer.zero_grad()
         probe(batch).backward()
-        reached |= {name for name, p in parameters.items() if p.grad is not None and bool(p.grad.any())}
+        gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        for name, gradient in gradients.items():
+            if not bool(gradient.isfinite().all()):
+                raise ConformanceError(f"the gradient of {name} is not finite")
+        reached |= {name for name, gradient in gradients.items() if bool(gradient.any())}
         optimizer.step()
     return reached
 

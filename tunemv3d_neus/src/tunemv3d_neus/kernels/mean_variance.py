@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
-"""Project, look up and merge in one kernel: what n views say of a point, with no per-view sample ever written.
+"""Projection, sampling and merging of n views in one kernel, with no per-view sample ever written.
 
 One program handles a block of one object's points and runs through the views. The forward pass keeps a running mean
-and sum of squared deviations (Welford), so it is one pass and as stable as two. The backward pass looks every sample
-up again and adds its gradient to the four corners by atomics. Sums are float32 whatever the maps' dtype.
+and sum of squared deviations (Welford), so it is one pass and as stable as two. The backward pass samples every view
+again and adds its gradient to the four corners by atomics. Sums are float32 whatever the maps' dtype.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ BLOCK_VALUES = 1024
 
 
 def fused_mean_variance(features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
-    """``MeanVariance.forward`` on an accelerator: gradients reach the features alone.
+    """Compute ``MeanVariance.forward`` on an accelerator; gradients reach the features alone.
 
     Args:
         features: ``b n f h w``, float32, bfloat16 or float16, any strides, f <= 256.
@@ -67,7 +67,7 @@ class _MeanVariance(torch.autograd.Function):
 
 
 def _launch(b: int, n: int, p: int, f: int) -> tuple[tuple[int, int], dict[str, int]]:
-    """The grid and what a kernel is compiled for: views, channels and the blocks' sizes."""
+    """Return the grid and what a kernel is compiled for: views, channels and the blocks' sizes."""
     channels = max(16, triton.next_power_of_2(f))
     block = max(16, BLOCK_VALUES // channels)
     return (triton.cdiv(p, block), b), {"N": n, "F": f, "BLOCK_P": block, "BLOCK_F": channels, "num_warps": 4}
@@ -75,7 +75,7 @@ def _launch(b: int, n: int, p: int, f: int) -> tuple[tuple[int, int], dict[str, 
 
 @triton.jit
 def _project(camera, px, py, pz, inside, h, w):
-    """Cell coordinates of points in one view (cell centres at integers), and whether the view sees them."""
+    """Return cell coordinates of points in one view (cell centres at integers), and whether the view sees them."""
     dx = px - tl.load(camera + 9)
     dy = py - tl.load(camera + 10)
     dz = pz - tl.load(camera + 11)
@@ -86,26 +86,28 @@ def _project(camera, px, py, pz, inside, h, w):
     z = tl.where(ahead, z, 1.0)
     u = x / z * tl.load(camera + 12) + tl.load(camera + 14)
     v = y / z * tl.load(camera + 13) + tl.load(camera + 15)
-    seen = ahead & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
-    return tl.where(seen, u * w - 0.5, 0.0), tl.where(seen, v * h - 0.5, 0.0), seen
+    visible = ahead & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+    return tl.where(visible, u * w - 0.5, 0.0), tl.where(visible, v * h - 0.5, 0.0), visible
 
 
 @triton.jit
-def _corner(x, y, seen, step_x, step_y, h, w):
-    """Cell index, bilinear weight and validity of one of the four cells around each point."""
+def _corner(x, y, visible, step_x, step_y, h, w):
+    """Return index, bilinear weight and validity of one of the four cells around each point."""
     cell_x = tl.floor(x) + step_x
     cell_y = tl.floor(y) + step_y
-    valid = seen & (cell_x >= 0) & (cell_x < w) & (cell_y >= 0) & (cell_y < h)
+    valid = visible & (cell_x >= 0) & (cell_x < w) & (cell_y >= 0) & (cell_y < h)
     weight = (1 - tl.abs(x - cell_x)) * (1 - tl.abs(y - cell_y))
     return cell_y.to(tl.int32) * w + cell_x.to(tl.int32), tl.where(valid, weight, 0.0), valid
 
 
 @triton.jit
-def _look_up(view, x, y, seen, channels, real, h, w, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr):
-    """One view's features at points, ``BLOCK_P BLOCK_F``, with zeros outside the image."""
+def _sample_view(
+    view, x, y, visible, channels, real, h, w, F: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_F: tl.constexpr
+):
+    """Sample one view's features at points, ``BLOCK_P BLOCK_F``, with zeros outside the image."""
     sample = tl.zeros((BLOCK_P, BLOCK_F), tl.float32)
     for corner in tl.static_range(4):
-        cell, weight, valid = _corner(x, y, seen, corner % 2, corner // 2, h, w)
+        cell, weight, valid = _corner(x, y, visible, corner % 2, corner // 2, h, w)
         where = cell[:, None] * F + channels[None, :]
         value = tl.load(view + where, mask=valid[:, None] & real[None, :], other=0.0)
         sample += weight[:, None] * value.to(tl.float32)
@@ -140,19 +142,19 @@ def _forward(
     mean = tl.zeros((BLOCK_P, BLOCK_F), tl.float32)
     squares = tl.zeros((BLOCK_P, BLOCK_F), tl.float32)
     for i in range(N):
-        x, y, seen = _project(cameras + (b * N + i) * 16, px, py, pz, inside, h, w)
+        x, y, visible = _project(cameras + (b * N + i) * 16, px, py, pz, inside, h, w)
         view = maps + (b * N + i) * h * w * F
-        sample = _look_up(view, x, y, seen, channels, real, h, w, F, BLOCK_P, BLOCK_F)
-        counts = seen.to(tl.float32)
+        sample = _sample_view(view, x, y, visible, channels, real, h, w, F, BLOCK_P, BLOCK_F)
+        counts = visible.to(tl.float32)
         count += counts
         off = (sample - mean) * counts[:, None]
         mean += off / tl.maximum(count, 1.0)[:, None]
         squares += off * (sample - mean)
 
     out = merged + row[:, None] * (2 * F + 1) + channels[None, :]
-    kept = inside[:, None] & real[None, :]
-    tl.store(out, mean, mask=kept)
-    tl.store(out + F, squares / tl.maximum(count, 1.0)[:, None], mask=kept)
+    in_range = inside[:, None] & real[None, :]
+    tl.store(out, mean, mask=in_range)
+    tl.store(out + F, squares / tl.maximum(count, 1.0)[:, None], mask=in_range)
     tl.store(merged + row * (2 * F + 1) + 2 * F, count / N, mask=inside)
 
 
@@ -183,22 +185,22 @@ def _backward(
     pz = tl.load(points + row * 3 + 2, mask=inside, other=0.0)
 
     at = row[:, None] * (2 * F + 1) + channels[None, :]
-    kept = inside[:, None] & real[None, :]
-    mean = tl.load(merged + at, mask=kept, other=0.0)
+    in_range = inside[:, None] & real[None, :]
+    mean = tl.load(merged + at, mask=in_range, other=0.0)
     share = tl.load(merged + row * (2 * F + 1) + 2 * F, mask=inside, other=0.0)
     each = 1 / tl.maximum(share * N, 1.0)[:, None]
-    of_mean = tl.load(gradient + at, mask=kept, other=0.0) * each
-    of_variance = tl.load(gradient + at + F, mask=kept, other=0.0) * each
+    of_mean = tl.load(gradient + at, mask=in_range, other=0.0) * each
+    of_variance = tl.load(gradient + at + F, mask=in_range, other=0.0) * each
     # Rays that miss the object send no gradient; their points all lie in one cell, where atomics would queue.
     inside = inside & (tl.sum(tl.abs(of_mean) + tl.abs(of_variance), axis=1) != 0)
     for i in range(N):
-        x, y, seen = _project(cameras + (b * N + i) * 16, px, py, pz, inside, h, w)
+        x, y, visible = _project(cameras + (b * N + i) * 16, px, py, pz, inside, h, w)
         offset = (b * N + i) * h * w * F
-        sample = _look_up(maps + offset, x, y, seen, channels, real, h, w, F, BLOCK_P, BLOCK_F)
+        sample = _sample_view(maps + offset, x, y, visible, channels, real, h, w, F, BLOCK_P, BLOCK_F)
         # The mean's own dependence on the sample drops out of the variance: deviations add up to zero.
         of_sample = of_mean + 2 * (sample - mean) * of_variance
         for corner in tl.static_range(4):
-            cell, weight, valid = _corner(x, y, seen, corner % 2, corner // 2, h, w)
+            cell, weight, valid = _corner(x, y, visible, corner % 2, corner // 2, h, w)
             where = cell[:, None] * F + channels[None, :]
             mask = valid[:, None] & real[None, :]
             tl.atomic_add(total + offset + where, weight[:, None] * of_sample, mask=mask, sem="relaxed")
