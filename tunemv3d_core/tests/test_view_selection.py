@@ -47,7 +47,10 @@ def test_the_choice_is_the_best_of_all_sets(count: int) -> None:
         level = median(e for _, e in places)
 
         def cost(chosen: tuple[int, ...]) -> float:
-            return sum(gap**2 for gap in gaps(places, chosen)) + sum(((places[i][1] - level) / 3) ** 2 for i in chosen)
+            around = sorted(chosen, key=lambda i: places[i][0])
+            climbs = [places[a][1] - places[b][1] for a, b in zip(around, [*around[1:], around[0]], strict=True)]
+            off = [places[i][1] - level for i in chosen]
+            return sum(x**2 for x in gaps(places, chosen)) + sum(x**2 for x in climbs) / 9 + sum(x**2 for x in off) / 25
 
         best = min(map(cost, itertools.combinations(range(12), count)))
         assert cost(tuple(spread_views(cameras_at(places), count))) == pytest.approx(best, abs=0.01)
@@ -98,6 +101,13 @@ def test_the_packaged_chairs_keep_their_rings() -> None:
         assert spread_views(cameras, 8) == list(range(8))
         assert spread_views(cameras, 4) in ([0, 2, 4, 6], [1, 3, 5, 7])
         assert spread_views(cameras, 2) in ([0, 4], [1, 5], [2, 6], [3, 7])
+
+
+@pytest.mark.parametrize("elevation", [-10, 0, 20, 60])
+def test_a_ring_is_chosen_wherever_the_other_cameras_stand(elevation: float) -> None:
+    for seed in range(5):
+        places = [(17 + 45.0 * i, float(elevation)) for i in range(8)] + scattered(16, seed)
+        assert spread_views(cameras_at(places), 8) == list(range(8))
 
 
 def test_views_of_half_an_orbit_reach_both_ends_of_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.io.posed_images import Listed, PosedImages
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
 from tunemv3d_core.types import Rendering, Skips, Text, Views
 
@@ -212,7 +212,7 @@ class Streams(Dataset, Protocol):
     workers: int
     """Threads that read ahead of the step."""
 
-    def listed(self) -> Sequence[Listed]:
+    def object_infos(self) -> Sequence[ObjectInfo]:
         """Every object by its index, known without reading any."""
         ...
 

@@ -16,8 +16,8 @@ from tunemv3d_core.errors import CameraError
 
 Floats = NDArray[np.float64]
 
-LEVEL = 3.0
-"""Degrees off the common elevation that count as one degree of azimuth off an even step: going round comes first."""
+CLIMB, OFF_MEDIAN = 3.0, 5.0
+"""Degrees by which the elevation changes from view to view, or lies off the median, that count as one of azimuth."""
 
 _SIDES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
 _TIE = 1e-3
@@ -29,10 +29,11 @@ _POLE, _HALF = 89.9, 179.9
 def spread_views(cameras: Cameras, count: int) -> list[int]:
     """Choose cameras that stand evenly around the object, as level as they can.
 
-    Of all sets of ``count`` cameras, the one with the smallest sum of (azimuth step to the next view)² +
-    ((elevation - median elevation of all cameras) / 3)², found exactly. The steps add up to 360 degrees, so their
-    squares are smallest where all are equal: an evenly spaced ring at the median elevation is always chosen. Of equally
-    good sets, the one that begins nearest to the front, counter-clockwise, is taken.
+    Of all sets of ``count`` cameras, the one with the smallest sum over its views of (azimuth step to the next view)² +
+    (elevation step to it / 3)² + ((elevation - median elevation of all cameras) / 5)², in degrees, found exactly. The
+    azimuth steps add up to 360, so their squares are smallest where all are equal: a camera ring as ``tunemv3d data
+    render`` makes it is what is chosen. Of equally good sets, the one that begins nearest to the front,
+    counter-clockwise, is taken.
 
     Args:
         cameras: ``(n,)``.
@@ -48,8 +49,7 @@ def spread_views(cameras: Cameras, count: int) -> list[int]:
     if not 1 <= count <= cameras.shape[0]:
         raise CameraError(f"{count} views cannot be chosen from {cameras.shape[0]} cameras")
     order, azimuth, elevation = _by_position(cameras)
-    unevenness = np.square((elevation - np.median(elevation)) / LEVEL)
-    chosen = [int(order[place]) for place in _most_even(azimuth, unevenness, count)]
+    chosen = [int(order[place]) for place in _most_even(azimuth, elevation, count)]
     first = chosen.index(min(chosen))
     return chosen[first:] + chosen[:first]
 
@@ -140,39 +140,46 @@ def _by_position(cameras: Cameras) -> tuple[NDArray[np.int64], Floats, Floats]:
     return order, azimuth[order], elevation[order]
 
 
-def _most_even(azimuth: Floats, unevenness: Floats, count: int) -> list[int]:
+def _most_even(azimuth: Floats, elevation: Floats, count: int) -> list[int]:
     """Solve ``spread_views`` for cameras sorted by azimuth, by dynamic programming from every possible first view.
 
     A set as good as the best so far has no gap wider than ``widest``, so that one of its views lies that near to the
     first camera: no other beginning need be tried.
     """
     best, chosen, widest = math.inf, [0], 360.0
-    least = float(np.sort(unevenness)[:count].sum())
+    least = float(np.sort(_off_median(elevation))[:count].sum())
     for start in range(len(azimuth)):
         if azimuth[start] - azimuth[0] > widest:
             break
-        cost, places = _best_round(start, azimuth, unevenness, count)
+        cost, places = _best_round(start, azimuth, elevation, count)
         if cost < best - _TIE:
             best, chosen = cost, places
             widest = _widest_gap(best - least + _TIE, count)
     return chosen
 
 
-def _best_round(start: int, azimuth: Floats, unevenness: Floats, count: int) -> tuple[float, list[int]]:
+def _off_median(elevation: Floats) -> Floats:
+    """Cost of each view by itself."""
+    return np.square((elevation - np.median(elevation)) / OFF_MEDIAN)
+
+
+def _best_round(start: int, azimuth: Floats, elevation: Floats, count: int) -> tuple[float, list[int]]:
     """Find the least cost of ``count`` views, the first of them ``start``, and their places."""
     views = len(azimuth)
     turn = np.roll(azimuth, -start) - azimuth[start]
     turn[views - start :] += 360
-    uneven = np.roll(unevenness, -start)
+    height = np.roll(elevation, -start)
+    own = _off_median(height)
     later = np.arange(views)[:, None] < np.arange(views)
-    steps = np.where(later, np.square(turn - turn[:, None]), np.inf)
-    cost = np.where(np.arange(views) == 0, uneven, np.inf)
+    climbs = np.square((height - height[:, None]) / CLIMB)
+    steps = np.where(later, np.square(turn - turn[:, None]) + climbs, np.inf)
+    cost = np.where(np.arange(views) == 0, own, np.inf)
     before: list[NDArray[np.int64]] = []
     for _ in range(count - 1):
         sums = cost[:, None] + steps
         before.append(sums.argmin(axis=0))
-        cost = sums.min(axis=0) + uneven
-    cost = cost + np.square(360 - turn)
+        cost = sums.min(axis=0) + own
+    cost = cost + np.square(360 - turn) + climbs[:, 0]
     places = [int(cost.argmin())]
     for previous in reversed(before):
         places.append(int(previous[places[-1]]))

@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import Listed, PosedImages, parse_json, parse_object
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_json, parse_object
 from tunemv3d_core.io.shards import INDEX, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
@@ -73,7 +73,7 @@ class ShardedImages:
         """Object indices by split, in the dataset's order."""
         return self._splits
 
-    def listed(self) -> Sequence[Listed]:
+    def object_infos(self) -> Sequence[ObjectInfo]:
         """Every object by its index."""
         return self._index
 
@@ -152,7 +152,7 @@ class ShardedImages:
         """Refuse an object that is not as the index says, which training relies on."""
         packed = self._index[index]
         listed = (packed.id, packed.views, self._index.size, self._index.latents is not None)
-        found = (record.id, len(record.files), record.size, has_latents)
+        found = (record.id, record.views, record.size, has_latents)
         for name, ours, theirs in zip(("id", "views", "size", "latents"), found, listed, strict=True):
             if ours != theirs:
                 said = f"its {name}: {ours} in the shard, {theirs} in {INDEX}"

@@ -32,33 +32,46 @@ _OPENGL_TO_OPENCV = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
 
 @dataclass(frozen=True)
 class PosedImages:
-    """One object's pictures and what is known of it.
+    """Record of one object: its cameras, its captions and where it comes from.
 
     Attributes:
-        id: the object's folder name.
-        files: image paths relative to the object's folder, one a camera.
-        cameras: shape ``(n,)``.
+        id: name of the object, and of its folder where it has one.
+        cameras: ``(n,)``, one per view.
         size: (h, w) of every image in pixels.
-        captions: at least one.
+        captions: texts that describe the object; training needs at least one.
+        files: image paths relative to the object's folder, one per camera; empty for pictures that lie in no files.
         licence: SPDX-like name, such as "CC0-1.0".
         creator: who made the object.
         source: where it comes from.
         extra: further top-level keys of ``transforms.json``.
-        depth_files: z depth, one a camera as ``files``; empty where there is none.
-        normal_files: world-space normals, likewise.
+        depth_files: z depth, one file per camera; empty where there is none.
+        normal_files: world-space normals, one file per camera; empty where there are none.
+
+    Raises:
+        DatasetError: a list of files that is neither empty nor as long as the cameras.
     """
 
     id: str
-    files: tuple[str, ...]
     cameras: Cameras
     size: tuple[int, int]
     captions: tuple[str, ...]
+    files: tuple[str, ...] = ()
     licence: str = ""
     creator: str = ""
     source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
     depth_files: tuple[str, ...] = ()
     normal_files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("files", *_MAPS.values()):
+            if (count := len(getattr(self, name))) not in (0, self.views):
+                raise DatasetError(f"object '{self.id}': {count} {name} for {self.views} cameras; give one per camera")
+
+    @property
+    def views(self) -> int:
+        """Number of cameras n."""
+        return self.cameras.shape[0]
 
 
 _KNOWN = {
@@ -71,15 +84,15 @@ _MAPS = {"depth_file_path": "depth_files", "normal_file_path": "normal_files"}
 
 
 @dataclass(frozen=True)
-class Listed:
-    """What a run must know of an object before it starts.
+class ObjectInfo:
+    """Summary of one object that can be had without reading it: what a run asks before its first step.
 
     Attributes:
-        id: its name.
-        views: how many cameras see it.
+        id: as in ``PosedImages``.
+        views: number of cameras.
         licence: as in ``PosedImages``.
         creator: as in ``PosedImages``.
-        source: as in ``PosedImages``; "" where it is not listed.
+        source: as in ``PosedImages``; "" where the dataset's list has none.
     """
 
     id: str

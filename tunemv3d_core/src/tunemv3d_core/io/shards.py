@@ -29,7 +29,7 @@ from typing import Any, overload
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import Listed
+from tunemv3d_core.io.posed_images import ObjectInfo
 
 SHARDS_FORMAT = "tunemv3d-shards/1"
 INDEX = "shards.json"
@@ -55,7 +55,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class PackedObject(Listed):
+class PackedObject(ObjectInfo):
     """An object and where it lies.
 
     Attributes:

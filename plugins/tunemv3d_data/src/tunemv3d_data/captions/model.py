@@ -154,7 +154,7 @@ def _waiting(folder: Path, id_: str, views: int, model: str) -> list[Image.Image
 
 def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image]:
     """Evenly chosen pictures of one object on white."""
-    chosen = np.unique(np.linspace(0, len(record.files), min(views, len(record.files)), endpoint=False).astype(int))
+    chosen = np.unique(np.linspace(0, record.views, min(views, record.views), endpoint=False).astype(int))
     found = []
     for index in chosen:
         path = folder / record.files[index]

@@ -53,7 +53,7 @@ class ObjectViews:
         self.intrinsics: Floats = record.cameras.intrinsics.double().numpy()
 
     def __len__(self) -> int:
-        return len(self.record.files)
+        return self.record.views
 
     @cached_property
     def pictures(self) -> list[Picture]:

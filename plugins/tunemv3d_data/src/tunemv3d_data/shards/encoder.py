@@ -40,7 +40,7 @@ class Encoder:
 
     def __call__(self, index: int) -> bytes:
         """One object's latents ``n c h w`` and alpha ``n h w`` as a safetensors file."""
-        cameras = list(range(len(self._dataset.record(index).files)))
+        cameras = list(range(self._dataset.record(index).views))
         latents, alpha = encode_views(self._backbone, self._dataset.views(index, cameras), self._device)
         tensors = {"latents": latents.cpu().contiguous(), "alpha": alpha.cpu().contiguous()}
         return save(tensors, metadata={"latent_key": self.packed.key})
