@@ -51,7 +51,9 @@ def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequenc
     splits = dataset.splits()
     wanted = counts.inputs + counts.novel
     held_out = splits["held_out"]
-    enough = [index for index, each in zip(held_out, object_infos(dataset, held_out), strict=True) if each.views >= wanted]
+    enough = [
+        index for index, each in zip(held_out, object_infos(dataset, held_out), strict=True) if each.views >= wanted
+    ]
     chosen = (enough or splits["train"])[:objects]
     told = f"{len(chosen)} held-out objects" if enough else f"{len(chosen)} training objects (none is held out)"
     told += f", {counts.inputs} + {counts.novel} views"

@@ -21,6 +21,7 @@ OBJECT_CHECKS: Checks = (
     cameras.rigid,
     cameras.fit_silhouettes,
     cameras.world_up,
+    cameras.one_sided,
     scale.in_the_unit_sphere,
     depth.depth_fits,
     depth.normals_fit,
