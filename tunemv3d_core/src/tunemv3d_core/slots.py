@@ -45,7 +45,7 @@ class Backbone(Protocol):
         ...
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode pictures ``b n 3 H W`` in [-1, 1] as latents ``b n c h w``: the posterior's mean, scaled and shifted."""
+        """Encode pictures ``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the mean, scaled and shifted."""
         ...
 
     def decode_latents(self, latents: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Backbone(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the frozen model's weight files and their sha256, by which a checkpoint tells whether it was replaced."""
+        """Return the frozen model's weight files and their sha256, so that a checkpoint can tell if it was replaced."""
         ...
 
     def latent_key(self) -> str:
@@ -329,9 +329,9 @@ class Streams(Dataset, Protocol):
         ...
 
     def latents(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        """Return latents ``n c h w`` and alpha ``n h w``, averaged down to latent cells, of some of an object's cameras.
+        """Return latents ``n c h w`` and alpha ``n h w`` (averaged down to latent cells) of some of an object's views.
 
-        Asked only where ``latent_shape`` promises them.
+        Called only where ``latent_shape`` promises them.
         """
         ...
 

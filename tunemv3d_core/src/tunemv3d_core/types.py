@@ -82,8 +82,8 @@ class Skips:
 class Rendering:
     """Render of a scene from m cameras, as whole maps or at given pixels.
 
-    With w_s the weight of sample s of a ray, opacity is the sum of w_s, values the sum of w_s value_s, and depth the sum
-    of w_s z_s divided by opacity.
+    With w_s the weight of sample s of a ray, opacity is the sum of w_s, values the sum of w_s value_s, and depth the
+    sum of w_s z_s divided by opacity.
 
     Attributes:
         values: ``b m v h w`` or ``b m v r``: premultiplied by opacity and without a background, so that they are 0
@@ -92,8 +92,8 @@ class Rendering:
         opacity: ``b m h w`` or ``b m r``, 0 to 1, with the dtype of the values.
         depth: like opacity, but float32: expected z in the camera (not the length of the ray), world units, divided by
             opacity; 0 where nothing was hit.
-        normals: ``b m 3 h w`` or ``b m 3 r``: unit length, outward, in world space; 0 where nothing was hit. None unless
-            asked for, or where the scene has none.
+        normals: ``b m 3 h w`` or ``b m 3 r``: unit length, outward, in world space; 0 where nothing was hit. None
+            unless asked for, and where the scene has none.
     """
 
     values: Tensor

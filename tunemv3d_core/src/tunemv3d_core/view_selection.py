@@ -1,4 +1,4 @@
-"""Which of an object's cameras to take, and where none stands: told from the cameras themselves, never from their order.
+"""Choice of an object's views from where its cameras stand, never from their order, and the side that none sees.
 
 Azimuth and elevation are those of a camera's centre as seen from the world's origin, in degrees: azimuth 0 is the
 object's front (-y), 90 its right (+x); elevation 90 is straight above.

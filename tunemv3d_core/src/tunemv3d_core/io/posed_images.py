@@ -122,7 +122,7 @@ def write_object(folder: Path, record: PosedImages) -> None:
 
 
 def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
-    """Each frame's depth and normals by their keys, where the object has them."""
+    """Return each frame's depth and normals by their keys, where the object has them."""
     maps: list[dict[str, str]] = [{} for _ in record.files]
     for key, name in _MAPS.items():
         if files := getattr(record, name):
@@ -135,11 +135,11 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
     """Read an object's ``transforms.json``.
 
     Args:
-        folder: the object's.
+        folder: folder of the object.
         check_cameras: False also reads cameras that are not rigid or stand inside the object, to examine them.
 
     Raises:
-        DatasetError: the file is missing or not what it should be; names the file and the field.
+        DatasetError: the file is missing or malformed; names the file and the field.
         CameraError: a camera is not rigid or not finite; names the file and the camera.
     """
     path = folder / "transforms.json"
@@ -153,15 +153,15 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
 
 
 def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedImages:
-    """What ``transforms.json`` says.
+    """Make a record from what ``transforms.json`` says.
 
     Args:
-        content: of the file.
-        path: for messages.
+        content: content of the file.
+        path: its path, for messages.
         name: the object's id where the file has none.
 
     Raises:
-        DatasetError: not what it should be; names the file and the field. Its cameras are not checked.
+        DatasetError: it is malformed; names the file and the field. The cameras are not checked.
     """
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -207,17 +207,17 @@ def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
         for key in (key for key in frame if key.endswith("file_path")):
             file = PurePosixPath(str(frame[key]).replace("\\", "/"))
             if not isinstance(frame[key], str) or file.is_absolute() or ".." in file.parts or not _is_text(str(file)):
-                said = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
-                raise DatasetError(f"{path}: {said}; put the file there and name it")
+                wrong = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
+                raise DatasetError(f"{path}: {wrong}; put the file there and name it")
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text holds no halves of characters, which JSON can and no file can."""
+    """Tell whether a text holds no unpaired surrogates, which JSON can hold and no file can."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_text(name: str) -> bool:
-    """Whether a disk and a page could show it: no control characters, no halves of characters."""
+    """Tell whether a disk and a page could show it: no control characters, no unpaired surrogates."""
     return name.isprintable()
 
 
@@ -226,7 +226,7 @@ def _is_folder_name(id_: str) -> bool:
 
 
 def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
-    """The files that the frames name under ``key``: all of them or, for datasets without, none."""
+    """Return the files that the frames name under ``key``: one per frame or, for datasets without, none."""
     named = [frame.get(key) for frame in frames]
     if not any(named):
         return ()
@@ -241,8 +241,8 @@ def write_manifest(
     """Write ``dataset.json``.
 
     Args:
-        folder: the dataset's.
-        name: its name.
+        folder: folder of the dataset.
+        name: name of the dataset.
         objects: splits, "train" or "held_out", by id; or entries with at least ``id`` and ``split``, which may come
             from a generator.
         extra: further keys of the file.
@@ -253,10 +253,10 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """Object ids and their splits, in the manifest's order.
+    """Read object ids and their splits, in the manifest's order.
 
     Raises:
-        DatasetError: no manifest, another format, no objects, or one that is twice there or has no id.
+        DatasetError: no manifest, another format, no objects, or one that is listed twice or has no id.
     """
     path = folder / "dataset.json"
     if not folder.is_dir():
@@ -295,7 +295,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
-    """A JSON object; a ``DatasetError`` names the file and the line of any fault."""
+    """Parse a JSON object; a ``DatasetError`` names the file and the line of any fault."""
     try:
         content = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -319,7 +319,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
-    """Write a JSON object that ends in a list of any length, one line an entry, as they come; renamed when complete.
+    """Write a JSON object that ends in a list of any length, one line per entry, as they come; renamed when complete.
 
     Args:
         path: the file.
