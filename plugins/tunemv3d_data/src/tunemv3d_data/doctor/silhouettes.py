@@ -1,4 +1,4 @@
-"""How well silhouettes and cameras fit: two views of one object share the planes that touch it.
+"""Fit of silhouettes and cameras: two views of one object share the planes that touch it.
 
 A plane through two camera centres that touches the object in one view touches it in the other. How many pixels the
 other view's outline misses that plane by needs no 3D shape and no scale, and costs microseconds a pair.
@@ -18,7 +18,7 @@ _CORNERS = 64
 
 
 def outline(mask: Masks) -> Floats:
-    """The convex outline of a mask ``h w``: ``p 2`` corners (x, y) as fractions of the image; NaN where it is empty."""
+    """Return a mask's (``h w``) convex outline: ``p 2`` corners (x, y) as fractions of the image; NaN if it is empty."""
     h, w = mask.shape
     rows = np.flatnonzero(mask.any(1))
     if not len(rows):
@@ -37,7 +37,7 @@ def in_camera(outlines: Floats, intrinsics: Floats) -> Floats:
 
 
 def tangency_errors(directions: Floats, poses: Floats, focal: Floats) -> Floats:
-    """How far view i's outline is from the two planes that touch view j's: pixels, ``n n 2``, NaN where none exist.
+    """Measure how far view i's outline is from the two planes that touch view j's: pixels, ``n n 2``, NaN without planes.
 
     None exist from a view to itself, for empty views, and where a camera would stand inside the other's outline.
 

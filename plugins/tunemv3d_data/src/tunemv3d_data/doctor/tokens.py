@@ -1,4 +1,4 @@
-"""How long captions are for a text encoder."""
+"""Length of captions for a text encoder."""
 
 from pathlib import Path
 from typing import Any

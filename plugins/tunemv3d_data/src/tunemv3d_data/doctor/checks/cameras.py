@@ -86,7 +86,7 @@ def _worst(errors: Floats, views: list[int]) -> dict[str, float]:
 
 
 def _has_other_colours(views: ObjectViews, view: int) -> bool:
-    """Whether a view's colours are further from the trusted views' than any of these are from the others."""
+    """Tell whether a view's colours are further from the trusted views' than any of these are from the others."""
     trusted = list(views.trusted)
     histograms = np.stack([_histogram(views.pictures[i].rgba[views.masks[i]]) for i in [*trusted, view]])
     among = [0.5 * np.abs(histograms[k] - np.delete(histograms[:-1], k, 0)).sum(1).min() for k in range(len(trusted))]
