@@ -10,7 +10,7 @@ GRID = 40
 
 
 def centre_of(directions: Floats, poses: Floats) -> tuple[Floats, Floats]:
-    """Find the point ``3`` nearest to the middle rays of all outlines (``n p 3``), and its depth in every view, ``n``."""
+    """Find the point ``3`` nearest to the middle rays of all outlines ``n p 3``, and its depth in every view, ``n``."""
     middle = (directions.min(1) + directions.max(1)) / 2
     ray = np.einsum("nij,nj->ni", poses[:, :3, :3], middle)
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
