@@ -79,7 +79,7 @@ def find_fit(seen: Silhouettes) -> Fit | None:
 
 
 def _error_of(seen: Silhouettes, reading: Reading) -> float:
-    """Return the error of the worst views but a tenth, scaled as the median; infinite if the object is behind cameras."""
+    """Return the error of the worst views but a tenth, scaled as the median; infinite with objects behind cameras."""
     reordered = Silhouettes(
         seen.outlines[reading.order],
         reading.poses,
