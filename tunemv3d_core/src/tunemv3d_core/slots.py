@@ -16,7 +16,7 @@ and ranges: ``docs/conventions.md``. Three rules hold for all components of a mo
 - **Errors.** Whatever a person can mend raises a ``tunemv3d_core.errors.TuneMV3DError``; commands print its message
   without a traceback.
 
-``tunemv3d plugins check NAME`` tries all this on a component.
+``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
 from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ class Backbone(Protocol):
 
 
 class ViewEncoder(Protocol):
-    """E: makes features of each noisy view by itself, with weights shared by all views (paper B.1)."""
+    """Encoder E, which makes features of each noisy view by itself, with weights shared by all views (paper B.1)."""
 
     ports: ViewEncoderPorts
 
@@ -137,7 +137,7 @@ class ViewEncoder(Protocol):
 
 @runtime_checkable
 class Scene(Protocol):
-    """b objects that a field made of their views: they can be rendered from any camera, any number of times.
+    """Scene of b objects, made by a field from their views: it can be rendered from any camera, any number of times.
 
     It need not have a surface; splats, radiance fields or an attention over views do as well. Scenes with a signed
     distance can be ``tunemv3d_core.rendering.sdf_scene.SDFScene``; ``tunemv3d_core.rendering`` has rays, sampling and
@@ -174,7 +174,7 @@ class Scene(Protocol):
 
 @runtime_checkable
 class HasSurface(Protocol):
-    """A scene with a surface. Where it has one, it can be meshed and evaluated as a shape."""
+    """Scene with a surface, which can be meshed and evaluated as a shape."""
 
     def signed_distance(self, points: Tensor) -> Tensor:
         """Return signed distances ``b p`` at points ``b p 3``: world units, float32, negative inside the object.
@@ -274,7 +274,7 @@ class Dataset(Protocol):
         """Return the pictures of some of an object's cameras, in the order asked for, as a batch of one.
 
         Args:
-            index: of the object.
+            index: index of the object.
             cameras: indices of the record's cameras.
 
         Raises:
@@ -324,7 +324,7 @@ class Streams(Dataset, Protocol):
         """Return (c, h, w) of the packed latents, or None where there are none of this image encoder.
 
         Args:
-            key: of the encoder, ``Backbone.latent_key``.
+            key: ``Backbone.latent_key`` of the encoder.
         """
         ...
 

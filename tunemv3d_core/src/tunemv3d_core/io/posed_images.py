@@ -103,7 +103,13 @@ class ObjectInfo:
 
 
 def write_object(folder: Path, record: PosedImages) -> None:
-    """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file."""
+    """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file.
+
+    Raises:
+        DatasetError: the record names no image files.
+    """
+    if not record.files:
+        raise DatasetError(f"{folder}: object '{record.id}' names no image files; give one per camera")
     h, w = record.size
     fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
     poses = record.cameras.camera_to_world.double() * _OPENGL_TO_OPENCV
