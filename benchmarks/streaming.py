@@ -59,7 +59,7 @@ def pack_latents(folder: Path, out: Path, job: PackJob) -> None:
     h, w = (side // 8 for side in dataset.record(0).size)
 
     def encode(index: int) -> bytes:
-        n = len(dataset.record(index).files)
+        n = dataset.record(index).views
         return save({"latents": torch.randn(n, 4, h, w), "alpha": torch.rand(n, h, w)})
 
     out.mkdir()

@@ -177,3 +177,14 @@ def test_a_manifest_may_come_from_a_generator(tmp_path: Path) -> None:
         **{"format": DATASET_FORMAT, "name": "x", "settings": {"views": 2}},
         "objects": [{"id": id_, "split": split} for id_, split in splits.items()],
     }
+
+
+def test_a_record_may_name_no_files_but_not_some(tmp_path: Path) -> None:
+    record = PosedImages("cup", Cameras.orbit(3), (8, 8), ("a cup",))
+    assert record.views == 3 and record.files == ()
+    with pytest.raises(DatasetError, match="object 'cup' names no image files"):
+        write_object(tmp_path, record)
+    with pytest.raises(DatasetError, match="object 'cup': 2 files for 3 cameras"):
+        PosedImages("cup", Cameras.orbit(3), (8, 8), ("a cup",), ("0.png", "1.png"))
+    with pytest.raises(DatasetError, match="1 depth_files for 3 cameras"):
+        PosedImages("cup", Cameras.orbit(3), (8, 8), ("a cup",), depth_files=("0.png",))

@@ -156,7 +156,7 @@ def test_a_picture_that_cannot_be_read_is_told_before_sampling(command, tmp_path
 
 def test_cameras_inside_the_object_are_told_with_their_file(command, tmp_path):
     cameras = Cameras.cat([Cameras.orbit(1), Cameras.look_at(torch.tensor([[0.5, 0.0, 0.0]]))])
-    write_object(tmp_path, PosedImages("any", ("a.png", "b.png"), cameras, (32, 32), ("",)))
+    write_object(tmp_path, PosedImages("any", cameras, (32, 32), ("",), ("a.png", "b.png")))
     code, _, err = command("a stool", "--cameras", tmp_path / "transforms.json", "--out", tmp_path / "s")
     assert code == 2 and "transforms.json: camera 1 lies inside the object's unit sphere: move it" in err
 

@@ -105,7 +105,7 @@ def test_names_of_folders_fit_where_letters_take_four_bytes(command, tmp_path):
 
 def test_cameras_of_a_file(command, tmp_path):
     cameras = Cameras.orbit(2, elevation=50.0, distance=3.5)
-    write_object(tmp_path, PosedImages("any", ("a.png", "b.png"), cameras, (32, 32), ("",)))
+    write_object(tmp_path, PosedImages("any", cameras, (32, 32), ("",), ("a.png", "b.png")))
     code, _, _ = command("a stool", "--cameras", tmp_path / "transforms.json", "--steps", 1, "--out", tmp_path / "s")
     found = read_object(tmp_path / "s" / "a-stool").cameras
     assert code == 0

@@ -7,18 +7,26 @@ from typing import Any
 import pytest
 import torch
 
+import tunemv3d_train.batch_sampler as module
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import SpecError
-from tunemv3d_train.batch_sampler import RING, BatchSampler, ring
+from tunemv3d_core.io.posed_images import PosedImages
+from tunemv3d_train.batch_sampler import BatchSampler
 
 
-def sampler(objects: int = 5, views: int = 24, counts: ViewsSpec | None = None, **changed: Any) -> BatchSampler:
-    records = [
-        SimpleNamespace(
-            id=f"o{i}", files=("x",) * views, captions=(f"a {i}", f"b {i}"), licence="", creator="", source=""
-        )
-        for i in range(objects)
-    ]
+def rendered(views: int) -> Cameras:
+    """Up to eight cameras on an even ring, the others higher, on one side."""
+    ring = Cameras.orbit(min(views, 8), azimuth=10)
+    others = Cameras.orbit(36, elevation=50)[: views - 8]
+    return Cameras.cat([ring, others]) if views > 8 else ring
+
+
+def sampler(
+    objects: int = 5, cameras: Cameras | None = None, counts: ViewsSpec | None = None, **changed: Any
+) -> BatchSampler:
+    cameras = rendered(24) if cameras is None else cameras
+    records = [PosedImages(f"o{i}", cameras, (8, 8), (f"a {i}", f"b {i}")) for i in range(objects)]
     options = {"seed": 7, "batch": 2, "timesteps": 1000, "cells": 64, "text_dropout": 0.1} | changed
     dataset: Any = SimpleNamespace(record=records.__getitem__)
     return BatchSampler(dataset, list(range(objects)), counts or ViewsSpec(novel_pixels=0.25), **options)
@@ -46,16 +54,36 @@ def test_every_object_is_seen_once_an_epoch_over_all_processes() -> None:
 
 
 def test_views_are_distinct_and_half_the_draws_take_the_ring() -> None:
-    plans = [sampler().plan(step) for step in range(200)]
-    views = [chosen for plan in plans for chosen in plan.views]
+    draws = sampler()
+    views = [chosen for step in range(200) for chosen in draws.plan(step).views]
     assert all(len(set(chosen)) == 16 and max(chosen) < 24 for chosen in views)
     rings = sum(chosen[:8] == list(range(8)) for chosen in views)
     assert 150 < rings < 250
 
 
-@pytest.mark.parametrize(("n", "expected"), [(1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (8, list(range(RING)))])
-def test_a_smaller_ring_stays_even(n: int, expected: list[int]) -> None:
-    assert ring(n, 24) == expected
+@pytest.mark.parametrize("n", [2, 4, 8])
+def test_half_the_draws_go_round_a_capture_in_the_order_of_time(n: int) -> None:
+    """48 frames: a half orbit with 36 of them first, then quickly on. Its first eight span no more than 35 degrees."""
+    turns = [5.0 * i for i in range(36)] + [180 + 15.0 * i for i in range(12)]
+    each = [Cameras.orbit(1, elevation=5 + i / 4, azimuth=turn) for i, turn in enumerate(turns)]
+    draws = sampler(cameras=Cameras.cat(each), counts=ViewsSpec(inputs=n, novel=8, novel_pixels=0.25))
+    even = 0
+    for step in range(100):
+        for chosen in draws.plan(step).views:
+            around = sorted(turns[view] for view in chosen[:n])
+            even += max(b - a for a, b in zip(around, [*around[1:], around[0] + 360], strict=True)) <= 360 / n + 1e-6
+            assert len(set(chosen)) == n + 8
+    assert 75 < even < 125 + 100 / n**2
+
+
+def test_an_objects_spread_views_are_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    whole = module.spread_views
+    monkeypatch.setattr(module, "spread_views", lambda cameras, n: calls.append(n) or whole(cameras, n))
+    draws = sampler(objects=3)
+    for step in range(50):
+        draws.plan(step)
+    assert calls == [8, 8, 8]
 
 
 def test_noisy_views_share_t_and_clean_ones_have_none() -> None:
@@ -85,6 +113,6 @@ def test_captions_vary_and_are_dropped_as_often_as_asked() -> None:
 
 def test_more_views_than_an_object_has_are_refused_by_name() -> None:
     with pytest.raises(SpecError, match=r"inputs 8 \+ novel 8 = 16, but object 'o0' has only 10 views"):
-        sampler(views=10)
+        sampler(cameras=rendered(10))
     with pytest.raises(SpecError, match="no object"):
         sampler(objects=0)

@@ -44,7 +44,7 @@ def gather(folder: Path, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor
 
 def test_the_second_run_encodes_nothing_and_sees_the_same(folder: Path) -> None:
     plain = LatentCache(MultiviewImages(folder), CountingBackbone(), torch.device("cpu")).gather([1], [[4, 0, 2]])
-    views = len(MultiviewImages(folder).record(1).files)
+    views = MultiviewImages(folder).record(1).views
     first, second = gather(folder), gather(folder)
     assert (first[2], second[2]) == (views, 0)
     for wanted, one, two in zip(plain, first[:2], second[:2], strict=True):

@@ -21,7 +21,7 @@ class Records:
 
     def record(self, index: int) -> PosedImages:
         id_, licence, creator, source = CREDITS[index]
-        return PosedImages(id_, ("0.png",), Cameras.orbit(1), (8, 8), ("a",), licence, creator, source)
+        return PosedImages(id_, Cameras.orbit(1), (8, 8), ("a",), licence=licence, creator=creator, source=source)
 
 
 def recorded() -> dict[str, Any]:

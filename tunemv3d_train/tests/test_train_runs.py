@@ -168,7 +168,7 @@ def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path,
         train(other, run, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
-    with pytest.raises(SpecError, match="not empty and no run"):
+    with pytest.raises(SpecError, match="not empty and not a run"):
         train(spec, tmp_path / "mine")
 
 

@@ -69,7 +69,7 @@ def test_objects_are_those_of_the_folder(folder: Path, packed: Path) -> None:
         a, b = ours.views(index, [4, 0, 7]), theirs.views(index, [4, 0, 7])
         assert torch.equal(a.images, b.images) and torch.equal(a.alpha, b.alpha)
         assert torch.equal(a.cameras.intrinsics, b.cameras.intrinsics) and a.captions == b.captions
-        listed = ours.listed()[index]
+        listed = ours.object_infos()[index]
         assert (listed.id, listed.views, listed.creator) == (record.id, 10, "nobody")
 
 
@@ -222,7 +222,7 @@ def test_a_byte_that_changed_stops_the_run_where_it_is_read(packed: Path, spec_p
     """disc3's pictures are damaged; the steps before it are kept, and the mended run goes on."""
     spec = load_spec(spec_path, [streamed(packed), "train.batch=1", "train.steps=8"])
     data = opened(packed)
-    disc3 = data.listed()[3]
+    disc3 = data.object_infos()[3]
     assert isinstance(disc3, PackedObject)
     path = packed / f"discs-{disc3.shard:06d}.tar"
     whole = path.read_bytes()

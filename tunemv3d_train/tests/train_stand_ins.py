@@ -217,7 +217,7 @@ def write_dataset(folder: Path, views: int = 10, splits: tuple[str, ...] = ("tra
         for k, file in enumerate(files):
             Image.fromarray(disc(i, k)).save(here / file, lossless=True)
         captions = (f"disc number {i}", f"a disc, {i}")
-        write_object(here, PosedImages(name, files, cameras, (SIZE, SIZE), captions, "CC0-1.0", "nobody", "here"))
+        write_object(here, PosedImages(name, cameras, (SIZE, SIZE), captions, files, "CC0-1.0", "nobody", "here"))
     write_manifest(folder, "discs", names)
     return folder
 

@@ -34,7 +34,7 @@ def test_67_chairs_ten_held_out_under_8_megabytes(chairs: Path) -> None:
 def test_every_chair_has_24_pictures_captions_and_credits(chairs: Path, records: list[PosedImages]) -> None:
     attribution = (chairs / "ATTRIBUTION.md").read_text(encoding="utf-8")
     for record in records:
-        assert len(record.files) == 24 and record.size == (128, 128)
+        assert record.views == len(record.files) == 24 and record.size == (128, 128)
         assert all((chairs / "objects" / record.id / file).is_file() for file in record.files)
         assert record.captions and all(caption.startswith(("a ", "an ")) for caption in record.captions)
         assert record.licence in ("CC0-1.0", "CC-BY-3.0", "CC-BY-3.0-US") and record.creator and record.source

@@ -1,6 +1,7 @@
 """Faults are planted in copies of real chairs, and the doctor must find each and name it; sound data has none."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,46 @@ def test_cameras_that_nothing_explains_are_said_so(chairs: Path) -> None:
     edit_poses(chairs, lambda poses: poses[order], (FIRST,))
     (finding,) = found(chairs, "camera-unknown")
     assert finding.object == FIRST
+
+
+def azimuth(frame: dict[str, Any]) -> float:
+    """Degrees from the front, -180 to 180; the world's -y is the front and its +x the right."""
+    x, y = frame["transform_matrix"][0][3], frame["transform_matrix"][1][3]
+    return math.degrees(math.atan2(x, -y))
+
+
+def test_cameras_on_one_side_are_found_with_the_side_that_none_sees(chairs: Path) -> None:
+    """Of the first chair the views within 85 degrees of the front stay, of the second those of its right half."""
+    kept: dict[str, list[float]] = {}
+
+    def keep(middle: float) -> Callable[[dict[str, Any]], None]:
+        def change(content: dict[str, Any]) -> None:
+            near = [f for f in content["frames"] if abs((azimuth(f) - middle + 180) % 360 - 180) < 85]
+            content["frames"] = near
+            kept[content["id"]] = sorted((azimuth(f) - middle + 180) % 360 - 180 for f in near)
+
+        return change
+
+    edit(chairs, keep(0), CHAIRS[:1])
+    edit(chairs, keep(90), CHAIRS[1:2])
+    findings = found(chairs, "one-sided")
+    assert [finding.object for finding in findings] == list(CHAIRS[:2])
+    for finding, middle, side in zip(findings, (0, 90), ("back", "left"), strict=True):
+        low, *_, high = kept[finding.object]
+        assert finding.numbers["angle"] == pytest.approx(360 - (high - low), abs=0.1)
+        assert finding.numbers["azimuth"] == pytest.approx((middle + (low + high) / 2 + 180) % 360, abs=0.1)
+        assert f"(its {side})" in finding.text and finding.level == "warning"
+
+
+def test_a_ring_at_one_elevation_sees_every_side(chairs: Path) -> None:
+    edit(chairs, lambda content: content.update(frames=content["frames"][:8]))
+    found(chairs)
+
+
+def test_a_side_is_not_missed_where_the_worlds_up_is_wrong(chairs: Path) -> None:
+    edit(chairs, lambda content: content.update(frames=content["frames"][:8]))
+    edit_poses(chairs, lambda poses: Y_UP @ poses)
+    found(chairs, "world-up")
 
 
 def focal(factor: float, centre: float = 1.0) -> Callable[[dict[str, Any]], None]:

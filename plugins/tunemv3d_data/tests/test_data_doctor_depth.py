@@ -46,7 +46,7 @@ def _render(folder: Path, mesh: trimesh.Trimesh) -> None:
         save_depth(folder / f"{name}.depth.png", np.asarray(view["depth"]))
         save_normals(folder / f"{name}.normal.png", np.asarray(view["normals"]))
     files = [tuple(f"{name}.{kind}" for name in names) for kind in ("webp", "depth.png", "normal.png")]
-    record = PosedImages(folder.name, files[0], cameras, (SIZE, SIZE), (f"a {folder.name}",), "CC0-1.0")
+    record = PosedImages(folder.name, cameras, (SIZE, SIZE), (f"a {folder.name}",), files[0], "CC0-1.0")
     write_object(folder, replace(record, depth_files=files[1], normal_files=files[2]))
 
 

@@ -55,7 +55,7 @@ def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
     from tunemv3d_data.doctor.checks.texts import common_captions
 
     def record(index: int, caption: str) -> PosedImages:
-        return PosedImages(str(index), ("0.webp",), Cameras.orbit(1), (8, 8), (caption, f"object {index}"))
+        return PosedImages(str(index), Cameras.orbit(1), (8, 8), (caption, f"object {index}"))
 
     same = [record(i, "an object" if i < 6 else "a chair") for i in range(10)]
     (finding,) = common_captions(same)

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
             Image.fromarray(np.full((8, 8, 4), 50 * number + k, np.uint8)).save(here / file, lossless=True, exact=True)
             Image.fromarray(np.full((8, 8), 1000 * k, np.uint16)).save(here / f"{k:03d}.depth.png")
         licence = "CC0-1.0" if number else "CC-BY-4.0"
-        record = PosedImages(id_, files, Cameras.orbit(VIEWS), (8, 8), (f"thing {number}",), licence, "me", "here")
+        record = PosedImages(id_, Cameras.orbit(VIEWS), (8, 8), (f"thing {number}",), files, licence, "me", "here")
         write_object(here, record)
         content = json.loads((here / "transforms.json").read_text())
         for k, frame in enumerate(content["frames"]):

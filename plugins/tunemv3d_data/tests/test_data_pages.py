@@ -57,7 +57,7 @@ def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pictures, depth = ([f"{i:03d}.{kind}" for i in range(12)] for kind in ("png", "depth.png"))
         caption = f"a red ball, </script><b>{name}</b>"
         record = PosedImages(
-            name, tuple(pictures), cameras, (64, 64), (caption,), "CC-BY-4.0", "A. Maker", "a <shop>", {},
+            name, cameras, (64, 64), (caption,), tuple(pictures), "CC-BY-4.0", "A. Maker", "a <shop>", {},
             tuple(depth) if name == NAMES[1] else (),
         )  # fmt: skip
         write_object(folder, record)

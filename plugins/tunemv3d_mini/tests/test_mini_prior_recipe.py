@@ -39,7 +39,7 @@ def draw_dataset(folder: Path, shapes: tuple[str, ...], held_out: str | None = N
             files = ("000.webp", "001.webp")
             extra = {"base": f"{word}-box"} if shape == "variant" else {}
             write_object(
-                place, PosedImages(id_, files, cameras, (SIDE, SIDE), captions, "CC0-1.0", "Ann", "drawn", extra)
+                place, PosedImages(id_, cameras, (SIDE, SIDE), captions, files, "CC0-1.0", "Ann", "drawn", extra)
             )
             splits[id_] = "held_out" if id_ == held_out else "train"
     write_manifest(folder, folder.name, splits)

@@ -155,7 +155,7 @@ def write_sample(folder: Path, pictures: Pictures, **manifest: object) -> Path:
     for file, colours, alpha in zip(files, pictures.colours, pictures.alpha, strict=True):
         rgba = torch.cat([colours, alpha[None]]).movedim(0, -1)
         Image.fromarray((rgba * 255).round().byte().numpy()).save(folder / file)
-    write_object(folder, PosedImages(folder.name, files, pictures.cameras, pictures.size, ("a toy",)))
+    write_object(folder, PosedImages(folder.name, pictures.cameras, pictures.size, ("a toy",), files))
     write_scene(folder, torch.zeros(len(files), 4, 2, 2), pictures.cameras)
     content = {"prompt": "a toy", "seed": 3, "checkpoint": "toy", "files": {"views": list(files)}, **manifest}
     (folder / "manifest.json").write_text(json.dumps(content))

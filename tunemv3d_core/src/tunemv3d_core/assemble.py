@@ -61,8 +61,8 @@ def check_ports(slot: str, ports: Any, neighbours: Neighbours, names: dict[str, 
     def compare(needs: Any, other: str, offers: Any, what: str) -> None:
         if needs != offers:
             raise PortsError(
-                f"{slot} '{names[slot]}' takes {what} {_told(needs)}, "
-                f"but {other} '{names[other]}' gives {_told(offers)}: choose components or sizes that agree"
+                f"{slot} '{names[slot]}' takes {what} {_in_words(needs)}, "
+                f"but {other} '{names[other]}' gives {_in_words(offers)}: choose components or sizes that agree"
             )
 
     if slot == "field" and neighbours.view_encoder is not None:
@@ -77,8 +77,8 @@ def check_ports(slot: str, ports: Any, neighbours: Neighbours, names: dict[str, 
         compare(ports.residuals, "backbone", neighbours.backbone.residuals, "residuals of shapes")
 
 
-def _told(value: Any) -> str:
-    """Ports in words: maps as ``13 maps: 64/1 64/1 96/2`` (channels / stride)."""
+def _in_words(value: Any) -> str:
+    """Write ports in words: maps as ``13 maps: 64/1 64/1 96/2`` (channels / stride)."""
     if isinstance(value, tuple):
         return f"{len(value)} maps: " + " ".join(f"{m.channels}/{m.stride}" for m in value)
     return repr(value)

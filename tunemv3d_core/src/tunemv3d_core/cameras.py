@@ -57,7 +57,7 @@ class Cameras:
 
     @property
     def origins(self) -> Tensor:
-        """Camera centres in the world, ``... 3``."""
+        """Camera centres, ``... 3``, world units."""
         return self.camera_to_world[..., :3, 3]
 
     def __getitem__(self, index: object) -> "Cameras":
@@ -81,7 +81,7 @@ class Cameras:
 
     @staticmethod
     def look_at(eyes: Tensor, focal: float | Tensor = 1.3, target: Tensor | None = None) -> "Cameras":
-        """Cameras at ``eyes`` (``... 3``) that look at ``target`` (default: the origin) with the world's z upwards.
+        """Return cameras at ``eyes`` (``... 3``) that look at ``target`` (default: the origin), the world's z upwards.
 
         Args:
             eyes: camera centres, world units.
@@ -119,15 +119,15 @@ class Cameras:
         focal: float = 1.3,
         azimuth: float = 0.0,
     ) -> "Cameras":
-        """``views`` cameras evenly around the object, shape ``(views,)``.
+        """Return ``views`` cameras evenly around the object, shape ``(views,)``.
 
         Args:
             views: how many.
-            elevation: degrees above the horizon, one number or one a view.
+            elevation: degrees above the horizon, one number or one per view.
             distance: from the origin, world units; must exceed 1, the radius of the object's sphere.
             focal: fraction of the image size.
-            azimuth: of the first view, degrees. 0 looks along +y (the object's front); it grows counter-clockwise
-                as seen from above.
+            azimuth: azimuth of the first view, degrees. 0 looks along +y (at the object's front); it grows
+                counter-clockwise as seen from above.
 
         Raises:
             CameraError: no views, cameras inside the object's sphere, or a wrong number of elevations or no numbers.
@@ -138,7 +138,7 @@ class Cameras:
             raise CameraError(f"distance {distance} puts the cameras inside the object's unit sphere; use more than 1")
         elevations = [float(elevation)] * views if isinstance(elevation, (int, float)) else list(elevation)
         if len(elevations) != views:
-            raise CameraError(f"{len(elevations)} elevations for {views} views: give one number or one a view")
+            raise CameraError(f"{len(elevations)} elevations for {views} views: give one number or one per view")
         if not all(math.isfinite(e) for e in elevations):
             raise CameraError(f"an elevation is not a finite number of degrees: {elevation}")
         azimuths = [math.radians(azimuth + 360.0 * i / views) for i in range(views)]
@@ -172,7 +172,7 @@ class Cameras:
         return self
 
     def rays(self, size: tuple[int, int], pixels: Tensor | None = None) -> Rays:
-        """Rays through the pixel centres of an image of ``size`` (h, w), row by row, or through given pixels.
+        """Return rays through the pixel centres of an image of ``size`` (h, w), row by row, or through given pixels.
 
         Args:
             size: (h, w); ignored where ``pixels`` is given.
@@ -209,7 +209,7 @@ class Cameras:
 def pixel_centres(
     size: tuple[int, int], device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Centres of an (h, w) image's pixels as (x, y) fractions, ``(h w) 2``, row by row."""
+    """Return the centres of an (h, w) image's pixels as (x, y) fractions, ``(h w) 2``, row by row."""
     h, w = size
     y = (torch.arange(h, device=device, dtype=dtype) + 0.5) / h
     x = (torch.arange(w, device=device, dtype=dtype) + 0.5) / w
@@ -218,13 +218,16 @@ def pixel_centres(
 
 
 def sphere_points(azimuths: Sequence[float], elevations: Sequence[float]) -> Tensor:
-    """Points of the unit sphere, ``n 3``; radians; azimuth 0 is -y (in front), growing counter-clockwise from above."""
+    """Return points of the unit sphere, ``n 3``, at angles in radians.
+
+    Azimuth 0 is -y (in front) and grows counter-clockwise as seen from above.
+    """
     azimuth, elevation = torch.tensor(azimuths, dtype=torch.float32), torch.tensor(elevations, dtype=torch.float32)
     return torch.stack([azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1)
 
 
 def intersect_sphere(rays: Rays, radius: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Where rays enter and leave the sphere of ``radius`` around the origin.
+    """Find where rays enter and leave the sphere of ``radius`` around the origin.
 
     Returns:
         near, far and hit, each ``... r``: depths (near >= 0), equal where the ray misses; hit is boolean.

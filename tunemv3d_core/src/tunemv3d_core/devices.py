@@ -1,4 +1,4 @@
-"""Where a command computes."""
+"""Device on which a command computes."""
 
 import torch
 
@@ -6,10 +6,10 @@ from tunemv3d_core.errors import TuneMV3DError
 
 
 def find_device(name: str = "") -> torch.device:
-    """A device by its name in torch, such as "cpu" or "cuda:1"; "" is cuda where there is one, cpu elsewhere.
+    """Find a device by its name in torch, such as "cpu" or "cuda:1"; "" is cuda where there is one, cpu elsewhere.
 
     Raises:
-        TuneMV3DError: torch does not know it or sees none of it here.
+        TuneMV3DError: torch does not know it or finds none here.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -39,10 +39,14 @@ class Prediction:
 
 
 class MultiviewDiffusion(nn.Module):
-    """Encode, fuse, render, lift, inject, decode (paper B.1, B.2).
+    """Model that encodes, fuses, renders, lifts, injects and decodes n views (paper B.1, B.2).
 
     The view encoder, field, lifter and injector are there together or not at all; without them this is the plain
-    2D model. ``components`` has the options of each by its place, such as "field.aggregator".
+    2D model.
+
+    Args:
+        backbone: the frozen 2D model; the others are the components of their slots.
+        components: the options of each component by its place, such as "field.aggregator".
     """
 
     def __init__(
@@ -64,17 +68,17 @@ class MultiviewDiffusion(nn.Module):
         self._background_latents: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:
-        """The components that are there, by slot, in the order in which they were built."""
+        """Return the components that are there, by slot, in the order in which they were built."""
         return {slot: module for slot in MODEL_SLOTS if (module := getattr(self, slot)) is not None}
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the backbone's parameters."""
+        """Dtype of the backbone's parameters."""
         return next(cast(nn.Module, self.backbone).parameters()).dtype
 
     def forward(
@@ -86,7 +90,7 @@ class MultiviewDiffusion(nn.Module):
         novel_cameras: Cameras | None = None,
         novel_pixels: Tensor | None = None,
     ) -> Prediction:
-        """The modulated model, with gradients for everything trainable.
+        """Run the modulated model, with gradients for everything trainable.
 
         Args:
             x_t: ``b n c h w``, noisy latents, scaled as the schedule asks.
@@ -105,11 +109,11 @@ class MultiviewDiffusion(nn.Module):
         return self._modulate(skips, frozen, x_t, t, text, cameras, novel_cameras, novel_pixels)
 
     def frozen(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
+        """Return the plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
         return self.backbone.decode(self.backbone.encode(x_t, t, text), None, t, text)
 
     def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
-        """The prediction at consistency strength K: ``frozen + K (modulated - frozen)``.
+        """Return the prediction at consistency strength K: ``frozen + K (modulated - frozen)``.
 
         K = 1 gives the modulated prediction itself; K = 0 the frozen one, bit for bit, without running the field;
         K > 1 extrapolates. The frozen model runs once at most.
@@ -131,11 +135,11 @@ class MultiviewDiffusion(nn.Module):
         return replace(prediction, modulated=blended)
 
     def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
-        """The field's scene of noisy views alone: what its renders and its surface come from."""
+        """Return the field's scene of noisy views alone: what its renders and its surface come from."""
         return self._fuse(self.frozen(x_t, t, text) if self._needs_foreground_x0() else None, x_t, t, text, cameras)
 
     def _needs_foreground_x0(self) -> bool:
-        """Whether the view encoder is given the frozen model's x0 of each view."""
+        """Tell whether the view encoder asks for the frozen model's x0 of each view."""
         return self.view_encoder is not None and self.view_encoder.ports.foreground_x0
 
     def _fuse(self, frozen: Tensor | None, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
@@ -153,7 +157,7 @@ class MultiviewDiffusion(nn.Module):
         return self.field.fuse(features, cameras, t.amax(dim=1))
 
     def background_latent(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-        """The latent of a white image, ``c h w``: what views show where no object is; encoded once for each size."""
+        """Return the latent of a white image, ``c h w``: what views show where no object is; encoded once per size."""
         weight = next(iter(cast(nn.Module, self.backbone).parameters()))
         device = weight.device if device is None else device
         key = (size, weight.dtype)
@@ -166,12 +170,12 @@ class MultiviewDiffusion(nn.Module):
         return self._background_latents[key]
 
     def background(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-        """What lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
+        """Return what lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""
         assert self.field is not None
-        ground = self.background_latent(size, device)
+        white = self.background_latent(size, device)
         if self.field.ports.gives == "features":
-            return ground.new_zeros(self.field.ports.values, *size)
-        return ground
+            return white.new_zeros(self.field.ports.values, *size)
+        return white
 
     def blend(self, rendering: Rendering, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
         """Put the background behind a rendering: ``values + (1 - opacity) * background``, ``b m v ...``."""
@@ -230,7 +234,7 @@ def _sizes(x_t: Tensor) -> dict[str, int]:
 
 
 def _at_pixels(background: Tensor, pixels: Tensor) -> Tensor:
-    """The background (``v h w``) at pixels (``b m r 2``, fractions), nearest cell: ``b m v r``."""
+    """Take the background (``v h w``) at pixels (``b m r 2``, fractions), nearest cell: ``b m v r``."""
     _, h, w = background.shape
     column = (pixels[..., 0] * w).long().clamp(0, w - 1)
     row = (pixels[..., 1] * h).long().clamp(0, h - 1)

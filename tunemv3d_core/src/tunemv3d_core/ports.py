@@ -1,4 +1,4 @@
-"""The typed handshake between neighbouring components: what each offers and needs, compared before anything runs."""
+"""Typed handshake between neighbouring components: what each takes and gives, compared before anything runs."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,14 +18,14 @@ class MapPort:
 
 @dataclass(frozen=True)
 class BackbonePorts:
-    """What a backbone tells its neighbours.
+    """Properties of a backbone that its neighbours depend on.
 
     Attributes:
         latent_channels: c of a latent.
-        latent_size: the size (of h and w) that the model was made for; others work too.
+        latent_size: h and w that the model was trained with; others work too.
         image_stride: image pixels per latent cell, per axis.
         text_channels: d of the text tokens.
-        residuals: the L maps that ``decode`` accepts, in order.
+        residuals: the L maps that ``decode`` takes, in order.
         prediction: "epsilon", "v_prediction", "sample" or "flow".
         train_timesteps: number of timesteps of the schedule; t lies in [0, train_timesteps).
         pooled_channels: d' of the pooled text, or None.
@@ -43,9 +43,12 @@ class BackbonePorts:
 
 @dataclass(frozen=True)
 class ViewEncoderPorts:
-    """A view encoder gives ``features`` channels, one cell per ``stride`` latent cells.
+    """Output of a view encoder, and what it asks for.
 
-    ``foreground_x0`` says whether it is also given the frozen model's x0 of each view minus the white background.
+    Attributes:
+        features: f, the channels that it gives.
+        stride: latent cells per feature cell, per axis.
+        foreground_x0: whether it is also given the frozen model's x0 of each view minus the white background.
     """
 
     features: int
@@ -55,9 +58,13 @@ class ViewEncoderPorts:
 
 @dataclass(frozen=True)
 class FieldPorts:
-    """A field takes ``features`` channels and gives ``values`` channels of latents or features.
+    """Input and output of a field.
 
-    ``novel_views`` says whether it can render cameras that it did not see.
+    Attributes:
+        features: f, the channels that it takes.
+        gives: whether it renders latents or features.
+        values: v, the channels that it renders.
+        novel_views: whether it can render cameras that it did not see.
     """
 
     features: int
@@ -68,7 +75,13 @@ class FieldPorts:
 
 @dataclass(frozen=True)
 class LifterPorts:
-    """A lifter takes ``values`` channels of latents or features and gives L maps."""
+    """Input and output of a lifter.
+
+    Attributes:
+        takes: whether it takes latents or features.
+        values: v, their channels.
+        maps: the L maps that it gives.
+    """
 
     takes: Gives
     values: int
@@ -77,7 +90,12 @@ class LifterPorts:
 
 @dataclass(frozen=True)
 class InjectorPorts:
-    """An injector takes L maps and gives L residuals."""
+    """Input and output of an injector.
+
+    Attributes:
+        maps: the L maps that it takes.
+        residuals: the L residuals that it gives.
+    """
 
     maps: tuple[MapPort, ...]
     residuals: tuple[MapPort, ...]
@@ -95,11 +113,11 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """Where and with what a component is built.
+    """Place, type and neighbour with which a component is built.
 
     Attributes:
-        device: where its parameters go.
-        dtype: of its parameters.
+        device: device of its parameters.
+        dtype: dtype of its parameters.
         backbone: the built backbone (None while it is being built itself), for lifters that copy its encoder.
     """
 

@@ -1,4 +1,4 @@
-"""One check of named axes at every slot boundary."""
+"""Check of named axes, at every slot boundary."""
 
 import torch
 from einops import parse_shape
@@ -13,7 +13,7 @@ def check_shape(what: str, tensor: Tensor, pattern: str, **expected: int) -> dic
     Nothing is checked while torch compiles, because the check is done once outside.
 
     Args:
-        what: who made the tensor, for the message: ``"features of view_encoder 'resattn'"``.
+        what: name of the tensor and its maker for the message, such as ``"features of view_encoder 'resattn'"``.
         tensor: the tensor.
         pattern: axis names, ``"b n f h w"``.
         expected: sizes that are already known.
@@ -29,6 +29,6 @@ def check_shape(what: str, tensor: Tensor, pattern: str, **expected: int) -> dic
     sizes = parse_shape(tensor, pattern)
     wrong = {axis: size for axis, size in expected.items() if axis in sizes and sizes[axis] != size}
     if wrong:
-        told = ", ".join(f"{axis} = {size} (got {sizes[axis]})" for axis, size in wrong.items())
-        raise ShapeError(f"{what}: expected {told} in '{pattern}', got a tensor of shape {tuple(tensor.shape)}")
+        differing = ", ".join(f"{axis} = {size} (got {sizes[axis]})" for axis, size in wrong.items())
+        raise ShapeError(f"{what}: expected {differing} in '{pattern}', got a tensor of shape {tuple(tensor.shape)}")
     return sizes

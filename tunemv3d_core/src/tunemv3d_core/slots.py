@@ -1,5 +1,22 @@
-"""The interfaces that components implement. Every component of a model is a ``torch.nn.Module`` with a ``ports``
-attribute; nothing needs to be inherited. Axes as in ``tunemv3d_core.types``.
+"""Interfaces that components implement.
+
+Nothing needs to be inherited: a class that has these attributes and methods fits. Every component of a model is a
+``torch.nn.Module`` with an attribute ``ports`` (``tunemv3d_core.ports``), which says what it takes and gives.
+Aggregators, which live inside fields, have ``channels`` instead.
+
+Shapes are written in the letters of ``tunemv3d_core.types``; b, n, m, h and w may differ from call to call. Units, axes
+and ranges: ``docs/conventions.md``. Three rules hold for all components of a model:
+
+- **dtype.** Outside autocast the result has the dtype of the input (float32 or bfloat16). Depth may be float32
+  whatever the input is, and so may what an aggregator gives. Under autocast depth is float32, and the rest may be
+  either; points, encodings, signed distances and compositing should be computed in float32
+  (``tunemv3d_core.rendering.precision``).
+- **Determinism.** In evaluation mode the result depends on the arguments alone, bit for bit. In training it may also
+  depend on torch's global random generator, which the trainer seeds at every step.
+- **Errors.** Whatever a person can mend raises a ``tunemv3d_core.errors.TuneMV3DError``; commands print its message
+  without a traceback.
+
+``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,13 +26,13 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.io.posed_images import Listed, PosedImages
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
 from tunemv3d_core.types import Rendering, Skips, Text, Views
 
 
 class Backbone(Protocol):
-    """The frozen 2D latent diffusion model, split into its encoder and its decoder.
+    """The frozen 2D latent diffusion model, split into its encoder and its decoder. t is ``b n``, in timesteps.
 
     ``decode(encode(x_t, t, text), None, t, text)`` equals the model's own forward bit for bit; a backbone that offers
     that as ``forward(x_t, t, text)`` lets the conformance kit compare.
@@ -24,41 +41,45 @@ class Backbone(Protocol):
     ports: BackbonePorts
 
     def encode_text(self, prompts: list[str]) -> Text:
-        """Encode prompts; an empty string is the unconditional prompt."""
+        """Encode b prompts; an empty string is the unconditional prompt."""
         ...
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, scaled and shifted."""
+        """Encode pictures ``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the mean, scaled and shifted."""
         ...
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """``b n c h w`` to images ``b n 3 H W`` in [-1, 1]."""
+        """Decode latents ``b n c h w`` to pictures ``b n 3 H W``, about in [-1, 1]."""
         ...
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The forward process: ``b n c h w`` with t ``b n``. t = 0 for a view given clean returns it unchanged only
-        where the caller keeps it; this function always adds the schedule's noise.
+        """Return the noisy latents x_t of the forward process, ``b n c h w``.
+
+        It adds the schedule's noise at every t, also at 0: a caller who gives a view clean puts the clean latents in.
         """
         ...
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the model is trained to predict (epsilon, v, sample or flow), ``b n c h w``."""
+        """Return what the model should predict (epsilon, v, sample or flow), ``b n c h w``."""
         ...
 
     def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that a prediction at x_t stands for, all ``b n c h w``, t ``b n``."""
+        """Return the clean latents that a prediction at x_t stands for, all ``b n c h w``."""
         ...
 
     def alphas_cumprod(self, t: Tensor) -> Tensor:
-        """The schedule's cumulative product of alphas at t, of t's shape."""
+        """Return the schedule's cumulative product of alphas at t, in t's shape."""
         ...
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
-        """The frozen encoder: ``b n c h w``, t ``b n``."""
+        """Run the encoder on ``b n c h w``: each view by itself, with its object's prompt."""
         ...
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
-        """The frozen decoder with L residuals added to the skips; None equals zeros bit for bit."""
+        """Run the decoder with L residuals added to the skips' maps, and return the prediction ``b n c h w``.
+
+        Residuals of None equal zeros bit for bit.
+        """
         ...
 
     def scheduler(self, name: str = "") -> Any:
@@ -71,16 +92,18 @@ class Backbone(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, str]:
-        """The frozen model's weight files and their sha256, so that a checkpoint can tell if the base was swapped."""
+        """Return the frozen model's weight files and their sha256, so that a checkpoint can tell if it was replaced."""
         ...
 
     def latent_key(self) -> str:
-        """sha256 of whatever ``encode_images`` depends on: its weights and its scale."""
+        """Return the sha256 of whatever ``encode_images`` depends on: its weights and its scale."""
         ...
 
     def copy_encoder(self, share: bool = False) -> nn.Module:
-        """A trainable copy of the encoder for a lifter: ``copy(x, t, text, hint) -> tuple of L maps (b n) c_k h_k w_k``
-        where ``x`` is ``b n c h w`` and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
+        """Make a trainable copy of the encoder for a lifter.
+
+        The copy is called as ``copy(x, t, text, hint)`` and gives a tuple of L maps ``(b n) c_k h_k w_k``; ``x`` is
+        ``b n c h w``, and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
 
         With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
         a lifter may add to them, not change them.
@@ -89,32 +112,58 @@ class Backbone(Protocol):
 
 
 class ViewEncoder(Protocol):
-    """E: looks at each noisy view by itself, with weights shared across views (paper B.1)."""
+    """Encoder E, which makes features of each noisy view by itself, with weights shared by all views (paper B.1)."""
 
     ports: ViewEncoderPorts
 
     def __call__(
         self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, foreground_x0: Tensor | None = None
     ) -> Tensor:
-        """x_t ``b n c h w``, t ``b n`` to features ``b n f h' w'``.
+        """Make features of views.
 
-        ``foreground_x0`` is passed where the ports ask for it: the frozen model's x0 of each view minus the latent of a
-        white image, ``b n c h w``, so that 0 shows no object.
+        Args:
+            x_t: ``b n c h w``, noisy latents, scaled as the model's scheduler asks.
+            t: ``b n``; 0 for a view given clean.
+            text: b prompts.
+            cameras: ``b n``.
+            foreground_x0: ``b n c h w``, passed where the ports ask for it: the frozen model's x0 of each view minus
+                the latent of a white image, so that 0 shows no object.
+
+        Returns:
+            ``b n f h' w'``, one cell per ``ports.stride`` latent cells.
         """
         ...
 
 
 @runtime_checkable
 class Scene(Protocol):
-    """What a field made of one batch of views: can be rendered from any camera."""
+    """Scene of b objects, made by a field from their views: it can be rendered from any camera, any number of times.
+
+    It need not have a surface; splats, radiance fields or an attention over views do as well. Scenes with a signed
+    distance can be ``tunemv3d_core.rendering.sdf_scene.SDFScene``; ``tunemv3d_core.rendering`` has rays, sampling and
+    compositing for others.
+    """
 
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
     ) -> Rendering:
-        """Render cameras ``b m`` as maps of ``size`` (h, w), or at ``pixels`` (``b m r 2``, (x, y) as fractions).
+        """Render the scene as cameras see it.
 
-        Values and opacity have the type of the features, depth is float32. Previews and samples ask for ``normals``;
-        a scene that has none leaves them None. Sizes need not be the features', and a scene is rendered many times.
+        Args:
+            cameras: ``b m``, not only those of the fused views (unless the ports say ``novel_views = False``).
+            size: (h, w) of the maps; not always that of the features.
+            pixels: ``b m r 2``, (x, y) as fractions of the image's width and height: render these points alone. At the
+                centres of all cells they give the maps.
+            normals: whether normals are wanted, as previews and samples want them; a scene that has none leaves them
+                None.
+
+        Returns:
+            Values, opacity and depth as maps, ``b m v h w`` and ``b m h w``, or at pixels, ``b m v r`` and ``b m r``.
+            Values are premultiplied by opacity and depth is divided by it (``Rendering``). Values and opacity carry
+            gradients to the features.
+
+        Raises:
+            CameraError: the field renders no novel views, and a camera is none of those that it saw.
         """
         ...
 
@@ -125,10 +174,13 @@ class Scene(Protocol):
 
 @runtime_checkable
 class HasSurface(Protocol):
-    """A scene with a surface."""
+    """Scene with a surface, which can be meshed and evaluated as a shape."""
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """``b p 3`` in world units to ``b p``: negative inside."""
+        """Return signed distances ``b p`` at points ``b p 3``: world units, float32, negative inside the object.
+
+        It is the surface that ``render`` shows: close to 0 at the rendered depth, with a gradient that points outward.
+        """
         ...
 
 
@@ -138,17 +190,27 @@ class Field(Protocol):
     ports: FieldPorts
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> Scene:
-        """Features ``b n f h' w'``, cameras ``b n``, t ``b`` (the noise level that the object's noisy views share)."""
+        """Merge the views of b objects.
+
+        Args:
+            features: ``b n f h' w'``, whose cells lie at the same fractions of the image whatever its size.
+            cameras: ``b n``; their order means nothing, and neither does that of the objects.
+            t: ``b``, the noise level that an object's noisy views share, in timesteps.
+        """
         ...
 
 
 class Aggregator(Protocol):
-    """Merges what n views say of a point; used inside fields."""
+    """Merges the features of n views at points in space. Fields that look views up take one as an option."""
 
     channels: int
+    """Channels that it gives for each point."""
 
     def __call__(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
-        """Features ``b n f h' w'`` and points ``b p 3`` to ``b p channels``."""
+        """Return ``b p channels`` at points ``b p 3`` (world units) from features ``b n f h' w'``.
+
+        A view counts where it sees the point; the order of the views means nothing.
+        """
         ...
 
 
@@ -158,7 +220,14 @@ class Lifter(Protocol):
     ports: LifterPorts
 
     def __call__(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
-        """Values ``b n v h w``, x_t ``b n c h w`` to L maps ``(b n) c_k h_k w_k``."""
+        """Lift the field's values ``b n v h w``, over their background, to L maps ``(b n) c_k h_k w_k``.
+
+        Args:
+            values: ``b n v h w``: what the field renders of the input views, with the background blended in.
+            x_t: ``b n c h w``, the noisy latents.
+            t: ``b n``, timesteps.
+            text: b prompts.
+        """
         ...
 
 
@@ -168,85 +237,122 @@ class Injector(Protocol):
     ports: InjectorPorts
 
     def __call__(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
+        """Return L residuals in the shapes of the skips' maps, from L maps ``(b n) c_k h_k w_k``."""
         ...
 
 
 class Dataset(Protocol):
-    """Multi-view pictures, indexable by object."""
+    """Multi-view pictures of objects, read by an index from 0 to len - 1. Built by ``build(spec)`` in every process.
 
-    def __len__(self) -> int: ...
+    Everything is a function of the arguments: latents are kept after the first visit, and a resumed run sees what the
+    interrupted one saw. Methods are called from one thread (those of ``Streams`` from several). The objects need no
+    files; a dataset may lie in memory. Every picture of a dataset has the same size, a multiple of the backbone's
+    ``image_stride``.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of objects, of all splits."""
+        ...
 
     def splits(self) -> dict[str, list[int]]:
-        """Object indices by split: "train" and "held_out"."""
+        """Return object indices by split. "train" and "held_out" are both there, disjoint; "held_out" may be empty."""
         ...
 
     def record(self, index: int) -> PosedImages:
-        """What is known of one object: its cameras, captions and licence."""
+        """Return an object's cameras ``(n,)``, captions (at least one), licence, creator and source.
+
+        Every training step asks for it, so that it should be at hand. Cameras are as in ``tunemv3d_core.cameras``
+        (OpenCV axes, intrinsics as fractions) and pass ``Cameras.check``; the object lies within radius 0.9 of the
+        origin. ``files`` may stay empty.
+
+        Raises:
+            DatasetError: the object cannot be read; names it.
+        """
         ...
 
     def views(self, index: int, cameras: list[int]) -> Views:
-        """The named cameras' pictures of one object, a batch of one."""
+        """Return the pictures of some of an object's cameras, in the order asked for, as a batch of one.
+
+        Args:
+            index: index of the object.
+            cameras: indices of the record's cameras.
+
+        Raises:
+            DatasetError: a picture cannot be read; names it.
+        """
         ...
 
 
 @runtime_checkable
 class KeepsLatents(Dataset, Protocol):
-    """A dataset beside which latents of its pictures may be kept."""
+    """A dataset whose latents may be kept on disk, so that the next run need not encode its pictures. Optional."""
 
     latents_folder: Path | None
-    """Where they are kept; None where nobody asked for it."""
+    """Folder to keep them in; None where that was not asked for."""
 
     def digest(self, index: int) -> str:
-        """sha256 of everything that one object's latents are made from: its pictures, in order."""
+        """Return the sha256 of everything that one object's latents are made from: its pictures, in order."""
         ...
 
 
 @runtime_checkable
 class Streams(Dataset, Protocol):
-    """A dataset that is read while training goes on, because memory cannot hold it.
+    """A dataset that is read while training goes on, because memory cannot hold it. Optional.
 
     ``record``, ``views``, ``latents`` and ``expect`` are called from several threads at once.
     """
 
     workers: int
-    """Threads that read ahead of the step."""
+    """Number of threads that read ahead of the step; no result depends on it."""
 
-    def listed(self) -> Sequence[Listed]:
-        """Every object by its index, known without reading any."""
+    def object_infos(self) -> Sequence[ObjectInfo]:
+        """Return a summary of every object by its index, without reading any."""
         ...
 
     def order(self, seed: int, epoch: int, rank: int, world: int) -> Sequence[int]:
-        """One process's training objects of an epoch, shuffled: a function of the arguments alone, equally long in
-        every epoch.
+        """Return the training objects of one epoch in one of ``world`` processes, shuffled.
+
+        It is a function of the arguments alone, and equally long in every epoch.
         """
         ...
 
     def picture_size(self) -> tuple[int, int]:
-        """(h, w) of every picture."""
+        """Return (H, W) of every picture, pixels."""
         ...
 
     def latent_shape(self, key: str) -> tuple[int, int, int] | None:
-        """(c, h, w) of the latents that the image encoder of this key (``Backbone.latent_key``) made, None where the
-        dataset has none of its.
+        """Return (c, h, w) of the packed latents, or None where there are none of this image encoder.
+
+        Args:
+            key: ``Backbone.latent_key`` of the encoder.
         """
         ...
 
     def latents(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        """The named cameras' latents ``n c h w`` and alpha ``n h w``, where ``latent_shape`` promises them."""
+        """Return latents ``n c h w`` and alpha ``n h w`` (averaged down to latent cells) of some of an object's views.
+
+        Called only where ``latent_shape`` promises them.
+        """
         ...
 
     def expect(self, index: int) -> None:
-        """Told of an object that will be needed soon. Does not wait, and reports nothing."""
+        """Begin to fetch an object that will be needed soon. Returns at once and raises nothing."""
         ...
 
 
 class MeshRenderer(Protocol):
-    """Renders a mesh from cameras; used to make datasets."""
+    """Renderer of meshes, with which datasets are made."""
 
     def __call__(self, mesh: object, cameras: Cameras, resolution: int, light: object) -> Iterator[dict[str, object]]:
-        """One view for each camera (shape ``(n,)``): arrays ``rgba`` (h w 4, uint8, straight alpha), ``depth`` and
-        ``normals`` by name, ``resolution`` pixels a side. Mesh and light are of the types that the caller's
-        package defines.
+        """Render one view per camera, in order.
+
+        Args:
+            mesh: of the type that the caller's package defines.
+            cameras: ``(n,)``.
+            resolution: width and height of a view, pixels.
+            light: of the type that the caller's package defines.
+
+        Returns:
+            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``depth`` and ``normals``.
         """
         ...

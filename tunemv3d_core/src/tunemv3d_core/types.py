@@ -1,5 +1,7 @@
-"""What travels between slots. Axes: b objects, n input views, m query views, c latent channels, h w latent size,
-f feature channels, v value channels, l d text, r pixels, k level.
+"""Data that travels between slots.
+
+Axes: b objects, n input views, m query views, c latent channels, h w latent size, H W picture size, f feature channels,
+v value channels, l text tokens, d their channels, r pixels, p points, k level of a feature map (L of them).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,12 +15,12 @@ from tunemv3d_core.cameras import Cameras
 
 @dataclass(frozen=True)
 class Text:
-    """Encoded prompts, one an object.
+    """Encoded prompts, one per object.
 
     Attributes:
         tokens: ``b l d``.
-        pooled: ``b d'``, for models that use it.
-        mask: ``b l``, 1 where a token counts.
+        pooled: ``b d'``; None for models that use none.
+        mask: ``b l``, 1 where a token counts; None where all do.
     """
 
     tokens: Tensor
@@ -26,11 +28,11 @@ class Text:
     mask: Tensor | None = None
 
     def map(self, change: Any) -> "Text":
-        """Apply a function of a tensor to every tensor held."""
+        """Apply a function from tensor to tensor to each of the tensors."""
         return replace(self, **{f.name: change(v) for f in fields(self) if (v := getattr(self, f.name)) is not None})
 
     def per_view(self, views: int) -> "Text":
-        """Repeat every prompt for each of its object's views: ``(b n) ...``."""
+        """Repeat every prompt for each of its object's n views: ``(b n) ...``."""
         return self.map(lambda x: x.repeat_interleave(views, dim=0))
 
     def where(self, keep: Tensor, other: "Text") -> "Text":
@@ -64,11 +66,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Skips:
-    """What the frozen encoder hands to the frozen decoder.
+    """Output of the frozen encoder, for the frozen decoder.
 
     Attributes:
-        maps: L tensors ``(b n) c_k h_k w_k``: the skip connections in the encoder's order, the middle last.
-        state: whatever else the backbone's decoder needs; private to the backbone.
+        maps: L tensors ``(b n) c_k h_k w_k``: the skip connections in the encoder's order, the middle block last; to
+            each of them the injector adds a residual.
+        state: whatever else the decoder needs; private to the backbone.
     """
 
     maps: tuple[Tensor, ...]
@@ -77,13 +80,20 @@ class Skips:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A scene seen from m cameras, as whole maps or at given pixels.
+    """Render of a scene from m cameras, as whole maps or at given pixels.
+
+    With w_s the weight of sample s of a ray, opacity is the sum of w_s, values the sum of w_s value_s, and depth the
+    sum of w_s z_s divided by opacity.
 
     Attributes:
-        values: ``b m v h w`` or ``b m v r``: composited without a background (core adds it).
-        opacity: ``b m h w`` or ``b m r``, 0 to 1.
-        depth: like opacity: expected z in the camera, world units, 0 where nothing was hit.
-        normals: ``b m 3 h w`` or ``b m 3 r``: outward, in world space; None unless asked for.
+        values: ``b m v h w`` or ``b m v r``: premultiplied by opacity and without a background, so that they are 0
+            where nothing is; core adds ``(1 - opacity) * background`` (``MultiviewDiffusion.blend``). Latents or
+            features, of any range, with the dtype of the scene's features.
+        opacity: ``b m h w`` or ``b m r``, 0 to 1, with the dtype of the values.
+        depth: like opacity, but float32: expected z in the camera (not the length of the ray), world units, divided by
+            opacity; 0 where nothing was hit.
+        normals: ``b m 3 h w`` or ``b m 3 r``: unit length, outward, in world space; 0 where nothing was hit. None
+            unless asked for, and where the scene has none.
     """
 
     values: Tensor
@@ -94,13 +104,13 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Views:
-    """Pictures of b objects from n cameras with their captions: what datasets yield and training consumes.
+    """Pictures of b objects from n cameras with their captions, as datasets give them.
 
     Attributes:
-        images: ``b n 3 H W`` in [-1, 1], composited on white.
-        alpha: ``b n H W`` in [0, 1].
-        cameras: ``b n``.
-        captions: b strings.
+        images: ``b n 3 H W`` in [-1, 1], float32, sRGB, composited on white.
+        alpha: ``b n H W`` in [0, 1], float32: how much of a pixel the object covers.
+        cameras: ``b n``, the same as the record's.
+        captions: b strings, the first of each object's captions.
         ids: b object names.
     """
 

@@ -1,9 +1,9 @@
-"""What a training step sees, drawn so that it depends on the seed, the step and the process alone.
+"""Batches of a training run, drawn from the seed, the step and the process alone.
 
 A run that is interrupted and resumed therefore draws exactly what an uninterrupted one would have drawn.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.config.run_spec import ViewsSpec
-from tunemv3d_core.errors import SpecError
-from tunemv3d_core.io.posed_images import Listed
 from tunemv3d_core.slots import Dataset, Streams
 from tunemv3d_core.types import Views
+from tunemv3d_core.view_selection import spread_views
+from tunemv3d_train.dataset_checks import check_counts
 
-RING = 8
-"""An object's first cameras stand evenly around it; the later ones anywhere on the sphere."""
+SPREADS = 2**16
+"""Objects whose evenly spread views are kept: they are chosen once, not at every visit."""
 
 Seen = tuple[Tensor, Tensor] | list[Views]
 """What a draw shows: latents ``b n c h w`` and alpha ``b n h w``, or pictures still to be encoded, an object each."""
@@ -26,12 +26,12 @@ Seen = tuple[Tensor, Tensor] | list[Views]
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch, as numbers only.
+    """Plan of one batch, as numbers only.
 
     Attributes:
         objects: b dataset indices.
-        views: per object its n input cameras, then its m novel ones.
-        captions: one an object; empty where the text is dropped for classifier-free guidance.
+        views: camera indices per object: n input cameras, then m novel ones.
+        captions: one per object; empty where the text is dropped for classifier-free guidance.
         t: ``b n`` float, shared by an object's noisy views, 0 where clean.
         is_clean: ``b n`` boolean: views given without noise.
         novel_pixels: ``b m r`` int64, flat indices of latent cells; None renders the novel views whole.
@@ -50,14 +50,17 @@ class BatchPlan:
 
 
 class BatchSampler:
-    """Draws batches.
+    """Sampler of batches.
+
+    Half of the draws give an object's views that are spread evenly around it (``spread_views``) as input, the others
+    any of its views in random order; the novel views are always random ones of the rest.
 
     Args:
         dataset: the pictures.
         objects: dataset indices to draw from.
-        counts: how many views, and how they are used.
-        seed: of the run.
-        batch: objects in a batch.
+        counts: number of input and novel views, and how they are used.
+        seed: seed of the run.
+        batch: objects per batch.
         timesteps: length of the noise schedule; t is uniform over its steps.
         cells: latent cells of a view (h w).
         text_dropout: probability that an object's caption is dropped.
@@ -65,7 +68,7 @@ class BatchSampler:
         world: number of processes.
 
     Raises:
-        SpecError: no objects, or one with fewer views than a step needs.
+        SpecError: no objects, or one with fewer views than a step needs; names it.
     """
 
     def __init__(
@@ -86,17 +89,18 @@ class BatchSampler:
         self._timesteps, self._cells, self._text_dropout = timesteps, cells, text_dropout
         self._rank, self._world = rank, world
         check_counts(dataset, objects, counts)
+        self._spread = lru_cache(maxsize=SPREADS)(self._spread_views)
         self._streamed = lru_cache(maxsize=2)(self._stream_order) if isinstance(dataset, Streams) else None
 
     def plan(self, step: int) -> BatchPlan:
-        """The batch of one (micro) step of this process."""
+        """Draw the batch of one (micro) step of this process."""
         rng = np.random.default_rng([self._seed, step, self._rank])
         objects = self.objects(step)
         records = [self._dataset.record(index) for index in objects]
         t, is_clean = self._noise_levels(rng)
         return BatchPlan(
             objects=objects,
-            views=[self._views(len(record.files), rng) for record in records],
+            views=[self._views(index, record.views, rng) for index, record in zip(objects, records, strict=True)],
             captions=[self._caption(record.captions, rng) for record in records],
             t=t,
             is_clean=is_clean,
@@ -105,18 +109,18 @@ class BatchSampler:
         )
 
     def objects(self, step: int) -> list[int]:
-        """The objects of one (micro) step of this process."""
+        """Return the objects of one (micro) step of this process."""
         if self._streamed is not None:
             return [self._streamed_object(step * self.batch + i) for i in range(self.batch)]
         return [self._object((step * self._world + self._rank) * self.batch + i) for i in range(self.batch)]
 
     def _object(self, position: int) -> int:
-        """The object at a position of the endless sequence of shuffled epochs, which all processes share."""
+        """Return the object at a position of the endless sequence of shuffled epochs, which all processes share."""
         epoch, place = divmod(position, len(self._objects))
         return self._objects[int(_shuffled(self._seed, epoch, len(self._objects))[place])]
 
     def _streamed_object(self, position: int) -> int:
-        """The object at a position of this process's own endless sequence, in the dataset's order."""
+        """Return the object at a position of this process's own endless sequence, in the dataset's order."""
         assert self._streamed is not None
         epoch, place = divmod(position, len(self._streamed(0)))
         return self._streamed(epoch)[place]
@@ -125,10 +129,13 @@ class BatchSampler:
         assert isinstance(self._dataset, Streams)
         return self._dataset.order(self._seed, epoch, self._rank, self._world)
 
-    def _views(self, available: int, rng: np.random.Generator) -> list[int]:
+    def _spread_views(self, index: int) -> list[int]:
+        return spread_views(self._dataset.record(index).cameras, self._counts.inputs)
+
+    def _views(self, index: int, available: int, rng: np.random.Generator) -> list[int]:
         n, m = self._counts.inputs, self._counts.novel
         if rng.random() < 0.5:
-            inputs = ring(n, available)
+            inputs = self._spread(index)
         else:
             inputs = rng.permutation(available)[:n].tolist()
         rest = np.setdiff1d(np.arange(available), inputs)
@@ -159,36 +166,3 @@ class BatchSampler:
 @lru_cache(maxsize=2)
 def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-def ring(views: int, available: int) -> list[int]:
-    """Indices of ``views`` cameras evenly around the object, as far as its first ``RING`` cameras allow."""
-    if views > RING:
-        return list(range(min(views, available)))
-    return [i * min(RING, available) // views for i in range(views)]
-
-
-def check_counts(dataset: Dataset, objects: list[int], counts: ViewsSpec) -> None:
-    """Refuse a dataset that has too few objects or views.
-
-    Raises:
-        SpecError: names the object and the fields.
-    """
-    if not objects:
-        raise SpecError("data: the dataset has no object in its split 'train'; mark some in dataset.json")
-    wanted = counts.inputs + counts.novel
-    for listed in known(dataset, objects):
-        if listed.views < wanted:
-            raise SpecError(
-                f"views: inputs {counts.inputs} + novel {counts.novel} = {wanted}, but object '{listed.id}' has only "
-                f"{listed.views} views; lower views.inputs or views.novel, or render more views"
-            )
-
-
-def known(dataset: Dataset, objects: Iterable[int]) -> list[Listed]:
-    """What is known of some objects without reading those that are streamed."""
-    if isinstance(dataset, Streams):
-        listed = dataset.listed()
-        return [listed[index] for index in objects]
-    records = [dataset.record(index) for index in objects]
-    return [Listed(r.id, len(r.files), r.licence, r.creator, source=r.source) for r in records]

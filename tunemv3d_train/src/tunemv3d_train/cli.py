@@ -36,25 +36,25 @@ def train(
     outcome = run_training(resolved, folder, resume)
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        _tell(outcome, folder, as_json)
+        _print_outcome(outcome, folder, as_json)
     if outcome.interrupted:
         if first:
             again = " ".join(["tunemv3d-train", spec, *(f"--set '{o}'" for o in overrides), "--out", str(folder)])
-            told = f"interrupted after step {outcome.step}; go on with: {again} --resume"
-            console.messages.print(told, soft_wrap=True, markup=False)
+            message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
+            console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _tell(outcome: "Outcome", folder: Path, as_json: bool) -> None:
+def _print_outcome(outcome: "Outcome", folder: Path, as_json: bool) -> None:
     paths = {
         "checkpoint": outcome.checkpoint,
         "preview": outcome.preview,
         "log": folder / "metrics.jsonl",
     }
     if as_json:
-        told = {name: None if path is None else str(path) for name, path in paths.items()}
+        files = {name: None if path is None else str(path) for name, path in paths.items()}
         figures = {"before": outcome.before, "after": outcome.after, "measured": outcome.measured}
-        console.print_json({"step": outcome.step, "interrupted": outcome.interrupted, **told, **figures})
+        console.print_json({"step": outcome.step, "interrupted": outcome.interrupted, **files, **figures})
         return
     if outcome.after:
         from tunemv3d_train.evaluation import table

@@ -1,4 +1,4 @@
-"""The whole training step as one CUDA graph: kernels are launched by one call instead of thousands."""
+"""Capture of the whole training step as one CUDA graph: one call launches its kernels instead of thousands."""
 
 import warnings
 from collections.abc import Callable
@@ -15,7 +15,7 @@ WARMUP_STEPS = 11
 
 
 class CapturedStep:
-    """Runs ``step`` eagerly at first, then captures it and replays the graph with refilled inputs.
+    """Training step that runs eagerly at first, is then captured, and replayed with refilled inputs.
 
     If the capture fails, training goes on eagerly after one warning: nothing of a failed capture was executed.
 
@@ -35,7 +35,7 @@ class CapturedStep:
         self._failed = False
 
     def __call__(self, batch: Tensors) -> Tensors:
-        """One step. The result's tensors are overwritten by the next call."""
+        """Run one step. The next call overwrites the tensors of the result."""
         if self._failed:
             return self._step(batch)
         self._refill(batch)

@@ -14,9 +14,10 @@ from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
 from tunemv3d_core.sampling import initial_noise
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Text
+from tunemv3d_core.view_selection import farthest_views, spread_views
 from tunemv3d_train import losses
-from tunemv3d_train.batch_sampler import known, ring
 from tunemv3d_train.batches import Batches, TextCache
+from tunemv3d_train.dataset_checks import object_infos
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.streaming import StreamedLatents
 
@@ -33,7 +34,7 @@ class HeldOut:
     Attributes:
         objects: dataset indices.
         told: what they are, for people.
-        counts: n input views (the ring) and n' novel ones (those that follow).
+        counts: n input views, spread evenly around the object, and n' novel ones, as far from them as there are.
         timesteps: fractions of the schedule.
         seed: of the noise.
     """
@@ -50,7 +51,9 @@ def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequenc
     splits = dataset.splits()
     wanted = counts.inputs + counts.novel
     held_out = splits["held_out"]
-    enough = [index for index, each in zip(held_out, known(dataset, held_out), strict=True) if each.views >= wanted]
+    enough = [
+        index for index, each in zip(held_out, object_infos(dataset, held_out), strict=True) if each.views >= wanted
+    ]
     chosen = (enough or splits["train"])[:objects]
     told = f"{len(chosen)} held-out objects" if enough else f"{len(chosen)} training objects (none is held out)"
     told += f", {counts.inputs} + {counts.novel} views"
@@ -103,9 +106,8 @@ class Measurement:
 
     def _object(self, model: MultiviewDiffusion, index: int) -> dict[str, Tensor]:
         n, m = self.sample.counts.inputs, self.sample.counts.novel
-        available = len(self._dataset.record(index).files)
-        inputs = ring(n, available)
-        novel = [view for view in range(available) if view not in inputs][:m]
+        inputs = spread_views(self._dataset.record(index).cameras, n)
+        novel = farthest_views(self._dataset.record(index).cameras, m, inputs)
         latents, alpha = self._latents.gather([index], [[*inputs, *novel]])
         cameras = self._batches.cameras([index], [[*inputs, *novel]])
         text = self._texts.gather([self._dataset.record(index).captions[0]])

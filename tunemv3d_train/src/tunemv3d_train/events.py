@@ -1,4 +1,4 @@
-"""TensorBoard's scalars and pictures."""
+"""Scalars and pictures for TensorBoard."""
 
 import os
 import socket
@@ -15,10 +15,10 @@ from tunemv3d_core.errors import CheckpointError
 
 
 class EventFile:
-    """One event file. It is written at once: a writer with a thread of its own tells of a full disk too late.
+    """Event file, written at once: a writer with a thread of its own would report a full disk too late.
 
     Args:
-        folder: that TensorBoard is pointed to; made where it is not there.
+        folder: folder that TensorBoard is pointed to; created if missing.
         purge_step: TensorBoard forgets what older files in the folder say of this step and later ones.
 
     Raises:

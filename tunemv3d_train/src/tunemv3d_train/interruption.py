@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop after the current step."""
+"""Ctrl-C and SIGTERM as a request to stop after the current step."""
 
 import signal
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from tunemv3d_core.console import messages
 
 
 class Interruption:
-    """Whether somebody asked to stop."""
+    """Record of whether somebody asked to stop."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def request(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: the first signal is a wish, the second one abandons the step."""
+        """Handle a signal: the first one is a request, the second one abandons the step."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

@@ -33,7 +33,7 @@ class LatentCache:
 
     def __init__(self, dataset: Dataset, backbone: Backbone, device: torch.device) -> None:
         self._dataset, self._backbone, self.device = dataset, backbone, device
-        counts = [len(dataset.record(index).files) for index in range(len(dataset))]
+        counts = [dataset.record(index).views for index in range(len(dataset))]
         self._first = list(accumulate(counts, initial=0))
         self._known = [set[int]() for _ in counts]
         self._files = _files(dataset, backbone)
@@ -64,11 +64,11 @@ class LatentCache:
     def fill(self, objects: Iterable[int]) -> None:
         """Encode every view of these objects now."""
         for index in objects:
-            self._ensure(index, list(range(len(self._dataset.record(index).files))))
+            self._ensure(index, list(range(self._dataset.record(index).views)))
 
     def _ensure(self, index: int, cameras: list[int]) -> None:
         if self._files is not None and not self._known[index]:
-            cameras = list(range(len(self._dataset.record(index).files)))
+            cameras = list(range(self._dataset.record(index).views))
             if (kept := self._files.read(index, (len(cameras), *self._latents.shape[1:]))) is not None:
                 self._put(index, cameras, *kept)
                 return

@@ -16,7 +16,7 @@ from tunemv3d_core.types import Views
 from tunemv3d_train.spec import MultiviewSpec
 
 CACHE_BYTES = 2 * 2**30
-"""Decoded pictures are kept up to this size; later ones are decoded anew at every visit."""
+"""Bytes of decoded pictures that are kept; what does not fit is decoded anew at every visit."""
 
 
 def build(spec: MultiviewSpec) -> "MultiviewImages":
@@ -51,18 +51,18 @@ class MultiviewImages:
         return len(self._records)
 
     def splits(self) -> dict[str, list[int]]:
-        """Object indices by split, in the manifest's order."""
+        """Return object indices by split, in the manifest's order."""
         found: dict[str, list[int]] = {"train": [], "held_out": []}
         for index, split in enumerate(self._splits.values()):
             found.setdefault(split, []).append(index)
         return found
 
     def record(self, index: int) -> PosedImages:
-        """Cameras, captions, licence and source of one object."""
+        """Return the cameras, captions, licence and source of one object."""
         return self._records[index]
 
     def views(self, index: int, cameras: list[int]) -> Views:
-        """Named cameras of one object, batch of one, with its first caption.
+        """Return some cameras' pictures of one object, batch of one, with its first caption.
 
         Raises:
             DatasetError: a picture is damaged; names the file.
@@ -72,7 +72,7 @@ class MultiviewImages:
         return posed_views(record, cameras, pixels)
 
     def digest(self, index: int) -> str:
-        """sha256 of one object's picture files, in order."""
+        """Return the sha256 of one object's picture files, in order."""
         digest = hashlib.sha256()
         for file in self._records[index].files:
             digest.update(hashlib.sha256((self._folders[index] / file).read_bytes()).digest())
@@ -98,10 +98,10 @@ class MultiviewImages:
 
 
 def decode(picture: Path | bytes, where: Path | str) -> np.ndarray:
-    """RGBA pixels ``H W 4`` of a picture's file or bytes.
+    """Decode a picture's file or bytes to RGBA pixels ``H W 4``.
 
     Raises:
-        DatasetError: the picture is missing or damaged; says where it should be.
+        DatasetError: the picture is missing or damaged; names ``where``.
     """
     with _opened(picture, where) as image:
         try:
@@ -111,7 +111,7 @@ def decode(picture: Path | bytes, where: Path | str) -> np.ndarray:
 
 
 def posed_views(record: PosedImages, cameras: list[int], pixels: np.ndarray) -> Views:
-    """Some cameras of one object with their pixels ``n H W 4``, batch of one, with its first caption."""
+    """Make a batch of one of some cameras of an object, their pixels ``n H W 4`` and its first caption."""
     rgba = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
     return Views(
         images=on_white(rgba)[None],
@@ -123,7 +123,7 @@ def posed_views(record: PosedImages, cameras: list[int], pixels: np.ndarray) -> 
 
 
 def on_white(rgba: Tensor) -> Tensor:
-    """Straight-alpha sRGB ``... 4 H W`` in [0, 1] over white, ``... 3 H W`` in [-1, 1]."""
+    """Composite straight-alpha sRGB ``... 4 H W`` in [0, 1] on white: ``... 3 H W`` in [-1, 1]."""
     colour, alpha = rgba[..., :3, :, :], rgba[..., 3:, :, :]
     # In place: fresh memory for each intermediate result would cost more than the arithmetic.
     return (colour * alpha).add_(1).sub_(alpha).mul_(2).sub_(1)
@@ -132,8 +132,8 @@ def on_white(rgba: Tensor) -> Tensor:
 def _checked(folder: Path) -> PosedImages:
     record = read_object(folder)
     if record.id != folder.name:  # of two objects with one id, one would be lost
-        said = f"'id' is {record.id!r}, but its folder is {folder.name!r}"
-        raise DatasetError(f"{folder / 'transforms.json'}: {said}; give both the same name")
+        differing = f"'id' is {record.id!r}, but its folder is {folder.name!r}"
+        raise DatasetError(f"{folder / 'transforms.json'}: {differing}; give both the same name")
     if not record.captions:
         raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
     for file in record.files:
@@ -151,15 +151,15 @@ def _checked(folder: Path) -> PosedImages:
 
 def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:
     try:
-        return _recognised(BytesIO(picture) if isinstance(picture, bytes) else picture)
+        return _open_image(BytesIO(picture) if isinstance(picture, bytes) else picture)
     except FileNotFoundError:
         raise DatasetError(f"{where}: the picture is missing; render the object again or restore it") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{where}: the picture is damaged: {error}") from None
 
 
-def _recognised(picture: Path | BytesIO) -> Image.Image:
-    """Pillow tries every format that it knows in turn, which takes as long as decoding a small picture."""
+def _open_image(picture: Path | BytesIO) -> Image.Image:
+    # Pillow tries every format that it knows in turn, which takes as long as decoding a small picture.
     try:
         return Image.open(picture, formats=["WEBP", "PNG"])
     except UnidentifiedImageError:

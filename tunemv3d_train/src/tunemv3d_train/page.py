@@ -1,4 +1,4 @@
-"""``index.html`` of a run's folder: how far it is, its curves and previews; read from the folder, nothing else."""
+"""Page of a run, ``index.html`` in its folder: progress, curves and previews, read from the folder alone."""
 
 from html import escape
 from pathlib import Path
@@ -22,11 +22,11 @@ figcaption, p { color: light-dark(#65615a, #a5a19a); }
 
 
 def write_page(folder: RunFolder, done: int) -> None:
-    """Write the page; while the run goes on it loads itself anew.
+    """Write the page; while the run goes on, it reloads itself.
 
     Args:
-        folder: of the run.
-        done: steps done.
+        folder: folder of the run.
+        done: number of steps done.
 
     Raises:
         CheckpointError: the disk is full or not writable.
@@ -58,6 +58,6 @@ def write_page(folder: RunFolder, done: int) -> None:
 
 def _figure(preview: Path) -> str:
     step = int(preview.stem.removeprefix("step-"))
-    told = f"Preview after step {step:,}"
-    picture = f'<img src="previews/{preview.name}" alt="{told}" loading="lazy">'
-    return f"<figure>{picture}<figcaption>{told}</figcaption></figure>"
+    caption = f"Preview after step {step:,}"
+    picture = f'<img src="previews/{preview.name}" alt="{caption}" loading="lazy">'
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"

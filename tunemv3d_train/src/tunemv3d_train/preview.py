@@ -1,4 +1,4 @@
-"""The preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, their surface."""
+"""Preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, and their surface."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,22 +20,22 @@ from tunemv3d_core.viz.geometry import surface_pictures
 from tunemv3d_core.viz.pictures import to_pil
 
 STEPS_AT_MOST = 12
-"""A preview is a quick look: fewer denoising steps than a finished sample may take."""
+"""Largest number of denoising steps of a preview, which is a quick look."""
 
 LINE = 16
 """Height of a line of text, pixels."""
 
 
 class Preview:
-    """Samples the same prompts from the same noise again and again.
+    """Sampler of the same prompts from the same noise again and again.
 
     Args:
         model: the model.
-        prompts: one row pair each.
-        cameras: ``(n,)``.
-        size: latent (h, w).
-        options: guidance, scheduler, K, starting noise and steps, of which ``STEPS_AT_MOST`` are taken.
-        seed: of the noise.
+        prompts: texts, each with rows of its own.
+        cameras: ``(n,)``, in the order of the pictures in a row.
+        size: (h, w) of the latents.
+        options: guidance, scheduler, K, starting noise and steps, of which at most ``STEPS_AT_MOST`` are taken.
+        seed: seed of the noise.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Preview:
         self._model, self._prompts, self._options = model, list(prompts), options
         self._size, self._seeds = size, [seed + i for i in range(len(prompts))]
         self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
-        # A backbone that is tuned itself is what it was only now.
+        # A backbone that is tuned itself is as it was only now.
         tuned = any(p.requires_grad for p in cast(nn.Module, model.backbone).parameters())
         self._frozen = self._decode(self._sample(0.0)) if tuned else None
 
@@ -74,7 +74,7 @@ class Preview:
         return path
 
     def _sample(self, consistency: Consistency) -> Tensor:
-        """Clean latents ``b n c h w``."""
+        """Sample clean latents ``b n c h w``."""
         model = self._model
         text, empty = self._texts()
         return sample(
@@ -92,15 +92,15 @@ class Preview:
         )
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Images ``b n 3 H W`` in [0, 1]."""
+        """Decode to images ``b n 3 H W`` in [0, 1]."""
         return (self._model.backbone.decode_latents(latents).float().cpu() / 2 + 0.5).clamp(0, 1)
 
     def _surface(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
-        """What the field takes the views for: its bare surface, ``b n 3 H W`` in [0, 1].
+        """Draw the bare surface that the field makes of the views, ``b n 3 H W`` in [0, 1].
 
         Args:
-            latents: of the views.
-            size: (H, W).
+            latents: ``b n c h w``, clean.
+            size: (H, W) of the pictures.
         """
         scene = fuse_clean(self._model, latents, self._texts()[0], self._cameras)
         return surface_pictures(scene, self._cameras, size, scene.render(self._cameras, self._size)).cpu()
@@ -111,10 +111,10 @@ class Preview:
 
 
 def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> None:
-    """One PNG: per prompt a line of text, and for each label a row of pictures (``b n 3 H W`` in [0, 1]).
+    """Write a PNG: per prompt a line of text, and for each label a row of pictures (``b n 3 H W`` in [0, 1]).
 
     Raises:
-        CheckpointError: the disk is full or not writable; no half a picture stays.
+        CheckpointError: the disk is full or not writable; no half-written picture stays.
     """
     _, n, _, height, width = next(iter(rows.values())).shape
     block = len(rows) * (height + LINE) + LINE

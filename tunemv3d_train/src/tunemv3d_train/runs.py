@@ -1,4 +1,4 @@
-"""A run's folder: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``, and
+"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``, and
 ``index.html``, which shows it in a browser.
 """
 
@@ -14,14 +14,14 @@ from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.io.checkpoint import run_checkpoints
 
 FREE = ("sample.", "data.cache", "data.workers")
-"""Options that a resumed run may change, because no step depends on them."""
+"""Prefixes of options that a resumed run may change, because no step depends on them."""
 
 
 class RunFolder:
-    """Where a run writes.
+    """Folder that a run writes into.
 
     Args:
-        path: the folder; need not exist.
+        path: path of the folder; need not exist.
         spec: the resolved spec.
     """
 
@@ -32,7 +32,7 @@ class RunFolder:
         self.previews = path / "previews"
 
     def check(self, resume: bool) -> Path | None:
-        """The checkpoint to go on from, if any. Writes nothing.
+        """Return the checkpoint to resume from, if any. Writes nothing.
 
         Raises:
             SpecError: another run is in the folder, or this one is and ``resume`` was not asked for, or there is
@@ -42,7 +42,7 @@ class RunFolder:
         if recorded.is_file():
             self._check_same(recorded)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise SpecError(f"{self.path}: not empty and no run (no spec.json); choose another folder with --out")
+            raise SpecError(f"{self.path}: not empty and not a run (no spec.json); choose another folder with --out")
         whole = run_checkpoints(self.path)
         if whole and not resume:
             raise SpecError(
@@ -78,11 +78,11 @@ class RunFolder:
             )
 
     def checkpoint(self, step: int) -> Path:
-        """The folder of a step's checkpoint."""
+        """Return the folder of a step's checkpoint."""
         return self.path / "checkpoints" / f"step-{step:06d}"
 
     def preview(self, step: int) -> Path:
-        """The picture of a step."""
+        """Return the file of a step's preview."""
         return self.previews / f"step-{step:06d}.png"
 
     def log(self, record: dict[str, Any]) -> None:
@@ -112,12 +112,12 @@ class RunFolder:
 
 
 def step_of(folder: Path) -> int:
-    """The step in a checkpoint folder's name."""
+    """Return the step in a checkpoint folder's name."""
     return int(folder.name.removeprefix("step-"))
 
 
 def _step_in(line: str) -> float:
-    """A log line's step; infinite for a line cut by an interruption."""
+    """Return a log line's step; infinite for a line cut by an interruption."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -125,7 +125,7 @@ def _step_in(line: str) -> float:
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one level: ``{"train.steps": 5}``."""
+    """Flatten nested objects to one level: ``{"train.steps": 5}``."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}

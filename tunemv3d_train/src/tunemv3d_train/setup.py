@@ -24,9 +24,11 @@ from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, Streams
+from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
-from tunemv3d_train.batch_sampler import BatchSampler, check_counts, known, ring
+from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, TextCache
+from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_unseen_sides
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
@@ -136,6 +138,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if resume_from:
         _compare(resume_from, model, accelerator)
     measurement = _measurement(spec, dataset, latents, texts, batches, restored)
+    if accelerator.is_main_process:
+        # Of a streamed dataset only what is measured has been read by now.
+        read = measurement.sample.objects if isinstance(dataset, Streams) else splits["train"]
+        warn_of_unseen_sides(dataset, read)
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
     wrapped, accelerated = accelerator.prepare(step, optimizer)
     return Parts(
@@ -269,8 +275,10 @@ def _preview(
     splits = dataset.splits()
     shown = splits["held_out"] or splits["train"]
     prompts = spec.train.preview_prompts or [dataset.record(index).captions[0] for index in shown[:PREVIEWS]]
-    record = dataset.record(shown[0])
-    cameras = record.cameras[ring(spec.views.inputs, len(record.files))].to(device)
+    n = spec.views.inputs
+    everywhere = (dataset.record(index).cameras for index in [*shown, *splits["train"]])
+    enough = next(cameras for cameras in everywhere if cameras.shape[0] >= n)
+    cameras = enough[spread_views(enough, n)].to(device)
     _, h, w = latents.shape
     return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
 
@@ -281,7 +289,7 @@ def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     The objects stand under their licence; of more than ``CREDITED`` objects there is a hash of the list, which
     ``tunemv3d data attributions`` writes, in its place.
     """
-    records = known(dataset, dataset.splits()["train"])
+    records = object_infos(dataset, dataset.splits()["train"])
     lines = sorted(f"{r.id}\t{r.licence}\t{r.creator}\t{r.source}" for r in records)
     credits: dict[str, dict[str, str]] = {}
     for record in records if len(records) <= CREDITED else ():

@@ -1,4 +1,4 @@
-"""Bytes of shards: read in place on this machine, else fetched whole into a cache of bounded size."""
+"""Reading of shards: in place on this machine, else fetched whole into a cache of bounded size."""
 
 import os
 from collections import defaultdict
@@ -19,19 +19,19 @@ from tunemv3d_core.io.shards import Shard
 
 
 class Address:
-    """A folder that fsspec can reach: a path, file://, memory://, s3://, gs://, https:// ...
+    """Folder that fsspec can reach: a path, file://, memory://, s3://, gs://, https:// ...
 
     Args:
-        address: of the folder.
+        address: path or URL of the folder.
 
     Raises:
         DatasetError: no such protocol, or one whose package is not installed.
     """
 
     def __init__(self, address: str) -> None:
-        self.told = address.rstrip("/")
+        self.text = address.rstrip("/")
         try:
-            fs, root = url_to_fs(os.path.expanduser(self.told))
+            fs, root = url_to_fs(os.path.expanduser(self.text))
         except (ImportError, ValueError) as error:
             raise DatasetError(f"data.path: {address}: {error}") from None
         self._fs: Any = fs
@@ -39,16 +39,16 @@ class Address:
         self.local = Path(root) if isinstance(fs, LocalFileSystem) else None
 
     def read(self, name: str) -> bytes:
-        """A whole file.
+        """Read a whole file.
 
         Raises:
             DatasetError: it is missing, or the address cannot be reached; names the file.
         """
-        data: bytes = self._asked(name, self._fs.cat_file)
+        data: bytes = self._request(name, self._fs.cat_file)
         return data
 
     def sizes(self) -> dict[str, int]:
-        """Sizes of the folder's files as far as the address tells them."""
+        """Return the sizes of the folder's files, by name, as far as the address lists them."""
         try:
             listed = self._fs.ls(self._root, detail=True)
         except Exception:  # many web servers list nothing; what is wrong then shows when a file is fetched
@@ -61,24 +61,24 @@ class Address:
         Raises:
             DatasetError: as ``read``; or there is no room for it.
         """
-        self._asked(name, lambda remote: self._fs.get_file(remote, str(path)))
+        self._request(name, lambda remote: self._fs.get_file(remote, str(path)))
 
-    def _asked(self, name: str, ask: Any) -> Any:
+    def _request(self, name: str, request: Any) -> Any:
         try:
-            return ask(f"{self._root}/{name}")
+            return request(f"{self._root}/{name}")
         except FileNotFoundError:
-            raise DatasetError(f"{self.told}/{name}: no such file; see data.path, or pack or upload it again") from None
+            raise DatasetError(f"{self.text}/{name}: no such file; see data.path, or pack or upload it again") from None
         except Exception as error:  # every protocol has errors of its own
-            raise DatasetError(f"{self.told}/{name}: cannot be read: {type(error).__name__}: {error}") from None
+            raise DatasetError(f"{self.text}/{name}: cannot be read: {type(error).__name__}: {error}") from None
 
 
 class ShardFiles:
-    """Reads bytes of shards, from any number of threads.
+    """Reader of bytes in shards, for any number of threads.
 
     Args:
-        address: where they are.
+        address: folder that holds them.
         shards: all of them.
-        cache: folder for those of another machine; each address has a folder of its own in it.
+        cache: folder for shards of another machine; each address has a folder of its own in it.
         limit: bytes that the cache may hold; the shards that were read longest ago are removed.
 
     Raises:
@@ -94,10 +94,10 @@ class ShardFiles:
         self._check_sizes()
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """Some bytes of a shard.
+        """Read some bytes of a shard.
 
         Raises:
-            DatasetError: they cannot be had; names the shard.
+            DatasetError: they cannot be read; names the shard.
         """
         path = self._folder / self._shards[shard].file
         if self._address.local is None:
@@ -113,13 +113,13 @@ class ShardFiles:
             self._ahead.submit(self._fetch_quietly, shard)
 
     def _fetch_quietly(self, shard: int) -> None:
-        # What is wrong is told to whoever reads the shard.
+        # An error is raised where the shard is read.
         with suppress(DatasetError), self._locks[shard]:
             self._fetch(shard, self._folder / self._shards[shard].file)
         self._expected.discard(shard)
 
     def _fetch(self, shard: int, path: Path) -> None:
-        """Have a shard in the cache, as the one that was used last."""
+        """Put a shard into the cache, as the one that was used last."""
         if path.exists():
             os.utime(path)
             return
@@ -134,11 +134,11 @@ class ShardFiles:
         self._make_room(path)
 
     def _check(self, wanted: Shard, path: Path) -> None:
-        told = f"{self._address.told}/{wanted.file}"
+        where = f"{self._address.text}/{wanted.file}"
         if path.stat().st_size != wanted.bytes:
-            raise DatasetError(f"{told}: {path.stat().st_size} bytes, the index says {wanted.bytes}; upload it again")
+            raise DatasetError(f"{where}: {path.stat().st_size} bytes, the index says {wanted.bytes}; upload it again")
         if sha256(path) != wanted.sha256:
-            raise DatasetError(f"{told}: its sha256 is not the index's; upload the shard and its index again")
+            raise DatasetError(f"{where}: its sha256 is not the index's; upload the shard and its index again")
 
     def _make_room(self, newest: Path) -> None:
         files = sorted(newest.parent.glob("*.tar"), key=lambda file: file.stat().st_mtime_ns)
@@ -152,12 +152,12 @@ class ShardFiles:
     def _check_sizes(self) -> None:
         known = self._address.sizes()
         for shard in self._shards if known else ():
-            told = f"{self._address.told}/{shard.file}"
+            where = f"{self._address.text}/{shard.file}"
             if shard.file not in known:
-                raise DatasetError(f"{told}: the shard is missing; restore it, or pack the dataset again")
+                raise DatasetError(f"{where}: the shard is missing; restore it, or pack the dataset again")
             if known[shard.file] != shard.bytes:
                 raise DatasetError(
-                    f"{told}: {known[shard.file]} bytes, but shards.json says {shard.bytes}: cut or changed; copy the "
+                    f"{where}: {known[shard.file]} bytes, but shards.json says {shard.bytes}: cut or changed; copy the "
                     "shard again, or pack the dataset again"
                 )
 

@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import Listed, PosedImages, parse_json, parse_object
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_json, parse_object
 from tunemv3d_core.io.shards import INDEX, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
@@ -21,7 +21,7 @@ from tunemv3d_train.shard_files import Address, ShardFiles
 from tunemv3d_train.spec import ShardsSpec
 
 HEADS = 128
-"""Objects whose record and latents are kept: a step asks for each several times."""
+"""Number of objects whose record and latents are kept: a step asks for each several times."""
 
 
 def build(spec: ShardsSpec) -> "ShardedImages":
@@ -31,7 +31,7 @@ def build(spec: ShardsSpec) -> "ShardedImages":
 
 @dataclass(frozen=True)
 class Head:
-    """An object's first run: its record, and its latents ``n c h w`` and alpha ``n h w`` where it has them."""
+    """First run of an object: its record, and its latents ``n c h w`` and alpha ``n h w`` where it has them."""
 
     record: PosedImages
     latents: Tensor | None
@@ -42,11 +42,11 @@ class ShardedImages:
     """Objects in shards (``tunemv3d_core.slots.Streams``).
 
     Args:
-        address: of the folder with ``shards.json``.
+        address: address of the folder with ``shards.json``.
         cache: folder for shards of another machine.
-        limit: of the cache, bytes.
-        window: shards whose objects are mixed.
-        workers: threads that read ahead.
+        limit: bytes that the cache may hold.
+        window: number of shards whose objects are mixed.
+        workers: number of threads that read ahead.
 
     Raises:
         DatasetError: no index, a shard missing or cut, a cache that is too small, or an address that cannot be reached.
@@ -54,11 +54,11 @@ class ShardedImages:
     """
 
     def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int) -> None:
-        self._told, self.workers, self._window = address.told, workers, window
-        self._index = parse_index(parse_json(address.read(INDEX), f"{address.told}/{INDEX}"), f"{address.told}/{INDEX}")
+        self._address, self.workers, self._window = address.text, workers, window
+        self._index = parse_index(parse_json(address.read(INDEX), f"{address.text}/{INDEX}"), f"{address.text}/{INDEX}")
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
-        own = cache.expanduser() / hashlib.sha256(address.told.encode()).hexdigest()[:16]
+        own = cache.expanduser() / hashlib.sha256(address.text.encode()).hexdigest()[:16]
         self._files = ShardFiles(address, self._index.shards, own, limit)
         self._splits = self._index.splits()
         train = np.array(self._splits["train"], dtype=np.int64)
@@ -70,19 +70,19 @@ class ShardedImages:
         return len(self._index)
 
     def splits(self) -> dict[str, list[int]]:
-        """Object indices by split, in the dataset's order."""
+        """Return object indices by split, in the dataset's order."""
         return self._splits
 
-    def listed(self) -> Sequence[Listed]:
-        """Every object by its index."""
+    def object_infos(self) -> Sequence[ObjectInfo]:
+        """Return a summary of every object by its index."""
         return self._index
 
     def picture_size(self) -> tuple[int, int]:
-        """(h, w) of every picture."""
+        """Return (H, W) of every picture, pixels."""
         return self._index.size
 
     def record(self, index: int) -> PosedImages:
-        """Cameras, captions, licence and source of one object.
+        """Return the cameras, captions, licence and source of one object.
 
         Raises:
             DatasetError: its shard cannot be read or is damaged there; names the shard and the object.
@@ -90,7 +90,7 @@ class ShardedImages:
         return self._head(index).record
 
     def views(self, index: int, cameras: list[int]) -> Views:
-        """Named cameras of one object, batch of one, with its first caption.
+        """Return some cameras' pictures of one object, batch of one, with its first caption.
 
         Raises:
             DatasetError: as ``record``.
@@ -102,12 +102,12 @@ class ShardedImages:
         return posed_views(record, cameras, np.stack(pixels))
 
     def latent_shape(self, key: str) -> tuple[int, int, int] | None:
-        """(c, h, w) of the latents, None unless they are of the image encoder of this key."""
+        """Return (c, h, w) of the latents, or None unless they are of the image encoder of this key."""
         kept = self._index.latents
         return kept.shape if kept is not None and kept.key == key else None
 
     def latents(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        """The named cameras' latents ``n c h w`` and alpha ``n h w``.
+        """Return some cameras' latents ``n c h w`` and alpha ``n h w``.
 
         Raises:
             DatasetError: as ``record``.
@@ -117,20 +117,23 @@ class ShardedImages:
         return head.latents[cameras], head.alpha[cameras]
 
     def order(self, seed: int, epoch: int, rank: int, world: int) -> Sequence[int]:
-        """One process's training objects of an epoch.
+        """Return one process's training objects of an epoch, shuffled.
 
         A process keeps to its own stretch of the shards in every epoch, so that it fetches no others. The shards come
-        in drawn order, and each object moves by a drawn share of the window: about ``window`` shards are read at once.
+        in random order, and each object moves by a random share of the window: about ``window`` shards are read at
+        once.
         """
         if not len(self._train):
-            raise DatasetError(f"{self._told}: no training objects, all are held out; pack others")
+            raise DatasetError(f"{self._address}: no training objects, all are held out; pack others")
         if len(self._train) < world:
-            raise DatasetError(f"{self._told}: {len(self._train)} training objects for {world} processes; start fewer")
+            raise DatasetError(
+                f"{self._address}: {len(self._train)} training objects for {world} processes; start fewer"
+            )
         own = np.array_split(self._train, world)[rank]
         rng = np.random.default_rng([seed, epoch, rank])
         shards, which = np.unique(self._index.places(own)[:, 0], return_inverse=True)
-        drawn = rng.permutation(len(shards))[which]
-        order: list[int] = own[np.argsort(drawn + self._window * rng.random(len(own)), kind="stable")].tolist()
+        place = rng.permutation(len(shards))[which]
+        order: list[int] = own[np.argsort(place + self._window * rng.random(len(own)), kind="stable")].tolist()
         return order
 
     def expect(self, index: int) -> None:
@@ -151,15 +154,17 @@ class ShardedImages:
     def _check_head(self, index: int, record: PosedImages, has_latents: bool) -> None:
         """Refuse an object that is not as the index says, which training relies on."""
         packed = self._index[index]
-        listed = (packed.id, packed.views, self._index.size, self._index.latents is not None)
-        found = (record.id, len(record.files), record.size, has_latents)
-        for name, ours, theirs in zip(("id", "views", "size", "latents"), found, listed, strict=True):
+        indexed = (packed.id, packed.views, self._index.size, self._index.latents is not None)
+        found = (record.id, record.views, record.size, has_latents)
+        for name, ours, theirs in zip(("id", "views", "size", "latents"), found, indexed, strict=True):
             if ours != theirs:
-                said = f"its {name}: {ours} in the shard, {theirs} in {INDEX}"
-                raise DatasetError(f"{self._where(index)}: {said}; fetch the index again, or pack the dataset again")
+                differing = f"its {name}: {ours} in the shard, {theirs} in {INDEX}"
+                raise DatasetError(
+                    f"{self._where(index)}: {differing}; fetch the index again, or pack the dataset again"
+                )
 
     def _run(self, index: int, number: int) -> bytes:
-        """One run of an object's members, checked."""
+        """Read one run of an object's members, and check it."""
         packed = self._index[index]
         offset = packed.offset + sum(packed.sizes[:number])
         run = self._files.read(packed.shard, offset, packed.sizes[number])
@@ -171,7 +176,7 @@ class ShardedImages:
 
     def _where(self, index: int) -> str:
         packed = self._index[index]
-        return f"{self._told}/{self._index.shards[packed.shard].file}: object '{packed.id}'"
+        return f"{self._address}/{self._index.shards[packed.shard].file}: object '{packed.id}'"
 
 
 def _check_cache(limit: int, needed: int) -> None:

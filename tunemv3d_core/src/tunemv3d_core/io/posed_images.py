@@ -32,33 +32,46 @@ DATASET_FORMAT = "tunemv3d-multiview/1"
 
 @dataclass(frozen=True)
 class PosedImages:
-    """One object's pictures and what is known of it.
+    """Record of one object: its cameras, its captions and where it comes from.
 
     Attributes:
-        id: the object's folder name.
-        files: image paths relative to the object's folder, one a camera.
-        cameras: shape ``(n,)``.
+        id: name of the object, and of its folder where it has one.
+        cameras: ``(n,)``, one per view.
         size: (h, w) of every image in pixels.
-        captions: at least one.
+        captions: texts that describe the object; training needs at least one.
+        files: image paths relative to the object's folder, one per camera; empty for pictures that lie in no files.
         licence: SPDX-like name, such as "CC0-1.0".
         creator: who made the object.
         source: where it comes from.
         extra: further top-level keys of ``transforms.json``.
-        depth_files: z depth, one a camera as ``files``; empty where there is none.
-        normal_files: world-space normals, likewise.
+        depth_files: z depth, one file per camera; empty where there is none.
+        normal_files: world-space normals, one file per camera; empty where there are none.
+
+    Raises:
+        DatasetError: a list of files that is neither empty nor as long as the cameras.
     """
 
     id: str
-    files: tuple[str, ...]
     cameras: Cameras
     size: tuple[int, int]
     captions: tuple[str, ...]
+    files: tuple[str, ...] = ()
     licence: str = ""
     creator: str = ""
     source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
     depth_files: tuple[str, ...] = ()
     normal_files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("files", *_MAPS.values()):
+            if (count := len(getattr(self, name))) not in (0, self.views):
+                raise DatasetError(f"object '{self.id}': {count} {name} for {self.views} cameras; give one per camera")
+
+    @property
+    def views(self) -> int:
+        """Number of cameras n."""
+        return self.cameras.shape[0]
 
 
 _KNOWN = {
@@ -71,15 +84,15 @@ _MAPS = {"depth_file_path": "depth_files", "normal_file_path": "normal_files"}
 
 
 @dataclass(frozen=True)
-class Listed:
-    """What a run must know of an object before it starts.
+class ObjectInfo:
+    """Summary of one object that can be had without reading it: what a run asks before its first step.
 
     Attributes:
-        id: its name.
-        views: how many cameras see it.
+        id: as in ``PosedImages``.
+        views: number of cameras.
         licence: as in ``PosedImages``.
         creator: as in ``PosedImages``.
-        source: as in ``PosedImages``; "" where it is not listed.
+        source: as in ``PosedImages``; "" where the dataset's list has none.
     """
 
     id: str
@@ -90,7 +103,13 @@ class Listed:
 
 
 def write_object(folder: Path, record: PosedImages) -> None:
-    """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file."""
+    """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file.
+
+    Raises:
+        DatasetError: the record names no image files.
+    """
+    if not record.files:
+        raise DatasetError(f"{folder}: object '{record.id}' names no image files; give one per camera")
     h, w = record.size
     fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
     poses = opengl_to_opencv(record.cameras.camera_to_world.double())
@@ -109,7 +128,7 @@ def write_object(folder: Path, record: PosedImages) -> None:
 
 
 def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
-    """Each frame's depth and normals by their keys, where the object has them."""
+    """Return each frame's depth and normals by their keys, where the object has them."""
     maps: list[dict[str, str]] = [{} for _ in record.files]
     for key, name in _MAPS.items():
         if files := getattr(record, name):
@@ -122,11 +141,11 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
     """Read an object's ``transforms.json``.
 
     Args:
-        folder: the object's.
+        folder: folder of the object.
         check_cameras: False also reads cameras that are not rigid or stand inside the object, to examine them.
 
     Raises:
-        DatasetError: the file is missing or not what it should be; names the file and the field.
+        DatasetError: the file is missing or malformed; names the file and the field.
         CameraError: a camera is not rigid or not finite; names the file and the camera.
     """
     path = folder / "transforms.json"
@@ -140,15 +159,15 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
 
 
 def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedImages:
-    """What ``transforms.json`` says.
+    """Make a record from what ``transforms.json`` says.
 
     Args:
-        content: of the file.
-        path: for messages.
+        content: content of the file.
+        path: its path, for messages.
         name: the object's id where the file has none.
 
     Raises:
-        DatasetError: not what it should be; names the file and the field. Its cameras are not checked.
+        DatasetError: it is malformed; names the file and the field. The cameras are not checked.
     """
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -194,17 +213,17 @@ def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
         for key in (key for key in frame if key.endswith("file_path")):
             file = PurePosixPath(str(frame[key]).replace("\\", "/"))
             if not isinstance(frame[key], str) or file.is_absolute() or ".." in file.parts or not _is_text(str(file)):
-                said = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
-                raise DatasetError(f"{path}: {said}; put the file there and name it")
+                wrong = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
+                raise DatasetError(f"{path}: {wrong}; put the file there and name it")
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text holds no halves of characters, which JSON can and no file can."""
+    """Tell whether a text holds no unpaired surrogates, which JSON can hold and no file can."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_text(name: str) -> bool:
-    """Whether a disk and a page could show it: no control characters, no halves of characters."""
+    """Tell whether a disk and a page could show it: no control characters, no unpaired surrogates."""
     return name.isprintable()
 
 
@@ -213,7 +232,7 @@ def _is_folder_name(id_: str) -> bool:
 
 
 def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
-    """The files that the frames name under ``key``: all of them or, for datasets without, none."""
+    """Return the files that the frames name under ``key``: one per frame or, for datasets without, none."""
     named = [frame.get(key) for frame in frames]
     if not any(named):
         return ()
@@ -228,8 +247,8 @@ def write_manifest(
     """Write ``dataset.json``.
 
     Args:
-        folder: the dataset's.
-        name: its name.
+        folder: folder of the dataset.
+        name: name of the dataset.
         objects: splits, "train" or "held_out", by id; or entries with at least ``id`` and ``split``, which may come
             from a generator.
         extra: further keys of the file.
@@ -240,10 +259,10 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """Object ids and their splits, in the manifest's order.
+    """Read object ids and their splits, in the manifest's order.
 
     Raises:
-        DatasetError: no manifest, another format, no objects, or one that is twice there or has no id.
+        DatasetError: no manifest, another format, no objects, or one that is listed twice or has no id.
     """
     path = folder / "dataset.json"
     if not folder.is_dir():
@@ -282,7 +301,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
-    """A JSON object; a ``DatasetError`` names the file and the line of any fault."""
+    """Parse a JSON object; a ``DatasetError`` names the file and the line of any fault."""
     try:
         content = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -302,7 +321,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
-    """Write a JSON object that ends in a list of any length, one line per entry, as they come; whole or not at all.
+    """Write a JSON object that ends in a list of any length, one line per entry, as they come; renamed when complete.
 
     Args:
         path: the file.

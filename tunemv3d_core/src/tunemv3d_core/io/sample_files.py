@@ -66,7 +66,7 @@ def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path
         h, w = made.images.shape[-2:]
         cameras, prompt = made.cameras.to("cpu"), about["prompt"]
         maps = {"depth_files": files.get("depth", ()), "normal_files": files.get("normals", ())}
-        write_object(beside, PosedImages(folder.name, files["views"], cameras, (h, w), (prompt,), **maps))
+        write_object(beside, PosedImages(folder.name, cameras, (h, w), (prompt,), files["views"], **maps))
         if made.opacity is not None:
             write_scene(beside, made.latents, cameras)
         write_json(beside / MANIFEST, {**about, "files": files})

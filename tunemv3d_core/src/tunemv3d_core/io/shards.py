@@ -1,10 +1,10 @@
-"""Datasets as WebDataset shards: plain tar files, one sample an object, and an index that finds any object in them.
+"""Datasets as WebDataset shards: plain tar files, one sample per object, and an index that finds any object in them.
 
 A packed dataset is a folder, on disk or behind any address::
 
     shards.json                  the index: {"format", "name", "size", "latents", "shards", "objects"}
     ATTRIBUTION.md               creator, licence and source of every object
-    chairs-000000.tar ...        the objects of one split each, in drawn order
+    chairs-000000.tar ...        the objects of one split, in random order
 
 An object's members are named after WebDataset's rule, KEY.EXTENSION, and lie in three runs, one after another::
 
@@ -29,24 +29,24 @@ import numpy as np
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.atomic import atomic_file
-from tunemv3d_core.io.posed_images import Listed
+from tunemv3d_core.io.posed_images import ObjectInfo
 
 SHARDS_FORMAT = "tunemv3d-shards/1"
 INDEX = "shards.json"
 BLOCK = 512
-"""A tar file's unit, bytes: each member has a header of one and fills its last."""
+"""Bytes of a tar file's block: each member has a header of one block and fills its last one."""
 
 RECORD, LATENTS = "transforms.json", "latents.safetensors"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar file.
+    """Tar file with objects of one split.
 
     Attributes:
-        file: its name.
+        file: name of the file.
         bytes: its size.
-        sha256: of the whole file.
+        sha256: hash of the whole file.
     """
 
     file: str
@@ -55,15 +55,15 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class PackedObject(Listed):
-    """An object and where it lies.
+class PackedObject(ObjectInfo):
+    """Object in a shard.
 
     Attributes:
         split: "train" or "held_out".
         shard: index of its shard.
-        offset: where its first run begins, bytes.
-        sizes: of its three runs, bytes.
-        crc32: of its three runs.
+        offset: byte at which its first run begins.
+        sizes: bytes of its three runs.
+        crc32: checksums of its three runs.
     """
 
     split: str
@@ -75,10 +75,10 @@ class PackedObject(Listed):
 
 @dataclass(frozen=True)
 class PackedLatents:
-    """Whose latents the shards hold.
+    """Latents that the shards hold.
 
     Attributes:
-        key: the image encoder's ``Backbone.latent_key``.
+        key: ``Backbone.latent_key`` of the image encoder that made them.
         shape: (c, h, w) of a view.
     """
 
@@ -87,10 +87,10 @@ class PackedLatents:
 
 
 class ShardIndex(Sequence[PackedObject]):
-    """All objects in the dataset's order, in about 170 bytes each and the words of its source.
+    """Index of all objects in the dataset's order, in about 170 bytes each and the text of its source.
 
     Args:
-        name: the dataset's.
+        name: name of the dataset.
         size: (h, w) of every picture.
         latents: None where the shards hold pictures alone.
         shards: the files.
@@ -137,19 +137,19 @@ class ShardIndex(Sequence[PackedObject]):
         return PackedObject(self._ids[index], views, licence, creator, *place, source=self._sources[index])
 
     def splits(self) -> dict[str, list[int]]:
-        """Object indices by split, in the dataset's order."""
+        """Return object indices by split, in the dataset's order."""
         found: dict[str, list[int]] = {"train": [], "held_out": []}
         for index, (_, _, split) in enumerate(self._texts):
             found.setdefault(split, []).append(index)
         return found
 
     def places(self, objects: np.ndarray) -> np.ndarray:
-        """(shard, offset) of some objects, ``objects 2``."""
+        """Return (shard, offset) of some objects, ``objects 2``."""
         return self._numbers[objects, 1:3]
 
 
 def write_index(path: Path, index: ShardIndex) -> None:
-    """Write the index, an object a line; an interrupted write leaves no file.
+    """Write the index, one object per line; an interrupted write leaves no file.
 
     Raises:
         OSError: it cannot be written.
@@ -169,7 +169,7 @@ def write_index(path: Path, index: ShardIndex) -> None:
 
 
 def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:
-    """Check and compact what ``shards.json`` says.
+    """Check what ``shards.json`` says, and make the index of it.
 
     Raises:
         DatasetError: another format, a missing key, an object outside its shard; names the file.
@@ -211,12 +211,14 @@ def _object(entry: dict[str, Any]) -> PackedObject:
 
 
 def sample_key(id_: str) -> str:
-    """An object's id as a WebDataset key, which ends at the first dot and has no slash."""
+    """Return an object's id as a WebDataset key, which ends at the first dot and has no slash."""
     return id_.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
 
 
 def contents(run: bytes) -> list[bytes]:
-    """A run's members in order. A reader of small pictures would wait for tarfile longer than for the disk.
+    """Return a run's members in order.
+
+    With small pictures tarfile would take longer than the disk.
 
     Raises:
         ValueError: not a run.

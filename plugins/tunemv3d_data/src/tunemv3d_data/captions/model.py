@@ -153,8 +153,8 @@ def _waiting(folder: Path, id_: str, views: int, model: str) -> list[Image.Image
 
 
 def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image]:
-    """Choose pictures of one object evenly, on white."""
-    chosen = np.unique(np.linspace(0, len(record.files), min(views, len(record.files)), endpoint=False).astype(int))
+    """Evenly chosen pictures of one object on white."""
+    chosen = np.unique(np.linspace(0, record.views, min(views, record.views), endpoint=False).astype(int))
     found = []
     for index in chosen:
         path = folder / record.files[index]

@@ -1,1 +1,1 @@
-"""The dataset doctor: looks for what would make training learn something wrong, and says what to do about it."""
+"""Dataset doctor: it looks for what would make training learn something wrong, and says what to do about it."""

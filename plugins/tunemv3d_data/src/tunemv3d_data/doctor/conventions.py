@@ -41,7 +41,7 @@ class Reading:
 
 
 def readings(poses: Floats, intrinsics: Floats, size: tuple[int, int]) -> Iterator[Reading]:
-    """All readings but the given one; likely ones first.
+    """Return all readings but the given one, likely ones first.
 
     Args:
         poses: as read, i.e. taken for OpenGL camera-to-world matrices and turned into OpenCV axes.

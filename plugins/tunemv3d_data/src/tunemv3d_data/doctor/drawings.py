@@ -1,4 +1,4 @@
-"""A picture for each finding: the views concerned, their outline, and where the other views expect the object."""
+"""Pictures of findings: the views concerned, their outline, and where the other views expect the object."""
 
 import re
 import textwrap
@@ -34,7 +34,7 @@ def draw_pair(objects: Sequence[ObjectViews], finding: Finding, out: Path) -> Fi
 
 
 def _tile(views: ObjectViews, index: int) -> Image.Image:
-    """One view on chequered ground, its outline in blue and the hull of the other views in red."""
+    """Draw one view on chequered ground, its outline in blue and the hull of the other views in red."""
     picture = views.pictures[index].rgba
     h, w = picture.shape[:2]
     scale = _TILE / max(h, w)
@@ -59,7 +59,7 @@ def _resized(mask: Masks, size: tuple[int, int]) -> Masks:
 
 
 def _footprint(views: ObjectViews, index: int, size: tuple[int, int]) -> Masks:
-    """Pixels that the hull's cells cover in a view."""
+    """Return the pixels that the hull's cells cover in a view."""
     w, h = size
     hull, pose, lens = views.hull, views.poses[index], views.intrinsics[index]
     cell = float(np.ptp(hull, axis=0).max()) / GRID
@@ -76,7 +76,7 @@ def _footprint(views: ObjectViews, index: int, size: tuple[int, int]) -> Masks:
 
 
 def _edge(mask: Masks) -> Masks:
-    """A mask's outermost two pixels."""
+    """Return a mask's outermost two pixels."""
     inner = np.pad(mask, 2)
     h, w = mask.shape
     around = [inner[2 + dy : 2 + dy + h, 2 + dx : 2 + dx + w] for dy in (-2, 0, 2) for dx in (-2, 0, 2)]

@@ -1,4 +1,4 @@
-"""The doctor's round: every object in turn or in several processes, then the dataset as a whole."""
+"""Round of the doctor: every object in turn or in several processes, then the dataset as a whole."""
 
 import multiprocessing
 import signal
@@ -26,7 +26,7 @@ _OF_CAMERAS = ("camera-", "object-", "off-centre", "world-up")
 
 @dataclass(frozen=True)
 class Round:
-    """One round of the doctor: what to look at.
+    """Dataset to look at, and how.
 
     Attributes:
         source: the dataset, of any layout.
@@ -39,7 +39,7 @@ class Round:
     text_encoder: str | None = None
 
     def views(self, id_: str) -> ObjectViews:
-        """One object, its cameras unchecked."""
+        """Open one object, its cameras unchecked."""
         return open_views(self.source, id_)
 
 

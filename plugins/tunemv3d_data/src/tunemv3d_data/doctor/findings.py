@@ -8,7 +8,7 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of one object, or of the dataset.
+    """Fault of one object, or of the dataset.
 
     Attributes:
         check: the fault's name, such as "camera-convention".
@@ -33,5 +33,5 @@ class Finding:
     picture: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON's types."""
+        """Return the fields as JSON's types."""
         return asdict(self)

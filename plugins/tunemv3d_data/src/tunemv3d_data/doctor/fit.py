@@ -1,4 +1,4 @@
-"""Find the reading of an object's cameras that its silhouettes agree with."""
+"""Search for the reading of an object's cameras that its silhouettes agree with."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ OUTLIER = 2.0
 
 @dataclass(frozen=True)
 class Silhouettes:
-    """Outlines and cameras of one object, as the fit needs them.
+    """Input of the fit: an object's outlines and cameras.
 
     Attributes:
         outlines: ``n p 2``, fractions of the image.
@@ -46,7 +46,7 @@ class Fit:
     Attributes:
         fits: the cameras as read agree with most views.
         error: their median, pixels.
-        errors: of every view's better side, ``n``; NaN where it cannot be told.
+        errors: error of every view's better side, ``n``; NaN where it cannot be measured.
         reading: what fits instead, None where the given cameras fit or nothing does.
         in_front: the object lies before most cameras, as read.
     """
@@ -59,12 +59,12 @@ class Fit:
 
 
 def find_fit(seen: Silhouettes) -> Fit | None:
-    """Test the cameras as read and, should they not fit, all other readings. None where nothing can be told."""
+    """Test the cameras as read and, should they not fit, all other readings; None where too few views can be tested."""
     if len(seen.whole) < FEWEST or not np.isfinite(seen.poses).all():
         return None
     worse, errors = view_errors(seen, seen.poses, seen.intrinsics)
-    told = np.isfinite(worse)
-    error = float(np.median(worse[told])) if told.sum() >= FEWEST else float("inf")
+    measured = np.isfinite(worse)
+    error = float(np.median(worse[measured])) if measured.sum() >= FEWEST else float("inf")
     in_front = is_in_front(seen, seen.poses, seen.intrinsics) > 0.7
     if error <= seen.tolerance and in_front:
         return Fit(True, error, errors, None, in_front)
@@ -79,7 +79,7 @@ def find_fit(seen: Silhouettes) -> Fit | None:
 
 
 def _error_of(seen: Silhouettes, reading: Reading) -> float:
-    """The worst but a tenth of the views, scaled as the median is; infinite where the object is behind cameras."""
+    """Return the error of the worst views but a tenth, scaled as the median; infinite with objects behind cameras."""
     reordered = Silhouettes(
         seen.outlines[reading.order],
         reading.poses,
@@ -92,8 +92,8 @@ def _error_of(seen: Silhouettes, reading: Reading) -> float:
         return float("inf")
     errors, _ = view_errors(reordered, reading.poses, reading.intrinsics)
     finite = errors[np.isfinite(errors)]
-    told = len(finite) >= max(FEWEST, 0.7 * len(seen.whole))
-    return float(np.quantile(finite, 0.9) / 1.5) if told else float("inf")
+    enough = len(finite) >= max(FEWEST, 0.7 * len(seen.whole))
+    return float(np.quantile(finite, 0.9) / 1.5) if enough else float("inf")
 
 
 def view_errors(seen: Silhouettes, poses: Floats, intrinsics: Floats) -> tuple[Floats, Floats]:
@@ -113,14 +113,14 @@ def view_errors(seen: Silhouettes, poses: Floats, intrinsics: Floats) -> tuple[F
 
 
 def is_in_front(seen: Silhouettes, poses: Floats, intrinsics: Floats) -> float:
-    """The share of whole views before whose camera the object lies."""
+    """Return the share of whole views before whose camera the object lies."""
     directions = in_camera(seen.outlines[seen.whole], intrinsics[seen.whole])
     _, depth = centre_of(directions, poses[seen.whole])
     return float((depth > 0).mean())
 
 
 def camera_that_took(seen: Silhouettes, view: int, cameras: Iterable[int], trusted: Views) -> int | None:
-    """Find which of ``cameras`` took the picture ``view``, judged by the ``trusted`` views; None if none did."""
+    """Find the one of ``cameras`` that explains picture ``view``, as the ``trusted`` views judge; None if none does."""
     best, least = None, seen.tolerance
     for camera in cameras:
         views = np.append(trusted[trusted != camera], view)
@@ -135,7 +135,7 @@ def camera_that_took(seen: Silhouettes, view: int, cameras: Iterable[int], trust
 
 
 def shifted_errors(seen: Silhouettes, shifts: tuple[float, ...] = (-0.5, 0.0, 0.5)) -> tuple[float, ...]:
-    """The mean error, were the principal point moved right by so many pixels."""
+    """Return the mean error, were the principal point moved right by so many pixels."""
     found = []
     for shift in shifts:
         moved = seen.intrinsics + np.array([0, 0, shift / seen.size[1], 0])

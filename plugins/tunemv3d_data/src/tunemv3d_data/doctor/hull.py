@@ -1,4 +1,4 @@
-"""The visual hull: all points that no silhouette rules out, on a coarse grid."""
+"""Visual hull: all points that no silhouette rules out, on a coarse grid."""
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -10,7 +10,7 @@ GRID = 40
 
 
 def centre_of(directions: Floats, poses: Floats) -> tuple[Floats, Floats]:
-    """The point nearest to the middle rays of all outlines (``n p 3``): ``3``, and its depth in every view, ``n``."""
+    """Find the point ``3`` nearest to the middle rays of all outlines ``n p 3``, and its depth in every view, ``n``."""
     middle = (directions.min(1) + directions.max(1)) / 2
     ray = np.einsum("nij,nj->ni", poses[:, :3, :3], middle)
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
@@ -25,7 +25,7 @@ def visual_hull(masks: list[Masks], poses: Floats, intrinsics: Floats, direction
     """Centres of the cells that lie inside all silhouettes: ``p 3``, world units; none where the views do not agree.
 
     Args:
-        masks: ``h w`` a view.
+        masks: ``h w`` per view.
         poses: ``n 4 4``, OpenCV axes.
         intrinsics: ``n 4``.
         directions: the masks' outlines in their cameras, ``n p 3``, which bound the grid.
@@ -42,7 +42,7 @@ def visual_hull(masks: list[Masks], poses: Floats, intrinsics: Floats, direction
 
 
 def _widened(mask: Masks, pixels: int) -> Masks:
-    """A mask grown by some pixels, so that what is thinner than a cell is kept."""
+    """Grow a mask by some pixels, so that what is thinner than a cell is kept."""
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * pixels + 1))) > 0
 
 
@@ -55,7 +55,7 @@ def project(points: Floats, pose: Floats, lens: Floats) -> tuple[Floats, Floats]
 
 
 def covered(points: Floats, mask: Masks, pose: Floats, lens: Floats) -> Masks:
-    """Return which points a mask covers, ``p``."""
+    """Tell which points a mask covers, ``p``."""
     place, depth = project(points, pose, lens)
     h, w = mask.shape
     x, y = np.floor(place[:, 0] * w), np.floor(place[:, 1] * h)

@@ -18,7 +18,7 @@ _CORNERS = 64
 
 
 def outline(mask: Masks) -> Floats:
-    """Find the convex outline of a mask ``h w``: ``p 2`` corners (x, y), fractions of the image; NaN if it is empty."""
+    """Return the convex outline of a mask ``h w``: ``p 2`` corners (x, y) as fractions of the image; NaN if empty."""
     h, w = mask.shape
     rows = np.flatnonzero(mask.any(1))
     if not len(rows):
@@ -37,7 +37,7 @@ def in_camera(outlines: Floats, intrinsics: Floats) -> Floats:
 
 
 def tangency_errors(directions: Floats, poses: Floats, focal: Floats) -> Floats:
-    """Distance of view i's outline from the two planes that touch view j's: pixels, ``n n 2``, NaN where none exist.
+    """Measure how far view i's outline is from the two planes that touch view j's: pixels ``n n 2``, NaN without any.
 
     None exist from a view to itself, for empty views, and where a camera would stand inside the other's outline.
 

@@ -1,4 +1,4 @@
-"""Facts of an object that are kept after its pictures are put away, for checks over the whole dataset."""
+"""Summary of an object that outlives its pictures, for checks over the whole dataset."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Summary:
         digests: a hash of every picture.
         look: its mean picture.
         shifted: mean pixels by which outlines miss each other with the principal point half a pixel further left, as
-            it is, and half a pixel further right; empty where it cannot be told.
+            it is, and half a pixel further right; empty where it cannot be measured.
     """
 
     record: PosedImages

@@ -22,15 +22,15 @@ SOLID = 32
 """Alpha from which a pixel belongs to the object, of 255."""
 
 _FEWEST_PIXELS = 32
-"""Of a solid silhouette: a sheet seen on its edge has none to speak of."""
+"""Number of pixels of a solid silhouette: a sheet seen on its edge has fewer."""
 
 _LARGEST = 512
-"""Of larger pictures every k-th pixel is read, so that a thousand objects take minutes."""
+"""Largest side that is read whole; of larger pictures every k-th pixel, so that a thousand objects take minutes."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: ``rgba`` is ``h w 4``, ``size`` the file's (h, w)."""
+    """Picture: ``rgba`` is ``h w 4``, ``size`` the file's (h, w)."""
 
     rgba: Bytes
     size: tuple[int, int]
@@ -53,11 +53,11 @@ class ObjectViews:
         self.intrinsics: Floats = record.cameras.intrinsics.double().numpy()
 
     def __len__(self) -> int:
-        return len(self.record.files)
+        return self.record.views
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """All pictures.
+        """Pictures of all views.
 
         Raises:
             DatasetError: one is missing or cannot be read.
@@ -73,7 +73,7 @@ class ObjectViews:
 
     @cached_property
     def masks(self) -> list[Masks]:
-        """Masks of the pixels that the object covers, ``h w`` per view."""
+        """Pixels that the object covers, ``h w`` per view."""
         return [alpha >= SOLID for alpha in self.alphas]
 
     @cached_property
@@ -90,12 +90,12 @@ class ObjectViews:
 
     @cached_property
     def is_empty(self) -> Masks:
-        """Return which views show nothing, ``n``."""
+        """Views that show nothing, ``n`` booleans."""
         return np.array([not mask.any() for mask in self.masks])
 
     @cached_property
     def is_clipped(self) -> Masks:
-        """Return in which views the frame cuts the object, ``n``."""
+        """Views in which the frame cuts the object, ``n`` booleans."""
         edges = [[mask[0].sum(), mask[-1].sum(), mask[:, 0].sum(), mask[:, -1].sum()] for mask in self.masks]
         return np.array([max(edge) > 1 for edge in edges])
 
@@ -119,12 +119,12 @@ class ObjectViews:
 
     @cached_property
     def seen(self) -> Silhouettes:
-        """Silhouettes as ``doctor.fit`` needs them."""
+        """Silhouettes and cameras, for ``doctor.fit``."""
         return Silhouettes(self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance)
 
     @cached_property
     def fit(self) -> Fit | None:
-        """Agreement of cameras and silhouettes; None if too few silhouettes, or a camera that is none, cannot tell."""
+        """Agreement of cameras and silhouettes; None where silhouettes are too few or a camera is invalid."""
         lenses, turns = self.intrinsics, self.poses[:, :3, :3]
         finite = np.isfinite(lenses).all() and np.isfinite(self.poses).all()
         if not finite or not lenses[:, :2].all() or not np.linalg.det(turns).all():
@@ -140,7 +140,7 @@ class ObjectViews:
 
     @cached_property
     def hull(self) -> Floats:
-        """The visual hull of the trusted views: ``p 3``, world units; empty where there are none."""
+        """Visual hull of the trusted views: ``p 3``, world units; empty where there are none."""
         views = self.trusted
         if not len(views):
             return np.zeros((0, 3))
@@ -149,7 +149,7 @@ class ObjectViews:
 
 
 def open_views(source: Collection, id_: str) -> ObjectViews:
-    """Open one object of any layout, its cameras unchecked; one of ours with depth, normals and the stated size.
+    """Open one object of a dataset of any layout, its cameras unchecked; ours with depth, normals and the stated size.
 
     Raises:
         DatasetError: it cannot be read; names the file.

@@ -78,14 +78,14 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
         intrinsics = record.cameras.intrinsics.double().numpy()
         seen = []
         is_cut_out = False
-        for view in range(len(record.files)):
+        for view in range(record.views):
             rgba = source.picture(id_, view)
             seen.append(Seen.of(rgba, intrinsics[view]))
             is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
         if not is_cut_out:
             raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
         frame = common_frame(seen, job.resolution)
-        pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(len(record.files))]
+        pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(record.views)]
         described = _described(source, job, record, pictures, frame.intrinsics, frame.resolution)
     except (DatasetError, CameraError) as error:
         return Converted(id_, "refused", str(error))

@@ -72,7 +72,7 @@ def index_page(name: str, records: dict[str, PosedImages], splits: dict[str, str
     """Write all objects as cards, with a search over names, captions and licences."""
     cards = "".join(_card(id_, record, splits[id_]) for id_, record in records.items())
     held_out = sum(splits[id_] == "held_out" for id_ in records)
-    views = sum(len(record.files) for record in records.values())
+    views = sum(record.views for record in records.values())
     body = f"""<h1>{escape(name)}</h1>
 <p class="soft">{len(records)} objects, {held_out} of them held out; {views} views.
 <a href="contact.webp">Contact sheet</a></p>
@@ -89,7 +89,7 @@ def object_page(views: ObjectViews, split: str, nav: str) -> str:
     h, w = record.size
     facts = {
         "licence": record.licence, "creator": record.creator, "source": record.source, "split": split,
-        "views": f"{len(record.files)}, {w} x {h} pixels", **_simple(record.extra),
+        "views": f"{record.views}, {w} x {h} pixels", **_simple(record.extra),
     }  # fmt: skip
     rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value) or 'none'}</dd>" for key, value in facts.items())
     scene = scene_of(views)

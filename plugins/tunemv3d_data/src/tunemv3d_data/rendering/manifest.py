@@ -114,7 +114,7 @@ class _Facts:
 def _credits(fact: dict[str, Any]) -> PosedImages:
     """An object's credits without its pictures."""
     none = Cameras(torch.empty(0, 4, 4), torch.empty(0, 4))
-    credit = PosedImages(id=fact["id"], files=(), cameras=none, size=(0, 0), captions=(), extra=fact)
+    credit = PosedImages(id=fact["id"], cameras=none, size=(0, 0), captions=(), extra=fact)
     return replace(credit, licence=fact["licence"], creator=fact["creator"], source=fact["source"])
 
 

@@ -1,4 +1,4 @@
-"""Places of a dataset's cameras: a ring to sample from first, then points over a band of the sphere."""
+"""Where the cameras of a dataset stand: a ring first, then points over a band of the sphere."""
 
 import math
 from typing import Literal
@@ -21,7 +21,7 @@ class Rig(BaseModel):
     pattern: Pattern = "fibonacci"
     """Of the cameras after the ring, evenly in area over the elevations; "rings" puts them on three further rings."""
     ring: int | None = Field(default=None, ge=0)
-    """Cameras evenly around the object that come first; None: a third of all. Training samples from the first eight."""
+    """Cameras evenly around the object that come first; None: a third of all."""
     ring_elevation: float = Field(default=20.0, gt=-90, lt=90)
     """Degrees."""
     elevations: tuple[float, float] = (-10.0, 60.0)

@@ -39,8 +39,8 @@ class Encoder:
         self.packed = PackedLatents(self._backbone.latent_key(), (c, h, w))
 
     def __call__(self, index: int) -> bytes:
-        """Encode one object: latents ``n c h w`` and alpha ``n h w`` as a safetensors file."""
-        cameras = list(range(len(self._dataset.record(index).files)))
+        """One object's latents ``n c h w`` and alpha ``n h w`` as a safetensors file."""
+        cameras = list(range(self._dataset.record(index).views))
         latents, alpha = encode_views(self._backbone, self._dataset.views(index, cameras), self._device)
         tensors = {"latents": latents.cpu().contiguous(), "alpha": alpha.cpu().contiguous()}
         return save(tensors, metadata={"latent_key": self.packed.key})

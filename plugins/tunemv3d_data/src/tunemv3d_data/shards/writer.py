@@ -96,7 +96,7 @@ def _located(
             found.append(
                 PackedObject(
                     id=record.id,
-                    views=len(record.files),
+                    views=record.views,
                     licence=record.licence,
                     creator=record.creator,
                     source=record.source,

@@ -1,4 +1,4 @@
-"""The checks: one file per family, each check a small function that yields findings."""
+"""Checks: one file per family, each check a small function that yields findings."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from tunemv3d_data.doctor.views import ObjectViews
 Checks = tuple[Callable[[ObjectViews], Iterator[Finding]], ...]
 
 OUR_CHECKS: Checks = (texts.licence, texts.captions, pictures.sizes)
-"""What is asked, first of all, of our own datasets: other layouts do not state it."""
+"""Checks of our own datasets, made first: other layouts do not state what they ask."""
 
 OBJECT_CHECKS: Checks = (
     pictures.empty_views,
@@ -21,8 +21,9 @@ OBJECT_CHECKS: Checks = (
     cameras.rigid,
     cameras.fit_silhouettes,
     cameras.world_up,
+    cameras.one_sided,
     scale.in_the_unit_sphere,
     depth.depth_fits,
     depth.normals_fit,
 )
-"""What is asked of every object, in this order; depth and normals where there are any."""
+"""Checks of every object, in this order; of depth and normals where there are any."""

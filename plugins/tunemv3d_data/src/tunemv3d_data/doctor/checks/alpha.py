@@ -52,7 +52,7 @@ def edge_colours(views: ObjectViews) -> Iterator[Finding]:
 
 
 def _models(alpha: Floats, inside: Floats) -> dict[str, Floats]:
-    """Colours that the edge should have, were it stored so; ``e 3``."""
+    """Return the colour that the edge should have, were it stored so; ``e 3``."""
     a = alpha[:, None]
     return {"straight": inside, "premultiplied": inside * a, "white": inside * a + 255 * (1 - a)}
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError
+from tunemv3d_core.view_selection import unseen_side
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.fit import OUTLIER, Fit, camera_that_took
 from tunemv3d_data.doctor.silhouettes import Floats
@@ -83,7 +86,7 @@ def _worst(errors: Floats, views: list[int]) -> dict[str, float]:
 
 
 def _has_other_colours(views: ObjectViews, view: int) -> bool:
-    """Return whether a view's colours are further from the trusted views' than any of these are from the others."""
+    """Tell whether a view's colours are further from the trusted views' than any of these are from the others."""
     trusted = list(views.trusted)
     histograms = np.stack([_histogram(views.pictures[i].rgba[views.masks[i]]) for i in [*trusted, view]])
     among = [0.5 * np.abs(histograms[k] - np.delete(histograms[:-1], k, 0)).sum(1).min() for k in range(len(trusted))]
@@ -98,22 +101,54 @@ def _histogram(pixels: np.ndarray) -> Floats:
 
 def world_up(views: ObjectViews) -> Iterator[Finding]:
     """The world's z is up: cameras without roll have it above their picture."""
-    fit = views.fit
-    poses = fit.reading.poses if fit is not None and fit.reading is not None else views.poses
-    if len(views) < 4 or (fit is not None and not fit.fits and fit.reading is None):
+    if len(views) < 4 or (poses := _likely_poses(views)) is None or (upward := _upward(poses)) is None:
         return
+    axis, mean = upward
+    if axis != "+z":
+        text = f"the world's {axis} axis points up in the pictures, not its z axis"
+        rotation = {"+y": "(x, y, z) to (x, -z, y)", "-z": "(x, y, z) to (x, -y, -z)"}.get(axis, f"{axis} to +z")
+        command = f"tunemv3d data convert --up={axis.lstrip('+')}"
+        advice = f"rotate all poses from the left, {rotation}; where all objects are so, {command}"
+        yield Finding("world-up", views.record.id, text, advice, (), {"upward": round(mean, 3)})
+
+
+def _likely_poses(views: ObjectViews) -> Floats | None:
+    """Camera poses ``n 4 4`` under the convention that fits the silhouettes; None where none is known to."""
+    fit = views.fit
+    if fit is None:
+        return views.poses
+    if fit.reading is not None:
+        return fit.reading.poses
+    return views.poses if fit.fits else None
+
+
+def _upward(poses: Floats) -> tuple[str, float] | None:
+    """Find the world's axis that cameras without roll have above their pictures ("+z" where it is among them).
+
+    Returns:
+        Its name and the mean of how far it points up in the pictures, 0 to 1; None where no axis does.
+    """
     right, up = poses[:, :3, 0], -poses[:, :3, 1]
     level = {name: np.abs(right[:, axis]).mean() < 0.03 for name, (axis, _) in _AXES.items()}
     upward = {name: float(sign * up[:, axis].mean()) for name, (axis, sign) in _AXES.items()}
     turned = np.linalg.norm(right - right.mean(0), axis=1).max() > 0.3
     fitting = [name for name in _AXES if level[name] and upward[name] > 0.2]
-    if turned and fitting and "+z" not in fitting:
-        axis = fitting[0]
-        text = f"the world's {axis} axis points up in the pictures, not its z axis"
-        rotation = {"+y": "(x, y, z) to (x, -z, y)", "-z": "(x, y, z) to (x, -y, -z)"}.get(axis, f"{axis} to +z")
-        command = f"tunemv3d data convert --up={axis.lstrip('+')}"
-        advice = f"rotate all poses from the left, {rotation}; where all objects are so, {command}"
-        yield Finding("world-up", views.record.id, text, advice, (), {"upward": round(upward[axis], 3)})
+    if not turned or not fitting:
+        return None
+    axis = "+z" if "+z" in fitting else fitting[0]
+    return axis, upward[axis]
+
+
+def one_sided(views: ObjectViews) -> Iterator[Finding]:
+    """Cameras stand on all sides of the object, as far as the world's z is up; a ring at one elevation does."""
+    poses = _likely_poses(views)
+    if poses is None or ((upward := _upward(poses)) is not None and upward[0] != "+z"):
+        return
+    side = unseen_side(Cameras(torch.from_numpy(poses), views.record.cameras.intrinsics))
+    if side is not None:
+        numbers = {"azimuth": round(side.azimuth, 1), "angle": round(side.angle, 1)}
+        advice = "add views from there, or take the object out: nothing can be learned of that side"
+        yield Finding("one-sided", views.record.id, str(side), advice, (), numbers, level="warning")
 
 
 def half_pixel(summaries: Sequence[Summary]) -> Iterator[Finding]:

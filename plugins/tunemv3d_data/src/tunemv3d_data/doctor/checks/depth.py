@@ -12,7 +12,7 @@ from tunemv3d_data.doctor.silhouettes import Floats, Masks
 from tunemv3d_data.doctor.views import ObjectViews
 
 _POINTS, _PARTNERS = 300, 4
-"""Points a view, and the nearest other views in which they are looked for."""
+"""Points per view, and the nearest other views in which they are looked for."""
 
 _FARTHEST, _SEEN = 0.1, 0.3
 """Where misses are cut, as a share of the distance; and the share of points that near views see as well."""
@@ -100,7 +100,7 @@ def _rays(views: ObjectViews, index: int, x: Floats, y: Floats) -> Floats:
 def _misfit(
     views: ObjectViews, maps: list[Floats], samples: list[_Samples], turn: Callable[[Floats, Floats], Floats]
 ) -> float:
-    """Distance of points from the surfaces that near views see, as a share of their distance, over those seen."""
+    """Measure how far points lie from the surfaces that near views see, as a share of distance, over those seen."""
     trusted, found = list(views.trusted), []
     forward = views.poses[trusted, :3, 2]
     for place, index in enumerate(trusted):
@@ -117,7 +117,7 @@ def _misfit(
 def _off_surface(
     views: ObjectViews, other: int, depth: Floats, points: Floats, turn: Callable[[Floats, Floats], Floats]
 ) -> Floats:
-    """Distance of points from the surface that a view sees there, as a share of their distance; cut."""
+    """Measure how far points are from the surface that a view sees there, as a share of their distance; cut."""
     pose, lens = views.poses[other], views.intrinsics[other]
     at, z = project(points, pose, lens)
     off = np.full(len(points), _FARTHEST)

@@ -68,7 +68,7 @@ def same_looks(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def digests(views: ObjectViews) -> tuple[bytes, ...]:
-    """A hash of every picture's pixels, empty for empty views."""
+    """Hash every picture's pixels, empty for empty views."""
     return tuple(
         b"" if empty else hashlib.sha256(picture.rgba.tobytes()).digest()
         for picture, empty in zip(views.pictures, views.is_empty, strict=True)
@@ -76,7 +76,7 @@ def digests(views: ObjectViews) -> tuple[bytes, ...]:
 
 
 def look(views: ObjectViews) -> Floats | None:
-    """The mean of all views, each cut to its object and made small: ``(t t 4)``, 0 to 1; None if all are empty."""
+    """Average all views, each cut to its object and made small: ``t t 4``, 0 to 1; None if all are empty."""
     shown = [i for i in range(len(views)) if not views.is_empty[i]]
     if not shown:
         return None

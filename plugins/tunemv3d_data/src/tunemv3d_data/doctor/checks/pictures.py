@@ -9,7 +9,7 @@ from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.views import ObjectViews
 
 _DARK, _BRIGHT = 8, 250
-"""Of 255: nothing can be told from pixels beyond these."""
+"""Values, of 255, beyond which pixels are taken as black and as blown out."""
 
 
 def sizes(views: ObjectViews) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def in_the_unit_sphere(views: ObjectViews) -> Iterator[Finding]:
 
 
 def extent(views: ObjectViews) -> tuple[Floats, float, float]:
-    """The object's middle ``3``, its radius around it, and how far it reaches from the world's origin.
+    """Measure the object's middle ``3``, its radius around it, and how far it reaches from the world's origin.
 
     A ray that touches the object passes its point at some distance from the middle; the widest of all views is the
     object's radius, but for what no view shows from the side.
