@@ -77,7 +77,7 @@ def test_training_by_modulation_alone_reaches_everything_and_moves_nothing_froze
     assert torch.equal(modulated, frozen)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3)
-    step, inputs = TrainingStep(model, VIEWS, LossSpec(neus=0, eikonal=0, mask=0)), batch(model)
+    step, inputs = TrainingStep(model, VIEWS, LossSpec(neus=0)), batch(model)
     for _ in range(3):
         optimizer.zero_grad()
         step(**inputs)[0].backward()

@@ -15,7 +15,7 @@ from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.ports import BuildContext
 from tunemv3d_data.shards.encoder import backbone_spec
 from tunemv3d_data.shards.job import PackJob, run_pack
-from tunemv3d_train.batch_sampler import _shuffled
+from tunemv3d_train.batch_sampler import BatchPlan, _shuffled
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.multiview import MultiviewImages
 from tunemv3d_train.shards import ShardedImages, build
@@ -52,10 +52,12 @@ def test_pictures_and_latents_are_the_trainers_own_bitwise(place: Path) -> None:
         a, b = folder.views(index, cameras), shards.views(index, cameras)
         assert torch.equal(a.images, b.images) and torch.equal(a.alpha, b.alpha) and a.captions == b.captions
     backbone = build_component("backbone", load_spec("furniture-mini").model.backbone, None, BuildContext(CPU))
-    theirs = LatentCache(folder, backbone, CPU).gather([0, 1, 2], views)
+    t = torch.zeros(3, 24)
+    plan = BatchPlan([0, 1, 2], views, [""] * 3, t, t > 0, None, seed=0)
+    theirs = LatentCache(folder, backbone, CPU).gather(plan)
     streamed = StreamedLatents(shards, backbone, CPU)
     backbone.vae = None  # whoever encodes now fails
-    ours = streamed.gather([0, 1, 2], views)
+    ours = streamed.gather(plan)
     assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
     assert backbone_spec("sd-mini") == load_spec("furniture-mini").model.backbone
 

@@ -9,8 +9,9 @@ from PIL import Image
 from toy_model import SPEC, MeanScene, load
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.posed_images import PosedImages, write_object
+from tunemv3d_core.slots import Prediction
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 QUICK = ("--views", 2, "--steps", 2)

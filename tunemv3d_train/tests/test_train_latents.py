@@ -39,12 +39,13 @@ def gather(folder: Path, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor
     backbone = CountingBackbone(scale)
     cache = LatentCache(MultiviewImages(folder, cache_latents=True), backbone, torch.device("cpu"))
     before = backbone.encoded
-    return *cache.gather([1], [[4, 0, 2]]), backbone.encoded - before
+    return *cache.gather(tiny.plan_of([1], [[4, 0, 2]])), backbone.encoded - before
 
 
 def test_the_second_run_encodes_nothing_and_sees_the_same(folder: Path) -> None:
-    plain = LatentCache(MultiviewImages(folder), CountingBackbone(), torch.device("cpu")).gather([1], [[4, 0, 2]])
-    views = MultiviewImages(folder).record(1).views
+    data = MultiviewImages(folder)
+    plain = LatentCache(data, CountingBackbone(), torch.device("cpu")).gather(tiny.plan_of([1], [[4, 0, 2]]))
+    views = data.record(1).views
     first, second = gather(folder), gather(folder)
     assert (first[2], second[2]) == (views, 0)
     for wanted, one, two in zip(plain, first[:2], second[:2], strict=True):

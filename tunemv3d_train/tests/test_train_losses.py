@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.slots import Prediction, Targets
+from tunemv3d_core.types import Rendering, Text
 from tunemv3d_train import losses
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -21,6 +24,18 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def truth(latents: Tensor, **given: Tensor) -> Targets:
+    """Targets of these latents ``b n c h w``; what the losses under test do not read is zero."""
+    b, n, _, h, w = latents.shape
+    zeros, cameras = latents.new_zeros(b, n), Cameras.orbit(n)[None].expand(b, n)
+    rest = {"alpha": latents.new_zeros(b, n, h, w), "x_t": latents, "prediction": latents, "t": zeros}
+    return Targets(latents, is_clean=zeros > 0, text=Text(zeros), cameras=cameras, **(rest | given))
+
+
+def rendered(opacity: Tensor) -> Rendering:
+    return Rendering(opacity[:, :, None], opacity, opacity)
+
+
 def test_denoise_leaves_clean_views_out_and_keeps_the_denominator() -> None:
     prediction, target = random(2, 3, 4, 5, 5), random(2, 3, 4, 5, 5, seed=1)
     weight = random(2, 3, seed=2).abs()
@@ -32,7 +47,8 @@ def test_denoise_leaves_clean_views_out_and_keeps_the_denominator() -> None:
                 pairs = zip(prediction[b, n].flatten().tolist(), target[b, n].flatten().tolist(), strict=True)
                 error = [(p - q) ** 2 for p, q in pairs]
                 expected += float(weight[b, n]) * sum(error) / len(error)
-    assert float(losses.denoise(prediction, target, weight, is_clean)) == pytest.approx(expected / 6, rel=1e-12)
+    errors = losses.denoise(Prediction(prediction), truth(target))
+    assert float(losses.weighed(errors, weight, is_clean)) == pytest.approx(expected / 6, rel=1e-12)
 
 
 def test_neus_weighs_every_view_alike_however_many_cells_it_shows() -> None:
@@ -46,17 +62,21 @@ def test_neus_weighs_every_view_alike_however_many_cells_it_shows() -> None:
                 errors = [abs(p - q) for p, q in pairs]
                 per_view.append(sum(errors) / len(errors))
     expected = sum(per_view) / len(per_view)
-    assert float(losses.neus(inputs, target, novel, novel_target).mean()) == pytest.approx(expected, rel=1e-12)
-    assert float(losses.neus(inputs, target, None, None).mean()) == pytest.approx(sum(per_view[:6]) / 6, rel=1e-12)
+    whole = losses.neus(Prediction(inputs, inputs, novel_x0=novel), truth(target, novel_latents=novel_target))
+    assert float(whole.mean()) == pytest.approx(expected, rel=1e-12)
+    alone = losses.neus(Prediction(inputs, inputs), truth(target))
+    assert float(alone.mean()) == pytest.approx(sum(per_view[:6]) / 6, rel=1e-12)
 
 
 def test_mask_is_the_cross_entropy_of_a_coin() -> None:
-    opacity = torch.tensor([[[0.2, 0.9], [0.5, 0.5]]], dtype=torch.float64)
-    alpha = torch.tensor([[[0.0, 1.0], [0.25, 0.75]]], dtype=torch.float64)
+    opacity = torch.tensor([[[[0.2, 0.9]], [[0.5, 0.5]]]], dtype=torch.float64)
+    alpha = torch.tensor([[[[0.0, 1.0]], [[0.25, 0.75]]]], dtype=torch.float64)
+    latents = torch.zeros(1, 2, 3, 1, 2, dtype=torch.float64)
     expected = [-(math.log(0.8) + math.log(0.9)) / 2, -math.log(0.5)]
-    seen = losses.mask(opacity, alpha, opacity[:, 1:, :1], alpha[:, 1:, :1])
-    assert seen[0].tolist() == pytest.approx([*expected, -math.log(0.5)], rel=1e-12)
-    wrong = losses.mask(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]), None, None)
+    prediction = Prediction(latents, rendering=rendered(opacity), novel=rendered(opacity[:, 1:, 0, :1]))
+    errors = losses.mask(prediction, truth(latents, alpha=alpha, novel_alpha=alpha[:, 1:, 0, :1]))
+    assert errors[0].tolist() == pytest.approx([*expected, -math.log(0.5)], rel=1e-12)
+    wrong = losses.mask(Prediction(latents, rendering=rendered(alpha.round())), truth(latents, alpha=1 - alpha.round()))
     assert math.isfinite(float(wrong.mean()))
 
 

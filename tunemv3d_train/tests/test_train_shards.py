@@ -35,7 +35,7 @@ def latents_of(folder: Path) -> dict[str, torch.Tensor]:
     """What the trainer's own cache makes of a folder's pictures."""
     data = MultiviewImages(folder.parents[1])
     index = [data.record(i).id for i in range(len(data))].index(folder.name)
-    latents, alpha = LatentCache(data, tiny.TinyBackbone(), CPU).gather([index], [list(range(10))])
+    latents, alpha = LatentCache(data, tiny.TinyBackbone(), CPU).gather(tiny.plan_of([index], [list(range(10))]))
     return {"latents": latents[0].clone(), "alpha": alpha[0].clone()}
 
 
@@ -105,7 +105,7 @@ def test_draws_do_not_depend_on_the_threads_that_read_them(packed: Path) -> None
         options = {"seed": 3, "batch": 2, "timesteps": 1000, "cells": 64}
         sampler = BatchSampler(data, data.splits()["train"], ViewsSpec(inputs=4, novel=3), **options)
         ahead = ReadAhead(sampler, latents, data.expect, 12, workers)
-        return [(draw.objects, draw.views, *latents.shown(draw)) for draw in map(ahead.plan, range(2, 12))]
+        return [(draw.objects, draw.views, *latents.gather(draw)) for draw in map(ahead.plan, range(2, 12))]
 
     for one, other in zip(draws(1), draws(5), strict=True):
         assert one[:2] == other[:2]
@@ -114,21 +114,21 @@ def test_draws_do_not_depend_on_the_threads_that_read_them(packed: Path) -> None
 
 def test_packed_latents_are_used_only_for_their_own_encoder(folder: Path, tmp_path: Path) -> None:
     asked = ([1, 8], [[4, 0], [2, 3]])
-    wanted = LatentCache(MultiviewImages(folder), tiny.TinyBackbone(), CPU).gather(*asked)
+    wanted = LatentCache(MultiviewImages(folder), tiny.TinyBackbone(), CPU).gather(tiny.plan_of(*asked))
 
     class Blind(tiny.TinyBackbone):
         def encode_images(self, images: torch.Tensor) -> torch.Tensor:
             raise AssertionError("encoded")
 
     data = opened(tiny.pack(folder, tmp_path / "own", latents=latents_of))
-    for got, expected in zip(StreamedLatents(data, Blind(), CPU).gather(*asked), wanted, strict=True):
+    for got, expected in zip(StreamedLatents(data, Blind(), CPU).gather(tiny.plan_of(*asked)), wanted, strict=True):
         assert torch.equal(got, expected)
     other = opened(tiny.pack(folder, tmp_path / "other", latents=latents_of, key="another"))
     with pytest.raises(AssertionError, match="encoded"):
         StreamedLatents(other, Blind(), CPU)
     streamed = StreamedLatents(other, tiny.TinyBackbone(), CPU)
     assert streamed.shape == (3, 8, 8)
-    for got, expected in zip(streamed.gather(*asked), wanted, strict=True):
+    for got, expected in zip(streamed.gather(tiny.plan_of(*asked)), wanted, strict=True):
         assert torch.equal(got, expected)
 
 

@@ -24,6 +24,7 @@ from tunemv3d_core.io.shards import PackedLatents, PackedObject, Shard, ShardInd
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
 from tunemv3d_core.types import Rendering, Skips, Text
+from tunemv3d_train.batch_sampler import BatchPlan
 
 MAPS = (MapPort(6, 1), MapPort(8, 2))
 SIZE = 16
@@ -258,6 +259,12 @@ def _add(tar: tarfile.TarFile, folder: Path, latents: Any) -> tuple[int, int, in
     return start, middle, tar.offset
 
 
+def plan_of(objects: list[int], views: list[list[int]]) -> BatchPlan:
+    """A plan of these views alone."""
+    t = torch.zeros(len(objects), len(views[0]))
+    return BatchPlan(objects, views, [""] * len(objects), t, t > 0, None, seed=0)
+
+
 def disc(number: int, view: int) -> np.ndarray:
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     alpha = np.hypot(x, y) < 4 + number / 2
@@ -277,7 +284,7 @@ def write_spec(path: Path, dataset: Path, *, field: bool = True, **train: Any) -
         "model": model,
         "data": {"type": "multiview", "path": str(dataset)},
         "views": {"inputs": 4, "novel": 3, "novel_pixels": 0.25, "clean_probability": 0.3},
-        "loss": {"mask": 0.1, "weighting": "v"},
+        "loss": {"mask": 0.1, "weighting": "v", **({"scene": {"eikonal": 0.1}} if field else {})},
         "optimizer": {"lr": 0.01, "lr_scale": {"field": 2.0}, "warmup": 2, "schedule": "cosine"},
         "train": {"steps": 6, "batch": 2, "ema": 0.9, "checkpoint_every": 2, "log_every": 1, **train},
         "sample": {"steps": 2},

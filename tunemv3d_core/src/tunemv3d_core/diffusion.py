@@ -1,7 +1,7 @@
 """The whole model: a frozen 2D diffusion model whose views talk to each other through a 3D field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -11,31 +11,8 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.shapes import check_shape
-from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Scene, ViewEncoder
+from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Prediction, Scene, ViewEncoder
 from tunemv3d_core.types import Rendering, Skips, Text
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One denoising step's outcome. Without a field only ``modulated`` is there.
-
-    Attributes:
-        modulated: ``b n c h w``, in the backbone's prediction type.
-        frozen: like ``modulated``: the frozen model's, where it was asked; without gradient.
-        x0: ``b n v h w``: the field's prediction of the clean views, blended over the background.
-        rendering: the input views as rendered.
-        scene: what the field made of the views.
-        novel_x0: ``b m v h w`` or ``b m v r``: the same for the novel cameras, blended over the background.
-        novel: the novel cameras as rendered.
-    """
-
-    modulated: Tensor
-    x0: Tensor | None = None
-    rendering: Rendering | None = None
-    scene: Scene | None = None
-    novel_x0: Tensor | None = None
-    novel: Rendering | None = None
-    frozen: Tensor | None = None
 
 
 class MultiviewDiffusion(nn.Module):

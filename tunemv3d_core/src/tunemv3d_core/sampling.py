@@ -11,10 +11,9 @@ from torch import Generator, Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.consistency import consistency_schedule
-from tunemv3d_core.diffusion import Prediction
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts
-from tunemv3d_core.slots import Backbone, HasSurface, Scene
+from tunemv3d_core.slots import Backbone, HasSurface, Prediction, Scene
 from tunemv3d_core.types import Rendering, Text
 
 Seed = int | Generator

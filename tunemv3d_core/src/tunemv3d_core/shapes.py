@@ -1,10 +1,13 @@
-"""Check of named axes, at every slot boundary."""
+"""Checks of what components give, at every slot boundary."""
+
+from collections.abc import Mapping
 
 import torch
 from einops import parse_shape
 from torch import Tensor
 
-from tunemv3d_core.errors import ShapeError
+from tunemv3d_core.config.run_spec import loss_name_error
+from tunemv3d_core.errors import ComponentError, ShapeError
 
 
 def check_shape(what: str, tensor: Tensor, pattern: str, **expected: int) -> dict[str, int]:
@@ -32,3 +35,22 @@ def check_shape(what: str, tensor: Tensor, pattern: str, **expected: int) -> dic
         differing = ", ".join(f"{axis} = {size} (got {sizes[axis]})" for axis, size in wrong.items())
         raise ShapeError(f"{what}: expected {differing} in '{pattern}', got a tensor of shape {tuple(tensor.shape)}")
     return sizes
+
+
+def check_scene_losses(field: str, losses: Mapping[str, Tensor]) -> None:
+    """Check what ``Scene.losses`` gave: names that can be reported, and scalars.
+
+    Args:
+        field: who made the scene, for the message: ``"the field 'neus'"``.
+        losses: what its scene gave.
+
+    Raises:
+        ComponentError: names the field and the loss.
+    """
+    for name, loss in losses.items():
+        if error := loss_name_error(name):
+            raise ComponentError(f"{field} gives a loss '{name}': '{name}' {error}")
+        if not isinstance(loss, Tensor):
+            raise ComponentError(f"{field} gives the loss '{name}' as {type(loss).__name__}, not as a tensor")
+        if loss.ndim:
+            raise ComponentError(f"{field} gives the loss '{name}' of shape {tuple(loss.shape)}, not a scalar")

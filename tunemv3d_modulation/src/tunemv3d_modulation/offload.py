@@ -7,8 +7,8 @@ from accelerate import cpu_offload_with_hook
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
-from tunemv3d_core.slots import Backbone, Scene
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.slots import Backbone, Prediction, Scene
 from tunemv3d_core.types import Text
 
 

@@ -20,8 +20,8 @@ from tunemv3d_train.dataset_checks import check_counts
 SPREADS = 2**16
 """Objects whose evenly spread views are kept: they are chosen once, not at every visit."""
 
-Seen = tuple[Tensor, Tensor] | list[Views]
-"""What a draw shows: latents ``b n c h w`` and alpha ``b n h w``, or pictures still to be encoded, an object each."""
+Prefetched = tuple[Tensor, Tensor] | list[Views]
+"""A plan's latents ``b n c h w`` and alpha ``b n h w``, or its pictures yet to be encoded, one ``Views`` per object."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BatchPlan:
         is_clean: ``b n`` boolean: views given without noise.
         novel_pixels: ``b m r`` int64, flat indices of latent cells; None renders the novel views whole.
         seed: of the step's noise and of whatever the field draws.
-        seen: what it shows, where it was read ahead.
+        prefetched: its pictures, where they were read ahead.
     """
 
     objects: list[int]
@@ -46,7 +46,7 @@ class BatchPlan:
     is_clean: Tensor
     novel_pixels: Tensor | None
     seed: int
-    seen: Seen | None = None
+    prefetched: Prefetched | None = None
 
 
 class BatchSampler:

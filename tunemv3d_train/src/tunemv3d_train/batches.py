@@ -1,4 +1,6 @@
-"""From a draw to the tensors of a training step; every caption is encoded once."""
+"""From a plan to the tensors of a training step; every caption is encoded once."""
+
+from typing import NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -7,11 +9,55 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
 from tunemv3d_train.batch_sampler import BatchPlan
-from tunemv3d_train.latents import LatentCache, to_device
-from tunemv3d_train.streaming import StreamedLatents
+from tunemv3d_train.latents import to_device
 
 TEXT_BYTES = 2 * 2**30
 """Encoded captions are kept up to this size; beyond it the oldest is dropped."""
+
+
+class Batch(TypedDict):
+    """The tensors of a training step, all on the device.
+
+    Attributes:
+        latents: ``b (n + m) c h w``, clean; the n input views first.
+        alpha: ``b (n + m) h w`` in [0, 1], averaged down to latent cells.
+        noise: ``b n c h w``.
+        t: ``b n``.
+        is_clean: ``b n`` boolean: views given without noise.
+        poses: ``b (n + m) 4 4``, camera to world.
+        intrinsics: ``b (n + m) 4``.
+        tokens: ``b l d``, with ``pooled`` and ``mask`` a ``Text``.
+        pooled: ``b d'``.
+        mask: ``b l``.
+        novel_pixels: ``b m r``, flat indices of the novel views' cells to render; without it they are rendered whole.
+    """
+
+    latents: Tensor
+    alpha: Tensor
+    noise: Tensor
+    t: Tensor
+    is_clean: Tensor
+    poses: Tensor
+    intrinsics: Tensor
+    tokens: Tensor
+    pooled: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    novel_pixels: NotRequired[Tensor]
+
+
+class LatentSource(Protocol):
+    """Where the pictures' latents come from: a cache of all of them, or a stream."""
+
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of a view's latent."""
+        ...
+
+    def gather(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Latents ``b (n + m) c h w`` and alpha ``b (n + m) h w`` of a plan's views, on the device."""
+        ...
 
 
 class TextCache:
@@ -26,7 +72,7 @@ class TextCache:
         self._known: dict[str, Text] = {}
 
     def gather(self, captions: list[str]) -> Text:
-        """One prompt an object."""
+        """Encode one prompt per object."""
         texts = []
         for caption in captions:
             if caption not in self._known:
@@ -40,41 +86,48 @@ class TextCache:
 
 
 class Batches:
-    """Makes ``TrainingStep.forward``'s arguments.
+    """Makes batches of plans, for training and for held-out figures alike.
 
     Args:
         dataset: the pictures.
         latents: of the dataset.
         texts: of its captions.
-        device: where the tensors go.
     """
 
-    def __init__(
-        self, dataset: Dataset, latents: LatentCache | StreamedLatents, texts: TextCache, device: torch.device
-    ) -> None:
-        self._dataset, self._latents, self._texts, self._device = dataset, latents, texts, device
+    def __init__(self, dataset: Dataset, latents: LatentSource, texts: TextCache) -> None:
+        self._dataset, self.latents, self._texts = dataset, latents, texts
 
-    def __call__(self, plan: BatchPlan) -> dict[str, Tensor]:
-        """The tensors of one draw, on the device; absent optional ones are left out."""
-        latents, alpha = self._latents.shown(plan)
-        cameras = self.cameras(plan.objects, plan.views)
-        generator = torch.Generator().manual_seed(plan.seed)
-        noise = torch.randn(*plan.t.shape, *latents.shape[2:], generator=generator)
+    def __call__(self, plan: BatchPlan, noise: Tensor | None = None) -> Batch:
+        """Return the tensors of a plan; ``noise`` (``b n c h w``) in place of that of the plan's seed."""
+        latents, alpha = self.latents.gather(plan)
+        if noise is None:
+            generator = torch.Generator().manual_seed(plan.seed)
+            noise = torch.randn(*plan.t.shape, *latents.shape[2:], generator=generator)
+        poses, intrinsics = self._cameras(plan)
         text = self._texts.gather(plan.captions)
-        moved = {"noise": noise, "t": plan.t, "is_clean": plan.is_clean, "novel_pixels": plan.novel_pixels}
-        tensors = {
-            "latents": latents,
-            "alpha": alpha,
-            **{name: None if value is None else to_device(value, self._device) for name, value in moved.items()},
-            "poses": cameras.camera_to_world,
-            "intrinsics": cameras.intrinsics,
-            **{"tokens": text.tokens, "pooled": text.pooled, "mask": text.mask},
-        }
-        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        batch = Batch(
+            latents=latents,
+            alpha=alpha,
+            noise=self._placed(noise),
+            t=self._placed(plan.t),
+            is_clean=self._placed(plan.is_clean),
+            poses=self._placed(poses),
+            intrinsics=self._placed(intrinsics),
+            tokens=text.tokens,
+        )
+        if text.pooled is not None:
+            batch["pooled"] = text.pooled
+        if text.mask is not None:
+            batch["mask"] = text.mask
+        if plan.novel_pixels is not None:
+            batch["novel_pixels"] = self._placed(plan.novel_pixels)
+        return batch
 
-    def cameras(self, objects: list[int], views: list[list[int]]) -> Cameras:
-        """Cameras ``b n`` on the device."""
-        each = [self._dataset.record(index).cameras[chosen] for index, chosen in zip(objects, views, strict=True)]
-        pose = torch.stack([c.camera_to_world for c in each])
-        intrinsics = torch.stack([c.intrinsics for c in each])
-        return Cameras(to_device(pose, self._device), to_device(intrinsics, self._device))
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return to_device(tensor, self.latents.device)
+
+    def _cameras(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Poses ``b (n + m) 4 4`` and intrinsics ``b (n + m) 4`` of a plan's views."""
+        chosen = zip(plan.objects, plan.views, strict=True)
+        cameras = Cameras.cat([self._dataset.record(index).cameras[views][None] for index, views in chosen])
+        return cameras.camera_to_world, cameras.intrinsics

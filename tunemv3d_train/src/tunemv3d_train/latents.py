@@ -49,15 +49,12 @@ class LatentCache:
         c, h, w = self._latents.shape[1:]
         return c, h, w
 
-    def shown(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        """``gather`` for a plan."""
-        return self.gather(plan.objects, plan.views)
-
-    def gather(self, objects: list[int], views: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Latents ``b n c h w`` and alpha ``b n h w`` (averaged down to latent cells) on the device."""
-        for index, cameras in zip(objects, views, strict=True):
+    def gather(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Return a plan's latents ``b n c h w`` and alpha ``b n h w`` in latent cells, on the device."""
+        chosen = list(zip(plan.objects, plan.views, strict=True))
+        for index, cameras in chosen:
             self._ensure(index, cameras)
-        rows = torch.tensor([[self._first[i] + v for v in c] for i, c in zip(objects, views, strict=True)])
+        rows = torch.tensor([[self._first[index] + camera for camera in cameras] for index, cameras in chosen])
         rows = to_device(rows, self._latents.device)
         return to_device(self._latents[rows], self.device), to_device(self._alpha[rows], self.device)
 
@@ -91,7 +88,7 @@ class LatentCache:
 
 
 class LatentFiles:
-    """One safetensors file an object, in a folder named after the image encoder.
+    """One safetensors file per object, in a folder named after the image encoder.
 
     A file is used only if the object's pictures and the stored numbers still have the hashes that it states; any other
     is written anew.

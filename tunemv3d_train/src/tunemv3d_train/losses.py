@@ -1,4 +1,7 @@
-"""The training losses (paper Eq. 3), one small function a term. All return float32 (or the inputs' float64) scalars."""
+"""The training losses (paper Eq. 3), each a ``Loss`` as third parties write them: one number per view.
+
+All are float32, or the inputs' float64.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.slots import Prediction, Targets
 
 Weighting = Literal["uniform", "v", "min-snr"]
 Target = Literal["backbone", "x_prev"]
@@ -22,70 +26,64 @@ LEVELS = 5
 """Equal ranges of t by which losses are reported: what modulation gains, it gains at high t, where errors are tiny."""
 
 
-def denoise(prediction: Tensor, target: Tensor, weight: Tensor, is_clean: Tensor) -> Tensor:
-    """L_denoise: ``1/(b n) sum_i w_i mean((prediction_i - target_i)^2)`` over the views that are not clean.
+def denoise(prediction: Prediction, targets: Targets) -> Tensor:
+    """Mean squared error of each input view, ``b n``, in the backbone's prediction type. See ``weighed``."""
+    return squared_error(prediction.modulated, targets.prediction)
+
+
+def weighed(errors: Tensor, weight: Tensor, is_clean: Tensor) -> Tensor:
+    """L_denoise (paper B.3), ``1/(b n) sum_i w_i error_i`` over the views that are not clean.
 
     Args:
-        prediction: ``b n c h w`` in the backbone's prediction type.
-        target: like ``prediction``.
+        errors: ``b n``, of each view.
         weight: ``b n``.
         is_clean: ``b n`` boolean. Clean views leave the sum, while the denominator stays b n.
     """
-    return (per_view_error(prediction, target) * weight * ~is_clean).mean()
+    return (errors * weight * ~is_clean).mean()
 
 
-def per_view_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of every view, ``b n``."""
-    return (_exact(prediction) - _exact(target)).square().mean(dim=(-3, -2, -1))
+def neus(prediction: Prediction, targets: Targets) -> Tensor:
+    """Mean absolute error of each rendered view, ``b (n + m)``. Its mean is L_neus (paper B.1)."""
+    assert prediction.x0 is not None
+    errors = absolute_error(prediction.x0, targets.latents)
+    if prediction.novel_x0 is None or targets.novel_latents is None:
+        return errors
+    return torch.cat([errors, absolute_error(prediction.novel_x0, targets.novel_latents)], dim=1)
 
 
-def neus(inputs: Tensor, input_target: Tensor, novel: Tensor | None, novel_target: Tensor | None) -> Tensor:
-    """L_neus of each view (paper B.1), ``b (n + m)``: its mean absolute error. Their mean is the loss.
-
-    Args:
-        inputs: ``b n c h w``, the rendered input views.
-        input_target: like ``inputs``.
-        novel: ``b m c r`` (or ``b m c h w``), the rendered novel views or a random subset of their cells.
-        novel_target: like ``novel``.
-    """
-    return _of_all_views(per_view_l1, inputs, input_target, novel, novel_target)
-
-
-def per_view_l1(rendered: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of every view, ``b n``."""
-    return (_exact(rendered) - _exact(target)).abs().flatten(2).mean(dim=2)
-
-
-def mask(opacity: Tensor, alpha: Tensor, novel_opacity: Tensor | None, novel_alpha: Tensor | None) -> Tensor:
+def mask(prediction: Prediction, targets: Targets) -> Tensor:
     """Binary cross-entropy of each view's rendered opacity against its picture's alpha, ``b (n + m)``.
 
     Not in the paper: under L_neus alone a white fog around the object costs nothing on a white background.
-
-    Args:
-        opacity: ``b n h w`` in [0, 1], of the input views.
-        alpha: like ``opacity``.
-        novel_opacity: ``b m r`` (or ``b m h w``).
-        novel_alpha: like ``novel_opacity``.
     """
-    return _of_all_views(per_view_cross_entropy, opacity, alpha, novel_opacity, novel_alpha)
+    assert prediction.rendering is not None
+    errors = cross_entropy(prediction.rendering.opacity, targets.alpha)
+    if prediction.novel is None or targets.novel_alpha is None:
+        return errors
+    return torch.cat([errors, cross_entropy(prediction.novel.opacity, targets.novel_alpha)], dim=1)
 
 
-def per_view_cross_entropy(opacity: Tensor, alpha: Tensor) -> Tensor:
-    """Mean binary cross-entropy of every view, ``b n``; opacities nearer to 0 or 1 than 1e-4 count as 1e-4 away."""
-    opacity = _exact(opacity).clamp(1e-4, 1 - 1e-4)
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of every view (``b n c h w``), ``b n``."""
+    return (_at_least_float32(prediction) - _at_least_float32(target)).square().mean(dim=(-3, -2, -1))
+
+
+def absolute_error(rendered: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of every view (``b n c h w`` or ``b n c r``), ``b n``."""
+    return (_at_least_float32(rendered) - _at_least_float32(target)).abs().flatten(2).mean(dim=2)
+
+
+def cross_entropy(opacity: Tensor, alpha: Tensor) -> Tensor:
+    """Mean binary cross-entropy of every view (``b n h w`` or ``b n r``), ``b n``.
+
+    Opacities nearer to 0 or 1 than 1e-4 count as 1e-4 away.
+    """
+    opacity = _at_least_float32(opacity).clamp(1e-4, 1 - 1e-4)
     return -(alpha * opacity.log() + (1 - alpha) * (1 - opacity).log()).flatten(2).mean(dim=2)
 
 
-def _of_all_views(
-    error: Callable[[Tensor, Tensor], Tensor], seen: Tensor, target: Tensor, novel: Tensor | None, wanted: Tensor | None
-) -> Tensor:
-    if novel is None or wanted is None:
-        return error(seen, target)
-    return torch.cat([error(seen, target), error(novel, wanted)], dim=1)
-
-
 def by_level(errors: Tensor, counted: Tensor, t: Tensor, timesteps: int) -> Tensor:
-    """Sums and counts of the views' errors in ``LEVELS`` equal ranges of t, ``2 LEVELS``.
+    """Sum and count the views' errors in ``LEVELS`` equal ranges of t, ``2 LEVELS``.
 
     Args:
         errors: ``b n``, of each view.
@@ -106,7 +104,7 @@ def level_name(level: int, timesteps: int) -> str:
 def weigher(
     prediction: str, target: Target, weighting: Weighting, alphas_cumprod: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """The function of t (``b n``) that gives L_denoise's weight of every view.
+    """Return the function of t (``b n``) that gives L_denoise's weight of every view.
 
     Weights are stated for the epsilon error and converted to the error of the backbone's own prediction type.
 
@@ -139,7 +137,7 @@ def weigher(
 
 
 def x_prev_weight(alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
-    """What ``||x_{t-1} - x~_{t-1}||^2`` (B.3) makes of a squared epsilon error: ``beta^2 / (alpha (1 - alphabar))``.
+    """Weight of a squared epsilon error in ``||x_{t-1} - x~_{t-1}||^2`` (B.3): ``beta^2 / (alpha (1 - alphabar))``.
 
     With ``x_{t-1} = (x_t - beta / sqrt(1 - alphabar) eps) / sqrt(alpha)``, ``alpha = alphabar_t / alphabar_{t-1}``
     and ``beta = 1 - alpha``.
@@ -149,7 +147,7 @@ def x_prev_weight(alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
 
 
 def v_weight(alpha_bar: Tensor) -> Tensor:
-    """An epsilon error in units of v, ``1 / alphabar``, clipped at ``V_CLIP``."""
+    """Weight of an epsilon error in units of v: ``1 / alphabar``, clipped at ``V_CLIP``."""
     return (1 / alpha_bar).clamp(max=V_CLIP)
 
 
@@ -167,5 +165,5 @@ _EPSILON_PER_OWN: dict[str, Callable[[Tensor], Tensor]] = {
 """Squared epsilon error for a squared error of 1 in the own prediction type, at equal x_t."""
 
 
-def _exact(tensor: Tensor) -> Tensor:
+def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()

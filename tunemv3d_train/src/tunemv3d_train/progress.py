@@ -11,8 +11,6 @@ from tunemv3d_core.console import messages
 from tunemv3d_train.events import EventFile
 from tunemv3d_train.runs import RunFolder
 
-_SHOWN = ("loss", "denoise", "neus", "mask", "eikonal")
-
 
 class Progressed:
     """Shows and logs a run's steps; a context manager.
@@ -64,10 +62,10 @@ class Progressed:
         rate = (done - self._last[0]) / max(1e-9, now - self._last[1])
         self._last = (done, now)
         self.record(done, {**losses, "lr": lr, "steps_per_s": rate})
-        told = " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN if name in losses)
-        self._bar.update(self._task, losses=told)
+        shown = " ".join(f"{name} {value:.4f}" for name, value in losses.items() if "/" not in name)
+        self._bar.update(self._task, losses=shown)
         if not messages.is_terminal:
-            messages.print(f"step {done}  {told}  {rate:.2f} steps/s", soft_wrap=True)
+            messages.print(f"step {done}  {shown}  {rate:.2f} steps/s", soft_wrap=True)
 
     def record(self, done: int, figures: Mapping[str, float], prefix: str = "") -> None:
         """One line of ``metrics.jsonl`` and TensorBoard's scalars."""
@@ -80,5 +78,5 @@ class Progressed:
         self._events.picture(done, "preview", path)
 
     def restart_clock(self, done: int) -> None:
-        """Leave what came since the last step (a preview, a measurement) out of the steps a second."""
+        """Leave what came since the last step (a preview, a measurement) out of the steps per second."""
         self._last = (done, time.perf_counter())

@@ -27,10 +27,11 @@ from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
-from tunemv3d_train.batches import Batches, TextCache
+from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_unseen_sides
 from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
 from tunemv3d_train.latents import LatentCache
+from tunemv3d_train.loss_terms import weights_of
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
 from tunemv3d_train.preview import STEPS_AT_MOST, Preview
 from tunemv3d_train.step import TrainingStep
@@ -132,12 +133,14 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if model.field is not None:
         # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
         model.background_latent(latents.shape[1:])
-    batches = Batches(dataset, latents, texts, device)
+    batches = Batches(dataset, latents, texts)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
     if resume_from:
         _compare(resume_from, model, accelerator)
-    measurement = _measurement(spec, dataset, latents, texts, batches, restored)
+    measurement = _measurement(spec, step, dataset, batches, restored)
+    with accelerator.autocast():
+        step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
     if accelerator.is_main_process:
         # Of a streamed dataset only what is measured has been read by now.
         read = measurement.sample.objects if isinstance(dataset, Streams) else splits["train"]
@@ -170,15 +173,16 @@ def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator) 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
     """Refuse losses that the field cannot have."""
+    terms = any(weights_of(spec.loss)[name] for name in spec.loss.terms)
     if model.field is None:
-        if not spec.loss.denoise:
+        if not (spec.loss.denoise or terms):
             raise SpecError("loss.denoise: 0 leaves the plain 2D model nothing to learn from")
         return
     assert spec.model.field is not None
     name, ports = spec.model.field.type, model.field.ports
     if spec.views.novel and not ports.novel_views:
         raise SpecError(f"views.novel: the field '{name}' renders only the views that it saw; set views.novel to 0")
-    if not (spec.loss.denoise or spec.loss.mask or (spec.loss.neus and ports.gives == "latents")):
+    if not (spec.loss.denoise or spec.loss.mask or terms or (spec.loss.neus and ports.gives == "latents")):
         raise SpecError("loss: every weight that reaches the model is 0; raise denoise, neus or mask")
     if spec.loss.neus and ports.gives == "features":
         raise SpecError(
@@ -214,7 +218,7 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
     return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
 
 
-def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentCache | StreamedLatents:
+def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentSource:
     if isinstance(dataset, Streams):
         return StreamedLatents(dataset, backbone, device)
     return LatentCache(dataset, backbone, device)
@@ -225,7 +229,7 @@ def _sampler(
     dataset: Dataset,
     objects: list[int],
     model: MultiviewDiffusion,
-    latents: LatentCache | StreamedLatents,
+    latents: LatentSource,
     accelerator: Accelerator,
 ) -> BatchSampler | ReadAhead:
     _, h, w = latents.shape
@@ -248,28 +252,23 @@ def _sampler(
 
 
 def _measurement(
-    spec: RunSpec,
-    dataset: Dataset,
-    latents: LatentCache | StreamedLatents,
-    texts: TextCache,
-    batches: Batches,
-    restored: dict[str, Any],
+    spec: RunSpec, step: TrainingStep, dataset: Dataset, batches: Batches, restored: dict[str, Any]
 ) -> Measurement:
     # A processor needs seconds for what an accelerator does in milliseconds, so it measures a smaller sample. A resumed
     # run measures what it measured before, wherever it is resumed.
-    own = [16, list(TIMESTEPS)] if latents.device.type == "cuda" else [4, list(TIMESTEPS[::2])]
+    own = [16, list(TIMESTEPS)] if batches.latents.device.type == "cuda" else [4, list(TIMESTEPS[::2])]
     objects, timesteps = restored.get("measured", own)
     sample = choose(dataset, spec.views, objects, timesteps, spec.seed)
     before = restored.get("before") or {}
     frozen = {name: v for name, v in before.items() if name.startswith("denoise_frozen/")}
-    return Measurement(dataset, sample, latents, texts, batches, frozen or None)
+    return Measurement(step, dataset, sample, batches, frozen or None)
 
 
 def _preview(
     spec: RunSpec,
     model: MultiviewDiffusion,
     dataset: Dataset,
-    latents: LatentCache | StreamedLatents,
+    latents: LatentSource,
     device: torch.device,
 ) -> Preview | None:
     splits = dataset.splits()

@@ -1,122 +1,165 @@
 """One training step as one forward of one module: DDP, torch.compile and CUDA graphs see nothing else."""
 
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import LossSpec
-from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
-from tunemv3d_core.errors import SpecError
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import ShapeError, SpecError
+from tunemv3d_core.slots import Loss, Prediction, Scene, Targets
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
+from tunemv3d_train.batches import Batch
+from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights_of
 
 
 class TrainingStep(nn.Module):
     """From clean latents, noise and t to the total loss (paper Eq. 3). Nothing inside waits for the device.
 
     Args:
-        model: the model; without a field its backbone alone is tuned on L_denoise.
+        model: the model; without a field its backbone alone is tuned, on L_denoise and the spec's further terms.
         inputs: n; the further views of a batch are novel ones.
-        weights: of the losses; a scene's own losses are weighed by the field of their name.
+        spec: the losses.
     """
 
-    def __init__(self, model: MultiviewDiffusion, inputs: int, weights: LossSpec) -> None:
+    def __init__(self, model: MultiviewDiffusion, inputs: int, spec: LossSpec) -> None:
         super().__init__()
         self.model = model
         self.inputs = inputs
-        self.weights = weights
+        self.spec = spec
         backbone = model.backbone
         self._tunes_2d = any(p.requires_grad for p in cast(nn.Module, backbone).parameters())
         last = torch.tensor(float(backbone.ports.train_timesteps - 1))
-        if weights.target == "x_prev" and not float(backbone.alphas_cumprod(last)):
+        if spec.target == "x_prev" and not float(backbone.alphas_cumprod(last)):
             raise SpecError(
                 "loss.target: 'x_prev' has no finite weight at a last timestep without signal; use 'backbone'"
             )
-        self._weigh = losses.weigher(
-            backbone.ports.prediction, weights.target, weights.weighting, backbone.alphas_cumprod
-        )
+        self._weigh = losses.weigher(backbone.ports.prediction, spec.target, spec.weighting, backbone.alphas_cumprod)
+        self._weights = weights_of(spec)
+        self._losses: dict[str, Loss] = {}
+        if model.field is not None:
+            self._losses["mask"] = losses.mask
+            if model.field.ports.gives == "latents":
+                self._losses["neus"] = losses.neus
+        self._terms = build_terms(spec, model)
 
-    def forward(
-        self,
-        latents: Tensor,
-        alpha: Tensor,
-        noise: Tensor,
-        t: Tensor,
-        is_clean: Tensor,
-        poses: Tensor,
-        intrinsics: Tensor,
-        tokens: Tensor,
-        pooled: Tensor | None = None,
-        mask: Tensor | None = None,
-        novel_pixels: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss and its parts.
-
-        Args:
-            latents: ``b (n + m) c h w``, clean; the n input views first.
-            alpha: ``b (n + m) h w`` in [0, 1], averaged down to latent cells.
-            noise: ``b n c h w``.
-            t: ``b n``.
-            is_clean: ``b n`` boolean.
-            poses: ``b (n + m) 4 4``, camera to world.
-            intrinsics: ``b (n + m) 4``.
-            tokens: ``b l d``, with ``pooled`` and ``mask`` a ``Text``.
-            pooled: ``b d'``.
-            mask: ``b l``.
-            novel_pixels: ``b m r``, flat indices of the novel views' cells to render; None renders all.
+    def forward(self, **batch: Unpack[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the total loss and its parts.
 
         Returns:
             A scalar with gradient, and detached losses by name: scalars, and for the names that end in "/t" sums and
             counts over the views in ranges of t (``losses.by_level``). "denoise_frozen/t" is there where the model
             asks the frozen one anyway.
+
+        Raises:
+            TuneMV3DError: a loss of the scene or a further term is not what it should be.
         """
-        n = self.inputs
-        cameras = Cameras(poses, intrinsics)
-        text = Text(tokens, pooled, mask)
-        noisy = self.model.backbone.add_noise(latents[:, :n], noise, t)
-        x_t = torch.where(is_clean[..., None, None, None], latents[:, :n], noisy)
-        novel = cameras[:, n:] if latents.shape[1] > n and self.model.field is not None else None
-        h, w = latents.shape[-2:]
-        at = None if novel_pixels is None else cell_centres(novel_pixels, h, w)
-        prediction = self.model(x_t, t, text, cameras[:, :n], novel, at)
-        target = self.model.backbone.target(latents[:, :n], noise, t)
-        parts = {"denoise": losses.denoise(prediction.modulated, target, self._weigh(t), is_clean)}
-        levels = self._denoise_levels(prediction, target, t, is_clean)
-        if prediction.scene is not None:
-            errors = self._field_errors(prediction, latents, alpha, novel_pixels)
-            parts |= {name: views.mean() for name, views in errors.items()}
-            levels |= {name: self._levels(views, t.amax(1, keepdim=True)) for name, views in errors.items()}
-            if self.weights.eikonal or self.weights.sparsity:
-                parts |= prediction.scene.losses()
+        prediction, targets = self.predict(batch)
+        denoise, errors = losses.denoise(prediction, targets), self.view_losses(prediction, targets)
+        parts = {"denoise": losses.weighed(denoise, self._weigh(targets.t), targets.is_clean)}
+        parts |= {name: views.mean() for name, views in errors.items()}
+        if prediction.scene is not None and any(self.spec.scene.values()):
+            parts |= self.scene_losses(prediction.scene)
+        levels = {"denoise": self._levels(denoise, targets.t, ~targets.is_clean)}
+        if prediction.frozen is not None and not self._tunes_2d:
+            frozen = losses.squared_error(prediction.frozen, targets.prediction)
+            levels["denoise_frozen"] = self._levels(frozen, targets.t, ~targets.is_clean)
+        levels |= {name: self._levels(views, targets.t.amax(1, keepdim=True)) for name, views in errors.items()}
         total = self._total(parts)
-        told = {name: part.detach() for name, part in parts.items()}
-        return total, {"loss": total.detach(), **told, **{f"{name}/t": both for name, both in levels.items()}}
+        detached = {name: part.detach() for name, part in parts.items()}
+        return total, {"loss": total.detach(), **detached, **{f"{name}/t": both for name, both in levels.items()}}
 
-    def _denoise_levels(self, prediction: Prediction, target: Tensor, t: Tensor, is_clean: Tensor) -> dict[str, Tensor]:
-        """L_denoise without its weights, of the modulated model and of the frozen one on the same noise."""
-        seen = {"denoise": prediction.modulated, "denoise_frozen": None if self._tunes_2d else prediction.frozen}
-        return {
-            name: self._levels(losses.per_view_error(predicted, target), t, ~is_clean)
-            for name, predicted in seen.items()
-            if predicted is not None
-        }
+    def predict(self, batch: Batch) -> tuple[Prediction, Targets]:
+        """Run the model on a batch and lay beside its prediction what it is compared with."""
+        n, latents, alpha, t = self.inputs, batch["latents"], batch["alpha"], batch["t"]
+        backbone, (h, w) = self.model.backbone, latents.shape[-2:]
+        cameras, cells = Cameras(batch["poses"], batch["intrinsics"]), batch.get("novel_pixels")
+        text = Text(batch["tokens"], batch.get("pooled"), batch.get("mask"))
+        noisy = backbone.add_noise(latents[:, :n], batch["noise"], t)
+        x_t = torch.where(batch["is_clean"][..., None, None, None], latents[:, :n], noisy)
+        novel = cameras[:, n:] if latents.shape[1] > n and self.model.field is not None else None
+        pixels = None if cells is None else cell_centres(cells, h, w)
+        prediction = self.model(x_t, t, text, cameras[:, :n], novel, pixels)
+        novel_latents, novel_alpha = (None, None) if novel is None else (latents[:, n:], alpha[:, n:])
+        if cells is not None and novel_latents is not None and novel_alpha is not None:
+            novel_latents = at_cells(novel_latents, cells)
+            novel_alpha = at_cells(novel_alpha[:, :, None], cells)[:, :, 0]
+        targets = Targets(
+            latents=latents[:, :n],
+            alpha=alpha[:, :n],
+            x_t=x_t,
+            prediction=backbone.target(latents[:, :n], batch["noise"], t),
+            t=t,
+            is_clean=batch["is_clean"],
+            text=text,
+            cameras=cameras[:, :n],
+            novel_cameras=novel,
+            novel_pixels=pixels,
+            novel_latents=novel_latents,
+            novel_alpha=novel_alpha,
+        )
+        return prediction, targets
 
-    def _field_errors(
-        self, prediction: Prediction, latents: Tensor, alpha: Tensor, novel_pixels: Tensor | None
-    ) -> dict[str, Tensor]:
-        """What the field renders against the pictures, for each view ``b (n + m)``."""
-        assert self.model.field is not None and prediction.rendering is not None and prediction.x0 is not None
-        n, novel = self.inputs, prediction.novel
-        target, seen = latents[:, n:], alpha[:, n:]
-        if novel_pixels is not None:
-            target, seen = at_cells(target, novel_pixels), at_cells(seen[:, :, None], novel_pixels)[:, :, 0]
-        opacity = None if novel is None else novel.opacity
-        errors = {"mask": losses.mask(prediction.rendering.opacity, alpha[:, :n], opacity, seen)}
-        if self.model.field.ports.gives == "latents":
-            errors["neus"] = losses.neus(prediction.x0, latents[:, :n], prediction.novel_x0, target)
+    def view_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        """Compute what the field renders against the pictures, and the spec's further terms, before their weights.
+
+        Returns:
+            Losses of each view by name, ``b n`` or ``b (n + m)``.
+
+        Raises:
+            ShapeError: a further term is of another shape.
+        """
+        errors = {name: loss(prediction, targets) for name, loss in self._losses.items()}
+        b, n = targets.t.shape
+        shapes = {(b, n), (b, n + (0 if targets.novel_alpha is None else targets.novel_alpha.shape[1]))}
+        for name, term in self._terms.items():
+            errors[name] = views = term(prediction, targets)
+            if tuple(views.shape) not in shapes:
+                wanted = " or ".join(map(str, sorted(shapes)))
+                raise ShapeError(
+                    f"loss.terms.{name}: the loss '{self.spec.terms[name].type}' gives a tensor of shape "
+                    f"{tuple(views.shape)}; one number per view is of shape {wanted}"
+                )
         return errors
+
+    def scene_losses(self, scene: Scene) -> dict[str, Tensor]:
+        """Return the scene's own losses, before their weights.
+
+        Raises:
+            TuneMV3DError: they are no scalars, have names of ours, or are others than ``loss.scene`` weighs.
+        """
+        return checked_scene_losses(scene, self.spec, self.model.components)
+
+    @torch.no_grad()
+    def check(self, batch: Batch) -> None:
+        """Refuse losses that are not finite, have the wrong shape, or are weighed though nothing gives them.
+
+        Raises:
+            TuneMV3DError: names the loss, and the field or the term.
+        """
+        training = self.training
+        self.eval()
+        prediction, targets = self.predict(batch)
+        found = {"denoise": losses.denoise(prediction, targets), **self.view_losses(prediction, targets)}
+        if prediction.scene is not None:
+            found |= self.scene_losses(prediction.scene)
+        self.train(training)
+        for name, loss in found.items():
+            if not bool(loss.isfinite().all()):
+                numbers = loss.flatten()
+                first = float(numbers[~numbers.isfinite()][0])
+                raise SpecError(f"{self._place(name)} is {first} before the first step; it should be finite")
+
+    def _place(self, name: str) -> str:
+        """Name a loss where a spec weighs it, with whatever gives it."""
+        if name in self.spec.terms:
+            return f"loss.terms.{name}: the loss '{self.spec.terms[name].type}'"
+        if name in self.spec.scene:
+            return f"loss.scene.{name}: the loss that the field '{self.model.components['field'].type}' gives"
+        return f"loss.{name}: it"
 
     def _levels(self, errors: Tensor, t: Tensor, counted: Tensor | None = None) -> Tensor:
         counted = torch.ones_like(errors, dtype=torch.bool) if counted is None else counted
@@ -124,18 +167,18 @@ class TrainingStep(nn.Module):
         return losses.by_level(errors, counted, t.expand_as(errors), timesteps)
 
     def _total(self, parts: dict[str, Tensor]) -> Tensor:
-        """The weighted sum; a term of weight 0 is left out, so that it costs no backward pass."""
-        terms = [weight * part for name, part in parts.items() if (weight := getattr(self.weights, name, 0.0))]
+        """Sum the parts by their weights; one of weight 0 is left out, so that it costs no backward pass."""
+        terms = [weight * part for name, part in parts.items() if (weight := self._weights[name])]
         return torch.stack(terms).sum() if terms else torch.zeros_like(parts["denoise"])
 
 
 def cell_centres(cells: Tensor, h: int, w: int) -> Tensor:
-    """Flat indices ``b m r`` of an (h, w) map's cells to their centres (x, y) as fractions, ``b m r 2``."""
+    """Map flat indices ``b m r`` of an (h, w) map's cells to their centres (x, y) as fractions, ``b m r 2``."""
     column, row = cells % w, torch.div(cells, w, rounding_mode="floor")
     return torch.stack([(column + 0.5) / w, (row + 0.5) / h], dim=-1)
 
 
 def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
-    """Values of ``b m v h w`` at flat indices ``b m r``: ``b m v r``."""
+    """Take the values of ``b m v h w`` at flat indices ``b m r``: ``b m v r``."""
     index = cells[:, :, None].expand(-1, -1, maps.shape[2], -1)
     return maps.flatten(3).gather(3, index)

@@ -1,4 +1,4 @@
-"""Reading ahead: what the coming draws show is read by threads while a step runs, and nothing is kept."""
+"""Reading ahead: threads read the pictures of the coming batches while a step runs, and nothing is kept."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +10,7 @@ from torch import Tensor
 from tunemv3d_core.console import messages
 from tunemv3d_core.latents import encode_views
 from tunemv3d_core.slots import Backbone, Streams
-from tunemv3d_train.batch_sampler import BatchPlan, BatchSampler, Seen
+from tunemv3d_train.batch_sampler import BatchPlan, BatchSampler, Prefetched
 from tunemv3d_train.latents import to_device
 
 FAR = 512
@@ -18,8 +18,8 @@ FAR = 512
 
 
 class StreamedLatents:
-    """Latents and alpha of what is asked for: the dataset's own where they are of this image encoder, else encoded anew
-    at every visit.
+    """Latents and alpha that are read when they are asked for: the dataset's own where they are of this image encoder,
+    else encoded anew at every visit.
 
     Args:
         dataset: the pictures.
@@ -33,26 +33,20 @@ class StreamedLatents:
         self._kept = kept is not None
         self.shape = kept or self._encoded_shape()
 
-    def read(self, objects: list[int], views: list[list[int]]) -> Seen:
-        """What can be had without the device, in any thread."""
-        asked = zip(objects, views, strict=True)
+    def read(self, plan: BatchPlan) -> Prefetched:
+        """Read what needs no device, in any thread."""
+        chosen = zip(plan.objects, plan.views, strict=True)
         if not self._kept:
-            return [self._dataset.views(index, cameras) for index, cameras in asked]
-        each = [self._dataset.latents(index, cameras) for index, cameras in asked]
+            return [self._dataset.views(index, cameras) for index, cameras in chosen]
+        each = [self._dataset.latents(index, cameras) for index, cameras in chosen]
         return torch.stack([latents for latents, _ in each]), torch.stack([alpha for _, alpha in each])
 
-    def shown(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        """Latents ``b n c h w`` and alpha ``b n h w`` of a draw, on the device."""
-        return self._place(self.read(plan.objects, plan.views) if plan.seen is None else plan.seen)
-
-    def gather(self, objects: list[int], views: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Latents ``b n c h w`` and alpha ``b n h w`` on the device."""
-        return self._place(self.read(objects, views))
-
-    def _place(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        if isinstance(seen, tuple):
-            return to_device(seen[0], self.device), to_device(seen[1], self.device)
-        each = [encode_views(self._backbone, views, self.device) for views in seen]
+    def gather(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Return a plan's latents ``b n c h w`` and alpha ``b n h w`` in latent cells, on the device."""
+        pictures = self.read(plan) if plan.prefetched is None else plan.prefetched
+        if isinstance(pictures, tuple):
+            return to_device(pictures[0], self.device), to_device(pictures[1], self.device)
+        each = [encode_views(self._backbone, views, self.device) for views in pictures]
         alpha = torch.stack([alpha for _, alpha in each])
         return torch.stack([latents for latents, _ in each]), to_device(alpha, self.device)
 
@@ -69,13 +63,13 @@ class StreamedLatents:
 
 
 class ReadAhead:
-    """Draws with what they show, read by threads before they are asked for. How many threads changes nothing else.
+    """Plans with their pictures, read by threads before they are asked for. How many threads changes nothing else.
 
     Args:
-        sampler: draws.
-        latents: read.
-        expect: told of every object ``FAR`` objects before it is drawn.
-        stop: no draw is made from this step on.
+        sampler: makes the plans.
+        latents: reads their pictures.
+        expect: called with every object ``FAR`` objects before its batch.
+        stop: nothing is read for this step and those after it.
         workers: threads.
     """
 
@@ -88,7 +82,7 @@ class ReadAhead:
         self._depth = workers + 1
 
     def plan(self, step: int) -> BatchPlan:
-        """The batch of one (micro) step, and a start of those after it.
+        """Return the plan of one (micro) step, and begin to read those after it.
 
         Raises:
             DatasetError: what this step needs cannot be read.
@@ -106,4 +100,4 @@ class ReadAhead:
         for index in self._sampler.objects(step + FAR // self._sampler.batch):
             self._expect(index)
         plan = self._sampler.plan(step)
-        return replace(plan, seen=self._latents.read(plan.objects, plan.views))
+        return replace(plan, prefetched=self._latents.read(plan))

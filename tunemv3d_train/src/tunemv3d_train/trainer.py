@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,7 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
-from tunemv3d_train.cuda_graph import CapturedStep
+from tunemv3d_train.cuda_graph import CapturedStep, Tensors
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import Interruption, watched
 from tunemv3d_train.losses import LEVELS, level_name
@@ -87,8 +87,10 @@ class Trainer:
     def __init__(self, spec: RunSpec, accelerator: Accelerator, folder: RunFolder, parts: Parts) -> None:
         self.spec, self.accelerator, self.folder, self.parts = spec, accelerator, folder, parts
         self._main = accelerator.is_main_process
-        self._captured = _capturable(spec, accelerator)
-        self._compute = CapturedStep(self._forward_backward, self._drop_gradients) if self._captured else None
+        captured = _capturable(spec, accelerator)
+        self._compute = (
+            CapturedStep(self._forward_backward, self._drop_gradients) if captured else self._forward_backward
+        )
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._before: Figures = parts.restored.get("before", {})
@@ -119,7 +121,7 @@ class Trainer:
                 after = self._finish(done, progress)
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
-        measured = self.parts.measurement.sample.told
+        measured = self.parts.measurement.sample.description
         return Outcome(done, interrupted, last, self._preview, self._before, after, measured)
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
@@ -140,17 +142,17 @@ class Trainer:
             self.parts.average.prepare(step)
         for micro in range(accumulate):
             plan = self.parts.sampler.plan(step * accumulate + micro)
-            batch = self.parts.batches(plan)
+            batch = cast(Tensors, self.parts.batches(plan))
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
             torch.manual_seed(plan.seed)
-            scalars = self._compute(batch) if self._compute is not None else self._forward_backward(batch)
+            scalars = self._compute(batch)
             self._add(scalars)
 
     def _lr_factor(self, step: int) -> float:
         options = self.spec.optimizer
         return lr_factor(step, self.spec.train.steps, options.warmup, options.schedule)
 
-    def _forward_backward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _forward_backward(self, batch: Tensors) -> Tensors:
         """The whole pass; what a CUDA graph captures."""
         parts, accelerator = self.parts, self.accelerator
         with accelerator.accumulate(parts.step):
@@ -240,11 +242,11 @@ class Trainer:
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
 
-    def _measure(self, told: str = "") -> Figures:
-        if told:
-            messages.print(f"{told}: {self.parts.measurement.sample.told}")
+    def _measure(self, announced: str = "") -> Figures:
+        if announced:
+            messages.print(f"{announced}: {self.parts.measurement.sample.description}")
         with self._published(), self.accelerator.autocast():
-            return self.parts.measurement(self.parts.model)
+            return self.parts.measurement()
 
     def _draw_preview(self, done: int, progress: Progressed) -> None:
         if self.parts.preview is not None:

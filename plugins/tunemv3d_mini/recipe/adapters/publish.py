@@ -225,9 +225,9 @@ def _phase(spec: RunSpec) -> list[str]:
     """Describe what was trained, beginning with the run that this one started from."""
     train, earlier = spec.train, []
     if train.start_from is not None:
-        earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json"))
+        earlier = _phase(load_spec(find_checkpoint(train.start_from) / "spec.json", saved=True))
     own = f"{train.steps} steps of {train.batch} objects, learning rate {spec.optimizer.lr:g}"
-    weights = f"weights of mask and eikonal term {spec.loss.mask:g} and {spec.loss.eikonal:g}"
+    weights = f"weights of mask and eikonal term {spec.loss.mask:g} and {spec.loss.scene['eikonal']:g}"
     return [*earlier, f"{own}, {_course(spec)}, {weights}."]
 
 

@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
-from tunemv3d_core.config.errors import fault, slot_of
+from tunemv3d_core.config.errors import fault, holds_several, slot_of
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 
@@ -75,12 +75,15 @@ AggregatorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("aggregator")]
 LifterSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("lifter")]
 InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
 DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
+LossTerms = dict[str, Annotated[SerializeAsAny[ComponentSpec], InSlot("loss")]]
 
 
 def parts_of(block: BaseModel, place: str = "") -> Iterator[tuple[str, str, ComponentSpec]]:
     """Walk the components below a block, nested ones too: place ("field.aggregator"), slot and options."""
     for name, field in type(block).model_fields.items():
-        part, slot = getattr(block, name), slot_of(field)
-        if isinstance(part, ComponentSpec) and slot:
-            yield f"{place}{name}", slot, part
-            yield from parts_of(part, f"{place}{name}.")
+        value, slot = getattr(block, name), slot_of(field)
+        named = {f"{name}.{key}": each for key, each in value.items()} if holds_several(field) else {name: value}
+        for path, part in named.items():
+            if isinstance(part, ComponentSpec) and slot:
+                yield f"{place}{path}", slot, part
+                yield from parts_of(part, f"{place}{path}.")

@@ -1,9 +1,9 @@
 """The base of every component's options. Imports nothing else of the project."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ComponentSpec(BaseModel):
@@ -22,6 +22,13 @@ class ComponentSpec(BaseModel):
 
     type: str
     """Name of the component, as ``tunemv3d plugins list`` shows it."""
+
+
+class LossTermSpec(ComponentSpec):
+    """Base of the options of components for the slot ``loss``."""
+
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Factor on the mean over all views; 0 reports the loss and does not train on it."""
 
 
 class UnreadSpec(ComponentSpec):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -50,17 +50,25 @@ def _told(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
 
 def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -> type[BaseModel]:
     """The options that the block at ``location`` is validated by."""
-    for key in location:
+    keys = iter(location)
+    for key in keys:
         content = content[key]
         if isinstance(key, str):
-            model = _model_of(model.model_fields[key], content) or model
+            field = model.model_fields[key]
+            content = content[next(keys)] if holds_several(field) else content
+            model = _model_of(field, content) or model
     return model
 
 
 def slot_of(field: Any) -> str | None:
-    """The slot that a field of a spec holds a component of, if any."""
+    """Return the slot that a field of a spec holds a component of, or several by name (``holds_several``), if any."""
     parts = [*field.metadata, *_parts(field.annotation)]
     return next((part.slot for part in parts if hasattr(part, "slot")), None)
+
+
+def holds_several(field: Any) -> bool:
+    """Return whether a field holds components by names of the spec's own choice, not one component."""
+    return get_origin(field.annotation) is dict and slot_of(field) is not None
 
 
 def _model_of(field: Any, block: Any) -> type[BaseModel] | None:

@@ -10,10 +10,13 @@ from copy import deepcopy
 from typing import Any
 
 from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.config.errors import slot_of
-from tunemv3d_core.config.run_spec import ModelSpec, RunSpec
+from tunemv3d_core.config.errors import holds_several, slot_of
+from tunemv3d_core.config.run_spec import LossSpec, ModelSpec, RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
+
+SCENE_LOSSES = ("eikonal", "sparsity")
+"""Losses of a scene whose weights stood beside our own, as ``loss.eikonal``; now they are ``loss.scene.eikonal``."""
 
 Parts = list[tuple[str, type[ComponentSpec]]]
 """Places of components in a model, such as "field.aggregator", and their options."""
@@ -31,7 +34,8 @@ def with_current_names(content: dict[str, Any], base: dict[str, Any], where: str
     Raises:
         SpecError: an option is given by its old and by its new name.
     """
-    content, renamed = deepcopy(content), []
+    content = deepcopy(content)
+    renamed = _move_scene_losses(content.get("loss"), f"{where}: loss.")
     parts: Parts = []
     for path, block, options in _blocks(content, base):
         parts.append((path.removeprefix("model."), options))
@@ -73,6 +77,7 @@ def _blocks(content: Any, base: Any) -> Iterator[tuple[str, dict[str, Any], type
     """The components' blocks of a spec's content: path, block and the options that it is validated by."""
     yield from _blocks_of(RunSpec, "", content, base)
     yield from _blocks_of(ModelSpec, "model.", _inner(content, "model"), _inner(base, "model"))
+    yield from _blocks_of(LossSpec, "loss.", _inner(content, "loss"), _inner(base, "loss"))
 
 
 def _blocks_of(
@@ -82,18 +87,40 @@ def _blocks_of(
         slot, block, below = slot_of(field), _inner(content, name), _inner(base, name)
         if slot is None or not isinstance(block, dict):
             continue
-        kind = block.get("type", below.get("type") if isinstance(below, dict) else None)
-        try:
-            options = registry().get(slot, kind).plugin.spec if isinstance(kind, str) else None
-        except ComponentError:  # told where the spec is validated
-            continue
-        if options is not None:
-            yield f"{path}{name}", block, options
-            yield from _blocks_of(options, f"{path}{name}.", block, below)
+        if holds_several(field):
+            for key, each in block.items():
+                yield from _component(slot, f"{path}{name}.{key}", each, _inner(below, key))
+        else:
+            yield from _component(slot, f"{path}{name}", block, below)
+
+
+def _component(
+    slot: str, path: str, block: Any, below: Any
+) -> Iterator[tuple[str, dict[str, Any], type[ComponentSpec]]]:
+    kind = _inner(block, "type") or _inner(below, "type")
+    try:
+        options = registry().get(slot, kind).plugin.spec if isinstance(kind, str) else None
+    except ComponentError:  # told where the spec is validated
+        return
+    if options is not None and isinstance(block, dict):
+        yield path, block, options
+        yield from _blocks_of(options, f"{path}.", block, below)
 
 
 def _inner(content: Any, name: str) -> Any:
     return content.get(name) if isinstance(content, dict) else None
+
+
+def _move_scene_losses(block: Any, path: str) -> list[str]:
+    """Move the weights of a scene's losses from ``loss`` into ``loss.scene``; anything but a block is left as it is."""
+    old = [name for name in SCENE_LOSSES if isinstance(block, dict) and name in block]
+    if not old:
+        return []
+    scene = block.setdefault("scene", {})
+    if not isinstance(scene, dict) or any(name in scene for name in old):
+        raise SpecError(f"{path}{old[0]}: is now 'scene.{old[0]}', and 'scene' is given too; write all weights there")
+    scene.update({name: block.pop(name) for name in old})
+    return [f"{path}{name} is now called 'scene.{name}': write that in new specs" for name in old]
 
 
 def _rename(block: dict[str, Any], old: str, new: str, path: str) -> str:

@@ -5,6 +5,7 @@ A component's block is validated by the options of the component that its ``type
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,7 @@ from tunemv3d_core.config.component_fields import (
     FieldSpec,
     InjectorSpec,
     LifterSpec,
+    LossTerms,
     ViewEncoderSpec,
 )
 from tunemv3d_core.config.errors import fault
@@ -74,6 +76,22 @@ class ViewsSpec(Block):
     """Probability that an object gets some of its views clean (t = 0), for image-to-3D."""
 
 
+OWN_FIGURES = (
+    *("loss", "denoise", "denoise_frozen", "neus", "neus_inputs", "neus_novel", "mask", "opacity_iou"),
+    *("step", "seconds", "lr", "steps_per_s"),
+)
+"""Names that the trainer's log uses itself, so that no other loss may have them."""
+
+
+def loss_name_error(name: str) -> str | None:
+    """Return why a loss of a scene or of a third party cannot have a name, if so. Follows the name in a sentence."""
+    if name in OWN_FIGURES:
+        return "is a figure of the trainer's own; the loss needs another name"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        return "cannot name a loss; use letters, digits, '_' and '-', a letter first"
+    return None
+
+
 class LossSpec(Block):
     """Weights of the loss terms (paper Eq. 3)."""
 
@@ -81,16 +99,33 @@ class LossSpec(Block):
     """lambda_1: the denoising loss of the modulated model."""
     neus: Weight = 1.0
     """lambda_2: L1 between rendered and true clean latents."""
-    eikonal: Weight = 0.1
-    """The signed distance's gradient should have length 1 (NeuS); 0 is the letter of Eq. 3."""
     mask: Weight = 0.0
     """Binary cross-entropy between rendered opacity and the pictures' alpha; 0 is the letter of Eq. 3."""
-    sparsity: Weight = 0.0
-    """Few surfaces in empty space (SparseNeuS)."""
+    scene: dict[str, Weight] = {}
+    """Weight of each loss that the field's scene gives, by its name: of a signed distance ``eikonal``, whose gradient
+    should have length 1 (NeuS), and ``sparsity``, few surfaces (SparseNeuS). Each must be named; 0 adds nothing.
+    """
+    terms: LossTerms = {}
+    """Further losses: components of the slot ``loss``, each under the name that it is reported by."""
     target: Literal["backbone", "x_prev"] = "backbone"
     """What the denoising loss compares: the backbone's own prediction type, or x_{t-1} by the letter of B.3."""
     weighting: Literal["uniform", "v", "min-snr"] = "uniform"
     """Weight of the denoising loss over noise levels; "v" is that of v-prediction, clipped at 50."""
+
+    @field_validator("scene", "terms")
+    @classmethod
+    def _can_be_reported(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if error := loss_name_error(name):
+                raise fault(f"'{name}' {error}")
+        return named
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        both = sorted(self.scene.keys() & self.terms.keys())
+        if both:
+            raise fault(f"'{both[0]}' names a loss of the scene and one of 'terms'; call the one in 'terms' otherwise")
+        return self
 
 
 class OptimizerSpec(Block):

@@ -81,7 +81,7 @@ def save_checkpoint(
             record = {
                 "format": CHECKPOINT_FORMAT,
                 "spec_id": spec_id(spec),
-                **provenance_of(spec.model, frozen, data),
+                **provenance_of(spec, frozen, data),
                 "files": {name: sha256(beside / name) for name in _CHECKED},
             }
             (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -116,7 +116,7 @@ def load_checkpoint(
     record = check_checkpoint(folder)
     apply_policy(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset",), saved=True)
+        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset", "loss"), saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     model = assemble(spec.model, device, dtype)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tunemv3d_core.config.component_fields import parts_of
 from tunemv3d_core.config.errors import tell
-from tunemv3d_core.config.run_spec import ModelSpec
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.plugins.registry import Component, registry
 
@@ -24,8 +24,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def components(spec: ModelSpec) -> dict[str, dict[str, str]]:
-    """What each component is and where it comes from, by its place in the model: "field", "field.aggregator".
+def components(spec: BaseModel) -> dict[str, dict[str, str]]:
+    """Describe each component of a block and where it comes from, by its place: "field", "field.aggregator".
 
     Slot, name, distribution with version, interface version, and the hash of its code where that lies in files.
     """
@@ -169,6 +169,7 @@ def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]
     return [f"the frozen model is not the one that this was tuned on; different: {', '.join(changed)}"]
 
 
-def provenance_of(spec: ModelSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:
-    """All of it as JSON."""
-    return {"components": components(spec), "versions": versions(), "frozen": frozen, "data": data or {}}
+def provenance_of(spec: RunSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:
+    """Return all of it as JSON. Of the losses, which only training needs, nothing is compared on loading."""
+    parts = {"components": components(spec.model), "losses": components(spec.loss)}
+    return {**parts, "versions": versions(), "frozen": frozen, "data": data or {}}

@@ -53,12 +53,17 @@ def _version_fault(record: EntryPointRecord, api: str) -> str | None:
 def _metadata_fault(record: EntryPointRecord, value: ComponentPlugin | CommandPlugin) -> str | None:
     target = value.app if isinstance(value, CommandPlugin) else value.build
     if isinstance(value, ComponentPlugin):
-        from tunemv3d_core.config.component_spec import ComponentSpec  # which finds components by what imports this
+        from tunemv3d_core.config.component_spec import (  # which finds components by what imports this
+            ComponentSpec,
+            LossTermSpec,
+        )
 
         if value.slot != record.slot:
             return f"is published in the slot '{record.slot}' but describes a component of '{value.slot}'"
         if not (isinstance(value.spec, type) and issubclass(value.spec, ComponentSpec)):
             return "has a spec that is not a ComponentSpec"
+        if value.slot == "loss" and not issubclass(value.spec, LossTermSpec):
+            return "has a spec that is not a LossTermSpec, so that nothing can weigh it"
     if value.name != record.name:
         return f"is published as '{record.name}' but its descriptor names it '{value.name}'"
     if not _OBJECT.fullmatch(target):

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunemv3d_core.diffusion import MultiviewDiffusion, Prediction
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.slots import Prediction
 from tunemv3d_core.testing.batches import Batch, Size
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
