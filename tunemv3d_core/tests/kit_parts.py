@@ -258,6 +258,55 @@ class FieldOfOtherFeatures(Field):
         super().__init__(replace(ports, features=ports.features + 1))
 
 
+class Loss:
+    """L1 of the rendered views, the novel ones too where there are any."""
+
+    def __call__(self, prediction: Any, targets: Any) -> Any:
+        errors = [(prediction.x0 - targets.latents).abs().flatten(2).mean(2)]
+        if prediction.novel_x0 is not None:
+            errors.append(self.novel(prediction.novel_x0 - targets.novel_latents))
+        return torch.cat(errors, 1)
+
+    def novel(self, errors: Tensor) -> Tensor:
+        return errors.abs().flatten(2).mean(2)
+
+
+class NoFunction:
+    """Computes nothing."""
+
+
+class Sums(Loss):
+    """Gives one number for all views."""
+
+    def __call__(self, prediction: Any, targets: Any) -> Any:
+        return super().__call__(prediction, targets).sum()
+
+
+class LooksAtTruthAlone(Loss):
+    """Judges the pictures, not the prediction."""
+
+    def __call__(self, prediction: Any, targets: Any) -> Any:
+        return targets.latents.square().mean((2, 3, 4))
+
+
+class EditsTheTargets(Loss):
+    """Rounds alpha where others read it too."""
+
+    def __call__(self, prediction: Any, targets: Any) -> Any:
+        return super().__call__(prediction, targets) + 0 * targets.alpha.round_().mean()
+
+
+class ForgetsPixels(Loss):
+    """Takes all novel views for whole ones."""
+
+    def novel(self, errors: Tensor) -> Tensor:
+        return errors.abs().mean((2, 3, 4))
+
+
+def build_loss(kind: Any, context: BuildContext) -> Any:
+    return kind()
+
+
 def build_backbone(kind: type[nn.Module], neighbours: None, context: BuildContext) -> nn.Module:
     return _placed(kind(), context)
 

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.component_spec import ComponentSpec, LossTermSpec
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 
 
@@ -17,6 +17,10 @@ class Options(ComponentSpec):
     """The slot."""
     part: str = "ViewEncoder"
     """A class of ``kit_parts``."""
+
+
+class LossOptions(LossTermSpec, Options):
+    """Which loss is built."""
 
 
 class Changeable(Options):
@@ -56,6 +60,7 @@ GOOD_FIELD = plugin("good", "field")
 GOOD_LIFTER = plugin("good", "lifter")
 GOOD_INJECTOR = plugin("good", "injector")
 GOOD_AGGREGATOR = plugin("good", "aggregator")
+GOOD_LOSS = plugin("good", "loss", spec=LossOptions)
 GOOD_DATASET = plugin("good", "dataset")
 MISNAMED = plugin("other")
 FROM_TOMORROW = plugin("from-tomorrow", api="2.0")

@@ -152,6 +152,30 @@ class SDFScene(Scene):
         return points.norm(dim=-1, keepdim=True) - 0.5
 
 
+class TakesOurName(Field):
+    """Its scene's loss is called as L_denoise is."""
+
+    names = ("denoise", "denoise")
+
+    def fuse(self, *given: Any) -> Any:
+        scene = LossScene(**vars(StandInField.fuse(self, *given)))
+        scene.name = self.names[not self.training]
+        return scene
+
+
+class RegularisesInTrainingAlone(TakesOurName):
+    """Its scene's loss has another name in evaluation."""
+
+    names = ("smoothness", "roughness")
+
+
+class LossScene(Scene):
+    name = ""
+
+    def losses(self) -> dict[str, Tensor]:
+        return {self.name: self.field.layer.weight.square().mean()}
+
+
 class OpacityAboveOne(Field):
     """Opacity counts hits."""
 

@@ -18,6 +18,7 @@ GOOD = {
     "lifter": "Lifter",
     "injector": "StandInInjector",
     "aggregator": "StandInAggregator",
+    "loss": "Loss",
 }
 
 DESCRIPTORS = {
@@ -46,6 +47,11 @@ PARTS = {
     "objects_apart": ("view_encoder", "MixesObjects"),
     "pixels_match_maps": ("field", "BlursMaps"),
     "scene": ("field", "OpacityAboveOne"),
+    "scene_losses": ("field", "TakesOurName"),
+    "can_be_called": ("loss", "NoFunction"),
+    "per_view": ("loss", "Sums"),
+    "gradients_reach_prediction": ("loss", "LooksAtTruthAlone"),
+    "prediction_kept": ("loss", "EditsTheTargets"),
     "inputs_kept": ("view_encoder", "EditsItsInput"),
     "torch_left_alone": ("view_encoder", "Reseeds"),
     "starts_at_zero": ("injector", "StartsAnywhere"),
@@ -73,6 +79,8 @@ SUBTLE = [
     ("scene", "field", "NormalsLast"),
     ("scene", "field", "DistanceKeepsAnAxis"),
     ("scene", "field", "DepthBehind"),
+    ("scene_losses", "field", "RegularisesInTrainingAlone"),
+    ("per_view", "loss", "ForgetsPixels"),
 ]
 """Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
 

@@ -30,7 +30,7 @@ def check_inputs_kept(component: ComponentUnderTest) -> None:
     with torch.no_grad():
         call(built, batch)
     TrainingProbe(built).train()(batch)
-    for (name, given), (_, drawn_again) in zip(_tensors(batch), _tensors(built.batch()), strict=True):
+    for (name, given), (_, drawn_again) in zip(tensors_of(batch), tensors_of(built.batch()), strict=True):
         if not torch.equal(given, drawn_again):
             raise ConformanceError(f"{name} are changed in their place: others are given the same; change a copy")
 
@@ -71,16 +71,16 @@ def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
     return {"when built": after_build, "when called": torch.get_rng_state()}
 
 
-def _tensors(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a batch, by where they lie."""
+def tensors_of(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
+    """Walk the tensors of a batch, or of any dataclass, by where they lie."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, tuple):
         for each in value:
-            yield from _tensors(each, name)
+            yield from tensors_of(each, name)
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _tensors(getattr(value, field.name), field.name)
+            yield from tensors_of(getattr(value, field.name), field.name)
 
 
 CHECKS = (check_inputs_kept, check_torch_left_alone)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from tunemv3d_core import shapes
 from tunemv3d_core.assemble import check_ports
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
@@ -125,6 +126,21 @@ def check_novel_views(component: ComponentUnderTest) -> None:
     )
 
 
+def check_scene_losses(component: ComponentUnderTest) -> None:
+    """A scene's own losses are finite scalars, with names that can be reported, the same in training and evaluation."""
+    built, names = component.built(), []
+    batch = built.batch()
+    for training in (True, False):
+        losses = built.module.train(training).fuse(batch.features, batch.cameras, batch.t.amax(1)).losses()
+        shapes.check_scene_losses("its scene", losses)
+        wrong = [name for name, loss in losses.items() if not bool(loss.isfinite())]
+        if wrong:
+            raise ConformanceError(f"the scene's loss '{wrong[0]}' is {float(losses[wrong[0]])}")
+        names.append(sorted(losses))
+    if names[0] != names[1]:
+        raise ConformanceError(f"the scene gives the losses {names[0]} in training and {names[1]} in evaluation")
+
+
 def _compare_shapes(built: Built, sizes: tuple[Size, ...]) -> None:
     for size in sizes:
         with torch.no_grad():
@@ -146,7 +162,7 @@ def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
 
 CHECKS = (check_builds, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
 OF_SLOT = {
-    "field": (check_coarse_features, check_novel_views),
+    "field": (check_coarse_features, check_novel_views, check_scene_losses),
     "aggregator": (check_coarse_features,),
     "backbone": (check_image_shapes,),
 }

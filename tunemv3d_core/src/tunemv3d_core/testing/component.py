@@ -81,6 +81,8 @@ class ComponentUnderTest:
             module = build(self.spec, stand_ins.FEATURES)
             return Built(self.slot, module, backbone, self._neighbours(backbone, stride))
         context = BuildContext(torch.device("cpu"), dtype, backbone)
+        if self.slot == "loss":
+            return Built(self.slot, build(self.spec, context), backbone, Neighbours(backbone.ports))
         if self.slot == "backbone":
             module = build(self.spec, None, context)
             return Built(self.slot, module, module, Neighbours(module.ports))
@@ -140,6 +142,7 @@ class Built:
         ports = self.backbone.ports
         parts: dict[str, Any] = {"backbone": self.backbone, self.slot: self.module}
         aggregator = parts.pop("aggregator", None)
+        parts.pop("loss", None)
         encoder = parts.setdefault("view_encoder", stand_ins.StandInViewEncoder(ports))
         takes = self.module.ports if self.slot == "lifter" else LifterPorts("latents", ports.latent_channels, ())
         described = FieldPorts(encoder.ports.features, takes.takes, takes.values)
