@@ -13,8 +13,9 @@ from tunemv3d_core.plugins.registry import registry
 BESIDE = {
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "Streams"),
+    "loss": ("Prediction", "Targets"),
 }
-"""Protocols of ``tunemv3d_core.slots`` that belong to a slot beside its own."""
+"""Classes of ``tunemv3d_core.slots`` that belong to a slot beside its own."""
 
 
 def pages() -> dict[str, str]:
@@ -71,9 +72,8 @@ def _section(component: Any) -> str:
 def _place(slot: str) -> str:
     if slot in MODEL_SLOTS:
         return f"in a spec: {code(f'model.{slot}')}"
-    return {"dataset": "in a spec: `data`", "aggregator": "in a spec: a field's `aggregator`"}.get(
-        slot, "not in a spec"
-    )
+    places = {"dataset": "`data`", "aggregator": "a field's `aggregator`", "loss": "`loss.terms`, each under its name"}
+    return f"in a spec: {places[slot]}" if slot in places else "not in a spec"
 
 
 def _other_slot(slot: str) -> str:

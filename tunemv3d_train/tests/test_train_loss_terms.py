@@ -12,7 +12,7 @@ import train_stand_ins as tiny
 from torch import Tensor
 
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_train.trainer import train
@@ -116,6 +116,17 @@ def test_a_checkpoint_can_be_sampled_where_its_losses_are_not_installed(
     registry().clear()
     spec, _ = load_checkpoint(first.checkpoint)
     assert spec.loss.terms["borders"].model_dump()["weight"] == 1
+
+
+def test_a_resumed_run_is_warned_of_another_version_of_its_losses(edges: Path, spec_file: Path, tmp_path: Path) -> None:
+    spec = load_spec(spec_file, [*overrides(terms={"borders": {"type": "edge"}}), "train.steps=1"])
+    train(spec, tmp_path / "run")
+    metadata = edges / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: others-edges\nVersion: 2.2\n")
+    edges.rename(edges.with_name("others_edges-2.2.dist-info"))
+    registry().clear()
+    with pytest.warns(TuneMV3DWarning, match="saved with others-edges==2.1, others-edges==2.2 is installed"):
+        train(spec, tmp_path / "run", resume=True)
 
 
 def test_what_a_spec_says_of_losses_is_checked_when_it_is_read(edges: Path, spec_file: Path) -> None:

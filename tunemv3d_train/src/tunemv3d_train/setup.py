@@ -137,7 +137,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
     if resume_from:
-        _compare(resume_from, model, accelerator)
+        _compare(resume_from, model, accelerator, losses=True)
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
@@ -163,11 +163,12 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     )
 
 
-def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator) -> None:
-    """Do as the policy says if a checkpoint was saved with other components or another frozen model; told once."""
+def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, losses: bool = False) -> None:
+    """Apply the policy if a checkpoint was saved with other components or another frozen model, in one process alone."""
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
-        apply_policy(check_components(record["components"], source), source)
+        parts = record["components"] | (record.get("losses", {}) if losses else {})
+        apply_policy(check_components(parts, source), source)
         apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
 
 

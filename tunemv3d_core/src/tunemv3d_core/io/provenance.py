@@ -98,6 +98,7 @@ class _Record(BaseModel):
     """What is read again of ``provenance.json``."""
 
     components: dict[str, _Entry]
+    losses: dict[str, _Entry] = {}
     frozen: dict[str, str]
     files: dict[str, str]
 
