@@ -56,8 +56,8 @@ class Parts:
         optimizer: AdamW.
         accelerated_optimizer: the same for fp16's loss scaling.
         average: of the weights, or None.
-        sampler: draws.
-        batches: draws to tensors.
+        sampler: makes the plans of batches.
+        batches: makes tensors of plans.
         measurement: held-out figures.
         preview: pictures.
         restored: state of the checkpoint that the run goes on from.
@@ -117,10 +117,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     model = assemble(spec.model, device)
     _check_field(spec, model)
     if spec.train.start_from is not None and resume_from is None:
-        source = find_checkpoint(spec.train.start_from)
-        check_checkpoint(source)
-        load_weights(model, source / "model.safetensors")
-        _compare(source, model, accelerator)
+        _start_from(spec.train.start_from, model, accelerator)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
     optimizer = _optimizer(spec, parameters, device)
@@ -163,8 +160,15 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     )
 
 
+def _start_from(name: str, model: MultiviewDiffusion, accelerator: Accelerator) -> None:
+    source = find_checkpoint(name)
+    check_checkpoint(source)
+    load_weights(model, source / "model.safetensors")
+    _compare(source, model, accelerator)
+
+
 def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, losses: bool = False) -> None:
-    """Apply the policy if a checkpoint was saved with other components or another frozen model, in one process alone."""
+    """Apply the policy to differences from what a checkpoint was saved with, in the main process alone."""
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
         parts = record["components"] | (record.get("losses", {}) if losses else {})

@@ -116,13 +116,15 @@ class TrainingStep(nn.Module):
         b, n = targets.t.shape
         shapes = {(b, n), (b, n + (0 if targets.novel_alpha is None else targets.novel_alpha.shape[1]))}
         for name, term in self._terms.items():
-            errors[name] = views = term(prediction, targets)
-            if tuple(views.shape) not in shapes:
+            views = term(prediction, targets)
+            shape = tuple(views.shape) if isinstance(views, Tensor) else type(views).__name__
+            if shape not in shapes:
                 wanted = " or ".join(map(str, sorted(shapes)))
                 raise ShapeError(
-                    f"loss.terms.{name}: the loss '{self.spec.terms[name].type}' gives a tensor of shape "
-                    f"{tuple(views.shape)}; one number per view is of shape {wanted}"
+                    f"loss.terms.{name}: the loss '{self.spec.terms[name].type}' gives a tensor of shape {shape}; "
+                    f"one number per view is of shape {wanted}"
                 )
+            errors[name] = views.to(torch.promote_types(views.dtype, torch.float32))
         return errors
 
     def scene_losses(self, scene: Scene) -> dict[str, Tensor]:
