@@ -1,7 +1,7 @@
 """The base of every component's options. Imports nothing else of the project."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +22,16 @@ class ComponentSpec(BaseModel):
 
     type: str
     """Name of the component, as ``tunemv3d plugins list`` shows it."""
+
+
+@runtime_checkable
+class HasPretrained(Protocol):
+    """Options of a backbone that is made from published weights. Optional; model cards name them as the base model."""
+
+    @property
+    def pretrained(self) -> str:
+        """Name, path or hub id of the weights."""
+        ...
 
 
 class UnreadSpec(ComponentSpec):
