@@ -46,10 +46,10 @@ def load_folder(
     scheduler = model.backbone.scheduler(spec.sample.scheduler)
     if (folder / SCHEDULER).is_file():
         config = read_json(folder / SCHEDULER)
-        name = config.get("_class_name")
-        kind: Any = type(scheduler) if name == type(scheduler).__name__ else getattr(diffusers, str(name), None)
+        written, own = str(config.get("_class_name")), type(scheduler)
+        kind: Any = own if written == own.__name__ else getattr(diffusers, written, None)
         if kind is None:
-            raise CheckpointError(f"{folder / SCHEDULER}: neither diffusers nor the backbone has a scheduler {name!r}")
+            raise CheckpointError(f"{folder / SCHEDULER}: no scheduler {written!r} in diffusers or the backbone")
         scheduler = kind.from_config(config)
     return spec, model, scheduler, read_json(folder / "provenance.json").get("data")
 

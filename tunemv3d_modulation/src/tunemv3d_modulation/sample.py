@@ -81,8 +81,8 @@ def sample(
         find_command("mesh", SHAPE)
     wanted = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
-    given = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise, "scheduler": scheduler}
-    given["consistency"] = parse_consistency(consistency) if consistency else None
+    given: dict[str, Any] = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise}
+    given |= {"scheduler": scheduler, "consistency": parse_consistency(consistency) if consistency else None}
     known = read_images(image or [])
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
