@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, SampleSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import initial_noise, sample
 from tunemv3d_core.types import Text
@@ -113,9 +113,10 @@ def test_samples_depend_on_their_own_seed_alone(model: MultiviewDiffusion) -> No
     nudge(model)
     cameras = Cameras.orbit(2)
     text, empty = model.backbone.encode_text(["a red armchair", "a stool"]), model.backbone.encode_text(["", ""])
-    options = {"steps": 2, "scheduler": "ddim", "guidance": 3.0, "consistency": 1.5}
-    both = sample(model, text, cameras[None].expand(2, 2), [5, 6], negative=empty, **options)
-    alone = sample(model, text.map(lambda x: x[1:]), cameras[None], [6], negative=empty.map(lambda x: x[1:]), **options)
+    options = SampleSpec(steps=2, scheduler="ddim", guidance=3.0, consistency=1.5)
+    both = sample(model, text, cameras[None].expand(2, 2), [5, 6], options, negative=empty)
+    text, empty = (words.map(lambda x: x[1:]) for words in (text, empty))
+    alone = sample(model, text, cameras[None], [6], options, negative=empty)
     assert torch.allclose(both[1:], alone, atol=1e-3)
 
 

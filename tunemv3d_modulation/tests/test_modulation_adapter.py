@@ -59,7 +59,7 @@ def test_at_the_start_the_modulated_model_is_the_frozen_one_bit_for_bit(folder):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_sampling_starts_as_the_frozen_model_and_is_it_always_at_strength_zero(folder, guidance):
+def test_sampling_starts_as_the_frozen_model_and_is_it_always_at_k_of_zero(folder, guidance):
     def views(model, consistency):
         options = {"num_inference_steps": 2, "guidance_scale": guidance, "consistency": consistency, "generator": 5}
         return TuneMV3DPipeline.from_model(model, SPEC)("a red chair", Cameras.orbit(2), **options).latents

@@ -25,10 +25,10 @@ def no_space(*_, **__):
     ("arguments", "message"),
     [
         (["  "], "a prompt is empty"),
-        (["a chair", "--steps", 0], "steps must be at least 1, not 0"),
+        (["a chair", "--steps", 0], "steps: should be greater than or equal to 1, got 0"),
         (["a chair", "--consistency", -0.5], "K must be at least 0, not -0.5"),
         (["a chair", "--consistency", "inf"], "K must be at least 0, not inf"),
-        (["a chair", "--guidance", "inf"], "guidance must be at least 0, not inf"),
+        (["a chair", "--guidance", "inf"], "guidance: should be a finite number, got Infinity"),
         (["a chair", "--elevation", "nan"], "an elevation is not a finite number of degrees"),
         (["a chair", "--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
         (["a chair", "--device", "gpu"], "device 'gpu' cannot be used here"),

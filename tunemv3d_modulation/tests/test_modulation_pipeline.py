@@ -110,7 +110,7 @@ def test_an_objects_sample_depends_on_its_own_seed_and_prompt_alone(pipe):
     assert (other - alone).abs().mean() > 0.1
 
 
-def test_strength_zero_is_the_plain_model_and_views_agree_more_with_strength(pipe):
+def test_k_of_zero_is_the_plain_model_and_a_larger_one_moves_further_from_it(pipe):
     plain = TuneMV3DPipeline.from_model(MultiviewDiffusion(pipe.model.backbone), SPEC)
     cameras = Cameras.orbit(3)
     frozen = plain("a red chair", cameras).latents
@@ -242,10 +242,13 @@ def test_some_of_an_objects_views_can_be_fused(pipe):
     [
         ({"prompt": " "}, "a prompt is empty"),
         ({"prompt": []}, "a prompt is empty"),
-        ({"num_inference_steps": 0}, "steps must be at least 1, not 0"),
-        ({"consistency": -1.0}, "K must be at least 0, not -1"),
-        ({"consistency": float("nan")}, "K must be at least 0, not nan"),
-        ({"guidance_scale": -2.0}, "guidance must be at least 0, not -2.0"),
+        ({"num_inference_steps": 0}, "steps: should be greater than or equal to 1, got 0"),
+        (
+            {"consistency": -1.0},
+            "consistency: K should be a number of at least 0, or a list of them over the steps, got -1.0",
+        ),
+        ({"consistency": float("nan")}, "consistency: K should be a number of at least 0, .* got NaN"),
+        ({"guidance_scale": -2.0}, "guidance: should be greater than or equal to 0, got -2.0"),
         ({"generator": [1, 2]}, "2 generators for 1 prompts"),
     ],
 )

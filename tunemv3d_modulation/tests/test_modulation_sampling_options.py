@@ -9,6 +9,7 @@ from PIL import Image
 from toy_model import SPEC, moved_model
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.sampling import KnownViews, initial_noise, sample
@@ -54,7 +55,9 @@ def test_known_views_of_each_object_are_its_own(pipe):
     backbone, cameras = pipe.model.backbone, Cameras.orbit(2)[None].expand(2, 2)
     latents = initial_noise([8, 9], 2, 4, (8, 8))
     known = KnownViews(latents, torch.tensor([[True, False], [False, True]]))
-    made = sample(pipe.model, backbone.encode_text(["a", "b"]), cameras, [1, 2], steps=2, known=known)
+    made = sample(
+        pipe.model, backbone.encode_text(["a", "b"]), cameras, [1, 2], SampleSpec(steps=2, guidance=1), known=known
+    )
     assert torch.equal(made[0, 0], latents[0, 0]) and torch.equal(made[1, 1], latents[1, 1])
     assert not torch.equal(made[0, 1], latents[0, 1])
 
@@ -84,7 +87,7 @@ def test_pictures_are_put_on_white_and_padded():
     assert pixels[:, 1, 2].tolist() == [1, 1, 1]
 
 
-def test_a_schedule_of_strengths_acts_step_by_step(pipe, monkeypatch):
+def test_a_schedule_of_k_acts_step_by_step(pipe, monkeypatch):
     monkeypatch.setattr(pipe, "scheduler", pipe.model.backbone.scheduler("ddim"))
 
     def latents(**options):
@@ -157,8 +160,8 @@ def test_the_spec_may_say_another_size(pipe):
     assert output.latents.shape == (1, 2, 4, 8, 12) and output.images[0][0].size == (48, 32)
     assert output.depth.shape == (1, 2, 32, 48)
     uneven = SPEC.model_copy(update={"sample": SPEC.sample.model_copy(update={"size": (32, 50)})})
-    with pytest.raises(TuneMV3DError, match=r"\[32, 50\] should be multiples of 4 pixels"):
-        TuneMV3DPipeline.from_model(pipe.model, uneven)("a red chair")
+    with pytest.raises(TuneMV3DError, match=r"sample\.size: \[32, 50\] should be multiples of 4 pixels.* \[32, 48\]"):
+        TuneMV3DPipeline.from_model(pipe.model, uneven)
     given = torch.rand(3, 32, 48)
     options = {"num_inference_steps": 1, "known_views": {0: given}, "output_type": "pt"}
     known = TuneMV3DPipeline.from_model(pipe.model, wide)("a", Cameras.orbit(2), **options)
@@ -169,8 +172,8 @@ def test_what_a_callback_sees_is_the_branch_with_text(pipe):
     backbone, seen = pipe.model.backbone, []
     text, cameras = backbone.encode_text(["a red chair", "a stool"]), Cameras.orbit(3)[None].expand(2, 3)
     negative = backbone.encode_text(["", ""])
-    options = {"steps": 1, "scheduler": "ddim", "guidance": 3.0, "negative": negative, "on_step": seen.append}
-    sample(pipe.model, text, cameras, [0, 0], **options)
+    options = SampleSpec(steps=1, scheduler="ddim", guidance=3.0)
+    sample(pipe.model, text, cameras, [0, 0], options, negative=negative, on_step=seen.append)
     x_t, t = initial_noise([0, 0], 3, 4, (8, 8)), torch.full((2, 3), seen[0].t)
     expected = pipe.model.predict(x_t, t, text, cameras)
     shown = seen[0].prediction
@@ -182,9 +185,10 @@ def test_what_a_callback_sees_is_the_branch_with_text(pipe):
 
 def test_sampling_goes_on_from_any_step(pipe):
     backbone, steps = pipe.model.backbone, []
-    given = (pipe.model, backbone.encode_text(["a stool"]), Cameras.orbit(2)[None], [3])
-    whole = sample(*given, steps=4, scheduler="ddim", on_step=steps.append)
-    rest = sample(*given, steps=4, scheduler="ddim", begin=(2, steps[1].latents))
+    options = SampleSpec(steps=4, scheduler="ddim", guidance=1)
+    given = (pipe.model, backbone.encode_text(["a stool"]), Cameras.orbit(2)[None], [3], options)
+    whole = sample(*given, on_step=steps.append)
+    rest = sample(*given, begin=(2, steps[1].latents))
     torch.testing.assert_close(rest, whole)
 
 
@@ -195,7 +199,7 @@ def test_sampling_goes_on_from_any_step(pipe):
         ({"generator": 2**40}, "a seed should be from 0 to 4294967295"),
         ({"generator": [-1]}, "a seed should be from 0"),
         ({"cameras": Cameras.orbit(2)[None].expand(3, 2)}, "cameras of 3 objects for 1 prompts"),
-        ({"consistency": []}, "K must be at least 0, not empty"),
+        ({"consistency": []}, r"consistency: K should be a number of at least 0, or a list .*, got \[\]"),
     ],
 )
 def test_options_that_make_no_sense_together_are_refused(pipe, options, message):

@@ -4,7 +4,7 @@ from diffusers import DDPMScheduler
 from toy_model import load
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_modulation.schedule import SOLVERS, Schedule
+from tunemv3d_modulation.schedule import SCHEDULERS, Schedule
 
 CONFIG = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
 
@@ -57,8 +57,8 @@ def test_a_model_cast_to_half_keeps_its_schedule(folders):
     assert backbone.unet.dtype == torch.bfloat16 and torch.equal(backbone.schedule.table, exact)
 
 
-def test_solvers_by_name_keep_the_models_schedule_and_start_at_its_last_step(backbone):
-    for name in SOLVERS:
+def test_schedulers_by_name_keep_the_models_schedule_and_start_at_its_last_step(backbone):
+    for name in SCHEDULERS:
         scheduler = backbone.scheduler(name)
         scheduler.set_timesteps(7)
         assert float(scheduler.timesteps[0]) == 999

@@ -108,6 +108,13 @@ def test_a_folder_with_an_evaluation_in_it_is_refused(toy: MultiviewDiffusion, t
     assert (tmp_path / "evaluate.json").read_text() == "{}"
 
 
+def test_options_out_of_range_are_refused_before_anything_is_sampled(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    result = run("toy", "--guidance", "-1", "--out", str(tmp_path / "out"))
+    assert isinstance(result.exception, TuneMV3DError)
+    assert "guidance: should be greater than or equal to 0, got -1.0" in str(result.exception)
+    assert not list((tmp_path / "out/pictures").iterdir())
+
+
 @pytest.mark.parametrize(("text", "values"), [("", ()), ("0,1, 1.5", (0, 1, 1.5)), ("2 0 2", (2, 0))])
 def test_strengths(text: str, values: tuple[float, ...]) -> None:
     assert parse_strengths(text) == values

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError
 from tunemv3d_core.io.depth_normals import read_depth
 from tunemv3d_core.io.samples import find_samples, read_sample
@@ -35,9 +36,7 @@ def sampled(session: Session, **options: object) -> torch.Tensor:
         encode([own.prompt]),
         session.cameras[None],
         [own.seed],
-        steps=own.steps,
-        guidance=own.guidance,
-        consistency=own.consistency,
+        SampleSpec(steps=own.steps, guidance=own.guidance, consistency=own.consistency),
         negative=encode([""]),
         **options,
     )
@@ -142,11 +141,11 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(session: Session, tmp_p
         ({"prompt": "  "}, "prompt is empty"),
         ({"steps": 0}, "steps"),
         ({"guidance": float("nan")}, "guidance"),
-        ({"consistency": -1.0}, "consistency K"),
+        ({"consistency": -1.0}, "consistency: K"),
         ({"seed": -1}, "seed"),
     ):
         with pytest.raises(TuneMV3DError, match=told):
-            replace(session.settings, **change).check()
+            replace(session.settings, **change).options(toys.SPEC.sample)
     session.start()
     before = list(session.history)
     session.settings = replace(session.settings, steps=9)
@@ -178,11 +177,10 @@ def test_a_step_that_gives_nan_is_told_and_its_steps_are_no_object(session: Sess
 
 
 def test_a_prompt_that_is_cut_is_told_in_the_notes(session: Session, tmp_path: Path) -> None:
-    class Words:
-        def too_long(self, prompts: list[str]) -> list[str]:
-            return [f"cut before {prompt[20:]!r}" for prompt in prompts if len(prompt) > 20]
+    def cut_prompts(prompts: list[str]) -> list[str]:
+        return [f"cut before {prompt[20:]!r}" for prompt in prompts if len(prompt) > 20]
 
-    session.model.backbone.prompts = Words()
+    session.model.backbone.cut_prompts = cut_prompts
     session.settings = replace(session.settings, prompt="a chair that is red all over")
     session.start()
     assert session.notes == ["cut before 'all over'"]

@@ -1,4 +1,4 @@
-"""Consistency strength K: one number, or several that are spread over the denoising steps. Light: imports no torch."""
+"""Consistency K: one number, or several that are spread over the denoising steps. Light: imports no torch."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ Consistency = float | tuple[float, ...]
 
 
 def parse_consistency(text: str) -> Consistency:
-    """K from words: "1.5", or "2:1" for a schedule that falls from 2 at the first step to 1 at the last.
+    """Read K from text: "1.5", or "2:1" for a schedule that falls from 2 at the first step to 1 at the last.
 
     Raises:
         TuneMV3DError: no number, or one that is negative or not finite.
@@ -22,25 +22,25 @@ def parse_consistency(text: str) -> Consistency:
 
 
 def format_consistency(consistency: float | Sequence[float]) -> str:
-    """K in the words that ``parse_consistency`` reads."""
+    """Write K as ``parse_consistency`` reads it."""
     return ":".join(f"{k:g}" for k in _as_list(consistency))
 
 
 def check_consistency(consistency: float | Sequence[float]) -> list[float]:
-    """K's values.
+    """Return K's values, one or several.
 
     Raises:
         TuneMV3DError: none, or one that is negative or not finite.
     """
     values = _as_list(consistency)
     if not values or not all(0 <= k < float("inf") for k in values):
-        told = format_consistency(values) or "empty"
-        raise TuneMV3DError(f"consistency K must be at least 0, not {told}: 0 is the plain 2D model, 1 the tuned one")
+        given = format_consistency(values) or "empty"
+        raise TuneMV3DError(f"consistency K must be at least 0, not {given}: 0 is the plain 2D model, 1 the tuned one")
     return values
 
 
 def consistency_schedule(consistency: float | Sequence[float], steps: int) -> list[float]:
-    """K of every step: the values spread evenly over the steps, linear between them.
+    """Return K of every step: the values spread evenly over the steps, linear between them.
 
     Raises:
         TuneMV3DError: see ``check_consistency``.

@@ -1,4 +1,4 @@
-"""From pictures to latents, the same way for whoever keeps them: the trainer, and the packing of shards."""
+"""From pictures to latents and back, the same way for everyone."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ ENCODED_AT_ONCE = 16
 
 @torch.no_grad()
 def encode_views(backbone: Backbone, views: Views, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Latents ``n c h w`` in float32 and alpha ``n h w``, averaged down to latent cells, of one object's views.
+    """Return latents ``n c h w`` in float32 and alpha ``n h w``, averaged down to latent cells, of one object's views.
 
     Args:
         backbone: its ``encode_images``.
@@ -24,3 +24,8 @@ def encode_views(backbone: Backbone, views: Views, device: torch.device | str) -
     # In one layout, because what is computed from them is rounded by it.
     latents = latents.contiguous()
     return latents, adaptive_avg_pool2d(views.alpha, (latents.shape[-2], latents.shape[-1]))[0]
+
+
+def decode_pictures(backbone: Backbone, latents: Tensor) -> Tensor:
+    """Decode latents ``b n c h w`` to pictures ``b n 3 H W`` in float32 and [0, 1], where the latents are."""
+    return (backbone.decode_latents(latents).float() / 2 + 0.5).clamp(0, 1)

@@ -1,7 +1,5 @@
-"""Sampling n views of b objects together: the one loop that the pipeline, previews and metrics share."""
+"""Sampling n views of b objects together: the one loop that pipeline, previews, evaluation and viewer share."""
 
-import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,25 +8,24 @@ import torch
 from torch import Generator, Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import consistency_schedule
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.ports import BackbonePorts
+from tunemv3d_core.schedulers import Seed, first_latents, model_input, prepared_scheduler, step_options
 from tunemv3d_core.slots import Backbone, HasSurface, Prediction, Scene
 from tunemv3d_core.types import Rendering, Text
-
-Seed = int | Generator
-"""Where an object's noise comes from: a number, or a generator on the CPU that goes on from where it is."""
 
 SURFACE_TIMESTEP = 20.0
 """The noise level at which finished views are fused into a scene: as clean as the field has seen in training."""
 
 
 class Denoises(Protocol):
-    """What sampling needs of a ``MultiviewDiffusion``."""
+    """The part of a ``MultiviewDiffusion`` that sampling needs."""
 
     @property
     def backbone(self) -> Backbone:
-        """Of the model."""
+        """The frozen 2D model."""
         ...
 
     def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
@@ -42,7 +39,7 @@ class Denoises(Protocol):
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """What a callback sees after each step.
+    """A denoising step as callbacks see it.
 
     Attributes:
         index: from 0.
@@ -73,29 +70,34 @@ class KnownViews:
     views: Tensor
 
     def put_into(self, latents: Tensor) -> Tensor:
-        """``b n c h w`` with the known views in their places."""
+        """Return ``b n c h w`` with the known views in their places."""
         return torch.where(self.views[..., None, None, None], self.latents, latents)
 
 
 def latent_size(ports: BackbonePorts, pixels: tuple[int, int] | None) -> tuple[int, int]:
-    """(h, w) of the latents of views of (height, width) pixels; None stands for what the 2D model was made for.
+    """Return (h, w) of the latents of views of (height, width) pixels; None is the size the 2D model was made for.
 
     Raises:
         TuneMV3DError: the pixels are no whole number of latent cells.
     """
     if pixels is None:
         return ports.latent_size, ports.latent_size
-    if any(side % ports.image_stride for side in pixels):
-        raise TuneMV3DError(f"sample.size: {list(pixels)} should be multiples of {ports.image_stride} pixels")
-    return pixels[0] // ports.image_stride, pixels[1] // ports.image_stride
+    cell = ports.image_stride
+    if any(side % cell for side in pixels):
+        nearest = [max(1, round(side / cell)) * cell for side in pixels]
+        raise TuneMV3DError(
+            f"sample.size: {list(pixels)} should be multiples of {cell} pixels, the size of a latent cell: "
+            f"take {nearest}, for example"
+        )
+    return pixels[0] // cell, pixels[1] // cell
 
 
 def initial_noise(
     seeds: Sequence[Seed], views: int, channels: int, size: tuple[int, int], shared: bool = False
 ) -> Tensor:
-    """Noise ``b n c h w`` on the CPU, one seed an object: the same on every device and in every batch.
+    """Draw noise ``b n c h w`` on the CPU, one seed per object: the same on every device and in every batch.
 
-    ``shared`` gives all views of an object the same noise.
+    With ``shared`` all views of an object get the same noise.
     """
     generators = [seed if isinstance(seed, Generator) else Generator().manual_seed(int(seed)) for seed in seeds]
     drawn = torch.stack([torch.randn(1 if shared else views, channels, *size, generator=g) for g in generators])
@@ -108,14 +110,10 @@ def sample(
     text: Text,
     cameras: Cameras,
     seeds: Sequence[Seed],
+    options: SampleSpec,
     *,
-    steps: int,
-    size: tuple[int, int] | None = None,
-    scheduler: Any = "",
-    guidance: float = 1.0,
+    scheduler: Any = None,
     negative: Text | None = None,
-    consistency: float | Sequence[float] = 1.0,
-    shared_noise: bool = False,
     known: KnownViews | None = None,
     on_step: Callable[[SamplingStep], Tensor | None] | None = None,
     begin: tuple[int, Tensor] | None = None,
@@ -129,39 +127,38 @@ def sample(
         text: b prompts.
         cameras: ``b n``.
         seeds: b of them; an object's noise depends on its own alone.
-        steps: denoising steps.
-        size: (h, w) of the latents; default: what the backbone was made for.
-        scheduler: one with diffusers' interface, or the name of one that the backbone knows; "" takes the model's own.
-        guidance: classifier-free guidance scale; 1 is none and runs one branch.
+        options: steps, size, guidance, K, shared noise, and the scheduler's name.
+        scheduler: one with diffusers' interface, in place of the one that the options name.
         negative: b prompts to move away from; needed where guidance is not 1.
-        consistency: K, see ``MultiviewDiffusion.predict``; several numbers are a ``consistency_schedule``.
-        shared_noise: start all views of an object from the same noise.
         known: views that are given; they are shown to the model clean (t = 0) and left out of the scheduler's steps.
-        on_step: called after every step; latents that it returns are gone on with.
+        on_step: called after every step; latents that it returns take the place of the step's.
         begin: go on from latents ``b n c h w`` as they were before the step of this index, instead of from noise.
+
+    Raises:
+        TuneMV3DError: a size of no whole number of latent cells, or a scheduler that cannot take the steps.
     """
-    ports = model.backbone.ports
-    size = (ports.latent_size, ports.latent_size) if size is None else size
-    device = cameras.intrinsics.device
-    noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, shared_noise)
-    scheduler = prepared_scheduler(model.backbone, scheduler, steps, device)
-    options = _noise_source(scheduler, seeds)
-    guided = guidance != 1
+    ports, device = model.backbone.ports, cameras.intrinsics.device
+    size = latent_size(ports, options.size)
+    noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, options.shared_noise)
+    chosen = options.scheduler if scheduler is None else scheduler
+    scheduler = prepared_scheduler(model.backbone, chosen, options.steps, device)
+    drawing = step_options(scheduler, seeds)
+    guided = options.guidance != 1
     if guided:
         if negative is None:
             raise ValueError("guidance needs the negative prompts' text")
         text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
-    latents: Tensor = noise.to(device, text.tokens.dtype) * scheduler.init_noise_sigma
-    strength = consistency_schedule(consistency, len(scheduler.timesteps))
+    latents = first_latents(scheduler, noise.to(device, text.tokens.dtype))
+    consistency = consistency_schedule(options.consistency, len(scheduler.timesteps))
     first, latents = (0, latents) if begin is None else (begin[0], begin[1].to(latents))
     for index, t in list(enumerate(scheduler.timesteps))[first:]:
-        x_t, level = _shown(scheduler.scale_model_input(latents, t), t, known)
+        x_t, level = _shown(model_input(scheduler, latents, t), t, known)
         if guided:
             both = torch.cat([x_t, x_t]), torch.cat([level, level])
-            prediction = _guide(model.predict(*both, text, cameras, strength[index]), guidance)
+            prediction = _guide(model.predict(*both, text, cameras, consistency[index]), options.guidance)
         else:
-            prediction = model.predict(x_t, level, text, cameras, strength[index])
-        latents = scheduler.step(prediction.modulated, t, latents, **options).prev_sample
+            prediction = model.predict(x_t, level, text, cameras, consistency[index])
+        latents = scheduler.step(prediction.modulated, t, latents, **drawing).prev_sample
         if known is not None:
             latents = known.put_into(latents)
         if on_step is not None:
@@ -170,39 +167,8 @@ def sample(
     return latents
 
 
-def prepared_scheduler(backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None) -> Any:
-    """A fresh scheduler that is set to a number of steps.
-
-    Args:
-        backbone: whose schedule is sampled.
-        scheduler: one with diffusers' interface, which is copied, or the name of one that the backbone knows.
-        steps: denoising steps.
-        device: of its timesteps.
-
-    Raises:
-        ComponentError: an unknown scheduler, or one that cannot sample the model.
-        TuneMV3DError: it cannot take so many, or so few, steps.
-    """
-    scheduler = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except Exception as error:  # each class has its own way of failing
-        name = scheduler if isinstance(scheduler, str) and scheduler else type(scheduler).__name__
-        reason = " ".join(str(error).split())[:200]
-        raise TuneMV3DError(f"scheduler '{name}' cannot take {steps} steps: {reason}") from error
-    return scheduler
-
-
-def _noise_source(scheduler: Any, seeds: Sequence[Seed]) -> dict[str, Any]:
-    """What a scheduler's step needs to draw further noise from each object's own seed, for those that draw any."""
-    if "generator" not in inspect.signature(scheduler.step).parameters:
-        return {}
-    # Other numbers than those of the initial noise.
-    return {"generator": [s if isinstance(s, Generator) else Generator().manual_seed(2**32 + int(s)) for s in seeds]}
-
-
 def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Tensor]:
-    """What the model sees, ``b n c h w``, and its noise levels, ``b n``: known views are clean."""
+    """Return the views that the model sees, ``b n c h w``, and their noise levels, ``b n``: known views are clean."""
     level = t.float().expand(x_t.shape[:2])
     if known is None:
         return x_t, level
@@ -213,7 +179,7 @@ def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Te
 def fuse_clean(
     model: Denoises, latents: Tensor, text: Text, cameras: Cameras, t: float = SURFACE_TIMESTEP, seed: int = 0
 ) -> Scene:
-    """The scene of finished views: clean latents ``b n c h w`` get noise of level t, as in training, and are fused."""
+    """Fuse finished views into a scene: clean latents ``b n c h w`` get noise of level t first, as in training."""
     shape = latents.shape
     noise = initial_noise([seed] * shape[0], shape[1], shape[2], (shape[3], shape[4])).to(latents)
     level = torch.full(shape[:2], t, device=latents.device)
@@ -221,7 +187,7 @@ def fuse_clean(
 
 
 def has_surface(model: Denoises, cameras: Cameras, size: tuple[int, int]) -> bool:
-    """Whether scenes of a model that has a field have a surface; blank views tell, so that nothing need be sampled.
+    """Find out from blank views, without sampling any, if the scenes of a model's field have a surface.
 
     Args:
         model: the model.
@@ -234,7 +200,7 @@ def has_surface(model: Denoises, cameras: Cameras, size: tuple[int, int]) -> boo
 
 
 def _guide(prediction: Prediction, guidance: float) -> Prediction:
-    """Combine the branches ``[without text, with text]``; what is shown of the field is the second's."""
+    """Combine the branches ``[without text, with text]``; x0 and rendering are those of the second."""
     without, with_text = prediction.modulated.chunk(2)
     guided = without + guidance * (with_text - without)
     if prediction.x0 is None or prediction.rendering is None:

@@ -84,8 +84,9 @@ class Backbone(Protocol):
         ...
 
     def scheduler(self, name: str = "") -> Any:
-        """A fresh scheduler with diffusers' interface (``set_timesteps``, ``timesteps``, ``init_noise_sigma``,
-        ``scale_model_input``, ``step(...).prev_sample``) on the model's schedule; "" gives the model's own kind.
+        """Make a scheduler on the model's noise schedule; "" gives the model's own kind.
+
+        Its interface is diffusers', of which ``tunemv3d_core.schedulers`` says what may be missing.
 
         Raises:
             ComponentError: an unknown name; the message lists the known ones.
@@ -108,6 +109,28 @@ class Backbone(Protocol):
 
         With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
         a lifter may add to them, not change them.
+        """
+        ...
+
+
+@runtime_checkable
+class ReportsCutPrompts(Protocol):
+    """A backbone that says what of a prompt its text encoder does not see. Optional."""
+
+    def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
+        """Return a sentence for each prompt that is longer than the text encoder takes, with the words that are cut."""
+        ...
+
+
+@runtime_checkable
+class Offloadable(Protocol):
+    """A backbone whose text encoder and autoencoder can be off the accelerator while it denoises. Optional."""
+
+    def offloadable(self) -> tuple[nn.Module, nn.Module]:
+        """Return the text encoder and the autoencoder, child modules that no denoising step calls.
+
+        Each is moved when its ``forward`` is called, or a method under diffusers' ``apply_forward_hook``. All that a
+        denoising step needs lies in the backbone's other child modules.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Frames as a moving picture: animated WebP by Pillow, or MP4 by an ffmpeg that is installed."""
+"""Write frames as a moving picture: animated WebP by Pillow, or MP4 by an installed ffmpeg."""
 
 import shutil
 import subprocess
@@ -25,12 +25,12 @@ def check_format(kind: str) -> None:
 
 
 def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int = 0) -> None:
-    """Write frames of one size; the suffix of ``path`` says how. Nothing half-written stays.
+    """Write frames of one size in the format of ``path``'s suffix. Nothing half-written stays.
 
     Args:
         path: ``.webp`` or ``.mp4``, or ``.png`` for one frame.
         frames: at least one.
-        milliseconds: that each is shown.
+        milliseconds: time that each is shown.
 
     Raises:
         SampleError: it cannot be written, or ffmpeg failed; its last words.

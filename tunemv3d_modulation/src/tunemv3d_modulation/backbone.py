@@ -1,6 +1,7 @@
 """The backbone ``diffusers``: a frozen Stable Diffusion (1.x, 2.x, XL), split into its encoder and its decoder."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
 from tunemv3d_modulation.loading import Parts, load_parts
 from tunemv3d_modulation.lora import add_adapters, is_adapter, without_adapters
-from tunemv3d_modulation.schedule import Schedule, make_solver
+from tunemv3d_modulation.schedule import Schedule, make_scheduler
 from tunemv3d_modulation.spec import DiffusersSpec
 from tunemv3d_modulation.text import PromptEncoder
 
@@ -31,7 +32,7 @@ class DiffusersBackbone(nn.Module):
     """The 2D model of a StableDiffusionPipeline or StableDiffusionXLPipeline (``tunemv3d_core.slots.Backbone``).
 
     Args:
-        parts: what ``load_parts`` read.
+        parts: as ``load_parts`` read them.
         trainable: "none", "lora" (low-rank changes of the UNet's attention) or "all" (the UNet). Text encoders and VAE
             are frozen always.
         lora_rank: of those changes.
@@ -69,9 +70,24 @@ class DiffusersBackbone(nn.Module):
         text: Text = self.prompts(prompts)
         return text
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
+        """Return a sentence for each prompt that is cut (``tunemv3d_core.slots.ReportsCutPrompts``)."""
+        return self.prompts.cut_prompts(prompts)
+
+    def offloadable(self) -> tuple[nn.Module, nn.Module]:
+        """Return the text encoders and the VAE (``tunemv3d_core.slots.Offloadable``)."""
+        return self.prompts, self.vae
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
+            # Such a VAE overflows in half precision.
+            self.vae.to(torch.float32)
+        return self
+
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, shifted and scaled."""
+        """Encode ``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, shifted and scaled."""
         shift, scale = self._latent_scale()
         chunks = torch.split(images.flatten(0, 1).to(self.vae.dtype), IMAGES_AT_ONCE)
         means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
@@ -79,7 +95,7 @@ class DiffusersBackbone(nn.Module):
         return latents.reshape(*images.shape[:2], *latents.shape[1:])
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """``b n c h w`` to images ``b n 3 H W``, about [-1, 1]."""
+        """Decode ``b n c h w`` to images ``b n 3 H W``, about [-1, 1]."""
         shift, scale = self._latent_scale()
         chunks = torch.split(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, IMAGES_AT_ONCE)
         images = torch.cat([self.vae.decode(chunk).sample for chunk in chunks])
@@ -89,23 +105,23 @@ class DiffusersBackbone(nn.Module):
         return self.vae.config.get("shift_factor") or 0.0, self.vae.config.scaling_factor
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t of clean latents ``b n c h w`` at t ``b n``."""
+        """Return x_t of clean latents ``b n c h w`` at t ``b n``."""
         return self.schedule.add_noise(latents, noise, t)
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the model is trained to predict, ``b n c h w``."""
+        """Return the training target, what the model should predict, ``b n c h w``."""
         return self.schedule.target(latents, noise, t)
 
     def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that a prediction at x_t stands for, ``b n c h w``."""
+        """Return the clean latents that a prediction at x_t stands for, ``b n c h w``."""
         return self.schedule.predict_x0(prediction, x_t, t)
 
     def alphas_cumprod(self, t: Tensor) -> Tensor:
-        """The schedule's cumulative product of alphas at t, of t's shape: exact at whole steps, linear between."""
+        """Return the cumulative product of the schedule's alphas at t, of t's shape; linear between whole steps."""
         return self.schedule.alphas_cumprod(t)
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
-        """The encoder of the frozen model: ``b n c h w`` at t ``b n`` to the L skips.
+        """Run the encoder of the frozen model: ``b n c h w`` at t ``b n`` to the L skips.
 
         No graph is kept while nothing before the decoder is trainable and no input asks for a gradient.
         """
@@ -116,7 +132,7 @@ class DiffusersBackbone(nn.Module):
             return Skips(halves.encode(self.unet, x, emb, text.tokens), state=emb)
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
-        """The decoder with L residuals added to the skips: the prediction ``b n c h w``."""
+        """Run the decoder with L residuals added to the skips: the prediction ``b n c h w``."""
         maps = skips.maps
         if residuals is not None:
             maps = tuple(skip + residual.to(skip.dtype) for skip, residual in zip(maps, residuals, strict=True))
@@ -124,7 +140,7 @@ class DiffusersBackbone(nn.Module):
         return flat.reshape(*t.shape, *flat.shape[1:])
 
     def forward(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The UNet's own forward, unsplit, which ``encode`` and ``decode`` with None equal bit for bit."""
+        """Run the UNet's own forward, unsplit, which ``encode`` and ``decode`` with None equal bit for bit."""
         flat, views = x_t.flatten(0, 1), text.per_view(x_t.shape[1])
         xl = {"text_embeds": views.pooled, "time_ids": halves.image_sizes(flat, self.ports.image_stride)}
         added = None if views.pooled is None else xl
@@ -132,22 +148,22 @@ class DiffusersBackbone(nn.Module):
         return prediction.reshape(x_t.shape)
 
     def scheduler(self, name: str = "") -> Any:
-        """A fresh diffusers scheduler on the model's own configuration.
+        """Make a diffusers scheduler on the model's own configuration.
 
         Args:
-            name: one of ``schedule.SOLVERS``, the class of a diffusers scheduler, or "" for the model's own kind.
+            name: one of ``schedule.SCHEDULERS``, the class of a diffusers scheduler, or "" for the model's own kind.
 
         Raises:
             ComponentError: an unknown name, or a scheduler that cannot sample this model.
         """
-        return make_solver(self.scheduler_config, name)
+        return make_scheduler(self.scheduler_config, name)
 
     def fingerprint(self) -> dict[str, str]:
-        """The model's weight files, LoRA files among them, and their sha256."""
+        """Return the model's weight files, LoRA files among them, and their sha256."""
         return {name: sha256(path) for name, path in self._files.items()}
 
     def latent_key(self) -> str:
-        """sha256 of the VAE's weights, as precise as they were loaded, and of the latents' shift and scale."""
+        """Hash the VAE's weights, as precise as they were loaded, and the latents' shift and scale: a sha256."""
         digest = hashlib.sha256(repr(self._latent_scale()).encode())
         for name, weight in sorted(self.vae.state_dict().items()):
             digest.update(name.encode())
@@ -155,12 +171,12 @@ class DiffusersBackbone(nn.Module):
         return digest.hexdigest()
 
     def copy_encoder(self, share: bool = False) -> halves.EncoderCopy:
-        """A trainable copy of the encoder for a lifter (paper B.1), or with ``share`` one of the same weights."""
+        """Copy the encoder for a lifter to train (paper B.1); with ``share`` the copy holds the same weights."""
         return without_adapters(halves.EncoderCopy(self.unet, self.ports.image_stride, share))
 
 
 def _ports(parts: Parts, prompts: PromptEncoder) -> BackbonePorts:
-    """What the loaded parts offer to their neighbours.
+    """Return the ports that the loaded parts offer to their neighbours.
 
     Raises:
         ComponentError: text encoder, VAE and UNet of different models.
@@ -204,10 +220,10 @@ def _ports(parts: Parts, prompts: PromptEncoder) -> BackbonePorts:
 
 
 def _check_sizes(parts: Parts, pooled: int) -> None:
-    """XL's embedding takes the pooled text and six numbers on the image's size; the refiner takes five.
+    """Refuse a UNet whose embedding takes another input than XL's: pooled text and six numbers on the image's size.
 
     Raises:
-        ComponentError: it takes something else.
+        ComponentError: it takes something else, as the refiner with its five numbers.
     """
     unet = parts.unet.config
     wanted = unet.projection_class_embeddings_input_dim
@@ -215,5 +231,5 @@ def _check_sizes(parts: Parts, pooled: int) -> None:
     if wanted != given:
         raise ComponentError(
             f"{parts.source}: the UNet takes {wanted} channels of pooled text and image size, not {given}: it is no XL "
-            "base model (the refiner is told other numbers)"
+            "base model (the refiner takes other numbers)"
         )

@@ -1,4 +1,4 @@
-"""What the words of ``tunemv3d sample`` mean: prompts, seeds, cameras and pictures."""
+"""Read the arguments of ``tunemv3d sample``: prompts, seeds, cameras and pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 MOST_SEEDS = 10_000
-"""As many objects of one prompt find names in a folder."""
+"""Most objects of one prompt that a folder has names for."""
 
 
 def read_prompts(given: list[str], file: Path | None) -> list[str]:
-    """The prompts of the command line, then those of a file, one a line; lines that begin with # are left out.
+    """Read the prompts of the command line, then those of a file, one per line without lines that begin with #.
 
     Raises:
         TuneMV3DError: none at all, an empty one, or a file that cannot be read.
@@ -25,7 +25,7 @@ def read_prompts(given: list[str], file: Path | None) -> list[str]:
     prompts = list(given)
     if file is not None:
         try:
-            # Some editors begin a file with a mark of its encoding, which is no part of the first prompt.
+            # Some editors begin a file with a byte order mark, which is no part of the first prompt.
             lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
         except OSError as error:
             raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}") from None
@@ -38,7 +38,7 @@ def read_prompts(given: list[str], file: Path | None) -> list[str]:
 
 
 def read_seeds(words: str) -> list[int]:
-    """Seeds such as "7", "0,3,5" or "0-3".
+    """Read seeds such as "7", "0,3,5" or "0-3".
 
     Raises:
         TuneMV3DError: something else, or more than ``MOST_SEEDS``.
@@ -56,13 +56,13 @@ def read_seeds(words: str) -> list[int]:
 
 
 def read_cameras(file: Path | None, views: int | None, elevation: float, trained: int) -> "Cameras":
-    """The cameras ``n``: those of a ``transforms.json``, or ``views`` of them around the object.
+    """Return cameras ``n``: those of a ``transforms.json``, or ``views`` of them around the object.
 
     Args:
         file: ``transforms.json``, or the folder that holds it.
         views: None stands for ``trained``.
         elevation: degrees.
-        trained: views in training.
+        trained: number of views in training.
 
     Raises:
         TuneMV3DError: both are given, or the file cannot be read.
@@ -80,7 +80,7 @@ def read_cameras(file: Path | None, views: int | None, elevation: float, trained
 
 
 def read_images(given: list[str]) -> "dict[int, Image]":
-    """Pictures by view, from words such as ``front.png`` and ``4=back.png``.
+    """Read pictures by view, from arguments such as ``front.png`` and ``4=back.png``.
 
     Raises:
         TuneMV3DError: not a picture, or two of one view.
@@ -101,17 +101,17 @@ def read_images(given: list[str]) -> "dict[int, Image]":
     return found
 
 
-def told_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
-    """Sentences on pictures that are not taken as they are.
+def note_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
+    """Return sentences on pictures that are not taken as they are.
 
     Args:
         given: by view.
         size: (H, W) of the views; white is put beside a picture of another shape.
     """
-    told = []
+    notes = []
     for view, picture in given.items():
         if picture.width * size[0] != picture.height * size[1]:
-            told.append(f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it")
+            notes.append(f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it")
         if (frames := getattr(picture, "n_frames", 1)) > 1:
-            told.append(f"the picture of view {view} moves: the first of its {frames} frames is taken")
-    return told
+            notes.append(f"the picture of view {view} moves: the first of its {frames} frames is taken")
+    return notes

@@ -41,17 +41,17 @@ class CrossViews(nn.Module):
             )
 
     def forward(self, maps: tuple[Tensor, ...], views: int) -> tuple[Tensor, ...]:
-        """L maps ``(b n) c_k h_k w_k`` with n = ``views``; those of smaller strides pass unchanged."""
+        """Let views attend on L maps ``(b n) c_k h_k w_k`` with n = ``views``; smaller strides pass unchanged."""
         return tuple(self.layers[str(k)](m, views) if str(k) in self.layers else m for k, m in enumerate(maps))
 
 
 class CrossViewAttention(nn.Module):
     """Every cell of every view of an object attends to all of them. Adds exact zeros until its first update.
 
-    No view is told from another, so permuting the views permutes the result.
+    All views are treated alike, so permuting the views permutes the result.
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -64,11 +64,11 @@ class CrossViewAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, views: int) -> Tensor:
-        """``(b n) c h w`` with n = ``views`` to the same shape."""
+        """Attend over ``(b n) c h w`` with n = ``views``; returns the same shape."""
         _, c, h, w = x.shape
         cells = self.norm(x).reshape(-1, views, c, h * w).transpose(2, 3).reshape(-1, views * h * w, c)
         # b p (3 heads d) to three of b heads p d
         q, k, v = self.qkv(cells).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        told = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        added: Tensor = told.reshape(-1, h * w, c).transpose(1, 2).reshape(x.shape)
+        attended = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        added: Tensor = attended.reshape(-1, h * w, c).transpose(1, 2).reshape(x.shape)
         return x + added

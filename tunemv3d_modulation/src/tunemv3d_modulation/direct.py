@@ -10,7 +10,7 @@ from tunemv3d_modulation.spec import DirectSpec
 
 
 def build(spec: DirectSpec, neighbours: Neighbours, context: BuildContext) -> "Direct":
-    """Build for as many channels as the field renders.
+    """Build the lifter for as many channels as the field renders.
 
     Raises:
         PortsError: no field.

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tunemv3d_core.config.component_spec import HasPretrained
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
@@ -54,16 +55,16 @@ def export(
 
 
 def model_card(name: str, pipe: Any, folder: Path, licence: str = "") -> str:
-    """The README of a published checkpoint, from what it says of itself.
+    """Write the README of a published checkpoint from its spec and its provenance.
 
     Args:
-        name: of the model.
+        name: the model's.
         pipe: the pipeline.
-        folder: of the checkpoint: its provenance is read.
+        folder: the checkpoint's, whose provenance is read.
         licence: of the weights; "" leaves the line out.
     """
     record, spec = read_json(folder / "provenance.json"), pipe.spec
-    base = getattr(spec.model.backbone, "pretrained", "")
+    base = spec.model.backbone.pretrained if isinstance(spec.model.backbone, HasPretrained) else ""
     head = ["---", "library_name: tunemv3d", *([f"license: {licence}"] if licence else [])]
     head += [*([f"base_model: {base}"] if base else []), "tags: [text-to-3d, multi-view, diffusers]", "---"]
     parts = ["| slot | component | distribution |", "| --- | --- | --- |"]
@@ -82,13 +83,13 @@ def model_card(name: str, pipe: Any, folder: Path, licence: str = "") -> str:
         installs=" ".join(installs),
         sampling=sampling,
         parts="\n".join(parts),
-        data=_told_data(pipe.data or {}),
+        data=_describe_data(pipe.data or {}),
         id=record["spec_id"],
     )
 
 
-def _told_data(data: dict[str, Any]) -> str:
-    """Objects, licences and creators of the training data, as far as they are known."""
+def _describe_data(data: dict[str, Any]) -> str:
+    """List objects, licences and creators of the training data, as far as they are known."""
     if not data:
         return "Nothing is recorded of the training data."
     lines = [f"{data['objects']} objects."] if "objects" in data else []

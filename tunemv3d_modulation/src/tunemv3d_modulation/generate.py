@@ -10,7 +10,7 @@ from PIL.Image import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.config.run_spec import spec_id
+from tunemv3d_core.config.run_spec import SampleSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.provenance import versions
@@ -19,7 +19,8 @@ from tunemv3d_core.io.samples import note_files
 from tunemv3d_core.sampling import has_surface
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.animation import write_animation
-from tunemv3d_modulation.pipeline import TuneMV3DOutput, TuneMV3DPipeline
+from tunemv3d_modulation.output import TuneMV3DOutput
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable
 from tunemv3d_modulation.validate_inputs import check_known
 
@@ -89,20 +90,19 @@ class Made:
     steps: Recorder
 
 
-def told_options(pipe: TuneMV3DPipeline, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The pipeline's options: those that are given, and for None the checkpoint's own."""
-    own = pipe.spec.sample
-    default = {
-        "num_inference_steps": own.steps,
-        "guidance_scale": own.guidance,
-        "consistency": own.consistency,
-        "shared_noise": own.shared_noise,
+def manifest_options(options: SampleSpec, negative: str) -> dict[str, Any]:
+    """Return the manifest's entries on the sampling, which are the pipeline's ``OPTIONS`` too."""
+    return {
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "consistency": options.consistency,
+        "shared_noise": options.shared_noise,
+        "negative_prompt": negative,
     }
-    return {name: default[name] if given[name] is None else given[name] for name in OPTIONS}
 
 
-def told_model(pipe: TuneMV3DPipeline, checkpoint: str) -> dict[str, Any]:
-    """What a manifest says of the model."""
+def manifest_model(pipe: TuneMV3DPipeline, checkpoint: str) -> dict[str, Any]:
+    """Return the manifest's entries on the model."""
     return {
         "checkpoint": checkpoint,
         "spec_id": spec_id(pipe.spec),

@@ -1,4 +1,4 @@
-"""The injector ``zero-conv``: one 1x1 convolution a map, weight and bias zero at the start (paper B.2, Eq. 2)."""
+"""The injector ``zero-conv``: one 1x1 convolution per map, weight and bias zero at the start (paper B.2, Eq. 2)."""
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ def build(spec: ZeroConvSpec, neighbours: Neighbours, context: BuildContext) -> 
 
 
 def zero_conv(channels: int, out: int) -> nn.Conv2d:
-    """A 1x1 convolution that gives exact zeros until its first update."""
+    """Make a 1x1 convolution that gives exact zeros until its first update."""
     conv = nn.Conv2d(channels, out, 1)
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -51,5 +51,5 @@ class ZeroConv(nn.Module):
         )
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """L maps ``(b n) c_k h_k w_k`` to L residuals of the skips' shapes."""
+        """Turn L maps ``(b n) c_k h_k w_k`` into L residuals of the skips' shapes."""
         return tuple(conv(m) for conv, m in zip(self.convs, maps, strict=True))

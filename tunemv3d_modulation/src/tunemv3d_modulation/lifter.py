@@ -13,7 +13,7 @@ def build(spec: CopiedEncoderSpec, neighbours: Neighbours, context: BuildContext
     """Build O around a trainable copy of the encoder of the backbone in ``context``.
 
     Raises:
-        PortsError: views shall attend to each other at a stride that no map has.
+        PortsError: views should attend to each other at a stride that no map has.
     """
     encoder = context.backbone.copy_encoder().to(context.device, context.dtype)
     cross_views = None
@@ -61,7 +61,7 @@ class EncoderLifter(nn.Module):
             values: ``b n c h w``, the field's x0.
             x_t: ``b n c h w``, the noisy views.
             t: ``b n``.
-            text: one prompt an object.
+            text: one prompt per object.
 
         Returns:
             L maps ``(b n) c_k h_k w_k``.
@@ -72,7 +72,7 @@ class EncoderLifter(nn.Module):
 
 
 def stem(channels: int, hidden: int, out: int) -> nn.Sequential:
-    """The light encoder of x_t: two 3x3 convolutions and a zero convolution."""
+    """Make the light encoder of x_t: two 3x3 convolutions and a zero convolution."""
     return nn.Sequential(
         nn.Conv2d(channels, hidden, 3, padding=1),
         nn.SiLU(),

@@ -1,4 +1,4 @@
-"""Reads the parts of a pipeline: from a packaged asset, a local folder, the Hugging Face hub or a single file."""
+"""Read the parts of a pipeline: from a packaged asset, a local folder, the Hugging Face hub or a single file."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from tunemv3d_core.errors import ComponentError, TuneMV3DError
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
-from tunemv3d_modulation.schedule import Schedule, make_solver
+from tunemv3d_modulation.schedule import Schedule, make_scheduler
 from tunemv3d_modulation.spec import DiffusersSpec
 
 CLASSES: dict[str, Any] = {
@@ -40,10 +40,10 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a pipeline lies.
+    """The place of a pipeline.
 
     Attributes:
-        asked: what the spec names.
+        asked: the name in the spec.
         folder: the folder or hub id of its configs and tokenizers, and of its weights too unless there is a ``file``.
         revision: of a hub id.
         file: the single file that holds all weights.
@@ -56,7 +56,7 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """Name in messages."""
         return str(self.file or self.folder)
 
 
@@ -65,11 +65,11 @@ class Parts:
     """The parts of a pipeline, in evaluation mode.
 
     Attributes:
-        source: what to call the pipeline in messages.
+        source: the pipeline's name in messages.
         tokenizers: one for each text encoder.
         scheduler: content of the pipeline's ``scheduler_config.json``.
         zero_empty: whether the empty prompt is encoded as zeros.
-        files: what the weights came from, by their names in the fingerprint.
+        files: the files of the weights, by their names in the fingerprint.
     """
 
     source: str
@@ -83,7 +83,7 @@ class Parts:
 
 
 def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
-    """Load a pipeline's parts in ``dtype``, whatever precision they are stored in, and add the spec's LoRA weights.
+    """Load a pipeline's parts in ``dtype``, in whatever precision they are stored, and add the spec's LoRA weights.
 
     Raises:
         ComponentError: nothing of that name, a pipeline of another kind, a file that cannot be read or holds another
@@ -108,14 +108,11 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
                 _check_words(words)
     with _quiet():
         fuse_loras(kind, modules, [(path, lora.scale) for path, lora in zip(added, spec.lora, strict=True)])
-    vae = modules["vae"]
-    if dtype == torch.float16 and vae.config.force_upcast:
-        vae.to(torch.float32)
     return Parts(
         source=origin.name,
         tokenizers=tuple(part for name, part in modules.items() if name.startswith("tokenizer")),
         text_encoders=tuple(part.eval() for name, part in modules.items() if name.startswith("text_encoder")),
-        vae=vae.eval(),
+        vae=modules["vae"].eval(),
         unet=modules["unet"].eval(),
         scheduler=scheduler,
         zero_empty=index.get("force_zeros_for_empty_prompt", True),
@@ -145,7 +142,7 @@ def locate(spec: DiffusersSpec) -> Origin:
 
 
 def _find(name: str) -> Path | str:
-    """The path of an asset or a local one; otherwise ``name`` itself where it can be an id on the hub."""
+    """Return the path of an asset or a local one; otherwise ``name`` itself where it can be an id on the hub."""
     try:
         return find_asset(name)
     except TuneMV3DError as error:
@@ -155,7 +152,7 @@ def _find(name: str) -> Path | str:
 
 
 def _configs(origin: Origin) -> Path:
-    """The local folder of a pipeline's index and scheduler, for a single file of all configs and tokenizers."""
+    """Return the local folder of a pipeline's index and scheduler, for a single file of all configs and tokenizers."""
     folder = Path(origin.folder)
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
@@ -167,7 +164,7 @@ def _configs(origin: Origin) -> Path:
 
 
 def _part_names(origin: Origin, index: dict[str, Any]) -> list[str]:
-    """The parts to read, tokenizers first.
+    """List the parts to read, tokenizers first.
 
     Raises:
         ComponentError: a pipeline of another kind, or one that lacks a part.
@@ -201,37 +198,37 @@ def _part_names(origin: Origin, index: dict[str, Any]) -> list[str]:
 
 
 def _scheduler(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-    """The scheduler's config, tried; the index, like in diffusers, says of which class it is."""
+    """Read the scheduler's config and try it; as in diffusers, the index says of which class it is."""
     config = json.loads((folder / "scheduler/scheduler_config.json").read_text("utf-8"))
     Schedule(config)
     config["_class_name"] = index["scheduler"][1]
-    make_solver(config, "")
+    make_scheduler(config, "")
     return dict(config)
 
 
 def _read(origin: Origin, name: str, dtype: torch.dtype) -> Any:
-    """One part of a folder or hub id."""
+    """Read one part of a folder or hub id."""
     where: dict[str, Any] = {"subfolder": name} | ({"revision": origin.revision} if origin.revision else {})
     with _reading(origin, name):
         if name.startswith("tokenizer"):
             return CLIPTokenizer.from_pretrained(origin.folder, **where)
-        # transformers tells which weights have another shape only where it may go on; diffusers tells it anyway.
-        told = {"ignore_mismatched_sizes": True} if name.startswith("text_encoder") else {}
+        # transformers says which weights have another shape only where it may go on; diffusers says it anyway.
+        options = {"ignore_mismatched_sizes": True} if name.startswith("text_encoder") else {}
         model, info = CLASSES[name].from_pretrained(
-            origin.folder, dtype=dtype, output_loading_info=True, **told, **where
+            origin.folder, dtype=dtype, output_loading_info=True, **options, **where
         )
         _check_whole(info)
         return model
 
 
 def _check_words(tokenizer: CLIPTokenizer) -> None:
-    """Without its files a tokenizer loads all the same, and knows no word."""
+    """Refuse a tokenizer without its files: it loads all the same, and knows no word."""
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ValueError("no vocabulary; restore tokenizer.json, or vocab.json and merges.txt")
 
 
 def _check_whole(info: dict[str, Any]) -> None:
-    """What the files lack or the model has no place for, both libraries meet with a warning at most."""
+    """Refuse files that lack weights or hold too many: both libraries warn of them at most."""
     faults = [
         f"{len(names)} weights are {what}, such as {names[0]}"
         for what, key in (("missing", "missing_keys"), ("of another shape", "mismatched_keys"))
@@ -255,7 +252,7 @@ def _weight_files(origin: Origin, kind: str) -> dict[str, Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' logs and bars out of the command's output: a fault is told in one message."""
+    """Keep the libraries' logs and bars out of the command's output: a fault is one message."""
     level = logging.root.manager.disable
     shown = [library for library in (transformers_logging, diffusers_logging) if library.is_progress_bar_enabled()]
     for library in shown:
@@ -271,7 +268,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _reading(origin: Origin, part: str) -> Iterator[None]:
-    """Tell in one message what could not be read and why."""
+    """Say in one message what could not be read and why."""
     try:
         with _quiet():
             yield

@@ -1,4 +1,4 @@
-"""Low-rank changes of the 2D model: those that a user has are added to its weights, new ones are trained."""
+"""Low-rank changes of the 2D model: a user's own are added to its weights, new ones are trained."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
 def lora_files(loras: Sequence[LoraFile]) -> list[Path]:
-    """Where they lie.
+    """Find the files.
 
     Raises:
         ComponentError: not there, or not safetensors.
@@ -91,7 +91,7 @@ def add_adapters(unet: Any, rank: int) -> None:
 
 
 def is_adapter(parameter: str) -> bool:
-    """Whether a parameter's name is that of a low-rank change."""
+    """Return True for the name of a low-rank change's parameter."""
     return ".lora_" in parameter
 
 

@@ -1,4 +1,4 @@
-"""Keeping on the accelerator only the part of a model that is at work."""
+"""Keep on the accelerator only the part of a model that is at work."""
 
 from typing import Any
 
@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.slots import Backbone, Prediction, Scene
+from tunemv3d_core.slots import Backbone, Offloadable, Prediction, Scene
 from tunemv3d_core.types import Text
 
 
 class Denoiser(nn.Module):
-    """What works in a denoising step, as one module: the model without its backbone's text encoder and VAE.
+    """The part of a model that works in a denoising step, as one module.
+
+    That is the model without its backbone's text encoder and autoencoder, where the backbone is ``Offloadable``, and
+    the whole model otherwise.
 
     Args:
         model: the model.
@@ -22,15 +25,15 @@ class Denoiser(nn.Module):
     def __init__(self, model: MultiviewDiffusion) -> None:
         super().__init__()
         backbone: Any = model.backbone
-        others = [getattr(backbone, name, None) for name in ("prompts", "vae")]
+        others = backbone.offloadable() if isinstance(backbone, Offloadable) else ()
         parts = [part for part in backbone.children() if all(part is not other for other in others)]
         self.parts = nn.ModuleList([*parts, *(m for slot, m in model.slots().items() if slot != "backbone")])
-        # Not as a submodule: its text encoder and VAE stay where they are.
+        # Not as a submodule: its text encoder and autoencoder stay where they are.
         self._whole = [model]
 
     @property
     def backbone(self) -> Backbone:
-        """The model's."""
+        """The model's backbone."""
         return self._whole[0].backbone
 
     def forward(self, method: str, *args: Any) -> Any:
@@ -48,19 +51,20 @@ class Denoiser(nn.Module):
         return scene
 
 
-def offload(backbone: Any, denoiser: Denoiser, device: torch.device) -> list[Any]:
+def offload(backbone: Offloadable, denoiser: Denoiser, device: torch.device) -> list[Any]:
     """Hook the parts in the order in which they work; each takes the one before it off the accelerator.
 
     Args:
-        backbone: with ``prompts`` (text encoder) and ``vae``.
-        denoiser: of the same model.
+        backbone: the model's.
+        denoiser: the same model's.
         device: the accelerator.
 
     Returns:
         accelerate's hooks, to offload and to remove.
     """
+    text_encoder, autoencoder = backbone.offloadable()
     hooks: list[Any] = []
-    for part in (backbone.prompts, denoiser, backbone.vae):
+    for part in (text_encoder, denoiser, autoencoder):
         _, hook = cpu_offload_with_hook(part, device, prev_module_hook=hooks[-1] if hooks else None)
         hooks.append(hook)
     return hooks

@@ -1,13 +1,11 @@
 """``TuneMV3DPipeline``: text in; matching views, depth, normals and a scene out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
@@ -15,49 +13,25 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import ComponentError, TuneMV3DError
 from tunemv3d_core.io.mismatch_policy import Policy
 from tunemv3d_core.io.samples import cut_prompts
-from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
-from tunemv3d_core.slots import Scene
+from tunemv3d_core.latents import decode_pictures
+from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
+from tunemv3d_core.schedulers import Seed
+from tunemv3d_core.slots import Offloadable, Scene
 from tunemv3d_core.viz.geometry import render_shape
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.offload import Denoiser, offload
+from tunemv3d_modulation.output import TuneMV3DOutput, as_type, check_output
 from tunemv3d_modulation.pretrained_io import load_folder, save_folder
-from tunemv3d_modulation.validate_inputs import as_seeds, as_type, check_known, check_options, check_output
+from tunemv3d_modulation.validate_inputs import as_seeds, check_known, check_prompts, check_seeds
 
 DEFAULT_ELEVATION = 20.0
 
 StepCallback = Callable[["TuneMV3DPipeline", int, float, dict[str, Any]], dict[str, Any] | None]
-"""diffusers' kind: gets the pipeline, the step from 0, its timestep and named tensors; may return changed latents."""
-
-
-@dataclass
-class TuneMV3DOutput(BaseOutput):  # type: ignore[misc]
-    """What was sampled. Without a field (plain 2D fine-tuning) there are only images and latents.
-
-    Attributes:
-        images: per object and view a PIL picture; "np": ``b n H W 3``, "pt": ``b n 3 H W``, sRGB in [0, 1];
-            "latent": None.
-        latents: ``b n c h w``, clean.
-        cameras: ``b n``.
-        scene: what the field makes of the finished views: render it from any camera, or take its surface.
-        renders: the scene at the same cameras and of the latents' size, decoded, in the images' type. None too where
-            the field gives features.
-        opacity: ``b n H W``, 0 to 1.
-        depth: ``b n H W``, z in the camera, world units, 0 where nothing was hit. None too where the field renders only
-            the views that it saw: it knows no geometry.
-        normals: ``b n 3 H W``, outward, world space; None too where the field knows none.
-    """
-
-    images: Any
-    latents: Tensor
-    cameras: Cameras
-    scene: Scene | None = None
-    renders: Any = None
-    opacity: Tensor | None = None
-    depth: Tensor | None = None
-    normals: Tensor | None = None
+"""A callback of diffusers' kind: gets the pipeline, the step from 0, its timestep and named tensors; may return changed
+latents."""
 
 
 class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -69,7 +43,10 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         spec: the spec that made the model.
 
     Attributes:
-        data: what the checkpoint's provenance says of the training data, if there is a checkpoint.
+        data: the training data as the checkpoint's provenance records it, if there is a checkpoint.
+
+    Raises:
+        TuneMV3DError: the spec's ``sample.size`` is no whole number of latent cells.
     """
 
     def __init__(self, model: MultiviewDiffusion, scheduler: Any, spec: RunSpec) -> None:
@@ -77,10 +54,13 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(model=model.eval(), scheduler=scheduler, spec=spec)
         self.denoiser = Denoiser(model)
         self.data: dict[str, Any] | None = None
+        self._all_hooks: list[Any] = []
+        # Refuses a size that the model does not have.
+        self.latent_size()
 
     @classmethod
     def from_model(cls, model: MultiviewDiffusion, spec: RunSpec) -> "TuneMV3DPipeline":
-        """A pipeline with the scheduler that the spec names."""
+        """Make a pipeline with the scheduler that the spec names."""
         return cls(model, model.backbone.scheduler(spec.sample.scheduler), spec)
 
     @classmethod
@@ -92,7 +72,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
             dtype: of all parts but the field, whose parameters stay float32.
-            provenance: what to do if other versions or other code of its components are installed: "warn", "error" or
+            provenance: the policy if other versions or other code of its components are installed: "warn", "error" or
                 "ignore"; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
 
         Raises:
@@ -104,14 +84,14 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         return pipe
 
     def save_pretrained(self, save_directory: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write a checkpoint's folder: what was tuned, the spec, the scheduler, where the data came from.
+        """Write a checkpoint's folder: the tuned weights, the spec, the scheduler and the provenance.
 
         Args:
             save_directory: its place; replaced if it is there.
             dtype: of stored weights; default: as they are.
 
         Raises:
-            CheckpointError: the disk is full or not writable.
+            CheckpointError: the disk is full or not writable, or the scheduler cannot be written.
         """
         save_folder(Path(save_directory), self.model, self.spec, self.scheduler, self.data, dtype)
 
@@ -125,35 +105,38 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         for slot, module in self.model.slots().items() if dtype is not None else ():
             if slot != "field":
                 module.to(dtype)
-        # As at loading: such a VAE overflows in half precision.
-        vae = getattr(self.model.backbone, "vae", None)
-        if dtype == torch.float16 and vae is not None and vae.config.force_upcast:
-            vae.to(torch.float32)
         return self
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str = "cuda") -> None:
-        """Keep on the accelerator only what is at work: text encoder, then what denoises, then the VAE.
+        """Keep on the accelerator only the part at work: text encoder, then denoiser, then autoencoder.
 
         Raises:
+            ComponentError: a backbone that is not ``tunemv3d_core.slots.Offloadable``.
             TuneMV3DError: there is no such device.
         """
+        backbone = self.model.backbone
+        if not isinstance(backbone, Offloadable):
+            raise ComponentError(
+                f"backbone '{self.spec.model.backbone.type}' cannot be offloaded part by part: it lacks the method "
+                f"offloadable() of tunemv3d_core.slots.Offloadable; move the whole model by pipe.to('{device}') instead"
+            )
         place = find_device(str(device))
         self._offload_device = torch.device(place.type, gpu_id if gpu_id is not None else place.index)
         self.remove_all_hooks()
         self.to("cpu")
-        self._all_hooks: list[Any] = offload(self.model.backbone, self.denoiser, self._offload_device)
+        self._all_hooks = offload(backbone, self.denoiser, self._offload_device)
 
     def remove_all_hooks(self) -> None:
         """Undo ``enable_model_cpu_offload``; everything is on the CPU then."""
-        for hook in getattr(self, "_all_hooks", ()):
+        for hook in self._all_hooks:
             hook.offload()
             hook.remove()
         self._all_hooks = []
 
     @property
     def execution_device(self) -> torch.device:
-        """Where tensors should be: the accelerator even while the model is off it."""
-        device: torch.device = self._offload_device if getattr(self, "_all_hooks", ()) else self.model.device
+        """Device where tensors should be: the accelerator even while the model is off it."""
+        device: torch.device = self._offload_device if self._all_hooks else self.model.device
         return device
 
     @torch.no_grad()
@@ -173,35 +156,38 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> TuneMV3DOutput:
-        """Sample one object a prompt.
+        """Sample one object per prompt.
 
         Args:
             prompt: one or b of them.
             cameras: ``n``, the same for every object, or ``b n``; default: as many as in training around the object,
                 20 degrees up.
             num_inference_steps: denoising steps, at least 1.
-            guidance_scale: of classifier-free guidance; 1 is none and takes half the time.
+            guidance_scale: scale of classifier-free guidance; 1 is none and takes half the time.
             consistency: K, at least 0: 0 gives the plain 2D model, 1 the tuned one, more extrapolates. Several numbers
                 are a schedule over the steps.
-            negative_prompt: what guidance moves away from: one for all objects or one each.
+            negative_prompt: prompt that guidance moves away from: one for all objects or one each.
             generator: a seed or a generator on the CPU: one for all objects or one each. An object's noise depends on
                 its own alone, so one seed gives every object of a batch the same noise. None draws seeds from torch's
                 own generator.
             shared_noise: start all views of an object from the same noise.
             known_views: pictures by the index of their camera: these views are given, the others are made to fit them
                 (image to 3D). RGBA is put on white; tensors are ``3 H W`` in [0, 1]. They come out as they went in.
-            output_type: of the images: "pil", "np", "pt" or "latent".
+            output_type: type of the images: "pil", "np", "pt" or "latent".
             callback_on_step_end: called after every step.
-            callback_on_step_end_tensor_inputs: what it gets, of ``CALLBACK_TENSORS``.
+            callback_on_step_end_tensor_inputs: the tensors that it gets, of ``CALLBACK_TENSORS``.
 
         Raises:
             TuneMV3DError: an empty prompt, an option out of its range, or a known view without a camera.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        options = self._options(num_inference_steps, guidance_scale, consistency, shared_noise)
-        seeds = as_seeds(generator, len(prompts))
         negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
-        check_options(prompts, options["steps"], options["guidance"], options["consistency"], seeds, negatives)
+        seeds = as_seeds(generator, len(prompts))
+        options = self.spec.sample.merged(
+            steps=num_inference_steps, guidance=guidance_scale, consistency=consistency, shared_noise=shared_noise
+        )
+        check_prompts(prompts, negatives, options.guidance)
+        check_seeds(seeds, len(prompts))
         check_output(output_type, callback_on_step_end_tensor_inputs)
         cameras = self._cameras(cameras, len(prompts))
         known = self._known(known_views or {}, cameras)
@@ -209,26 +195,25 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         # Encoded now, so that no other part of the model is called for while the denoiser is at work.
         self.model.background_latent(self.latent_size(), self.execution_device)
         self.maybe_free_model_hooks()
-        text, negative = encode(prompts), None if options["guidance"] == 1 else encode(negatives)
-        with self.progress_bar(total=options["steps"]) as bar:
+        text, negative = encode(prompts), None if options.guidance == 1 else encode(negatives)
+        with self.progress_bar(total=options.steps) as bar:
 
             def on_step(step: SamplingStep) -> Tensor | None:
                 bar.update()
                 if callback_on_step_end is None:
                     return None
-                return self._tell(step, callback_on_step_end, callback_on_step_end_tensor_inputs)
+                return self._call_back(step, callback_on_step_end, callback_on_step_end_tensor_inputs)
 
             latents = sample(
                 self.denoiser,
                 text,
                 cameras,
                 seeds,
-                size=self.latent_size(),
+                options,
                 scheduler=self.scheduler,
                 negative=negative,
                 known=known,
                 on_step=on_step,
-                **options,
             )
         output = self._finish(latents, prompts, cameras, known_views or {}, output_type)
         self.maybe_free_model_hooks()
@@ -236,29 +221,23 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def maybe_free_model_hooks(self) -> None:
         """With ``enable_model_cpu_offload``, take all parts off the accelerator but the field, which scenes need."""
-        for hook in getattr(self, "_all_hooks", ()):
+        for hook in self._all_hooks:
             hook.offload()
-        if getattr(self, "_all_hooks", ()) and self.model.field is not None:
+        if self._all_hooks and self.model.field is not None:
             self.model.field.to(self.execution_device)
 
     @torch.no_grad()
     def fuse_clean(self, latents: Tensor, prompts: Sequence[str], cameras: Cameras) -> Scene:
-        """The scene of finished views ``b n c h w``, of all or of some of an object's cameras ``b n``."""
+        """Fuse finished views ``b n c h w``, all or some of an object's cameras ``b n``, into a scene."""
         text = self.model.backbone.encode_text(list(prompts))
         return fuse_clean(self.denoiser, latents, text, cameras)
 
     def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
-        """A sentence for each prompt that is longer than the text encoder takes, with what it will not see."""
+        """Return a sentence for each prompt that the text encoder cuts; none where the backbone does not report it."""
         return cut_prompts(self.model.backbone, prompts)
 
-    def _options(self, steps: Any, guidance: Any, consistency: Any, shared_noise: Any) -> dict[str, Any]:
-        """The given options, and the spec's where none is given."""
-        own = self.spec.sample
-        given = {"steps": steps, "guidance": guidance, "consistency": consistency, "shared_noise": shared_noise}
-        return {name: getattr(own, name) if value is None else value for name, value in given.items()}
-
-    def _tell(self, step: SamplingStep, callback: StepCallback, wanted: Sequence[str]) -> Tensor | None:
-        """Call the callback; the latents that it returns, if any."""
+    def _call_back(self, step: SamplingStep, callback: StepCallback, wanted: Sequence[str]) -> Tensor | None:
+        """Call the callback, and return the latents that it returns, if any."""
         seen = step.prediction.rendering
         tensors = {
             "latents": step.latents,
@@ -282,29 +261,29 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         shape = {} if self.model.field is None else self._shape(latents, prompts, cameras)
         if output_type == "latent":
             return TuneMV3DOutput(None, latents, cameras, **{**shape, "renders": None})
-        images = self._decode(latents)
+        images = decode_pictures(self.model.backbone, latents)
         for index, picture in given.items():
             images[:, index] = self._picture(picture).to(images)
         if (renders := shape.pop("renders", None)) is not None:
-            shape["renders"] = as_type(self._decode(renders), output_type)
+            shape["renders"] = as_type(decode_pictures(self.model.backbone, renders), output_type)
         return TuneMV3DOutput(as_type(images, output_type), latents, cameras, **shape)
 
     def _picture(self, picture: Image.Image | Tensor) -> Tensor:
-        """``3 H W`` in [0, 1] at the model's size."""
+        """Read a picture as ``3 H W`` in [0, 1] at the model's size."""
         return read_picture(picture, self.image_size())
 
     def image_size(self) -> tuple[int, int]:
-        """(H, W) of the views, pixels."""
+        """Return (H, W) of the views, pixels."""
         stride = self.model.backbone.ports.image_stride
         h, w = self.latent_size()
         return h * stride, w * stride
 
     def latent_size(self) -> tuple[int, int]:
-        """(h, w) of the views' latents: what the spec says, or what the 2D model was made for."""
+        """Return (h, w) of the views' latents: the spec's size, or the one that the 2D model was made for."""
         return latent_size(self.model.backbone.ports, self.spec.sample.size)
 
     def _known(self, pictures: Mapping[int, Image.Image | Tensor], cameras: Cameras) -> KnownViews | None:
-        """The given pictures as latents, the same for every object."""
+        """Encode the given pictures, the same for every object."""
         if not pictures:
             return None
         b, n = cameras.shape
@@ -319,7 +298,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         return KnownViews(latents, views)
 
     def _shape(self, latents: Tensor, prompts: Sequence[str], cameras: Cameras) -> dict[str, Any]:
-        """The scene; its renders as latents; its geometry in the images' size."""
+        """Return the scene, its renders as latents, and its geometry in the images' size."""
         scene = self.fuse_clean(latents, prompts, cameras)
         size = (latents.shape[-2], latents.shape[-1])
         field = self.model.field
@@ -333,11 +312,6 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
             "depth": seen.depth if field is not None and field.ports.novel_views else None,
             "normals": seen.normals,
         }
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        """``b n 3 H W`` in [0, 1]."""
-        images: Tensor = self.model.backbone.decode_latents(latents).float()
-        return (images / 2 + 0.5).clamp(0, 1)
 
     def _cameras(self, cameras: Cameras | None, objects: int) -> Cameras:
         if cameras is None:

@@ -1,4 +1,4 @@
-"""What this distribution adds to the registry. Light: imports no torch."""
+"""The components that this distribution adds to the registry. Light: imports no torch."""
 
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_modulation.spec import CopiedEncoderSpec, DiffusersSpec, DirectSpec, LoRAEncoderSpec, ZeroConvSpec
@@ -49,6 +49,6 @@ ZERO_CONV = ComponentPlugin(
     api="1.0",
     spec=ZeroConvSpec,
     build="tunemv3d_modulation.injector:build",
-    summary="One 1x1 convolution a map, zero at the start.",
+    summary="One 1x1 convolution per map, zero at the start.",
     reference="TuneMV3D, supplement B.2; Zhang et al., Adding Conditional Control, ICCV 2023",
 )

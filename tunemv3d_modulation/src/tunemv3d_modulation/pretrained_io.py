@@ -1,8 +1,8 @@
-"""A pipeline's folder: a checkpoint (``tunemv3d_core.io.checkpoint``) and its scheduler's config."""
+"""Read and write a pipeline's folder: a checkpoint (``tunemv3d_core.io.checkpoint``) and its scheduler's config."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import diffusers
 import torch
@@ -19,10 +19,19 @@ SCHEDULER = "scheduler/scheduler_config.json"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+@runtime_checkable
+class Savable(Protocol):
+    """A scheduler that can be written, as diffusers' can. Optional: a backbone makes its own anew."""
+
+    def save_pretrained(self, save_directory: Path) -> Any:
+        """Write ``scheduler_config.json`` into a folder."""
+        ...
+
+
 def load_folder(
     name: str | Path, dtype: torch.dtype, provenance: Policy | None = None
 ) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
-    """The spec, the model, its scheduler, and what is known of the training data.
+    """Read the spec, the model, its scheduler, and the record of the training data.
 
     Args:
         name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
@@ -37,9 +46,10 @@ def load_folder(
     scheduler = model.backbone.scheduler(spec.sample.scheduler)
     if (folder / SCHEDULER).is_file():
         config = read_json(folder / SCHEDULER)
-        kind = getattr(diffusers, str(config.get("_class_name")), None)
+        written, own = str(config.get("_class_name")), type(scheduler)
+        kind: Any = own if written == own.__name__ else getattr(diffusers, written, None)
         if kind is None:
-            raise CheckpointError(f"{folder / SCHEDULER}: diffusers has no scheduler {config.get('_class_name')!r}")
+            raise CheckpointError(f"{folder / SCHEDULER}: no scheduler {written!r} in diffusers or the backbone")
         scheduler = kind.from_config(config)
     return spec, model, scheduler, read_json(folder / "provenance.json").get("data")
 
@@ -57,15 +67,23 @@ def save_folder(
     Args:
         folder: its place; replaced if it is there.
         model: the model.
-        spec: that made it.
-        scheduler: with ``save_pretrained``, as diffusers' have it.
+        spec: the spec that made it.
+        scheduler: the scheduler; its config is left out where it is not ``Savable`` but the spec's own.
         data: of the provenance.
         dtype: of stored weights.
 
     Raises:
-        CheckpointError: the disk is full or not writable.
+        CheckpointError: the disk is full or not writable, or a scheduler that is neither ``Savable`` nor the spec's.
     """
+    kind = type(scheduler)
+    if not isinstance(scheduler, Savable) and kind is not type(model.backbone.scheduler(spec.sample.scheduler)):
+        raise CheckpointError(
+            f"{folder}: scheduler '{kind.__name__}' has no save_pretrained, so it cannot be written; take one of "
+            "diffusers', or the spec's own"
+        )
     save_checkpoint(folder, model, spec, data=data, dtype=dtype)
+    if not isinstance(scheduler, Savable):
+        return
     try:
         scheduler.save_pretrained(folder / "scheduler")
     except OSError as error:
@@ -73,7 +91,7 @@ def save_folder(
 
 
 def _find(name: str | Path) -> Path:
-    """The checkpoint's folder, downloaded where ``name`` is neither an asset nor a path but may be a hub id."""
+    """Find the checkpoint's folder, downloaded where ``name`` is neither an asset nor a path but may be a hub id."""
     try:
         return find_checkpoint(name)
     except CheckpointError as missing:

@@ -1,4 +1,4 @@
-"""The command ``tunemv3d sample``: views of objects from text, with depth, normals and what the shape came from."""
+"""The command ``tunemv3d sample``: views of objects from text, with depth, normals and the shape's scene."""
 
 import sys
 from contextlib import nullcontext, redirect_stdout
@@ -13,9 +13,10 @@ from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST
-from tunemv3d_modulation.cli_options import read_cameras, read_images, read_prompts, read_seeds, told_images
+from tunemv3d_modulation.cli_options import note_images, read_cameras, read_images, read_prompts, read_seeds
 
 if TYPE_CHECKING:
+    from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_modulation.generate import Order
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
@@ -27,9 +28,9 @@ def sample(
     checkpoint: Annotated[
         str, typer.Argument(help="A packaged checkpoint's name, its folder, a run's folder or a hub id.")
     ],
-    prompts: Annotated[list[str] | None, typer.Argument(help="What to make, one object a prompt.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets one folder an object.")] = Path("samples"),
-    prompts_file: Annotated[Path | None, typer.Option("--prompts", help="A file of prompts, one a line.")] = None,
+    prompts: Annotated[list[str] | None, typer.Argument(help="What to make, one object per prompt.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets one folder per object.")] = Path("samples"),
+    prompts_file: Annotated[Path | None, typer.Option("--prompts", help="A file of prompts, one per line.")] = None,
     seeds: Annotated[
         str,
         typer.Option(
@@ -69,34 +70,35 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
+    from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_modulation.animation import check_format
 
-    # Whatever can be wrong without the model is told before it is loaded.
+    # Whatever can be wrong without the model is found before it is loaded.
     check_writable(out)
     check_format(video_format)
     if mesh:
         find_command("mesh", SHAPE)
     wanted = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
-    strength = parse_consistency(consistency) if consistency else None
-    given: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "consistency": strength}
-    given |= {"shared_noise": shared_noise, "negative_prompt": negative}
+    given: dict[str, Any] = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise}
+    given |= {"scheduler": scheduler, "consistency": parse_consistency(consistency) if consistency else None}
     known = read_images(image or [])
-    _check(given, pairs)
+    _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
-    pipe = _load(checkpoint, device, scheduler, steps)
+    pipe, options = _load(checkpoint, device, given)
+    _check(options, pairs, negative)
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
     # Heavy, and needs what was loaded.
-    from tunemv3d_modulation.generate import Order, told_model, told_options
+    from tunemv3d_modulation.generate import Order, manifest_model, manifest_options
 
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
-    told = {**told_model(pipe, checkpoint), **told_options(pipe, given), "images": image or []}
-    told |= {"views": len(around.origins), "elevation": elevation, "notes": told_images(known, pipe.image_size())}
+    about = {**manifest_model(pipe, checkpoint), **manifest_options(options, negative), "images": image or []}
+    about |= {"views": len(around.origins), "elevation": elevation, "notes": note_images(known, pipe.image_size())}
     if len(pairs) < len(wanted):
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
-    made, failed = _make_all(pipe, order, pairs, told, mesh, as_json)
+    made, failed = _make_all(pipe, order, pairs, about, mesh, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
     if failed:
@@ -107,20 +109,20 @@ def _make_all(
     pipe: "TuneMV3DPipeline",
     order: "Order",
     pairs: list[tuple[str, int]],
-    told: dict[str, Any],
+    about: dict[str, Any],
     mesh: bool,
     quiet: bool,
 ) -> tuple[list[Path], int]:
-    """Every prompt with its seed; the folders that were written, and how often something failed, which is told."""
+    """Make every prompt with its seed; return the folders written and how many failed, each with a message."""
     from tunemv3d_modulation.generate import add_pictures, make
 
     folders, failed = [], 0
     for prompt, seed in pairs:
-        notes = [*pipe.cut_prompts([prompt]), *told["notes"]]
+        notes = [*pipe.cut_prompts([prompt]), *about["notes"]]
         for note in notes:
             messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
         try:
-            made = make(pipe, order, {**told, "prompt": prompt, "seed": seed, "notes": notes})
+            made = make(pipe, order, {**about, "prompt": prompt, "seed": seed, "notes": notes})
             folders.append(made.folder)
             if not quiet:
                 console.print(f"{made.folder}/grid.png", soft_wrap=True, highlight=False)
@@ -134,32 +136,29 @@ def _make_all(
     return folders, failed
 
 
-def _check(given: dict[str, Any], pairs: list[tuple[str, int]]) -> None:
-    """Check the options; None stands for the checkpoint's own, which its spec has checked."""
-    from tunemv3d_modulation.validate_inputs import check_options
+def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -> None:
+    """Refuse prompts and seeds that cannot be sampled."""
+    from tunemv3d_modulation.validate_inputs import check_prompts, check_seeds
 
-    steps, guidance, strength = (given[name] for name in ("num_inference_steps", "guidance_scale", "consistency"))
-    check_options(
-        [prompt for prompt, _ in pairs],
-        1 if steps is None else steps,
-        guidance or 0.0,
-        0.0 if strength is None else strength,
-        [seed for _, seed in pairs],
-        [given["negative_prompt"]] * len(pairs),
-    )
+    check_prompts([prompt for prompt, _ in pairs], [negative] * len(pairs), options.guidance)
+    check_seeds([seed for _, seed in pairs], len(pairs))
 
 
-def _load(checkpoint: str, device: str, scheduler: str | None, steps: int | None) -> "TuneMV3DPipeline":
-    """The pipeline, with the scheduler that was asked for, which must be able to take the steps."""
+def _load(checkpoint: str, device: str, given: dict[str, Any]) -> tuple["TuneMV3DPipeline", "SampleSpec"]:
+    """Load the pipeline, with the scheduler that was asked for, and merge the given options with its own.
+
+    The scheduler must be able to take the steps.
+    """
     # Heavy: torch, diffusers and transformers.
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.sampling import prepared_scheduler
+    from tunemv3d_core.schedulers import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
     place = find_device(device)
     pipe = TuneMV3DPipeline.from_pretrained(checkpoint).to(place)
     pipe.set_progress_bar_config(disable=True)
-    if scheduler is not None:
-        pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
-    prepared_scheduler(pipe.model.backbone, pipe.scheduler, pipe.spec.sample.steps if steps is None else steps)
-    return pipe
+    options = pipe.spec.sample.merged(**given)
+    if given["scheduler"] is not None:
+        pipe.scheduler = pipe.model.backbone.scheduler(options.scheduler)
+    prepared_scheduler(pipe.model.backbone, pipe.scheduler, options.steps)
+    return pipe, options

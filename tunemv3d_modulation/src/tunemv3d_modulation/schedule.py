@@ -9,10 +9,11 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.schedulers import first_latents, model_input
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
-SOLVERS = {
+SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "dpm++": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
@@ -21,22 +22,22 @@ SOLVERS = {
 """Short names of deterministic diffusers schedulers; every other one goes by the name of its class."""
 
 
-def make_solver(config: dict[str, Any], name: str) -> Any:
-    """A fresh diffusers scheduler on the schedule of ``config``; a named one spaces its steps "trailing".
+def make_scheduler(config: dict[str, Any], name: str) -> Any:
+    """Make a diffusers scheduler on the schedule of ``config``; a named one spaces its steps "trailing".
 
     Args:
         config: content of a ``scheduler_config.json``.
-        name: one of ``SOLVERS``, the class of any diffusers scheduler, or "" for the config's own class.
+        name: one of ``SCHEDULERS``, the class of any diffusers scheduler, or "" for the config's own class.
 
     Raises:
         ComponentError: an unknown name, or a scheduler that cannot sample what was trained on this schedule.
     """
-    kind = SOLVERS.get(name, name) or str(config.get("_class_name"))
+    kind = SCHEDULERS.get(name, name) or str(config.get("_class_name"))
     classes = [known for known in dir(diffusers) if known.endswith("Scheduler")]
     if kind not in classes:
         raise ComponentError(
-            f"no scheduler '{kind}'.{suggestion(kind, [*SOLVERS, *classes])} Known: {', '.join(SOLVERS)}, the classes "
-            "of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
+            f"no scheduler '{kind}'.{suggestion(kind, [*SCHEDULERS, *classes])} Known: {', '.join(SCHEDULERS)}, the "
+            "classes of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
         )
     # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
     config = {"clip_sample": False, **config}
@@ -53,26 +54,26 @@ def _check_samples(kind: str, config: dict[str, Any]) -> None:
     Raises:
         ComponentError: it stops with an error, or denoises another process than the one of ``config``.
     """
-    told = f"scheduler {kind} cannot sample a model that predicts {config.get('prediction_type', 'epsilon')!r}"
+    refusal = f"scheduler {kind} cannot sample a model that predicts {config.get('prediction_type', 'epsilon')!r}"
     try:
         scheduler = getattr(diffusers, kind).from_config(config)
         scheduler.set_timesteps(4)
-        x = torch.zeros(1, 1, 4, 2, 2) * scheduler.init_noise_sigma
+        x = first_latents(scheduler, torch.zeros(1, 1, 4, 2, 2))
         with torch.random.fork_rng(devices=[]):
             for t in scheduler.timesteps:
-                x = scheduler.step(scheduler.scale_model_input(x, t), t, x).prev_sample
+                x = scheduler.step(model_input(scheduler, x, t), t, x).prev_sample
     except Exception as error:  # each class has its own way of failing
         reason = " ".join(str(error).split())[:200]
-        raise ComponentError(f"{told} on this schedule: {type(error).__name__}: {reason}") from error
+        raise ComponentError(f"{refusal} on this schedule: {type(error).__name__}: {reason}") from error
     table, wanted = getattr(scheduler, "alphas_cumprod", None), training_table(config)
     if table is None or table.shape != wanted.shape or not torch.allclose(table.float(), wanted, atol=1e-6):
-        raise ComponentError(f"{told}: its noise schedule is another one than the model was trained on")
+        raise ComponentError(f"{refusal}: its noise schedule is another one than the model was trained on")
     if scheduler.timesteps[0] <= scheduler.timesteps[-1]:
-        raise ComponentError(f"{told}: it goes from clean to noisy")
+        raise ComponentError(f"{refusal}: it goes from clean to noisy")
 
 
 def training_table(config: dict[str, Any]) -> Tensor:
-    """Abar at each training timestep, float32."""
+    """Tabulate abar at each training timestep, float32."""
     table: Tensor = DDPMScheduler.from_config(config).alphas_cumprod.float()
     return table
 
@@ -121,7 +122,7 @@ class Schedule(nn.Module):
         return self
 
     def alphas_cumprod(self, t: Tensor) -> Tensor:
-        """Abar at t, float32 of t's shape: exact at whole steps, linear between neighbours."""
+        """Return abar at t, float32 of t's shape: exact at whole steps, linear between neighbours."""
         last = self.train_timesteps - 1
         t = t.float().clamp(0, last)
         below = t.floor()
@@ -129,17 +130,17 @@ class Schedule(nn.Module):
         return torch.lerp(self.table[index], self.table[(index + 1).clamp(max=last)], t - below)
 
     def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar) and sqrt(1 - abar) at t ``b n``, shaped and typed to multiply ``like`` (``b n c h w``)."""
+        """Return sqrt(abar) and sqrt(1 - abar) at t ``b n``, shaped and typed to multiply ``like`` (``b n c h w``)."""
         alpha_bar = self.alphas_cumprod(t)[(...,) + (None,) * (like.ndim - t.ndim)]
         return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t of clean latents ``b n c h w`` at t ``b n``."""
+        """Return x_t of clean latents ``b n c h w`` at t ``b n``."""
         signal, sigma = self.scales(t, latents)
         return signal * latents + sigma * noise
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the model is trained to predict from x_t, ``b n c h w``."""
+        """Return the training target, what the model should predict from x_t, ``b n c h w``."""
         if self.prediction == "epsilon":
             return noise
         if self.prediction == "sample":
@@ -148,7 +149,7 @@ class Schedule(nn.Module):
         return signal * noise - sigma * latents
 
     def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that a prediction at x_t stands for, ``b n c h w``: x_t without the predicted noise."""
+        """Return the clean latents of a prediction at x_t, ``b n c h w``: x_t without the predicted noise."""
         if self.prediction == "sample":
             return prediction
         signal, sigma = self.scales(t, x_t)

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.viz.geometry import surface_pictures
 from tunemv3d_core.viz.pictures import to_pil
@@ -23,7 +24,7 @@ TURNTABLE = 36
 
 @dataclass
 class Recorder:
-    """A ``callback_on_step_end`` that keeps what the model saw; ask it for "x_t"."""
+    """A ``callback_on_step_end`` that keeps every step's x_t; have it called with "x_t"."""
 
     seen: list[tuple[float, Tensor]] = field(default_factory=list)
 
@@ -36,10 +37,10 @@ class Recorder:
 def shape_steps(
     pipe: TuneMV3DPipeline, prompt: str, cameras: Cameras, seen: Sequence[tuple[float, Tensor]], view: int = 0
 ) -> list[Image.Image]:
-    """For some of the steps: one view as it was then, above the surface that the field saw in all views.
+    """Draw, for some of the steps, one view as it was then above the surface that the field saw in all views.
 
     Args:
-        pipe: that sampled them.
+        pipe: the pipeline that sampled them.
         prompt: of the one object.
         cameras: ``n``.
         seen: t and x_t (``1 n c h w``) of every step.
@@ -50,7 +51,7 @@ def shape_steps(
     text = model.backbone.encode_text([prompt])
     pictures = []
     for t, x_t in chosen:
-        images = (model.backbone.decode_latents(x_t[:, view : view + 1])[0, 0].float() / 2 + 0.5).clamp(0, 1)
+        images = decode_pictures(model.backbone, x_t[:, view : view + 1])[0, 0]
         level = torch.full(x_t.shape[:2], t, device=x_t.device)
         scene = pipe.denoiser.fuse(x_t, level, text, place)
         camera = place[:, view : view + 1]
@@ -61,7 +62,7 @@ def shape_steps(
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size in a row."""
+    """Put pictures of one size in a row."""
     width, height = pictures[0].size
     row = Image.new("RGB", (width * len(pictures), height))
     for i, picture in enumerate(pictures):
@@ -71,7 +72,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 @torch.no_grad()
 def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> list[Image.Image]:
-    """Frames of one turn around a scene (a batch of one): the field's novel views, decoded, beside its surface."""
+    """Draw one turn around a scene (a batch of one): the field's novel views, decoded, beside its surface."""
     h, w = pipe.latent_size()
     around = Cameras.orbit(views, elevation=DEFAULT_ELEVATION).to(pipe.execution_device)[None]
     frames = []
@@ -79,7 +80,7 @@ def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> l
         camera = around[:, index : index + 1]
         seen = scene.render(camera, (h, w))
         latents = pipe.model.blend(seen, (h, w))
-        image = (pipe.model.backbone.decode_latents(latents)[0, 0].float() / 2 + 0.5).clamp(0, 1)
+        image = decode_pictures(pipe.model.backbone, latents)[0, 0]
         bare = surface_pictures(scene, camera, (image.shape[-2], image.shape[-1]), seen)[0, 0]
         frames.append(to_pil(torch.cat([image, bare.to(image)], dim=-1)))
     return frames

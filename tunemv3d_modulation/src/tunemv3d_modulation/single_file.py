@@ -1,4 +1,4 @@
-"""Reads a whole pipeline from one safetensors file in the original (LDM, sgm) layout, as model sites offer them."""
+"""Read a whole pipeline from one safetensors file in the original (LDM, sgm) layout, as model sites offer them."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,19 @@ from safetensors import safe_open
 from torch import nn
 
 UNET = "model.diffusion_model."
-"""What the names of the UNet's weights begin with."""
+"""Prefix of the names of the UNet's weights."""
 
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
-"""A scheduler's prediction type by what the metadata ``modelspec.prediction_type`` says."""
+"""A scheduler's prediction type by the metadata ``modelspec.prediction_type``."""
 
 
 def usual_config(file: Path) -> str:
-    """The hub id of the pipeline that has the same layout, as diffusers guesses it."""
+    """Return the hub id of the pipeline of the same layout, as diffusers guesses it."""
     return str(fetch_diffusers_config(load_single_file_checkpoint(str(file)))["pretrained_model_name_or_path"])
 
 
 def read(file: Path, folder: Path, kind: str, scheduler: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """All parts of a pipeline by name.
+    """Read all parts of a pipeline by name.
 
     Args:
         file: all weights.
@@ -35,8 +35,8 @@ def read(file: Path, folder: Path, kind: str, scheduler: dict[str, Any], dtype: 
         ValueError: the file holds another model than the configs say. diffusers raises other kinds for the same.
     """
     with safe_open(file, "pt") as opened:
-        names, told = set(opened.keys()), opened.metadata() or {}
-    _check_prediction(names, told, str(scheduler.get("prediction_type", "epsilon")))
+        names, metadata = set(opened.keys()), opened.metadata() or {}
+    _check_prediction(names, metadata, str(scheduler.get("prediction_type", "epsilon")))
     # Parts that nothing here uses would be read from the folder, which need not have them.
     unused = {"feature_extractor": None, "image_encoder": None} | (
         {"safety_checker": None} if kind == "StableDiffusionPipeline" else {"add_watermarker": False}
@@ -58,13 +58,13 @@ def read(file: Path, folder: Path, kind: str, scheduler: dict[str, Any], dtype: 
     return modules
 
 
-def _check_prediction(names: set[str], told: dict[str, str], configured: str) -> None:
-    """Files of models that predict v say so in one of two ways; their weights do not show it.
+def _check_prediction(names: set[str], metadata: dict[str, str], configured: str) -> None:
+    """Compare the prediction type that the file states with the config's; the weights do not show it.
 
     Raises:
         ValueError: the scheduler's config says something else.
     """
-    said = PREDICTIONS.get(told.get("modelspec.prediction_type", ""), configured)
+    said = PREDICTIONS.get(metadata.get("modelspec.prediction_type", ""), configured)
     if "v_pred" in names:
         said = "v_prediction"
     if said != configured:

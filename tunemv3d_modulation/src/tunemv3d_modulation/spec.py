@@ -15,7 +15,7 @@ class LoraFile(Block):
     """A .safetensors file in diffusers' or kohya's format."""
 
     scale: float = 1.0
-    """How much of it is added."""
+    """Factor on what is added."""
 
 
 class DiffusersSpec(ComponentSpec):
@@ -29,7 +29,7 @@ class DiffusersSpec(ComponentSpec):
     Hugging Face hub; looked up in this order."""
 
     config: str | None = None
-    """Of a single file: the pipeline folder or hub id with its configs and tokenizers; None takes the usual hub id."""
+    """For a single file: the pipeline folder or hub id with its configs and tokenizers; None takes the usual hub id."""
 
     revision: str | None = None
     """Branch, tag or commit on the hub; None takes the default branch. Local folders have none."""
@@ -42,7 +42,7 @@ class DiffusersSpec(ComponentSpec):
     "all" its weights. Text encoders and VAE stay frozen."""
 
     lora_rank: int = Field(default=8, ge=1)
-    """Rank of what "trainable": "lora" trains."""
+    """Rank of the changes that "trainable": "lora" trains."""
 
 
 class CopiedEncoderSpec(ComponentSpec):

@@ -14,7 +14,7 @@ from tunemv3d_core.types import Text
 
 class PromptEncoder(nn.Module):
     """One text encoder (Stable Diffusion 1.x and 2.x: its last states), or two (XL: the states before the last side by
-    side, and what the second one projects as the pooled text).
+    side, and the second one's projection as the pooled text).
 
     Args:
         tokenizers: one for each encoder.
@@ -31,12 +31,12 @@ class PromptEncoder(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Of the tokens: d."""
+        """Channels of the tokens: d."""
         return sum(encoder.config.hidden_size for encoder in self._encoders())
 
     @property
     def pooled_channels(self) -> int | None:
-        """Of the pooled text: d'; None with one encoder."""
+        """Channels of the pooled text: d'; None with one encoder."""
         return self._encoders()[-1].config.projection_dim if len(self.encoders) > 1 else None
 
     @property
@@ -48,9 +48,9 @@ class PromptEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, prompts: list[str]) -> Text:
         """Encode prompts to tokens ``b l d``. Longer prompts than the encoders take are cut, with one warning."""
-        if not self._warned_of_length and (told := self.too_long(prompts)):
+        if not self._warned_of_length and (cut := self.cut_prompts(prompts)):
             self._warned_of_length = True
-            warnings.warn(f"{told[0]} (this is said once)", TuneMV3DWarning, stacklevel=2)
+            warnings.warn(f"{cut[0]} (this is said once)", TuneMV3DWarning, stacklevel=2)
         if len(self.encoders) == 1:
             return Text(tokens=self._outputs(0, prompts).last_hidden_state)
         outputs = [self._outputs(i, prompts, output_hidden_states=True) for i in range(len(self.encoders))]
@@ -73,13 +73,13 @@ class PromptEncoder(nn.Module):
     def _encoders(self) -> list[Any]:
         return list(self.encoders)
 
-    def too_long(self, prompts: Sequence[str]) -> list[str]:
-        """A sentence for each prompt that is cut, with the words that the encoder will not see."""
-        length, words = min(self.lengths), self.tokenizers[0]
-        told = []
-        for ids in words(list(prompts), verbose=False).input_ids:
+    def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
+        """Return a sentence for each prompt that is cut, with the words that the encoder does not see."""
+        length, tokenizer = min(self.lengths), self.tokenizers[0]
+        cut = []
+        for ids in tokenizer(list(prompts), verbose=False).input_ids:
             if len(ids) > length:
                 # The last token that is kept says that the prompt ends.
-                unseen = words.decode(ids[length - 1 : -1])
-                told.append(f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut before {unseen!r}")
-        return told
+                unseen = tokenizer.decode(ids[length - 1 : -1])
+                cut.append(f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut before {unseen!r}")
+        return cut

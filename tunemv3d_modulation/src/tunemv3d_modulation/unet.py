@@ -33,7 +33,7 @@ SUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
 """Options that change ``UNet2DConditionModel.forward``, and the values that the two halves reproduce."""
 
 SIZE_NUMBERS = 6
-"""What XL is told of an image: its original height and width, the crop's corner, the height and width aimed at."""
+"""Numbers that XL takes for an image: its original height and width, the crop's corner, the target height and width."""
 
 
 def check_supported(config: Any, what: str) -> None:
@@ -41,7 +41,7 @@ def check_supported(config: Any, what: str) -> None:
 
     Args:
         config: the UNet's config, a mapping.
-        what: the model's name for the message.
+        what: the model's name in the message.
 
     Raises:
         ComponentError: names every option that is in the way.
@@ -73,7 +73,7 @@ def check_supported(config: Any, what: str) -> None:
 
 
 def residual_ports(unet: Any) -> tuple[MapPort, ...]:
-    """The L maps of a UNet with their channels and strides, in the order in which ``encode`` gives them."""
+    """Return the L maps of a UNet with channels and strides, in the order in which ``encode`` gives them."""
     ports, stride = [MapPort(unet.conv_in.out_channels, 1)], 1
     for block in unet.down_blocks:
         ports += [MapPort(layer.out_channels, stride) for layer in block.resnets]
@@ -84,14 +84,14 @@ def residual_ports(unet: Any) -> tuple[MapPort, ...]:
 
 
 def embed(net: Any, x: Tensor, t: Tensor, text: Text, image_stride: int) -> Tensor:
-    """The embedding that every residual block of ``net`` takes.
+    """Compute the embedding that every residual block of ``net`` takes.
 
     Args:
         net: a ``UNet2DConditionModel`` or an ``EncoderCopy``.
         x: ``(b n) c h w``.
         t: ``(b n)``, float steps allowed.
-        text: one prompt a view; XL also sees it pooled.
-        image_stride: image pixels per latent cell: XL is told the image's size, and that nothing was cropped.
+        text: one prompt per view; XL also sees it pooled.
+        image_stride: image pixels per latent cell: XL takes the image's size, of which nothing was cropped.
     """
     # The sinusoids are float32 whatever the model's dtype, as in diffusers.
     emb: Tensor = net.time_embedding(net.time_proj(t).to(x.dtype))
@@ -104,7 +104,7 @@ def embed(net: Any, x: Tensor, t: Tensor, text: Text, image_stride: int) -> Tens
 
 
 def image_sizes(x: Tensor, image_stride: int) -> Tensor:
-    """What XL is told of the uncropped images of latents ``(b n) c h w``: ``(b n) SIZE_NUMBERS``."""
+    """Return the numbers that XL takes for uncropped images of latents ``(b n) c h w``: ``(b n) SIZE_NUMBERS``."""
     sizes = torch.zeros(len(x), SIZE_NUMBERS, device=x.device)
     sizes[:, 0::4] = x.shape[-2] * image_stride
     sizes[:, 1::4] = x.shape[-1] * image_stride
@@ -112,7 +112,7 @@ def image_sizes(x: Tensor, image_stride: int) -> Tensor:
 
 
 def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None = None) -> tuple[Tensor, ...]:
-    """The first half: ``conv_in``, the down blocks and the middle block.
+    """Run the first half: ``conv_in``, the down blocks and the middle block.
 
     Args:
         net: a ``UNet2DConditionModel`` or an ``EncoderCopy``.
@@ -135,7 +135,7 @@ def encode(net: Any, x: Tensor, emb: Tensor, tokens: Tensor, hint: Tensor | None
 
 
 def decode(unet: Any, maps: tuple[Tensor, ...], emb: Tensor, tokens: Tensor) -> Tensor:
-    """The second half: the up blocks and the output layers, from the L maps to the prediction ``(b n) c h w``."""
+    """Run the second half, the up blocks and output layers: from the L maps to the prediction ``(b n) c h w``."""
     *skips, x = maps
     for block in unet.up_blocks:
         used = len(block.resnets)
@@ -184,7 +184,7 @@ class EncoderCopy(nn.Module):
         Args:
             x: ``b n c h w``.
             t: ``b n``.
-            text: one prompt an object.
+            text: one prompt per object.
             hint: ``(b n) c_0 h w``, added after the first layer.
 
         Returns:

@@ -14,6 +14,7 @@ from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.types import Text
 from tunemv3d_core.viz.geometry import surface_pictures
@@ -47,7 +48,10 @@ class Preview:
         options: SampleSpec,
         seed: int,
     ) -> None:
-        self._model, self._prompts, self._options = model, list(prompts), options
+        self._model, self._prompts = model, list(prompts)
+        stride = model.backbone.ports.image_stride
+        pixels = (size[0] * stride, size[1] * stride)
+        self._options = options.merged(steps=min(options.steps, STEPS_AT_MOST), size=pixels)
         self._size, self._seeds = size, [seed + i for i in range(len(prompts))]
         self._cameras = cameras[None].expand(len(prompts), cameras.shape[0])
         # A backbone that is tuned itself is as it was only now.
@@ -75,25 +79,13 @@ class Preview:
 
     def _sample(self, consistency: Consistency) -> Tensor:
         """Sample clean latents ``b n c h w``."""
-        model = self._model
         text, empty = self._texts()
-        return sample(
-            model,
-            text,
-            self._cameras,
-            self._seeds,
-            steps=min(self._options.steps, STEPS_AT_MOST),
-            size=self._size,
-            scheduler=self._options.scheduler,
-            guidance=self._options.guidance,
-            negative=empty,
-            consistency=consistency,
-            shared_noise=self._options.shared_noise,
-        )
+        options = self._options.merged(consistency=consistency)
+        return sample(self._model, text, self._cameras, self._seeds, options, negative=empty)
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Decode to images ``b n 3 H W`` in [0, 1]."""
-        return (self._model.backbone.decode_latents(latents).float().cpu() / 2 + 0.5).clamp(0, 1)
+        """Decode to images ``b n 3 H W`` in [0, 1] on the CPU."""
+        return decode_pictures(self._model.backbone, latents).cpu()
 
     def _surface(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """Draw the bare surface that the field makes of the views, ``b n 3 H W`` in [0, 1].

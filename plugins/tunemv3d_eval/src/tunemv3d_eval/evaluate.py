@@ -53,6 +53,7 @@ def evaluate(
     from tunemv3d_core.devices import find_device
     from tunemv3d_core.io.checkpoint import load_checkpoint
     from tunemv3d_core.io.posed_images import write_json
+    from tunemv3d_core.sampling import latent_size
     from tunemv3d_eval.evaluation import Settings, held_out_views, open_dataset
 
     objects = held_out_views(open_dataset(real), views) if real else []
@@ -61,14 +62,12 @@ def evaluate(
     settings = Settings(
         consistency=(0.0,) if model.field is None else strengths or _swept(defaults.consistency),
         samples=seeds,
-        steps=defaults.steps if steps is None else steps,
-        guidance=defaults.guidance if guidance is None else guidance,
-        scheduler=defaults.scheduler if scheduler is None else scheduler,
+        options=defaults.merged(steps=steps, guidance=guidance, scheduler=scheduler),
         views=views,
         elevation=elevation,
-        shared_noise=defaults.shared_noise,
-        size=defaults.size,
     )
+    # Refuses a size that the model does not have, before anything is measured.
+    latent_size(model.backbone.ports, settings.options.size)
     began, pictures = time.perf_counter(), out / "pictures"
     measured = _measure(model, texts, objects, settings, pictures)
     report = {
@@ -145,8 +144,6 @@ def _progress() -> Progress:
 
 def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> dict[str, Any]:
     """What a reader needs to know to repeat an evaluation."""
-    from dataclasses import asdict
-
     import torch
 
     from tunemv3d_core.config.run_spec import spec_id
@@ -162,7 +159,7 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> di
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": f"{device} ({name})",
         "versions": {**versions(), "tunemv3d-eval": __version__},
-        "settings": asdict(settings),
+        "settings": settings.as_json(),
         "figures": FIGURES,
     }
 

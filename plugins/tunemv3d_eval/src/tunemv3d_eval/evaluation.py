@@ -10,11 +10,12 @@ import torch
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.plugins.registry import registry
-from tunemv3d_core.sampling import latent_size, sample
+from tunemv3d_core.sampling import sample
 from tunemv3d_core.slots import Dataset
 from tunemv3d_core.types import Views
 from tunemv3d_eval.measure import Measured, means, measure
@@ -36,24 +37,21 @@ class Settings:
     Attributes:
         consistency: the values of K.
         samples: a prompt's samples, each with its own noise.
-        steps: denoising steps.
-        guidance: classifier-free guidance scale.
-        scheduler: the scheduler's name; "" takes the model's own.
+        options: of the sampling, but for K.
         views: cameras, evenly around the object.
         elevation: of the cameras, degrees.
-        shared_noise: start all views of an object from the same noise.
-        size: pixels (height, width) of a view; None takes what the 2D model was made for.
     """
 
     consistency: tuple[Consistency, ...]
     samples: int
-    steps: int
-    guidance: float
-    scheduler: str
+    options: SampleSpec
     views: int
     elevation: float
-    shared_noise: bool = False
-    size: tuple[int, int] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all settings by name, as ``evaluate.json`` records them."""
+        own = {name: value for name, value in vars(self).items() if name != "options"}
+        return {**self.options.model_dump(mode="json"), **own}
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def evaluate_prompts(
 
 @torch.no_grad()
 def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency) -> Measured:
-    """Sample a batch at strength ``k`` and measure it."""
+    """Sample a batch at K = ``k`` and measure it."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
     prompts = [job.prompt for job in batch]
@@ -115,13 +113,8 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
         text,
         cameras,
         [job.seed for job in batch],
-        steps=settings.steps,
-        scheduler=settings.scheduler,
-        guidance=settings.guidance,
+        settings.options.merged(consistency=k),
         negative=backbone.encode_text([""] * len(batch)),
-        consistency=k,
-        shared_noise=settings.shared_noise,
-        size=latent_size(backbone.ports, settings.size),
     )
     return measure(model, latents, text, cameras, prompts)
 

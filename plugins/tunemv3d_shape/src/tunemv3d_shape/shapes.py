@@ -15,6 +15,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DWarning
 from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.io.samples import SCENE, SampledObject, read_sample
+from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.rendering.volume import MIN_OPACITY
 from tunemv3d_core.sampling import has_surface, latent_size
 from tunemv3d_core.slots import HasSurface, Scene
@@ -56,8 +57,7 @@ class GeneratedShape:
             return None
         device = next(self.model.parameters()).device
         rendering = self.scene.render(cameras[None].to(device), self.size)
-        decoded = self.model.backbone.decode_latents(self.model.blend(rendering, self.size))[0].float()
-        images = (decoded / 2 + 0.5).clamp(0, 1)
+        images = decode_pictures(self.model.backbone, self.model.blend(rendering, self.size))[0]
         opacity = interpolate(rendering.opacity[0][:, None].float(), images.shape[-2:], mode="bilinear")
         # They are on white; what is asked for is not.
         colours = ((images - 1 + opacity) / opacity.clamp(min=MIN_OPACITY)).clamp(0, 1)

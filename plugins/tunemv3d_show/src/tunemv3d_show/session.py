@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, SampleSpec
 from tunemv3d_core.consistency import check_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.sample_files import check_finite
 from tunemv3d_core.io.samples import cut_prompts
-from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
+from tunemv3d_core.latents import decode_pictures
+from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.types import Text
 from tunemv3d_show.surface import Surface, extract
@@ -35,7 +36,7 @@ class Settings:
         prompt: what to make.
         seed: of the noise.
         steps: denoising steps.
-        consistency: K, the strength.
+        consistency: K.
         guidance: scale; 1 is none.
     """
 
@@ -45,22 +46,17 @@ class Settings:
     consistency: float = 1.0
     guidance: float = 5.0
 
-    def check(self) -> "Settings":
-        """Itself, if it can be sampled.
+    def options(self, own: SampleSpec) -> SampleSpec:
+        """Return the options of a sampling: these settings, and the checkpoint's own for the rest.
 
         Raises:
-            TuneMV3DError: says which setting and its range.
+            TuneMV3DError: a setting that cannot be sampled; says which, and its range.
         """
         if not self.prompt.strip():
             raise TuneMV3DError("the prompt is empty: say what object to make, such as 'a red office chair'")
-        if self.steps < 1:
-            raise TuneMV3DError(f"steps must be at least 1, not {self.steps}")
         if not 0 <= self.seed < 2**32:
             raise TuneMV3DError(f"a seed should be from 0 to {2**32 - 1}, not {self.seed}")
-        if not 0 <= self.guidance < float("inf"):
-            raise TuneMV3DError(f"guidance must be at least 0, not {self.guidance}")
-        check_consistency(self.consistency)
-        return self
+        return own.merged(steps=self.steps, guidance=self.guidance, consistency=self.consistency)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +118,8 @@ class Session:
         """One that begins with the checkpoint's own options and cameras."""
         own = spec.sample
         # A slider has one number: of a schedule, its first.
-        strength = check_consistency(own.consistency)[0]
-        settings = Settings(steps=own.steps, consistency=strength, guidance=own.guidance)
+        first = check_consistency(own.consistency)[0]
+        settings = Settings(steps=own.steps, consistency=first, guidance=own.guidance)
         return cls(model, spec, checkpoint, settings, Cameras.orbit(spec.views.inputs))
 
     @property
@@ -133,7 +129,7 @@ class Session:
 
     @property
     def notes(self) -> list[str]:
-        """What of the prompt the text encoder did not see, if anything."""
+        """Sentences on what of the prompt the text encoder did not see, if anything."""
         return [] if self.made is None else cut_prompts(self.model.backbone, [self.made.prompt])
 
     def stop(self) -> None:
@@ -146,7 +142,7 @@ class Session:
         Raises:
             TuneMV3DError: a setting or a camera is out of its range.
         """
-        self.settings.check()
+        self.settings.options(self.spec.sample)
         cameras = self.cameras.check()
         self.history, self.shown, self.known, self.branched = [], cameras, None, False
         self._sample(on_step)
@@ -157,7 +153,7 @@ class Session:
         Raises:
             TuneMV3DError: there is no such step, or the number of steps or cameras is another now.
         """
-        self.settings.check()
+        self.settings.options(self.spec.sample)
         if self.made is None or not 0 <= index < len(self.history):
             raise TuneMV3DError(f"there is no step {index} to branch from: {len(self.history)} steps are there")
         if self.settings.steps != self.made.steps:
@@ -175,7 +171,7 @@ class Session:
         Raises:
             TuneMV3DError: no object is finished, or a camera is out of its range.
         """
-        self.settings.check()
+        self.settings.options(self.spec.sample)
         if not self.finished or self.shown is None:
             raise TuneMV3DError("new views are made to fit finished ones: let the sampling end first")
         done = self.history[-1].latents
@@ -234,7 +230,7 @@ class Session:
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> Tensor:
         """``1 n c h w`` decoded: ``n 3 H W`` in [0, 1]."""
-        return (self.model.backbone.decode_latents(latents)[0].float().cpu() / 2 + 0.5).clamp(0, 1)
+        return decode_pictures(self.model.backbone, latents)[0].cpu()
 
     def _text(self, prompt: str) -> Text:
         return self.model.backbone.encode_text([prompt])
@@ -245,6 +241,7 @@ class Session:
 
     def _sample(self, on_step: Callable[[Step], None], begin: tuple[int, Tensor] | None = None) -> None:
         self.made = replace(self.settings)
+        options = self.made.options(self.spec.sample)
         self._stop.clear()
         recorder = _Recorder(self, on_step, None if begin is None else begin[1])
         with suppress(Stopped):
@@ -253,13 +250,8 @@ class Session:
                 self._text(self.made.prompt),
                 self._placed(),
                 [self.made.seed],
-                steps=self.made.steps,
-                guidance=self.made.guidance,
-                consistency=self.made.consistency,
-                size=latent_size(self.model.backbone.ports, self.spec.sample.size),
-                scheduler=self.spec.sample.scheduler,
-                negative=None if self.made.guidance == 1 else self._text(""),
-                shared_noise=self.spec.sample.shared_noise,
+                options,
+                negative=None if options.guidance == 1 else self._text(""),
                 known=self.known,
                 on_step=recorder,
                 begin=begin,

@@ -1,7 +1,7 @@
 """The base of every component's options. Imports nothing else of the project."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,16 @@ class LossTermSpec(ComponentSpec):
 
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Factor on the mean over all views; 0 reports the loss and does not train on it."""
+
+
+@runtime_checkable
+class HasPretrained(Protocol):
+    """Options of a backbone that is made from published weights. Optional; model cards name them as the base model."""
+
+    @property
+    def pretrained(self) -> str:
+        """Name, path or hub id of the weights."""
+        ...
 
 
 class UnreadSpec(ComponentSpec):

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tunemv3d_core.config.component_fields import (
     BackboneSpec,
@@ -19,9 +19,9 @@ from tunemv3d_core.config.component_fields import (
     LossTerms,
     ViewEncoderSpec,
 )
-from tunemv3d_core.config.errors import fault
+from tunemv3d_core.config.errors import fault, tell
 from tunemv3d_core.consistency import Consistency, check_consistency
-from tunemv3d_core.errors import TuneMV3DError, suggestion
+from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 Count = Annotated[int, Field(ge=1)]
@@ -193,7 +193,7 @@ class TrainSpec(Block):
 
 
 class SampleSpec(Block):
-    """Defaults of sampling, which travel with the checkpoint."""
+    """Options of sampling. A checkpoint's own are the defaults of whoever samples it."""
 
     steps: Count = 25
     """Denoising steps."""
@@ -214,9 +214,21 @@ class SampleSpec(Block):
         try:
             check_consistency(given)
         except (TuneMV3DError, TypeError, ValueError):
-            told = json.dumps(given, default=str)
-            raise fault(f"K should be a number of at least 0, or a list of them over the steps, got {told}") from None
+            shown = json.dumps(given, default=str)
+            raise fault(f"K should be a number of at least 0, or a list of them over the steps, got {shown}") from None
         return given
+
+    def merged(self, **given: Any) -> Self:
+        """Return these options with the given ones in their place, validated; None stands for one not given.
+
+        Raises:
+            SpecError: an unknown option, or one out of its range; the message names it.
+        """
+        options = {**dict(self), **{name: value for name, value in given.items() if value is not None}}
+        try:
+            return self.model_validate(options)
+        except ValidationError as error:
+            raise SpecError("; ".join(tell(error, type(self), options))) from None
 
 
 class RunSpec(Block):

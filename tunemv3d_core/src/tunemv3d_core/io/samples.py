@@ -22,7 +22,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.posed_images import read_json, write_json
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.slots import Backbone, Scene
+from tunemv3d_core.slots import Backbone, ReportsCutPrompts, Scene
 
 MANIFEST = "manifest.json"
 SCENE = "scene.safetensors"
@@ -122,6 +122,5 @@ def note_files(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def cut_prompts(backbone: Backbone, prompts: Sequence[str]) -> list[str]:
-    """A sentence for each prompt that is longer than the text encoder takes, with what it will not see."""
-    words = getattr(backbone, "prompts", None)
-    return [] if words is None else list(words.too_long(prompts))
+    """Return a sentence for each prompt that the text encoder cuts; none where the backbone does not report it."""
+    return backbone.cut_prompts(prompts) if isinstance(backbone, ReportsCutPrompts) else []

@@ -13,13 +13,13 @@ def test_values_are_spread_evenly_over_the_steps(values: tuple[float, ...], step
     np.testing.assert_allclose(consistency_schedule(values, steps), expected)
 
 
-def test_words_are_read_as_they_are_told() -> None:
+def test_text_is_read_as_it_is_written() -> None:
     assert parse_consistency("1.5") == 1.5 and parse_consistency("2:1:0") == (2.0, 1.0, 0.0)
     assert format_consistency(parse_consistency("2:0.5")) == "2:0.5" and format_consistency(1) == "1"
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1:-2", "", "much", "1:", "1,2"])
-def test_what_is_no_strength_is_refused(text: str) -> None:
+def test_text_that_is_no_k_is_refused(text: str) -> None:
     with pytest.raises(TuneMV3DError, match=r"at least 0|give a number"):
         parse_consistency(text)
 
