@@ -18,6 +18,7 @@ GOOD = {
     "lifter": "Lifter",
     "injector": "StandInInjector",
     "aggregator": "StandInAggregator",
+    "metric": "Brightness",
 }
 
 DESCRIPTORS = {
@@ -56,6 +57,11 @@ PARTS = {
     "compiles": ("view_encoder", "CompilesOtherwise"),
     "loss_falls": ("field", "GoesUphill"),
     "survives_ddp": ("view_encoder", "DiffersByRank"),
+    "declares_figures": ("metric", "NeedsMore"),
+    "gives_figures": ("metric", "GivesMore"),
+    "figures_deterministic": ("metric", "Guesses"),
+    "figures_in_any_order": ("metric", "RemembersBrightness"),
+    "figures_keep_inputs": ("metric", "Dims"),
 }
 
 SUBTLE = [
@@ -73,6 +79,11 @@ SUBTLE = [
     ("scene", "field", "NormalsLast"),
     ("scene", "field", "DistanceKeepsAnAxis"),
     ("scene", "field", "DepthBehind"),
+    ("declares_figures", "metric", "MeasuresTwice"),
+    ("gives_figures", "metric", "BrightnessOfTheObject"),
+    ("gives_figures", "metric", "BrightnessInLevels"),
+    ("figures_in_any_order", "metric", "FirstBrightness"),
+    ("figures_keep_inputs", "metric", "Tunes"),
 ]
 """Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
 
@@ -113,6 +124,10 @@ def test_good_components_pass(kit: FakeSite, slot: str) -> None:
 
 def test_a_field_that_refuses_unseen_cameras_passes(kit: FakeSite) -> None:
     assert failures("field", "good", {"slot": "field", "part": "SeenOnly"}, set()) == set()
+
+
+def test_a_good_metric_of_sets_passes(kit: FakeSite) -> None:
+    assert failures("metric", "good", {"slot": "metric", "part": "MeanBrightness"}, set()) == set()
 
 
 def test_a_dataset_is_asked_what_concerns_its_descriptor_and_options(kit: FakeSite) -> None:
