@@ -1,4 +1,4 @@
-"""Real views are measured by whatever reads the checkpoint's dataset: from shards as from the folder they were packed of."""
+"""Real views are read by the component that the spec names: shards give what the folder gave that was packed."""
 
 import shutil
 from pathlib import Path

@@ -125,5 +125,6 @@ taken like one of ours; a spec chooses them by name. Each page here is made from
 A component's entry point names a {py:class}`~tunemv3d_core.plugins.descriptor.ComponentPlugin`, whose module
 imports no torch. Its `build` function runs only when a system is assembled. For the slots of a model it is
 `build(spec, neighbours, context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before
-it, and the {py:class}`~tunemv3d_core.ports.BuildContext`; datasets and metrics are built by `build(spec)`. What it returns carries `ports`; where they do
-not fit its neighbours', assembling stops and names both. No class needs to be inherited."""
+it, and the {py:class}`~tunemv3d_core.ports.BuildContext`; datasets and metrics are built by `build(spec)`. What a
+model's component returns carries `ports`; where they do not fit its neighbours', assembling stops and names both. No
+class needs to be inherited."""

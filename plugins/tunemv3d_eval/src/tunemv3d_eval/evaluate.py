@@ -94,11 +94,7 @@ def evaluate(
         **measured,
     }
     write_json(out / "evaluate.json", report)
-    if as_json:
-        print_json(report)
-    else:
-        console.print(_table(report))
-        console.print(f"{out / 'evaluate.json'}\n{pictures}/", soft_wrap=True, highlight=False)
+    _show(report, out, as_json)
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -214,6 +210,14 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chose
         "figures": {name: figure.summary for each in chosen.metrics for name, figure in each.figures.items()},
         "metrics": {each.name: each.told() for each in chosen.metrics},
     }
+
+
+def _show(report: dict[str, Any], out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        console.print(_table(report))
+        console.print(f"{out / 'evaluate.json'}\n{out / 'pictures'}/", soft_wrap=True, highlight=False)
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -88,13 +88,9 @@ def evaluate_prompts(
         for k in settings.consistency:
             start = time.perf_counter()
             samples = sample_objects(model, batch, settings, k)
-            figures = [
-                measurement.of_object(
-                    sample, f"'{job.prompt}', seed {job.seed}, K = {format_consistency(k)}", len(batch) == 1
-                )
-                for job, sample in zip(batch, samples, strict=True)
-            ]
-            rows.append((k, samples, figures))
+            where = [f"'{job.prompt}', seed {job.seed}, {_told(k)}" for job in batch]
+            pairs = zip(samples, where, strict=True)
+            rows.append((k, samples, [measurement.of_object(*pair, alone=len(batch) == 1) for pair in pairs]))
             seconds[k] += time.perf_counter() - start
             progress(len(objects) + len(rows) * len(batch))
         return rows
@@ -104,7 +100,7 @@ def evaluate_prompts(
         for i, job in enumerate(batch):
             for k, _, figures in rows:
                 objects.append({"prompt": job.prompt, "seed": job.seed, "consistency": k, **figures[i]})
-            labelled = [(f"K = {format_consistency(k)}", samples[i], figures[i]) for k, samples, figures in rows]
+            labelled = [(_told(k), samples[i], figures[i]) for k, samples, figures in rows]
             write_picture(pictures / f"{job.seed:03d}.png", f"{job.prompt}  (seed {job.seed})", labelled)
         if measurement.asks_sets:
             for k, samples, _ in rows:
@@ -112,7 +108,7 @@ def evaluate_prompts(
     table = []
     for k in settings.consistency:
         start = time.perf_counter()
-        of_set = measurement.of_set(kept[k], f"samples at K = {format_consistency(k)}")
+        of_set = measurement.of_set(kept[k], f"samples at {_told(k)}")
         seconds[k] += time.perf_counter() - start
         of_objects = measurement.means([row for row in objects if row["consistency"] == k])
         table.append({"consistency": k, **of_objects, **of_set, "seconds": round(seconds[k], 1)})
@@ -161,6 +157,10 @@ def in_batches(
             continue
         yield batch, result
         done += len(batch)
+
+
+def _told(k: Consistency) -> str:
+    return f"K = {format_consistency(k)}"
 
 
 def _device(model: MultiviewDiffusion) -> torch.device:
