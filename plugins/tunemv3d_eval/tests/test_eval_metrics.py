@@ -187,6 +187,8 @@ def test_a_metric_that_cannot_be_loaded_is_told_and_costs_only_itself(site: Fake
 def test_what_cannot_be_asked_for_is_refused_before_work_starts(site: FakeSite, run: Callable[..., Any]) -> None:
     offer(site, "redness")
     offer(site, "red-too", figure="red")
+    offer(site, "even", figure="consistency")
+    offer(site, "needy", needs='("mass",)', figure="needy")
     with pytest.raises(ComponentError, match=r"no component 'hul-recall'\. Did you mean 'hull-recall'\?"):
         run("--metric", "hul-recall")
     with pytest.raises(SpecError, match=r"--metric redness: scal: unknown\. Did you mean 'scale'\?"):
@@ -195,6 +197,10 @@ def test_what_cannot_be_asked_for_is_refused_before_work_starts(site: FakeSite, 
         run("--metric", '{"type": "redness"')
     with pytest.raises(ComponentError, match="metrics 'redness' and 'red-too' both give 'red'"):
         run("--metric", "redness", "--metric", "red-too")
+    with pytest.raises(ComponentError, match="metric 'even' gives 'consistency', which the report has"):
+        run("--metric", "even")
+    with pytest.raises(ComponentError, match="metric 'needy' of their-needy needs 'mass'; what can be needed: field"):
+        run("--metric", "needy")
     with pytest.raises(TuneMV3DError, match="is read for --real alone"):
         run("--data", "elsewhere")
 

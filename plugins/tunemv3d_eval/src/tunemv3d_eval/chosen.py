@@ -17,6 +17,8 @@ from tunemv3d_core.types import Figure, Need
 from tunemv3d_eval.options import options_of, read_block
 
 OPTION = "--metric"
+RESERVED = {"prompt", "seed", "consistency", "seconds", "id", "caption"}
+"""Keys that a report has beside the figures."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,15 @@ def _built(word: str, others: Iterable[ChosenMetric]) -> ChosenMetric:
     spec = options_of("metric", OPTION, block)
     try:
         metric = component.load_build()(spec)
+        fault = metric_error(metric)
     except TuneMV3DError:
         raise
     except Exception as error:  # a component may fail in any way
         raise ComponentError(f"metric '{name}' cannot be built: {type(error).__name__}: {error}") from error
-    if fault := metric_error(metric):
+    if fault is not None:
         raise ComponentError(f"metric '{name}' of {component.record.distribution} {fault}")
+    if taken := RESERVED & metric.figures.keys():
+        raise ComponentError(f"metric '{name}' gives '{min(taken)}', which the report has a value of its own for")
     for other in others:
         if shared := other.figures.keys() & metric.figures.keys():
             raise ComponentError(
