@@ -31,7 +31,7 @@ def test_shards_give_the_figures_of_the_folder_that_was_packed(tmp_path: Path) -
         dataset = open_dataset(spec)
         objects = held_out_objects(dataset, 4)
         measurement = Measurement(choose_metrics(["hull-recall", "colour"]), model, True, {})
-        pictures = tmp_path / type_
+        pictures = tmp_path / f"pictures-{type_}"
         reports.append(evaluate_real(model, dataset, objects, 4, measurement, pictures, lambda n: None))
         assert [path.name for path in pictures.iterdir()] == [f"real-{ids[1]}.png"]
     assert reports[0] == reports[1] and reports[0]["means"]["hull_recall"] > 0.9
