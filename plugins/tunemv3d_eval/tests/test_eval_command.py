@@ -43,8 +43,7 @@ class ChairDataset:
         return {"train": [0], "held_out": [1]}
 
     def record(self, index: int) -> PosedImages:
-        files = tuple(f"{i}.png" for i in range(8))
-        return PosedImages(f"chair{index}", files, Cameras.orbit(8), (48, 48), ("a red chair",))
+        return PosedImages(f"chair{index}", Cameras.orbit(8), (48, 48), ("a red chair",))
 
     def views(self, index: int, cameras: list[int]) -> Views:
         chosen = Cameras.orbit(8)[cameras]

@@ -214,7 +214,7 @@ def test_nobody_takes_a_figures_name_from_ours(site: FakeSite, run: Callable[...
 
 
 def test_a_metric_that_needs_a_record_measures_real_objects_alone(site: FakeSite, run: Callable[..., Any]) -> None:
-    offer(site, "redness", needs='("record",)', returned='{"red": len(sample.record.files)}')
+    offer(site, "redness", needs='("record",)', returned='{"red": sample.record.views}')
     with pytest.raises(TuneMV3DError, match="--metric redness: objects sampled from prompts have no record"):
         run("--metric", "redness")
     code, report = run("--metric", "redness", "--real", "--consistency", "1")

@@ -12,6 +12,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.slots import Dataset, Streams
 from tunemv3d_core.types import SampledObject
+from tunemv3d_core.view_selection import spread_views
 from tunemv3d_eval.measure import Measurement, finished_objects
 from tunemv3d_eval.options import options_of, read_block
 from tunemv3d_eval.pictures import write_picture
@@ -49,12 +50,12 @@ def held_out_objects(dataset: Dataset, views: int) -> list[int]:
     held_out = dataset.splits().get("held_out", [])
     if not held_out:
         raise DatasetError("--real: no object of the dataset is marked 'held_out'")
-    listed = dataset.listed() if isinstance(dataset, Streams) else None
+    infos = dataset.object_infos() if isinstance(dataset, Streams) else None
     for index in held_out:
-        cameras = listed[index].views if listed is not None else dataset.record(index).cameras.shape[0]
-        if cameras < views:
-            id_ = listed[index].id if listed is not None else dataset.record(index).id
-            raise DatasetError(f"--real: object '{id_}' has {cameras} cameras, fewer than {views}: use fewer --views")
+        known = infos[index] if infos is not None else dataset.record(index)
+        if known.views < views:
+            told = f"object '{known.id}' has {known.views} cameras, fewer than {views}"
+            raise DatasetError(f"--real: {told}: use fewer --views")
     return held_out
 
 
@@ -68,7 +69,7 @@ def evaluate_real(
     pictures: Path,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Measure the first ``views`` cameras of real objects, passed through the model's autoencoder.
+    """Measure real objects from ``views`` cameras around each, passed through the model's autoencoder.
 
     Returns:
         ``means``, ``objects`` and what was ``skipped``.
@@ -77,7 +78,8 @@ def evaluate_real(
     rows: list[dict[str, Any]] = []
     kept: list[SampledObject] = []
     for index in objects:
-        seen, record = dataset.views(index, list(range(views))), dataset.record(index)
+        record = dataset.record(index)
+        seen = dataset.views(index, spread_views(record.cameras, views))
         latents = model.backbone.encode_images(seen.images.to(device))
         text = model.backbone.encode_text(seen.captions)
         (sample,) = finished_objects(model, latents, text, seen.cameras.to(device), seen.captions, [record])

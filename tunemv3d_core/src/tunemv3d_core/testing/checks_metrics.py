@@ -110,7 +110,7 @@ def _samples() -> list[SampledObject]:
         silhouettes = torch.rand(VIEWS, 2 * CELLS, 2 * CELLS, generator=generator) < (0.6, 0.3, 0.0)[index]
         noise = torch.rand(2, VIEWS, 3, 2 * CELLS, 2 * CELLS, generator=generator) * 2 - 1
         images, renders = torch.where(silhouettes[:, None], noise, 1.0)
-        record = PosedImages(str(index), ("0.png", "1.png", "2.png"), cameras, (2 * CELLS, 2 * CELLS), (prompt,))
+        record = PosedImages(str(index), cameras, (2 * CELLS, 2 * CELLS), (prompt,))
         latents = torch.randn(VIEWS, 4, CELLS, CELLS, generator=generator)
         opacity = torch.rand(VIEWS, CELLS, CELLS, generator=generator)
         found.append(SampledObject(prompt, images, silhouettes, latents, cameras, opacity, renders, record))
