@@ -15,6 +15,7 @@ BESIDE = {
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "Streams"),
     "loss": ("Prediction", "Targets"),
+    "metric": ("ObjectMetric", "SetMetric"),
 }
 """Classes of ``tunemv3d_core.slots`` that belong to a slot beside its own."""
 
@@ -110,7 +111,7 @@ def _overview() -> str:
 
 
 _ABOUT = {
-    "metric": "Judges sampled views; core defines no interface yet.",
+    "metric": "Measures finished objects, one at a time or a set together; `tunemv3d evaluate` reports the figures.",
     "spec": "A packaged spec, found by its name.",
     "asset": "A packaged folder: a pipeline, a checkpoint, a dataset.",
     "command": "A command of `tunemv3d`.",
@@ -125,5 +126,6 @@ taken like one of ours; a spec chooses them by name. Each page here is made from
 A component's entry point names a {py:class}`~tunemv3d_core.plugins.descriptor.ComponentPlugin`, whose module
 imports no torch. Its `build` function runs only when a system is assembled. For the slots of a model it is
 `build(spec, neighbours, context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before
-it, and the {py:class}`~tunemv3d_core.ports.BuildContext`. What it returns carries `ports`; where they do
-not fit its neighbours', assembling stops and names both. No class needs to be inherited."""
+it, and the {py:class}`~tunemv3d_core.ports.BuildContext`; datasets and metrics are built by `build(spec)`. What a
+model's component returns carries `ports`; where they do not fit its neighbours', assembling stops and names both. No
+class needs to be inherited."""

@@ -330,8 +330,10 @@ def build_injector(kind: Any, neighbours: Neighbours, context: BuildContext) -> 
     return _placed(kind(neighbours.lifter.maps, neighbours.backbone.residuals), context)
 
 
-def build(spec: Any, *given: Any) -> nn.Module:
+def build(spec: Any, *given: Any) -> Any:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
+    if spec.slot == "metric":
+        return getattr(import_module("kit_metrics"), spec.part)()
     kind: Any = globals().get(spec.part) or getattr(import_module("kit_subtle_parts"), spec.part)
     if spec.slot == "aggregator":
         module: nn.Module = kind(*given)

@@ -19,6 +19,7 @@ GOOD = {
     "injector": "StandInInjector",
     "aggregator": "StandInAggregator",
     "loss": "Loss",
+    "metric": "Brightness",
 }
 
 DESCRIPTORS = {
@@ -62,6 +63,11 @@ PARTS = {
     "compiles": ("view_encoder", "CompilesOtherwise"),
     "loss_falls": ("field", "GoesUphill"),
     "survives_ddp": ("view_encoder", "DiffersByRank"),
+    "declares_figures": ("metric", "NeedsMore"),
+    "gives_figures": ("metric", "GivesMore"),
+    "figures_deterministic": ("metric", "Guesses"),
+    "figures_in_any_order": ("metric", "RemembersBrightness"),
+    "figures_keep_inputs": ("metric", "Dims"),
 }
 
 SUBTLE = [
@@ -81,6 +87,11 @@ SUBTLE = [
     ("scene", "field", "DepthBehind"),
     ("scene_losses", "field", "RegularisesInTrainingAlone"),
     ("per_view", "loss", "ForgetsPixels"),
+    ("declares_figures", "metric", "MeasuresTwice"),
+    ("gives_figures", "metric", "BrightnessOfTheObject"),
+    ("gives_figures", "metric", "BrightnessInLevels"),
+    ("figures_in_any_order", "metric", "FirstBrightness"),
+    ("figures_keep_inputs", "metric", "Tunes"),
 ]
 """Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
 
@@ -121,6 +132,10 @@ def test_good_components_pass(kit: FakeSite, slot: str) -> None:
 
 def test_a_field_that_refuses_unseen_cameras_passes(kit: FakeSite) -> None:
     assert failures("field", "good", {"slot": "field", "part": "SeenOnly"}, set()) == set()
+
+
+def test_a_good_metric_of_sets_passes(kit: FakeSite) -> None:
+    assert failures("metric", "good", {"slot": "metric", "part": "MeanBrightness"}, set()) == set()
 
 
 def test_a_dataset_is_asked_what_concerns_its_descriptor_and_options(kit: FakeSite) -> None:

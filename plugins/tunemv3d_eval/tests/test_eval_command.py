@@ -18,10 +18,13 @@ from tunemv3d_core.config import run_spec as spec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io import checkpoint
+from tunemv3d_core.io.posed_images import PosedImages
+from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.types import Views
-from tunemv3d_eval import evaluation
-from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths, read_prompts
-from tunemv3d_eval.evaluation import held_out_views, in_batches, jobs
+from tunemv3d_eval import real
+from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths
+from tunemv3d_eval.evaluation import in_batches, jobs
+from tunemv3d_eval.real import held_out_objects
 
 APP = Typer()
 APP.command()(evaluate)
@@ -30,11 +33,17 @@ APP.command()(evaluate)
 class ChairDataset:
     """One chair in each split, seen by eight cameras."""
 
+    def __init__(self, *options: Any) -> None:
+        pass
+
     def __len__(self) -> int:
         return 2
 
     def splits(self) -> dict[str, list[int]]:
         return {"train": [0], "held_out": [1]}
+
+    def record(self, index: int) -> PosedImages:
+        return PosedImages(f"chair{index}", Cameras.orbit(8), (48, 48), ("a red chair",))
 
     def views(self, index: int, cameras: list[int]) -> Views:
         chosen = Cameras.orbit(8)[cameras]
@@ -48,7 +57,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     loaded = (SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0)), model)
     monkeypatch.setattr(checkpoint, "load_checkpoint", lambda name, device: loaded)
     monkeypatch.setattr(spec, "spec_id", lambda spec: "abc")
-    monkeypatch.setattr(evaluation, "open_dataset", lambda name: ChairDataset())
+    monkeypatch.setattr(real, "open_dataset", lambda spec, other: ChairDataset())
     return model
 
 
@@ -59,7 +68,7 @@ def run(*arguments: str) -> Any:
 def test_evaluate_tells_one_chair_from_eight(toy: MultiviewDiffusion, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("# two\na red chair\n\na blue chair\n")
     out = tmp_path / "out"
-    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--real", "chairs", "--out", str(out), "--json")
+    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--real", "--out", str(out), "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report == json.loads((out / "evaluate.json").read_text())
@@ -70,8 +79,8 @@ def test_evaluate_tells_one_chair_from_eight(toy: MultiviewDiffusion, tmp_path: 
     assert tuned["opacity_iou"] > 0.99 > frozen["opacity_iou"]
     assert tuned["leave_one_out"] > 60 > frozen["leave_one_out"]
     assert tuned["colour_met"] == 0.5
-    real = report["real"]["means"]
-    assert (real["pose_agreement"], real["colour_met"]) == (1, 1)
+    ceiling = report["real"]["means"]
+    assert (ceiling["pose_agreement"], ceiling["colour_met"]) == (1, 1)
     assert [row["id"] for row in report["real"]["objects"]] == ["chair1"]
     assert {path.name for path in (out / "pictures").iterdir()} == {"000.png", "001.png", "real-chair1.png"}
 
@@ -126,12 +135,21 @@ def test_bad_strengths_are_refused(text: str) -> None:
         parse_strengths(text)
 
 
-def test_prompts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+def test_prompts_that_cannot_be_read_are_refused(toy: MultiviewDiffusion, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.txt", "empty.txt", "binary.txt"):
-        with pytest.raises(TuneMV3DError, match=name):
-            read_prompts(tmp_path / name)
+        result = run("toy", "--prompts", f"{tmp_path / name}", "--out", f"{tmp_path / 'out'}")
+        assert isinstance(result.exception, TuneMV3DError) and name in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_may_begin_with_a_mark_of_their_encoding(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red chair\n", encoding="utf-8-sig")
+    out = tmp_path / "out"
+    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--metric", "colour", "--out", f"{out}", "--json")
+    assert result.exit_code == 0, result.output
+    assert {row["prompt"] for row in json.loads(result.stdout)["sampled"]["objects"]} == {"a red chair"}
 
 
 def test_the_packaged_prompts_are_twenty_different_ones() -> None:
@@ -170,8 +188,8 @@ def test_an_object_that_does_not_fit_alone_is_an_error() -> None:
 
 def test_real_views_need_held_out_objects_with_enough_cameras() -> None:
     dataset = ChairDataset()
-    with pytest.raises(DatasetError, match="fewer than 9 cameras"):
-        held_out_views(dataset, 9)
+    with pytest.raises(DatasetError, match="'chair1' has 8 cameras, fewer than 9"):
+        held_out_objects(dataset, 9)
     dataset.splits = lambda: {"train": [0, 1]}  # type: ignore[method-assign]
     with pytest.raises(DatasetError, match="held_out"):
-        held_out_views(dataset, 8)
+        held_out_objects(dataset, 8)

@@ -19,7 +19,7 @@ and ranges: ``docs/conventions.md``. Three rules hold for all components of a mo
 ``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.types import Rendering, Skips, Text, Views
+from tunemv3d_core.types import Figure, Need, Rendering, SampledObject, Skips, Text, Views
 
 
 class Backbone(Protocol):
@@ -457,3 +457,69 @@ class MeshRenderer(Protocol):
             Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``depth`` and ``normals``.
         """
         ...
+
+
+@runtime_checkable
+class ObjectMetric(Protocol):
+    """Measures one object at a time; built by ``build(spec)``. What is reported of several objects is the mean.
+
+    It changes nothing that it is given, and its figures depend on nothing else: not on objects before, nor on torch's
+    random generator. It is called without gradients.
+    """
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """The numbers that it gives, by their names in the report."""
+        ...
+
+    @property
+    def needs(self) -> Collection[Need]:
+        """What must be there; where something is not, the metric is left out with that reason."""
+        ...
+
+    def measure(self, sample: SampledObject, model: Any) -> Mapping[str, float | None]:
+        """Measure an object: every declared figure, None for one that says nothing of this object.
+
+        Args:
+            sample: the object.
+            model: the ``MultiviewDiffusion`` that it comes from.
+        """
+        ...
+
+
+@runtime_checkable
+class SetMetric(Protocol):
+    """Measures all objects of a set together, such as the samples of all prompts at one K; else as ``ObjectMetric``.
+
+    Its figures do not depend on the order of the objects.
+    """
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """The numbers that it gives, by their names in the report."""
+        ...
+
+    @property
+    def needs(self) -> Collection[Need]:
+        """What must be there of every object."""
+        ...
+
+    def measure_set(self, samples: Sequence[SampledObject], model: Any) -> Mapping[str, float | None]:
+        """Measure a set: every declared figure, None for one that says nothing of it.
+
+        Args:
+            samples: all objects, whose tensors lie on the CPU.
+            model: the ``MultiviewDiffusion`` that they come from, on its own device.
+        """
+        ...
+
+
+def metric_error(metric: Any) -> str | None:
+    """What is wrong with a built metric, if anything: neither or both protocols, or a declaration that is none."""
+    if isinstance(metric, ObjectMetric) == isinstance(metric, SetMetric):
+        return "should have 'figures', 'needs' and either 'measure' (an object at a time) or 'measure_set'"
+    if not metric.figures or not all(isinstance(figure, Figure) for figure in metric.figures.values()):
+        return f"should hold a Figure by each name in 'figures', got {metric.figures!r:.100}"
+    if unknown := [need for need in metric.needs if need not in list(Need)]:
+        return f"needs {unknown[0]!r}; what can be needed: {', '.join(Need)}"
+    return None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.prompts import read_prompts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,22 +17,13 @@ MOST_SEEDS = 10_000
 """Most objects of one prompt that a folder has names for."""
 
 
-def read_prompts(given: list[str], file: Path | None) -> list[str]:
-    """Read the prompts of the command line, then those of a file, one per line without lines that begin with #.
+def gather_prompts(given: list[str], file: Path | None) -> list[str]:
+    """Return the prompts of the command line, then those of a file (``tunemv3d_core.io.prompts``).
 
     Raises:
         TuneMV3DError: none at all, an empty one, or a file that cannot be read.
     """
-    prompts = list(given)
-    if file is not None:
-        try:
-            # Some editors begin a file with a byte order mark, which is no part of the first prompt.
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-        except OSError as error:
-            raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}") from None
-        except UnicodeDecodeError as error:
-            raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}; save it as UTF-8") from None
-        prompts += [line for line in lines if line and not line.startswith("#")]
+    prompts = [*given, *(read_prompts(file) if file is not None else [])]
     if not prompts:
         raise TuneMV3DError("no prompt: say what object to make, such as 'a red office chair', or give --prompts FILE")
     return prompts

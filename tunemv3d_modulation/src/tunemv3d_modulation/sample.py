@@ -13,7 +13,7 @@ from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST
-from tunemv3d_modulation.cli_options import note_images, read_cameras, read_images, read_prompts, read_seeds
+from tunemv3d_modulation.cli_options import gather_prompts, note_images, read_cameras, read_images, read_seeds
 
 if TYPE_CHECKING:
     from tunemv3d_core.config.run_spec import SampleSpec
@@ -79,7 +79,7 @@ def sample(
     check_format(video_format)
     if mesh:
         find_command("mesh", SHAPE)
-    wanted = [(prompt, seed) for prompt in read_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
+    wanted = [(prompt, seed) for prompt in gather_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise}
     given |= {"scheduler": scheduler, "consistency": parse_consistency(consistency) if consistency else None}

@@ -12,9 +12,12 @@ from rich.table import Table
 
 from tunemv3d_core.consistency import Consistency, check_consistency, format_consistency, parse_consistency
 from tunemv3d_core.console import console, messages, print_json
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.io.prompts import read_prompts
 
 if TYPE_CHECKING:
+    from tunemv3d_core.slots import Dataset
+    from tunemv3d_eval.chosen import Chosen
     from tunemv3d_eval.evaluation import Settings
 
 FORMAT = "tunemv3d-evaluation/1"
@@ -29,35 +32,48 @@ def evaluate(
     consistency: Annotated[
         str, typer.Option(help="Values of K, such as 0,1,1.5,2:1; default: 0, 1 and the checkpoint's.")
     ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Samples a prompt, each from its own noise.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Samples of each prompt, each from its own noise.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the checkpoint's.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the checkpoint's.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim; default: the checkpoint's.")] = None,
     views: Annotated[int, typer.Option(min=2, help="Cameras, evenly around the object.")] = 8,
     elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help='A metric: its name, or {"type": name, ...} with options. Again for more; default: all.'),
+    ] = None,
     real: Annotated[
-        str, typer.Option(help="A dataset's name or folder: measure its held-out objects too, as the ceiling.")
+        bool, typer.Option("--real", help="Measure held-out objects of the checkpoint's dataset too, as the ceiling.")
+    ] = False,
+    data: Annotated[
+        str, typer.Option(help='Another dataset for --real: a name or folder, or {"type": name, ...}.')
     ] = "",
     out: Annotated[Path, typer.Option(help="Folder for evaluate.json and pictures/.")] = Path("evaluation"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is cuda where there is one.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluate.json instead of a table.")] = False,
 ) -> None:
-    """Sample prompts at several strengths K from equal noise and measure how consistent the views are.
+    """Sample prompts at several strengths K from equal noise and measure the views, by all metrics that are installed.
 
-    A picture a prompt shows every sample, none chosen: views, the field's renders of them, and its opacity.
+    A picture for each prompt shows every sample, none chosen: views, the field's renders of them, and its opacity.
+    Exit code 1: a metric failed; the report says which and why, and has the figures of all others.
     """
-    texts = read_prompts(prompts)
+    texts = _prompts(prompts)
     strengths = parse_strengths(consistency)
-    _make_free(out)
-    # Heavy: torch, and whatever the checkpoint's components need.
+    if data and not real:
+        raise TuneMV3DError(f"--data {data}: is read for --real alone; add --real")
+    # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
     from tunemv3d_core.devices import find_device
     from tunemv3d_core.io.checkpoint import load_checkpoint
     from tunemv3d_core.io.posed_images import write_json
     from tunemv3d_core.sampling import latent_size
-    from tunemv3d_eval.evaluation import Settings, held_out_views, open_dataset
+    from tunemv3d_eval.chosen import choose_metrics
+    from tunemv3d_eval.evaluation import Settings
 
-    objects = held_out_views(open_dataset(real), views) if real else []
+    chosen = choose_metrics(metric or [])
+    _make_free(out)
     spec, model = load_checkpoint(checkpoint, find_device("" if device == "auto" else device))
+    if metric:
+        _refuse_unmet(chosen, model, real)
     defaults = spec.sample
     settings = Settings(
         consistency=(0.0,) if model.field is None else strengths or _swept(defaults.consistency),
@@ -69,48 +85,77 @@ def evaluate(
     # Refuses a size that the model does not have, before anything is measured.
     latent_size(model.backbone.ports, settings.options.size)
     began, pictures = time.perf_counter(), out / "pictures"
-    measured = _measure(model, texts, objects, settings, pictures)
+    dataset = _dataset(spec, data, views) if real else None
+    measured = _measure(model, chosen, texts, dataset, settings, pictures)
     report = {
-        **_header(checkpoint, spec, settings, str(next(model.parameters()).device)),
+        **_header(checkpoint, spec, settings, str(next(model.parameters()).device), chosen),
         "seconds": round(time.perf_counter() - began, 1),
         **measured,
     }
     write_json(out / "evaluate.json", report)
-    if as_json:
-        print_json(report)
-    else:
-        console.print(_table(report))
-        console.print(f"{out / 'evaluate.json'}\n{pictures}/", soft_wrap=True, highlight=False)
+    _show(report, out, as_json)
+    if report["failed"]:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
-def _measure(model: Any, texts: list[str], objects: list[Any], settings: "Settings", pictures: Path) -> dict[str, Any]:
-    """Measure real views, where there are any, and samples, with a bar for each."""
-    from tunemv3d_eval.evaluation import evaluate_prompts, evaluate_real
-
-    with _progress() as bar:
-        real = None
-        if objects:
-            task = bar.add_task("real views", total=len(objects))
-            real = evaluate_real(model, objects, pictures, lambda n: bar.update(task, completed=n))
-        samples = bar.add_task("samples", total=len(texts) * settings.samples * len(settings.consistency))
-        sampled = evaluate_prompts(model, texts, settings, pictures, lambda n: bar.update(samples, completed=n))
-    return {"sampled": sampled, "real": real}
-
-
-def read_prompts(path: Path) -> list[str]:
-    """One prompt a line; empty lines and those that start with # are left out.
-
-    Raises:
-        TuneMV3DError: no such file, not text, or no prompt in it.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TuneMV3DError(f"--prompts {path}: cannot be read as a text file: {error}") from error
-    found = [line for line in lines if line and not line.startswith("#")]
+def _prompts(file: Path) -> list[str]:
+    found = read_prompts(file)
     if not found:
-        raise TuneMV3DError(f"--prompts {path}: holds no prompt; write one a line")
+        raise TuneMV3DError(f"--prompts {file}: holds no prompt; write one a line")
     return found
+
+
+def _refuse_unmet(chosen: "Chosen", model: Any, real: bool) -> None:
+    """Refuse a metric that was asked for by name and can measure nothing here."""
+    from tunemv3d_eval.chosen import lacking
+
+    for each in chosen.metrics:
+        if reason := lacking(each.metric, model, records=real):
+            raise TuneMV3DError(f"--metric {each.name}: {reason}")
+
+
+def _dataset(spec: Any, other: str, views: int) -> "tuple[Dataset, list[int]]":
+    """The dataset of real objects and the indices of those that are held out."""
+    from tunemv3d_eval.real import held_out_objects, open_dataset
+
+    dataset = open_dataset(spec, other)
+    return dataset, held_out_objects(dataset, views)
+
+
+def _measure(
+    model: Any,
+    chosen: "Chosen",
+    texts: list[str],
+    real: "tuple[Dataset, list[int]] | None",
+    settings: "Settings",
+    pictures: Path,
+) -> dict[str, Any]:
+    """Measure real views, where there are any, and samples, with a bar for each."""
+    from tunemv3d_eval.evaluation import evaluate_prompts
+    from tunemv3d_eval.measure import Measurement
+    from tunemv3d_eval.real import evaluate_real
+
+    failed = dict(chosen.failed)
+    report: dict[str, Any] = {"sampled": None, "real": None, "failed": failed}
+    with _progress() as bar:
+        if real is not None:
+            dataset, objects = real
+            task = bar.add_task("real views", total=len(objects))
+            report["real"] = evaluate_real(
+                model,
+                dataset,
+                objects,
+                settings.views,
+                Measurement(chosen, model, True, failed),
+                pictures,
+                lambda n: bar.update(task, completed=n),
+            )
+        samples = bar.add_task("samples", total=len(texts) * settings.samples * len(settings.consistency))
+        measurement = Measurement(chosen, model, False, failed)
+        report["sampled"] = evaluate_prompts(
+            model, texts, settings, measurement, pictures, lambda n: bar.update(samples, completed=n)
+        )
+    return report
 
 
 def parse_strengths(text: str) -> tuple[Consistency, ...]:
@@ -142,14 +187,13 @@ def _progress() -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
 
 
-def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> dict[str, Any]:
-    """What a reader needs to know to repeat an evaluation."""
+def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chosen: "Chosen") -> dict[str, Any]:
+    """Everything that a reader needs to know to repeat an evaluation."""
     import torch
 
     from tunemv3d_core.config.run_spec import spec_id
     from tunemv3d_core.io.provenance import versions
     from tunemv3d_eval import __version__
-    from tunemv3d_eval.measure import FIGURES
 
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     return {
@@ -160,14 +204,25 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str) -> di
         "device": f"{device} ({name})",
         "versions": {**versions(), "tunemv3d-eval": __version__},
         "settings": settings.as_json(),
-        "figures": FIGURES,
+        "figures": {name: figure.summary for each in chosen.metrics for name, figure in each.figures.items()},
+        "metrics": {each.name: each.told() for each in chosen.metrics},
     }
+
+
+def _show(report: dict[str, Any], out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        console.print(_table(report))
+        console.print(f"{out / 'evaluate.json'}\n{out / 'pictures'}/", soft_wrap=True, highlight=False)
 
 
 def _table(report: dict[str, Any]) -> Table:
     names = list(report["figures"])
+    lower = {n for m in report["metrics"].values() for n, f in m["figures"].items() if not f["higher_is_better"]}
     table = Table(title=f"{report['checkpoint']}, {len(report['sampled']['objects'])} samples, {report['device']}")
-    for heading in ["K", *(name.replace("_", " ") for name in names), "seconds"]:
+    headings = [name.replace("_", " ") + (", lower is better" if name in lower else "") for name in names]
+    for heading in ["K", *headings, "seconds"]:
         table.add_column(heading, justify="right")
     for row in report["sampled"]["means"]:
         table.add_row(

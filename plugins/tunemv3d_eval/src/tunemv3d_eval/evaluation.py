@@ -8,35 +8,31 @@ from typing import Any, TypeVar
 
 import torch
 
-from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.sampling import sample
-from tunemv3d_core.slots import Dataset
-from tunemv3d_core.types import Views
-from tunemv3d_eval.measure import Measured, means, measure
+from tunemv3d_core.types import SampledObject
+from tunemv3d_eval.measure import Figures, Measurement, finished_objects
 from tunemv3d_eval.pictures import write_picture
 
 OBJECTS_AT_ONCE = 8
 """Objects in a batch on an accelerator; halved whenever they do not fit. One at a time on a CPU."""
 
 Progress = Callable[[int], None]
-"""Told how many objects are measured by now (each once a K)."""
+"""Is told how many objects are measured by now (each once for every K)."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is sampled.
+    """Settings of the sampling.
 
     Attributes:
         consistency: the values of K.
-        samples: a prompt's samples, each with its own noise.
+        samples: samples of each prompt, each from its own noise.
         options: of the sampling, but for K.
         views: cameras, evenly around the object.
         elevation: of the cameras, degrees.
@@ -68,21 +64,31 @@ def jobs(prompts: list[str], samples: int) -> list[Job]:
 
 
 def evaluate_prompts(
-    model: MultiviewDiffusion, prompts: list[str], settings: Settings, pictures: Path, progress: Progress
+    model: MultiviewDiffusion,
+    prompts: list[str],
+    settings: Settings,
+    measurement: Measurement,
+    pictures: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Sample and measure; each object's picture is written into ``pictures`` as soon as it is done.
 
     Returns:
-        ``means`` (one entry a K, with the seconds it took) and ``objects`` (one a prompt, seed and K).
+        ``means`` (one entry for each K, with the seconds it took), ``objects`` (one for each prompt, seed and K) and
+        what was ``skipped``.
     """
     seconds = dict.fromkeys(settings.consistency, 0.0)
     objects: list[dict[str, Any]] = []
+    kept: dict[Consistency, list[SampledObject]] = {k: [] for k in settings.consistency}
 
-    def work(batch: Sequence[Job]) -> list[tuple[Consistency, Measured]]:
+    def work(batch: Sequence[Job]) -> list[tuple[Consistency, list[SampledObject], list[Figures]]]:
         rows = []
         for k in settings.consistency:
             start = time.perf_counter()
-            rows.append((k, sample_and_measure(model, batch, settings, k)))
+            samples = sample_objects(model, batch, settings, k)
+            where = [f"'{job.prompt}', seed {job.seed}, {_told(k)}" for job in batch]
+            pairs = zip(samples, where, strict=True)
+            rows.append((k, samples, [measurement.of_object(*pair, alone=len(batch) == 1) for pair in pairs]))
             seconds[k] += time.perf_counter() - start
             progress(len(objects) + len(rows) * len(batch))
         return rows
@@ -90,20 +96,28 @@ def evaluate_prompts(
     at_once = 1 if _device(model).type == "cpu" else OBJECTS_AT_ONCE
     for batch, rows in in_batches(jobs(prompts, settings.samples), at_once, work):
         for i, job in enumerate(batch):
-            for k, measured in rows:
-                objects.append({"prompt": job.prompt, "seed": job.seed, "consistency": k, **measured.figures[i]})
-            labelled = [(f"K = {format_consistency(k)}", measured) for k, measured in rows]
-            write_picture(pictures / f"{job.seed:03d}.png", f"{job.prompt}  (seed {job.seed})", labelled, i)
-    table = [
-        {"consistency": k, **means([o for o in objects if o["consistency"] == k]), "seconds": round(seconds[k], 1)}
-        for k in settings.consistency
-    ]
-    return {"means": table, "objects": objects}
+            for k, _, figures in rows:
+                objects.append({"prompt": job.prompt, "seed": job.seed, "consistency": k, **figures[i]})
+            labelled = [(_told(k), samples[i], figures[i]) for k, samples, figures in rows]
+            write_picture(pictures / f"{job.seed:03d}.png", f"{job.prompt}  (seed {job.seed})", labelled)
+        if measurement.asks_sets:
+            for k, samples, _ in rows:
+                kept[k] += [sample.to("cpu") for sample in samples]
+    table = []
+    for k in settings.consistency:
+        start = time.perf_counter()
+        of_set = measurement.of_set(kept[k], f"samples at {_told(k)}")
+        seconds[k] += time.perf_counter() - start
+        of_objects = measurement.means([row for row in objects if row["consistency"] == k])
+        table.append({"consistency": k, **of_objects, **of_set, "seconds": round(seconds[k], 1)})
+    return {"means": table, "objects": objects, "skipped": measurement.skipped}
 
 
 @torch.no_grad()
-def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency) -> Measured:
-    """Sample a batch at K = ``k`` and measure it."""
+def sample_objects(
+    model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency
+) -> list[SampledObject]:
+    """Sample a batch at K = ``k``."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
     prompts = [job.prompt for job in batch]
@@ -116,54 +130,7 @@ def sample_and_measure(model: MultiviewDiffusion, batch: Sequence[Job], settings
         settings.options.merged(consistency=k),
         negative=backbone.encode_text([""] * len(batch)),
     )
-    return measure(model, latents, text, cameras, prompts)
-
-
-def open_dataset(name: str) -> Dataset:
-    """A dataset of posed pictures, read by the component ``multiview``: a packaged one's name, or a folder.
-
-    Raises:
-        ComponentError: the reader is not installed.
-        DatasetError: no such dataset, or a damaged one.
-    """
-    reader = registry().get("dataset", "multiview")
-    dataset: Dataset = build_component(
-        "dataset", reader.plugin.spec.model_validate({"type": "multiview", "path": name})
-    )
-    return dataset
-
-
-def held_out_views(dataset: Dataset, views: int) -> list[Views]:
-    """The first ``views`` cameras of every held-out object.
-
-    Raises:
-        DatasetError: nothing is held out, or an object has fewer cameras.
-    """
-    held_out = dataset.splits().get("held_out", [])
-    if not held_out:
-        raise DatasetError("--real: no object of this dataset is marked 'held_out' in its dataset.json")
-    try:
-        return [dataset.views(index, list(range(views))) for index in held_out]
-    except IndexError:
-        raise DatasetError(f"--real: an object has fewer than {views} cameras: use fewer --views") from None
-
-
-@torch.no_grad()
-def evaluate_real(
-    model: MultiviewDiffusion, objects: list[Views], pictures: Path, progress: Progress
-) -> dict[str, Any]:
-    """The same measures of real views that passed the model's autoencoder: what a perfect sampler would reach."""
-    device = _device(model)
-    figures: list[dict[str, Any]] = []
-    for views in objects:
-        latents = model.backbone.encode_images(views.images.to(device))
-        text = model.backbone.encode_text(views.captions)
-        measured = measure(model, latents, text, views.cameras.to(device), views.captions)
-        figures.append({"id": views.ids[0], "caption": views.captions[0], **measured.figures[0]})
-        title = f"{views.ids[0]}: {views.captions[0]}"
-        write_picture(pictures / f"real-{views.ids[0]}.png", title, [("real", measured)], 0)
-        progress(len(figures))
-    return {"means": means(figures), "objects": figures}
+    return finished_objects(model, latents, text, cameras, prompts)
 
 
 def in_batches(
@@ -183,6 +150,10 @@ def in_batches(
             continue
         yield batch, result
         done += len(batch)
+
+
+def _told(k: Consistency) -> str:
+    return f"K = {format_consistency(k)}"
 
 
 def _device(model: MultiviewDiffusion) -> torch.device:

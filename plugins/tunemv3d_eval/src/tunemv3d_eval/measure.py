@@ -1,83 +1,139 @@
-"""All measures of one batch of views, sampled or real."""
+"""Finished views as objects that can be measured, and the metrics at work on them."""
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import TuneMV3DWarning
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.types import Rendering, Text
-from tunemv3d_eval.colour import foreground_colour, named_colour
-from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement, silhouettes
-
-FIGURES = {
-    "hull_recall": "share of a view's silhouette inside the visual hull of the other views, to half a pixel",
-    "hull_recall_cell": "the same with the other silhouettes widened by one latent cell",
-    "leave_one_out": "PSNR of the field's render of a view, fused from the others alone (dB, mean over views)",
-    "opacity_iou": "overlap of the field's opacity with the views' silhouettes",
-    "pose_agreement": "share of views that the field fits best from their own camera",
-    "colour_met": "share of prompts whose named colour the foreground has",
-}
-"""Every figure and what it says; in all of them more is better."""
+from tunemv3d_core.slots import ObjectMetric, SetMetric
+from tunemv3d_core.types import SampledObject, Text, figures_error
+from tunemv3d_eval.chosen import Chosen, ChosenMetric, lacking
+from tunemv3d_eval.consistency import silhouettes
 
 Figures = dict[str, float | None]
-"""Figures of one object, or their means; None where one does not apply (no field, no novel views, no colour named)."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of b objects.
-
-    Attributes:
-        figures: b dictionaries with the keys of ``FIGURES``.
-        images: the views, ``b n 3 H W`` in [-1, 1].
-        renders: the field's renders of the same cameras, decoded; None without a field that gives latents.
-        opacity: the field's, ``b n h w``; None without a field.
-    """
-
-    figures: list[Figures]
-    images: Tensor
-    renders: Tensor | None = None
-    opacity: Tensor | None = None
+"""Figures of one object or of a set; None where one does not apply (no field, no novel views, no colour named)."""
 
 
 @torch.no_grad()
-def measure(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras, prompts: list[str]) -> Measured:
-    """Measure clean latents ``b n c h w`` of b objects, seen by cameras ``b n``."""
+def finished_objects(
+    model: MultiviewDiffusion,
+    latents: Tensor,
+    text: Text,
+    cameras: Cameras,
+    prompts: Sequence[str],
+    records: Sequence[PosedImages] | None = None,
+) -> list[SampledObject]:
+    """Decode clean latents ``b n c h w`` of b objects, seen by cameras ``b n``, and render the field fused from them.
+
+    Args:
+        model: whose autoencoder and field.
+        latents: the views.
+        text: b prompts, encoded.
+        cameras: of the views.
+        prompts: the b prompts.
+        records: of b real objects.
+    """
     images = model.backbone.decode_latents(latents).float()
     masks = silhouettes(images)
-    colours = foreground_colour(images, masks)
-    named = [named_colour(prompt) for prompt in prompts]
-    columns: dict[str, list[float | None]] = {
-        "hull_recall": hull_recall(masks, cameras).tolist(),
-        "hull_recall_cell": hull_recall(masks, cameras, model.backbone.ports.image_stride).tolist(),
-        "colour_met": [None if n is None else float(n == c) for n, c in zip(named, colours, strict=True)],
-    }
-    rendering = renders = None
+    opacity = renders = None
     if model.field is not None:
-        rendering = fuse_clean(model, latents, text, cameras).render(cameras, _size(latents))
-        columns["opacity_iou"] = opacity_iou(rendering.opacity, masks).tolist()
-        columns["pose_agreement"] = pose_agreement(rendering.opacity, masks).tolist()
+        size = latents.shape[-2], latents.shape[-1]
+        rendering = fuse_clean(model, latents, text, cameras).render(cameras, size)
+        opacity = rendering.opacity
         if model.field.ports.gives == "latents":
-            renders = _decoded(model, rendering, latents)
-            if model.field.ports.novel_views:
-                columns["leave_one_out"] = leave_one_out(model, latents, text, cameras).tolist()
-    figures = [{name: columns[name][i] if name in columns else None for name in FIGURES} for i in range(len(prompts))]
-    return Measured(figures, images, renders, None if rendering is None else rendering.opacity)
+            renders = model.backbone.decode_latents(model.blend(rendering, size)).float()
+    return [
+        SampledObject(
+            prompt,
+            images[i],
+            masks[i],
+            latents[i],
+            cameras[i],
+            None if opacity is None else opacity[i],
+            None if renders is None else renders[i],
+            None if records is None else records[i],
+        )
+        for i, prompt in enumerate(prompts)
+    ]
 
 
-def means(figures: list[Figures]) -> Figures:
-    """Mean of every figure over the objects to which it applies."""
-    found = {name: [v for f in figures if (v := f[name]) is not None] for name in FIGURES}
-    return {name: fmean(values) if values else None for name, values in found.items()}
+class Measurement:
+    """The chosen metrics on one set of objects after another; one that fails is told, and not asked again.
 
+    Args:
+        chosen: the metrics.
+        model: that is evaluated.
+        records: whether the objects stand in a dataset.
+        failed: why a metric failed, by its name; filled as it happens.
+    """
 
-def _size(latents: Tensor) -> tuple[int, int]:
-    return latents.shape[-2], latents.shape[-1]
+    def __init__(self, chosen: Chosen, model: MultiviewDiffusion, records: bool, failed: dict[str, str]) -> None:
+        reasons = {each.name: lacking(each.metric, model, records) for each in chosen.metrics}
+        self.skipped = chosen.skipped | {name: reason for name, reason in reasons.items() if reason}
+        self.failed, self._model, self._chosen = failed, model, chosen.metrics
 
+    @property
+    def asks_sets(self) -> bool:
+        """Whether a metric of sets is at work, for which all objects must be kept."""
+        return any(isinstance(each.metric, SetMetric) for each in self._working())
 
-def _decoded(model: MultiviewDiffusion, rendering: Rendering, latents: Tensor) -> Tensor:
-    return model.backbone.decode_latents(model.blend(rendering, _size(latents))).float()
+    def of_object(self, sample: SampledObject, where: str, alone: bool = True) -> Figures:
+        """Measure an object; ``where`` names it in messages.
+
+        Raises:
+            torch.OutOfMemoryError: there was not enough memory, and the object is not ``alone`` in it.
+        """
+        figures: Figures = dict.fromkeys(self._names(ObjectMetric))
+        for each in self._working():
+            metric = each.metric
+            if isinstance(metric, ObjectMetric):
+                figures |= self._ask(each, partial(metric.measure, sample, self._model), where, alone)
+        return figures
+
+    def of_set(self, samples: Sequence[SampledObject], where: str) -> Figures:
+        """Measure a set of objects, whose tensors lie on the CPU."""
+        figures: Figures = dict.fromkeys(self._names(SetMetric))
+        for each in self._working():
+            metric = each.metric
+            if isinstance(metric, SetMetric):
+                figures |= self._ask(each, partial(metric.measure_set, samples, self._model), where, True)
+        return figures
+
+    def means(self, rows: Sequence[Mapping[str, Any]]) -> Figures:
+        """Mean of every figure of objects over those to which it applies; None of a metric that failed."""
+        found = {name: [v for row in rows if (v := row[name]) is not None] for name in self._names(ObjectMetric)}
+        told = {name for each in self._working() for name in each.figures}
+        return {name: fmean(values) if values and name in told else None for name, values in found.items()}
+
+    def _working(self) -> list[ChosenMetric]:
+        return [each for each in self._chosen if each.name not in self.skipped.keys() | self.failed.keys()]
+
+    def _names(self, kind: type) -> list[str]:
+        return [name for each in self._chosen if isinstance(each.metric, kind) for name in each.figures]
+
+    @torch.no_grad()
+    def _ask(self, each: ChosenMetric, measure: Callable[[], Any], where: str, alone: bool) -> Figures:
+        """What a metric gives, if it is as declared."""
+        try:
+            given = measure()
+            error = figures_error(each.figures, given)
+        except torch.OutOfMemoryError as caught:
+            if not alone:
+                raise
+            error = f"runs out of memory: {caught}"
+        except Exception as caught:  # a component may fail in any way
+            error = f"raises {type(caught).__name__}: {caught}"
+        if error is None:
+            return {name: None if value is None else float(value) for name, value in given.items()}
+        self.failed[each.name] = f"{where}: {error}"
+        warnings.warn(f"metric '{each.name}': {self.failed[each.name]}", TuneMV3DWarning, stacklevel=2)
+        return {}

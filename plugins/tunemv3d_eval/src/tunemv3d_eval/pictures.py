@@ -1,5 +1,6 @@
-"""One picture an object: for every K the views, the field's renders below them, and its opacity."""
+"""One picture per object: for every K the views, the field's renders below them, and its opacity."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from tunemv3d_eval.measure import Measured
+from tunemv3d_core.types import SampledObject
 
 MARGIN = 84
 """Width of the column of labels, pixels."""
@@ -19,15 +20,17 @@ LARGEST_TILE = 192
 """Views are shown at their own size up to this one, pixels."""
 
 
-def write_picture(path: Path, title: str, measured: list[tuple[str, Measured]], index: int) -> None:
-    """Write object ``index`` of every labelled batch, one below the other, with its figures beside it."""
+def write_picture(
+    path: Path, title: str, rows: Sequence[tuple[str, SampledObject, Mapping[str, float | None]]]
+) -> None:
+    """Write one object as it came out in several settings: a label each, the object and its figures."""
     strips: list[tuple[list[str], Tensor]] = []
-    for label, batch in measured:
-        strips.append(([label, *_figures(batch, index)], batch.images[index]))
-        if batch.renders is not None:
-            strips.append((["field"], batch.renders[index]))
-        if batch.opacity is not None:
-            strips.append((["opacity"], batch.opacity[index][:, None].expand(-1, 3, -1, -1) * 2 - 1))
+    for label, sample, figures in rows:
+        strips.append(([label, *_told(figures)], sample.images))
+        if sample.renders is not None:
+            strips.append((["field"], sample.renders))
+        if sample.opacity is not None:
+            strips.append((["opacity"], sample.opacity[:, None].expand(-1, 3, -1, -1) * 2 - 1))
     views, _, height, width = strips[0][1].shape
     tile = min(LARGEST_TILE, max(height, width))
     canvas = Image.new("RGB", (MARGIN + views * tile, 2 * LINE + len(strips) * tile), "white")
@@ -42,10 +45,9 @@ def write_picture(path: Path, title: str, measured: list[tuple[str, Measured]], 
     canvas.save(path)
 
 
-def _figures(batch: Measured, index: int) -> list[str]:
+def _told(figures: Mapping[str, float | None]) -> list[str]:
     short = {"hull_recall": "hull", "leave_one_out": "left out", "opacity_iou": "IoU", "pose_agreement": "pose"}
-    figures = batch.figures[index]
-    return [f"{told} {value:.3g}" for name, told in short.items() if (value := figures[name]) is not None]
+    return [f"{word} {value:.3g}" for name, word in short.items() if (value := figures.get(name)) is not None]
 
 
 def _strip(images: Tensor, tile: int) -> Image.Image:

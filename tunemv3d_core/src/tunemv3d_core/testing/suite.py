@@ -14,6 +14,7 @@ from tunemv3d_core.testing import (
     checks_descriptor,
     checks_distributed,
     checks_losses,
+    checks_metrics,
     checks_numerics,
     checks_shapes,
     checks_spec,
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 _LISTED = [Check(ask) for ask in checks_descriptor.CHECKS]
 _SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
+_METRICS = [
+    Check(ask, (gate,))
+    for ask, gate in zip(
+        checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
+    )
+]
 _PARTS = (checks_shapes, checks_numerics, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 
@@ -44,6 +51,8 @@ def checks_of(slot: str) -> list[Check]:
         first, *others = checks_losses.CHECKS
         gate = (Check(first).name,)
         return [*_LISTED, *_SPECIFIED, Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
+    if slot == "metric":
+        return [*_LISTED, *_SPECIFIED, *_METRICS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]

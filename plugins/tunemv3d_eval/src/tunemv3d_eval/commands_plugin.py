@@ -1,0 +1,9 @@
+"""What this distribution adds to the ``tunemv3d`` command. Apart from ``plugin.py``, so that its help reads no spec."""
+
+from tunemv3d_core.plugins.descriptor import CommandPlugin
+
+EVALUATE = CommandPlugin(
+    name="evaluate",
+    app="tunemv3d_eval.evaluate:evaluate",
+    summary="How consistent a checkpoint's views are: figures, a table and uncurated pictures.",
+)

@@ -1,0 +1,43 @@
+"""Components that a command line names: by a name, or by a block of options as a spec has it."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.errors import tell
+from tunemv3d_core.errors import SpecError
+from tunemv3d_core.plugins.registry import registry
+
+
+def read_block(option: str, text: str) -> dict[str, Any] | None:
+    """Read ``{"type": name, ...}``; None where the text is no JSON object but a word.
+
+    Raises:
+        SpecError: it begins like an object and is none, or has no type.
+    """
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        block = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{option} {text}: column {error.colno}: not JSON: {error.msg}") from None
+    if not isinstance(block.get("type"), str):
+        raise SpecError(f'{option} {text}: should be a block {{"type": name, ...}}')
+    return dict(block)
+
+
+def options_of(slot: str, option: str, block: dict[str, Any]) -> ComponentSpec:
+    """Check the options of the component that a block names.
+
+    Raises:
+        ComponentError: no such component, with a suggestion.
+        SpecError: an option is unknown, missing or invalid; one line for each.
+    """
+    model = registry().get(slot, block["type"]).plugin.spec
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        lines = tell(error, model, block)
+        raise SpecError("\n".join(f"{option} {block['type']}: {line}" for line in lines)) from None

@@ -1,0 +1,30 @@
+"""Our metrics in the conformance kit."""
+
+from collections.abc import Callable
+
+from tunemv3d_core.testing import parametrize_with_checks
+
+
+@parametrize_with_checks("metric", "hull-recall")
+def test_hull_recall(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "leave-one-out")
+def test_leave_one_out(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "opacity-iou")
+def test_opacity_iou(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "pose-agreement")
+def test_pose_agreement(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "colour")
+def test_colour(check: Callable[[], None]) -> None:
+    check()

@@ -1,0 +1,39 @@
+"""Real views are read by the component that the spec names: shards give what the folder gave that was packed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunemv3d_core.assemble import assemble
+from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.io.posed_images import write_manifest
+from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_data.shards.job import PackJob, run_pack
+from tunemv3d_eval.chosen import choose_metrics
+from tunemv3d_eval.measure import Measurement
+from tunemv3d_eval.real import evaluate_real, held_out_objects, open_dataset
+
+
+@pytest.mark.slow
+def test_shards_give_the_figures_of_the_folder_that_was_packed(tmp_path: Path) -> None:
+    source, folder = find_asset("furniture"), tmp_path / "folder"
+    ids = sorted(path.name for path in (source / "objects").iterdir())[:2]
+    for id_ in ids:
+        shutil.copytree(source / "objects" / id_, folder / "objects" / id_)
+    write_manifest(folder, "two", dict(zip(ids, ("train", "held_out"), strict=True)))
+    run_pack(PackJob(folder, tmp_path / "shards", objects=1), lambda n: None, lambda n: None)
+    model = assemble(load_spec("baseline-2d-mini").model).eval()
+    reports: list[Any] = []
+    for type_, path in (("multiview", folder), ("shards", tmp_path / "shards")):
+        spec = load_spec("furniture-mini", ["data.type=" + type_, f"data.path={path}"])
+        dataset = open_dataset(spec)
+        objects = held_out_objects(dataset, 4)
+        measurement = Measurement(choose_metrics(["hull-recall", "colour"]), model, True, {})
+        pictures = tmp_path / f"pictures-{type_}"
+        reports.append(evaluate_real(model, dataset, objects, 4, measurement, pictures, lambda n: None))
+        assert [path.name for path in pictures.iterdir()] == [f"real-{ids[1]}.png"]
+    assert reports[0] == reports[1] and reports[0]["means"]["hull_recall"] > 0.9
+    other = open_dataset(load_spec("furniture-mini"), str(folder))
+    assert [other.record(index).id for index in range(len(other))] == ids

@@ -1,0 +1,140 @@
+"""Whether a metric gives the numbers that it declares, of what it is given and of nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.io.posed_images import PosedImages
+from tunemv3d_core.plugins.registry import load_value
+from tunemv3d_core.ports import Neighbours
+from tunemv3d_core.slots import ObjectMetric, SetMetric, metric_error
+from tunemv3d_core.testing.check import ConformanceError
+from tunemv3d_core.testing.component import Built, ComponentUnderTest
+from tunemv3d_core.testing.stand_ins import StandInBackbone
+from tunemv3d_core.types import SampledObject, figures_error
+
+Given = list[Mapping[str, float | None]]
+
+PROMPTS = ("a red chair", "a stool", "")
+VIEWS, CELLS = 3, 8
+ROUNDING = 1e-4
+"""How far a set's figures may move, as a share of themselves, where only sums are made in another order."""
+
+
+def check_declares_figures(component: ComponentUnderTest) -> None:
+    """It measures objects or sets, one of the two, and declares its figures and needs."""
+    if error := metric_error(_built(component)):
+        raise ConformanceError(f"it {error}")
+
+
+def check_gives_figures(component: ComponentUnderTest) -> None:
+    """Of noise and of blank views it gives every declared figure and no other, finite and within its range."""
+    metric = _built(component)
+    given = _measured(metric, _samples())
+    # A set may be a single object, and one whose views are all blank.
+    given += _measured(metric, _samples()[-1:])
+    for figures in given:
+        if error := figures_error(metric.figures, figures):
+            raise ConformanceError(error)
+
+
+def check_figures_deterministic(component: ComponentUnderTest) -> None:
+    """The same objects give the same figures, whatever the random generator's state."""
+    results = [_measured(_built(component), _samples(), seed=seed) for seed in (1, 2)]
+    if results[0] != results[1]:
+        raise ConformanceError(f"figures differ from run to run: {results[0]} and {results[1]}")
+
+
+def check_figures_in_any_order(component: ComponentUnderTest) -> None:
+    """Objects in another order give the same figures, those of a set to rounding."""
+    metric = _built(component)
+    one, other = _measured(metric, _samples()), _measured(metric, _samples()[::-1])
+    tolerance = 0.0 if isinstance(metric, ObjectMetric) else ROUNDING
+    for figures, again in zip(one, other if isinstance(metric, SetMetric) else other[::-1], strict=True):
+        for name, value in figures.items():
+            if not _near(value, again[name], tolerance):
+                raise ConformanceError(f"'{name}' is {value}, and {again[name]} of the same in another order")
+
+
+def check_figures_keep_inputs(component: ComponentUnderTest) -> None:
+    """It changes neither the objects nor the model."""
+    metric, samples, model = _built(component), _samples(), _model()
+    _measured(metric, samples, model)
+    for sample, drawn_again in zip(samples, _samples(), strict=True):
+        for field in fields(sample):
+            if not _same(getattr(sample, field.name), getattr(drawn_again, field.name)):
+                raise ConformanceError(f"'{field.name}' is changed in its place: other metrics are given the same")
+    before = _model().state_dict()
+    if changed := [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]:
+        raise ConformanceError(f"the model's {changed[0]} is changed: other metrics are given the same model")
+
+
+def _built(component: ComponentUnderTest) -> Any:
+    return load_value(component.plugin.build)(component.spec)
+
+
+@torch.no_grad()
+def _measured(
+    metric: Any, samples: Sequence[SampledObject], model: MultiviewDiffusion | None = None, seed: int = 0
+) -> Given:
+    """The figures of each object, or those of the set alone; ``seed`` is the random generator's before each."""
+    model = model or _model()
+
+    def seeded(measure: Callable[..., Mapping[str, float | None]], given: Any) -> Mapping[str, float | None]:
+        torch.manual_seed(seed)
+        return measure(given, model)
+
+    if isinstance(metric, ObjectMetric):
+        return [seeded(metric.measure, sample) for sample in samples]
+    return [seeded(metric.measure_set, samples)]
+
+
+def _model() -> MultiviewDiffusion:
+    """A model of stand-ins, the same at every call; its field gives latents and renders any camera."""
+    torch.manual_seed(0)
+    backbone = StandInBackbone()
+    return Built("backbone", backbone, backbone, Neighbours(backbone.ports)).system().eval()
+
+
+def _samples() -> list[SampledObject]:
+    """Noise within a silhouette of its own for each object; the last object's views are blank."""
+    generator = torch.Generator().manual_seed(0)
+    cameras = Cameras.orbit(VIEWS, elevation=20.0)
+    found = []
+    for index, prompt in enumerate(PROMPTS):
+        silhouettes = torch.rand(VIEWS, 2 * CELLS, 2 * CELLS, generator=generator) < (0.6, 0.3, 0.0)[index]
+        noise = torch.rand(2, VIEWS, 3, 2 * CELLS, 2 * CELLS, generator=generator) * 2 - 1
+        images, renders = torch.where(silhouettes[:, None], noise, 1.0)
+        record = PosedImages(str(index), cameras, (2 * CELLS, 2 * CELLS), (prompt,))
+        latents = torch.randn(VIEWS, 4, CELLS, CELLS, generator=generator)
+        opacity = torch.rand(VIEWS, CELLS, CELLS, generator=generator)
+        found.append(SampledObject(prompt, images, silhouettes, latents, cameras, opacity, renders, record))
+    return found
+
+
+def _near(one: float | None, other: float | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Cameras):
+        return _same(one.camera_to_world, other.camera_to_world) and _same(one.intrinsics, other.intrinsics)
+    if isinstance(one, PosedImages):
+        return one.id == other.id and one.captions == other.captions and _same(one.cameras, other.cameras)
+    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
+
+
+CHECKS = (
+    check_declares_figures,
+    check_gives_figures,
+    check_figures_deterministic,
+    check_figures_in_any_order,
+    check_figures_keep_inputs,
+)
