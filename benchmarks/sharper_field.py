@@ -12,7 +12,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +248,7 @@ def overfit(field: NeuSField, latents: Tensor, alpha: Tensor, cameras: Cameras, 
     field.eval()
     found: dict[str, Any] = {"s": round(float((10 * field.variance.detach()).exp()), 1), "seconds": round(seconds, 1)}
     for name, spec in (("own", {}), ("even_256", {"samples": 256, "fine_samples": 0})):
-        field.options = replace(field.options, **spec)
+        field.spec = field.spec.model_copy(update=spec)
         with torch.no_grad():
             shown = field.fuse(known, cameras[:, seen], torch.zeros(1)).render(cameras[:, held], SIZE)
         solid, ours = alpha[:, held] > 0.5, shown.opacity > 0.5

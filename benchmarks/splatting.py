@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.ports import FieldPorts
 from tunemv3d_core.types import Rendering
@@ -45,7 +46,8 @@ def field(gsplat: bool) -> GaussiansField:
     """The same field with or without gsplat, awake."""
     torch.manual_seed(0)
     spec = GaussiansSpec(type="gaussians", gsplat=gsplat)
-    made = GaussiansField(spec, FieldPorts(16, "latents", 4)).cuda().eval()
+    aggregator = build_component("aggregator", spec.aggregator, 16)
+    made = GaussiansField(spec, FieldPorts(16, "latents", 4), aggregator).cuda().eval()
     with torch.no_grad():
         for parameter in made.parameters():
             if not parameter.any():
