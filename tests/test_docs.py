@@ -129,8 +129,8 @@ def _pages(code: str, *also: Path) -> str:
 @pytest.mark.slow
 def test_every_command_and_option_has_its_line(site: Path) -> None:
     for name in registry().names("command"):
-        text = soup(site / f"generated/commands/tunemv3d-{name}.html").get_text()
-        command = [str(Path(sys.executable).parent / "tunemv3d"), name]
+        text = soup(site / f"generated/commands/tunemv3d-{name.partition('.')[0]}.html").get_text()
+        command = [str(Path(sys.executable).parent / "tunemv3d"), *name.split(".")]
         asked = subprocess.run(
             [*command, "--help"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
         ).stdout

@@ -119,6 +119,17 @@ def test_a_command_whose_module_does_not_load(site: FakeSite, tunemv3d: Any) -> 
     assert code == 2 and "'fake_greeting:no_such_function' does not load: AttributeError" in err
 
 
+def test_release_is_of_a_package_that_is_asked_for_by_name(tunemv3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--dry-run" in tunemv3d("plugins", "release", "--help")[1]
+    commands = list(tunemv3d("--help")[1].split())
+    assert "plugins" in commands and "plugins.release" not in commands
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-tunemv3d-release")
+    assert "release" in tunemv3d("plugins", "--help")[1]
+    for options in ([], ["--dry-run"], ["--help"]):
+        code, out, err = tunemv3d("plugins", "release", *options)
+        assert (code, out, err.count("\n")) == (2, "", 1) and "pip install 'tunemv3d[release]'" in err
+
+
 def rows_of(out: str) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["name"], row["distribution"]): row for row in json.loads(out)}
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
+from tunemv3d_core.cli.load_command import load_command
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
-from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import SLOTS, ComponentPlugin
@@ -19,7 +20,19 @@ from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.isolated_import import probe_third_party
 from tunemv3d_core.plugins.registry import registry
 
-app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
+_RELEASE = "plugins.release"
+
+
+class _Commands(TyperGroup):
+    """The commands below, where ``release`` is the one of tunemv3d-release as soon as that is installed."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name == "release" and _RELEASE in registry().names("command"):
+            return load_command(_RELEASE)
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, help="List, describe, check, write and release components.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -57,7 +70,12 @@ def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")
 
 app.command()(check)
 app.command()(new)
-app.command()(release)
+
+
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def release() -> None:
+    """Build distributions and check them as an index and a user would (a package of its own: tunemv3d[release])."""
+    raise ComponentError("`plugins release` is in a package of its own: pip install 'tunemv3d[release]'")
 
 
 def _find(name: str) -> list[EntryPointRecord]:

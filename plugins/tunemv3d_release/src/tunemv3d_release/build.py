@@ -4,40 +4,45 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.plugins.discovery import normalised
 
 
 @dataclass(frozen=True)
 class Project:
-    """A source folder of one distribution.
+    """Source folder of one distribution.
 
     Attributes:
-        folder: holds ``pyproject.toml`` and, unless it only names others, ``src``.
-        stated: the table ``project`` of its ``pyproject.toml``.
+        folder: holds ``pyproject.toml`` and, unless the distribution only names others, ``src``.
+        pyproject: the content of its ``pyproject.toml``.
     """
 
     folder: Path
-    stated: dict[str, Any]
+    pyproject: dict[str, Any]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Table ``project`` of its ``pyproject.toml``."""
+        return dict(self.pyproject["project"])
 
     @property
     def name(self) -> str:
-        """The distribution's, normalised."""
-        return normalised(self.stated["name"])
+        """Normalised name of the distribution."""
+        return canonicalize_name(self.metadata["name"])
 
     @property
     def version(self) -> str:
-        """The distribution's."""
-        return str(self.stated["version"])
+        """Version of the distribution."""
+        return str(self.metadata["version"])
 
 
 @dataclass(frozen=True)
 class Built:
-    """What one project became."""
+    """Files that one project became."""
 
     project: Project
     wheel: Path
@@ -45,7 +50,7 @@ class Built:
 
 
 class BuildError(Exception):
-    """One project that does not build; the message ends with what the build said."""
+    """A project does not build; the message ends with the last lines of the build's output."""
 
 
 def read_project(folder: Path) -> Project:
@@ -56,26 +61,15 @@ def read_project(folder: Path) -> Project:
     """
     path = folder / "pyproject.toml"
     try:
-        stated = tomllib.loads(path.read_text("utf-8")).get("project", {})
+        pyproject = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ComponentError(f"{path}: {error.strerror}; name the folder of a package") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ComponentError(f"{path}: not TOML: {error}") from None
     for key in ("name", "version"):
-        if not isinstance(stated.get(key), str):
+        if not isinstance(pyproject.get("project", {}).get(key), str):
             raise ComponentError(f'{path}: [project] states no {key}; add {key} = "..."')
-    return Project(folder, stated)
-
-
-def check_tools() -> None:
-    """Refuse to start without what builds need: they take nothing from the network.
-
-    Raises:
-        ComponentError: says what to install.
-    """
-    missing = [tool for tool in ("build", "hatchling", "packaging") if find_spec(tool) is None]
-    if missing:
-        raise ComponentError(f"a release is built with {', '.join(missing)}: pip install {' '.join(missing)}")
+    return Project(folder, pyproject)
 
 
 def build(project: Project, out: Path) -> Built:
@@ -88,9 +82,9 @@ def build(project: Project, out: Path) -> Built:
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(project.folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise BuildError("does not build: " + " / ".join(said[-3:]))
-    made = set(out.iterdir()) - before
-    (wheel,) = (file for file in made if file.suffix == ".whl")
-    (sdist,) = (file for file in made if file.name.endswith(".tar.gz"))
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise BuildError("does not build: " + " / ".join(lines[-3:]))
+    new = set(out.iterdir()) - before
+    (wheel,) = (file for file in new if file.suffix == ".whl")
+    (sdist,) = (file for file in new if file.name.endswith(".tar.gz"))
     return Built(project, wheel, sdist)
