@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html import unescape
@@ -124,6 +125,24 @@ def _pages(code: str, *also: Path) -> str:
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
+
+
+def test_the_architecture_is_drawn_from_the_imports_of_the_tree() -> None:
+    drawing = runpy.run_path(str(ROOT / "docs/draw_architecture.py"))
+    assert drawing["PICTURE"].read_text("utf-8") == drawing["draw"](), "stale: python docs/draw_architecture.py"
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    files = {
+        path.as_posix() for pattern in ("tunemv3d_*/src", "plugins/*/src") for path in ROOT.glob(f"{pattern}/**/*.py")
+    }
+    files |= {
+        path.relative_to(ROOT).as_posix() for pattern in ("docs/*.py", "tests/*.py") for path in ROOT.glob(pattern)
+    }
+    named = re.findall(r"[\w/]+\.py\b", page)
+    assert len(named) > 25
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
 
 
 @pytest.mark.slow

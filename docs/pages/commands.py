@@ -66,7 +66,7 @@ def _described(line: str, command: Any) -> str:
 
 def _listed(kind: str, parameters: list[Any], context: Any) -> str:
     records = (parameter.get_help_record(context) for parameter in parameters)
-    return table([kind, "what it is"], ([code(name), prose(told)] for name, told in filter(None, records)))
+    return table([kind, "what it is"], ([code(name), prose(text)] for name, text in filter(None, records)))
 
 
 def _first_sentence(text: str) -> str:

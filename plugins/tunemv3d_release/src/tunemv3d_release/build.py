@@ -1,4 +1,4 @@
-"""From source folders to the files that an index takes: an sdist each, and a wheel made from that sdist."""
+"""Builds of source folders: an sdist each, and a wheel made from that sdist."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What this distribution adds to the command line. Light: imports no torch."""
+"""Descriptor of the command. Light: imports no torch."""
 
 from tunemv3d_core.plugins.descriptor import CommandPlugin
 

@@ -26,12 +26,12 @@ class InstalledCommands(TyperGroup):
         self._import_results: dict[EntryPointRecord, ImportResult] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """All names, for ``--help``. What strangers say of their commands is read in another process."""
+        """Return all names, for ``--help``. Summaries of third parties are read in another process."""
         self._import_results = probe_third_party(["command"])
         return list(super().list_commands(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command with its summary."""
+        """Return a command with its summary."""
         listed = self.commands.get(cmd_name)
         if listed is not None:
             listed.help = self._summary(cmd_name)

@@ -1,4 +1,4 @@
-"""``tunemv3d plugins``: what is installed, from where, whether it works, and what its options mean."""
+"""``tunemv3d plugins``: list, describe, check, write and release components."""
 
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -42,7 +42,7 @@ def list_(
     load: Annotated[
         bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
     ] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time that one import may take.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time limit of one import.")] = 30.0,
     as_json: Json = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
@@ -79,7 +79,7 @@ def release() -> None:
 
 
 def _find(name: str) -> list[EntryPointRecord]:
-    """Records of this name in every slot; "distribution:name" narrows it down."""
+    """Return the records of this name in every slot; "distribution:name" narrows it down."""
     installed = registry()
     found = []
     for slot in SLOTS:
@@ -102,8 +102,8 @@ def _description(record: EntryPointRecord) -> dict[str, Any]:
     value = registry().load(record)
     description = asdict(record) | {"file": _file(record.value)}
     if isinstance(value, ComponentPlugin):
-        told = {"summary": value.summary, "reference": value.reference, "api": value.api, "build": value.build}
-        return description | told | {"renamed_to": value.renamed_to, "options": options_of(value.spec)}
+        stated = {"summary": value.summary, "reference": value.reference, "api": value.api, "build": value.build}
+        return description | stated | {"renamed_to": value.renamed_to, "options": options_of(value.spec)}
     if record.slot == "command":
         return description | {"summary": value.summary, "app": value.app}
     return description | {"path": str(value)}
@@ -115,7 +115,7 @@ def _file(value: str) -> str | None:
 
 
 def _print_description(description: dict[str, Any]) -> None:
-    from tunemv3d_core.config.schema import told_type
+    from tunemv3d_core.config.schema import describe_type
 
     options = description.pop("options", None)
     console.print(Text.assemble((description.pop("name"), "bold"), f"  {description.pop('slot')}"))
@@ -128,7 +128,7 @@ def _print_description(description: dict[str, Any]) -> None:
         listed = Table("option", "type", "default", "description", box=None, header_style="bold", title_justify="left")
         for name, option in options.items():
             default = "" if option["required"] else _shown(option.get("default"))
-            listed.add_row(name, told_type(option), default, option.get("description", ""))
+            listed.add_row(name, describe_type(option), default, option.get("description", ""))
         console.print(listed)
     console.print()
 
