@@ -15,7 +15,7 @@ PICTURE = ROOT / "docs" / "_static" / "architecture.svg"
 CORE = "tunemv3d_core"
 TOP = "top level"
 
-WIDTH, MARGIN, GAP = 880, 8, 3
+WIDTH, MARGIN, GAP = 920, 8, 3
 LINE, LETTER = 15, 6.7
 """Height of a line of text and width of a letter, pixels."""
 

@@ -101,7 +101,7 @@ def test_every_protocol_has_a_page() -> None:
 def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path) -> None:
     (tmp_path / "blob.py").write_text(
         "from tunemv3d_core.plugins.descriptor import ComponentPlugin\n"
-        "from tunemv3d_core.config.run_spec import ComponentSpec\n"
+        "from tunemv3d_core.config.component_spec import ComponentSpec\n"
         "class BlobSpec(ComponentSpec):\n"
         "    wobble: float = 0.25\n"
         '    """How much it wobbles | or not."""\n'
