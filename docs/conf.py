@@ -48,7 +48,7 @@ class WholeNames(PythonDomain):
     """Python's names, of which a bare one (``bytes``, ``name``) never means an attribute of whatever class has it."""
 
     def find_obj(self, env: Any, modname: Any, classname: Any, name: str, *rest: Any) -> list[tuple[str, Any]]:
-        """As Sphinx finds it, less those attributes."""
+        """Find what Sphinx finds, without those attributes."""
         found = super().find_obj(env, modname, classname, name, *rest)
         return [(full, entry) for full, entry in found if "." in name or entry.objtype != "attribute"]
 

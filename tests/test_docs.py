@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html import unescape
@@ -100,7 +101,7 @@ def test_every_protocol_has_a_page() -> None:
 def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path) -> None:
     (tmp_path / "blob.py").write_text(
         "from tunemv3d_core.plugins.descriptor import ComponentPlugin\n"
-        "from tunemv3d_core.config.run_spec import ComponentSpec\n"
+        "from tunemv3d_core.config.component_spec import ComponentSpec\n"
         "class BlobSpec(ComponentSpec):\n"
         "    wobble: float = 0.25\n"
         '    """How much it wobbles | or not."""\n'
@@ -126,11 +127,29 @@ def _pages(code: str, *also: Path) -> str:
     return run.stdout
 
 
+def test_the_architecture_is_drawn_from_the_imports_of_the_tree() -> None:
+    drawing = runpy.run_path(str(ROOT / "docs/draw_architecture.py"))
+    assert drawing["PICTURE"].read_text("utf-8") == drawing["draw"](), "stale: python docs/draw_architecture.py"
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    files = {
+        path.as_posix() for pattern in ("tunemv3d_*/src", "plugins/*/src") for path in ROOT.glob(f"{pattern}/**/*.py")
+    }
+    files |= {
+        path.relative_to(ROOT).as_posix() for pattern in ("docs/*.py", "tests/*.py") for path in ROOT.glob(pattern)
+    }
+    named = re.findall(r"[\w/]+\.py\b", page)
+    assert len(named) > 25
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
+
+
 @pytest.mark.slow
 def test_every_command_and_option_has_its_line(site: Path) -> None:
     for name in registry().names("command"):
-        text = soup(site / f"generated/commands/tunemv3d-{name}.html").get_text()
-        command = [str(Path(sys.executable).parent / "tunemv3d"), name]
+        text = soup(site / f"generated/commands/tunemv3d-{name.partition('.')[0]}.html").get_text()
+        command = [str(Path(sys.executable).parent / "tunemv3d"), *name.split(".")]
         asked = subprocess.run(
             [*command, "--help"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
         ).stdout

@@ -147,8 +147,9 @@ def test_folders_of_data_import_each_other_in_no_circle() -> None:
 
 
 def test_the_metapackages_distributions_own_their_names() -> None:
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert FIRST_PARTY == tuple(dependency.partition("==")[0] for dependency in dependencies)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = [*project["dependencies"], *project["optional-dependencies"]["release"]]
+    assert FIRST_PARTY == tuple(pin.partition("==")[0] for pin in brought)
 
 
 def test_one_version_for_all() -> None:

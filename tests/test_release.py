@@ -14,8 +14,8 @@ import pytest
 
 from tunemv3d_core.io.provenance import code_hash
 from tunemv3d_core.plugins.registry import registry
-from tunemv3d_core.release.build import read_project
-from tunemv3d_core.release.make import Released, make_release
+from tunemv3d_release.build import read_project
+from tunemv3d_release.make import Released, make_release
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = [ROOT, *sorted(ROOT.glob("tunemv3d_*")), *sorted(ROOT.glob("plugins/*"))]
@@ -28,8 +28,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> list[Released]:
 
 
 @pytest.mark.slow
-def test_nothing_is_to_mend(released: list[Released]) -> None:
-    assert {each.name: each.faults for each in released} == {read_project(folder).name: () for folder in FOLDERS}
+def test_there_are_no_errors(released: list[Released]) -> None:
+    assert {each.name: each.errors for each in released} == {read_project(folder).name: () for folder in FOLDERS}
     assert all(len(each.files) == 2 for each in released)
 
 
@@ -67,7 +67,7 @@ def own_pins(project: dict[str, Any]) -> list[str]:
 
 
 def test_the_metapackage_brings_everything_by_itself_or_by_an_extra() -> None:
-    brought = {pin.partition("==")[0] for pin in own_pins(read_project(ROOT).stated)}
+    brought = {pin.partition("==")[0] for pin in own_pins(read_project(ROOT).metadata)}
     assert brought == {read_project(folder).name for folder in FOLDERS[1:]}
 
 

@@ -1,4 +1,4 @@
-"""One page a command, from the words that its own ``--help`` prints."""
+"""One page per command, from the words that its own ``--help`` prints."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ TRAIN = ("tunemv3d-train", "tunemv3d_train.cli:train")
 def pages() -> dict[str, str]:
     """The commands' pages and their index."""
     found = {TRAIN[0]: _loaded(*TRAIN)}
-    for name in registry().names("command"):
+    for name in (name for name in registry().names("command") if "." not in name):
         plugin = registry().load(registry().find("command", name))
         found[f"tunemv3d {name}"] = _loaded(name, plugin.app)
     texts = {f"commands/{_file(line)}.md": _command_page(line, command) for line, command in found.items()}
@@ -46,7 +46,8 @@ def _command_page(line: str, command: Any) -> str:
     parts = getattr(command, "commands", None)
     if parts is None:
         return page(f"# {line}", _described(line, command))
-    sections = (page(f"## {line} {name}", _described(f"{line} {name}", part)) for name, part in parts.items())
+    asked = {name: command.get_command(typer.Context(command), name) for name in parts}
+    sections = (page(f"## {line} {name}", _described(f"{line} {name}", part)) for name, part in asked.items())
     return page(f"# {line}", _words(command.help), *sections)
 
 
@@ -65,7 +66,7 @@ def _described(line: str, command: Any) -> str:
 
 def _listed(kind: str, parameters: list[Any], context: Any) -> str:
     records = (parameter.get_help_record(context) for parameter in parameters)
-    return table([kind, "what it is"], ([code(name), prose(told)] for name, told in filter(None, records)))
+    return table([kind, "what it is"], ([code(name), prose(text)] for name, text in filter(None, records)))
 
 
 def _first_sentence(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pages.markdown import code, page, prose, table
-from tunemv3d_core.config.schema import options_of, told_type
+from tunemv3d_core.config.schema import describe_type, options_of
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.plugins.registry import Component, load_value, registry
@@ -53,14 +53,14 @@ def options(spec: type[BaseModel]) -> str:
 
 def _options(spec: type[BaseModel]) -> list[list[str]]:
     return [
-        [code(name), _type(told_type(option)), _default(option), prose(option.get("description", ""))]
+        [code(name), _type(describe_type(option)), _default(option), prose(option.get("description", ""))]
         for name, option in options_of(spec).items()
     ]
 
 
-def _type(told: str) -> str:
+def _type(words: str) -> str:
     """A type in words; a choice as its choices, which may stand on lines of their own."""
-    return code(told) if "[" in told or "{" in told else " or ".join(map(code, told.split(" | ")))
+    return code(words) if "[" in words or "{" in words else " or ".join(map(code, words.split(" | ")))
 
 
 def _default(option: dict[str, Any]) -> str:

@@ -19,8 +19,8 @@ def pages() -> dict[str, str]:
     sections = []
     for kind in KINDS:
         rows = [[prose(text), f"`{package}`"] for named, text, package in found if named == kind]
-        told = (getattr(errors, kind).__doc__ or "").partition("\n\n")[0]
-        sections += [f"## {kind}", prose(told), table(["message", "package"], rows)] if rows else []
+        text = (getattr(errors, kind).__doc__ or "").partition("\n\n")[0]
+        sections += [f"## {kind}", prose(text), table(["message", "package"], rows)] if rows else []
     return {"messages.md": page("# All messages", _INTRODUCTION, *sections)}
 
 
@@ -53,7 +53,7 @@ def template(node: ast.expr) -> str:
 
 
 def _filled(node: ast.expr) -> str:
-    """What is filled in, by its outermost name that is no function's."""
+    """Return the placeholder's name: the outermost name in it that is not a function's."""
     called = {call.func for call in ast.walk(node) if isinstance(call, ast.Call)}
     names = (
         n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", "") for n in ast.walk(node) if n not in called

@@ -98,8 +98,8 @@ def _models(module: str) -> list[type[BaseModel]]:
 def _summary(module: str) -> str:
     """The first paragraph of a module's docstring; the module is not run."""
     origin = find_spec(module).origin  # type: ignore[union-attr]
-    told = ast.get_docstring(ast.parse(Path(str(origin)).read_text(encoding="utf-8"))) or ""
-    return told.partition("\n\n")[0]
+    text = ast.get_docstring(ast.parse(Path(str(origin)).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n\n")[0]
 
 
 def as_google(app: Any, what: str, name: str, value: Any, settings: Any, lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""One page a slot: its interface, its ports, and the components that are installed for it."""
+"""One page per slot: its interface, its ports, and the components that are installed for it."""
 
 import inspect
 from typing import Any, get_type_hints
@@ -84,10 +84,12 @@ def _other_slot(slot: str) -> str:
         [code(record.name), f"{code(record.distribution)} {record.version}", _summary(record)]
         for record in registry().records(slot)
     ]
-    told = "a `pathlib.Path`" if slot in FILE_SLOTS else "a {py:class}`~tunemv3d_core.plugins.descriptor.CommandPlugin`"
+    value = (
+        "a `pathlib.Path`" if slot in FILE_SLOTS else "a {py:class}`~tunemv3d_core.plugins.descriptor.CommandPlugin`"
+    )
     return page(
         f"# {slot}",
-        f"Entry-point group {code(f'tunemv3d.{slot}')} · an entry point names {told}",
+        f"Entry-point group {code(f'tunemv3d.{slot}')} · an entry point names {value}",
         "## Installed",
         table(["name", "distribution", "what it is"], rows),
     )

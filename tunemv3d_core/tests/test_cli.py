@@ -119,6 +119,17 @@ def test_a_command_whose_module_does_not_load(site: FakeSite, tunemv3d: Any) -> 
     assert code == 2 and "'fake_greeting:no_such_function' does not load: AttributeError" in err
 
 
+def test_release_is_of_a_package_that_is_asked_for_by_name(tunemv3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--dry-run" in tunemv3d("plugins", "release", "--help")[1]
+    commands = list(tunemv3d("--help")[1].split())
+    assert "plugins" in commands and "plugins.release" not in commands
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-tunemv3d-release")
+    assert "release" in tunemv3d("plugins", "--help")[1]
+    for options in ([], ["--dry-run"], ["--help"]):
+        code, out, err = tunemv3d("plugins", "release", *options)
+        assert (code, out, err.count("\n")) == (2, "", 1) and "pip install 'tunemv3d[release]'" in err
+
+
 def rows_of(out: str) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["name"], row["distribution"]): row for row in json.loads(out)}
 
@@ -147,7 +158,7 @@ def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(site: Fake
     rows = rows_of(out)
     assert code == 1 and err == ""
     assert "ModuleNotFoundError" in rows["broken", "fake-broken"]["problem"]
-    assert "no end of its import after 3 s" in rows["hangs", "fake-hangs"]["problem"]
+    assert "its import did not end within 3 s" in rows["hangs", "fake-hangs"]["problem"]
     assert "Did you mean 'field'?" in rows["stray", "fake-stray"]["problem"]
     assert rows["cloud", "fake-a"]["problem"] is None and rows["cloud", "fake-a"]["renamed_to"] == "mist"
     assert rows["loud", "fake-loud"]["printed"] == "[bold]hello\n"
@@ -179,7 +190,7 @@ def test_a_forbidden_command_says_so_and_is_not_listed(
     assert (code, out) == (2, "") and "command greet (fake-greeting 1.2) is forbidden by TUNEMV3D_PLUGINS" in err
     assert "fake_greeting_plugin" not in sys.modules
     monkeypatch.setenv("TUNEMV3D_PLUGINS", "a b")
-    assert tunemv3d("plugins", "list")[2].startswith("error: TUNEMV3D_PLUGINS: 'a b' is no distribution's name")
+    assert tunemv3d("plugins", "list")[2].startswith("error: TUNEMV3D_PLUGINS: 'a b' is not the name of a distribution")
 
 
 def test_a_command_imports_no_other_commands_descriptor(site: FakeSite, tunemv3d: Any) -> None:
@@ -236,7 +247,7 @@ def test_spec_show_prints_what_the_id_hashes(spec_file: str, tunemv3d: Any) -> N
     assert json.loads(changed)["seed"] == 4
 
 
-def test_spec_validate_lists_every_fault_of_every_file(spec_file: str, tunemv3d: Any) -> None:
+def test_spec_validate_lists_every_error_of_every_file(spec_file: str, tunemv3d: Any) -> None:
     Path("bad.json").write_text('{"extends": "a.json", "sead": 1, "loss": {"neus": -1}}', "utf-8")
     assert tunemv3d("spec", "validate", spec_file)[0] == 0
     code, out, err = tunemv3d("spec", "validate", "bad.json", spec_file)
@@ -244,7 +255,7 @@ def test_spec_validate_lists_every_fault_of_every_file(spec_file: str, tunemv3d:
     assert "bad.json: sead: unknown. Did you mean 'seed'?" in err and "bad.json: loss.neus: should be" in err
     code, out, _ = tunemv3d("spec", "validate", "bad.json", spec_file, "--json")
     first, second = json.loads(out)
-    assert (code, first["valid"], len(first["faults"]), second["valid"]) == (1, False, 2, True)
+    assert (code, first["valid"], len(first["errors"]), second["valid"]) == (1, False, 2, True)
 
 
 def test_spec_diff_shows_only_what_differs(spec_file: str, tunemv3d: Any) -> None:

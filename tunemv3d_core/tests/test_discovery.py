@@ -106,5 +106,7 @@ def test_whose_plugins_are_permitted(
 @pytest.mark.parametrize("permission", ["--fake-a", "fake a", "a:b", "only=a", "*"])
 def test_a_permission_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, permission: str) -> None:
     monkeypatch.setenv("TUNEMV3D_PLUGINS", f"a,{permission}")
-    with pytest.raises(ComponentError, match=re.escape(f"TUNEMV3D_PLUGINS: '{permission}' is no distribution's name")):
+    with pytest.raises(
+        ComponentError, match=re.escape(f"TUNEMV3D_PLUGINS: '{permission}' is not the name of a distribution")
+    ):
         Discovery().records("field")

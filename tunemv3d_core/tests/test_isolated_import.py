@@ -29,8 +29,8 @@ CAUSES = {
     "exits": "SystemExit: goodbye",
     "dies": "its import ended the process (exit code 0)",
     "crashes": "its import ended the process (exit code -11)",
-    "hangs": "no end of its import after 2 s",
-    "deaf": "no end of its import after 2 s",
+    "hangs": "its import did not end within 2 s",
+    "deaf": "its import did not end within 2 s",
 }
 
 

@@ -36,7 +36,7 @@ def test_the_caller_comes_before_the_environment(
         if what == "error":
             with pytest.raises(CheckpointError) as refused:
                 apply_policy(DIFFERENCES, HERE, given)
-            assert str(refused.value).splitlines() == [*lines, "TUNEMV3D_PROVENANCE=warn loads it all the same"]
+            assert str(refused.value).splitlines() == [*lines, "set TUNEMV3D_PROVENANCE=warn to load it anyway"]
         else:
             apply_policy(DIFFERENCES, HERE, given)
     assert [str(warning.message) for warning in told] == (lines if what == "warn" else [])

@@ -132,7 +132,7 @@ def test_changed_code_of_the_same_version_is_told(saved: Path, packages: dict[st
     (packages["aggregator"] / "helper.py").write_text("WIDTH = 4\n", "utf-8")
     (packages["field"] / "notes.txt").write_text("no code\n", "utf-8")
     assert told(saved) == [
-        f"{saved}: saved with tiny-aggregator==1.2, whose code has changed since, though not its version "
+        f"{saved}: saved with tiny-aggregator==1.2, whose code has changed since, although its version has not "
         "(field.aggregator 'tiny')"
     ]
 

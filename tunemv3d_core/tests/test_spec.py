@@ -116,7 +116,7 @@ def test_the_3d_components_come_together_or_not_at_all(folder: Path, missing: st
         ('{"name": "a",\n  "seed": 1,,}', "a.json: line 2, column 13: not JSON: "),
         ("[1, 2]", "a.json: should be a JSON object, got [1, 2]"),
         ('{"seed": NaN}', "a.json: NaN is not a number that a spec can hold"),
-        ('{"seed": 1, "seed": 2}', "a.json: 'seed' stands twice in one block"),
+        ('{"seed": 1, "seed": 2}', "a.json: 'seed' appears twice in one block"),
         ('{"extends": 3}', "a.json: extends: should be the name or path of one spec, got 3"),
         ('{"extends": "nowhere"}', "a.json: extends: no spec 'nowhere'. Installed: "),
         ("", "a.json: line 1, column 1: not JSON: "),

@@ -69,7 +69,7 @@ def test_an_expected_failure_is_told_with_its_reason_and_an_unexpected_pass_is_a
     expected = {"spec_described": "told elsewhere", "spec_frozen": "not yet"}
     found = {result.check: result for result in run_checks("dataset", "silent", expected_failures=expected)}
     assert (found["spec_described"].outcome, found["spec_described"].note) == (Outcome.EXPECTED, "told elsewhere")
-    assert found["spec_frozen"].outcome is Outcome.UNEXPECTED and "take it off" in found["spec_frozen"].note
+    assert found["spec_frozen"].outcome is Outcome.UNEXPECTED and "remove it" in found["spec_frozen"].note
     assert {r.outcome for name, r in found.items() if name not in expected} == {Outcome.PASSED}
 
 
@@ -95,7 +95,7 @@ def test_pytest_shows_each_check_as_a_test(kit: FakeSite, tmp_path: Path) -> Non
     assert result.returncode == 1
     assert "5 passed" in result.stdout and "1 xfailed" in result.stdout and "1 failed" in result.stdout
     assert "test_conformance[spec_described] - told elsewhere" in result.stdout
-    assert "it did not fail; take it off expected_failures: no" in result.stdout
+    assert "it passed; remove it from expected_failures: no" in result.stdout
 
 
 def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d: Any) -> None:
@@ -115,8 +115,8 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d:
         (["silnt"], "no component 'silnt'. Did you mean 'silent'?"),
         (["good", "--slot", "feild"], "no slot 'feild' of components. Did you mean 'field'?"),
         (["silent", "--slot", "field"], "no component 'silent'"),
-        (["picture"], "'picture' lies in the slot 'asset'; only components are checked"),
-        (["silent", "--spec", "{"], "--spec is no JSON"),
+        (["picture"], "'picture' is in the slot 'asset'; only components can be checked"),
+        (["silent", "--spec", "{"], "--spec is not JSON"),
         (["silent", "--spec", "[1]"], "--spec should be options by name"),
         (["silent", "--spec", '{"widht": 3}'], "widht: unknown. Did you mean 'width'?"),
     ],
@@ -139,4 +139,4 @@ def test_core_alone_checks_a_strangers_component(kit: FakeSite) -> None:
 
 def test_options_of_a_name_in_two_slots_are_asked_whose_they_are(kit: FakeSite, tunemv3d: Any) -> None:
     code, out, err = tunemv3d("good", "--spec", '{"slot": "field"}')
-    assert (code, out) == (2, "") and "'good' lies in the slots field and dataset" in err and "--slot field" in err
+    assert (code, out) == (2, "") and "'good' is in the slots field and dataset" in err and "--slot field" in err

@@ -1,4 +1,4 @@
-"""What all commands share: the consoles, and how errors become one message and an exit code."""
+"""Consoles of all commands, and the conversion of errors to one message and an exit code."""
 
 import json
 import signal
@@ -53,7 +53,7 @@ def print_json(value: Any) -> None:
 
 
 def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:
-    """A typer app or function as the command ``name`` of a group."""
+    """Convert a Typer app or function to the command ``name`` of a group."""
     parent = typer.Typer(add_completion=False)
     if isinstance(app, typer.Typer):
         parent.add_typer(app, name=name)
@@ -64,7 +64,7 @@ def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: what it has half written is taken back."""
+    """Let SIGTERM end a command as Ctrl-C does: what it has half written is removed."""
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.plugins.registry import registry
 
@@ -39,5 +39,5 @@ def options_of(slot: str, option: str, block: dict[str, Any]) -> ComponentSpec:
     try:
         return model.model_validate(block)
     except ValidationError as error:
-        lines = tell(error, model, block)
+        lines = describe_errors(error, model, block)
         raise SpecError("\n".join(f"{option} {block['type']}: {line}" for line in lines)) from None

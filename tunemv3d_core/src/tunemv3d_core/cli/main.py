@@ -7,13 +7,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tunemv3d_core import __version__
-from tunemv3d_core.console import command_of, run
+from tunemv3d_core.cli.load_command import command_descriptor, load_command
+from tunemv3d_core.console import run
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io.mismatch_policy import PROVENANCE, policy_of
-from tunemv3d_core.plugins.descriptor import CommandPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.isolated_import import ImportResult, probe_third_party
-from tunemv3d_core.plugins.registry import load_value, registry
+from tunemv3d_core.plugins.registry import registry
 
 
 class InstalledCommands(TyperGroup):
@@ -21,16 +21,17 @@ class InstalledCommands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name) for name in registry().names("command")}
+        # A dot stands between a group and its command, which that group lists.
+        self.commands = {name: TyperCommand(name) for name in registry().names("command") if "." not in name}
         self._import_results: dict[EntryPointRecord, ImportResult] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """All names, for ``--help``. What strangers say of their commands is read in another process."""
+        """Return all names, for ``--help``. Summaries of third parties are read in another process."""
         self._import_results = probe_third_party(["command"])
         return list(super().list_commands(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command with its summary."""
+        """Return a command with its summary."""
         listed = self.commands.get(cmd_name)
         if listed is not None:
             listed.help = self._summary(cmd_name)
@@ -39,27 +40,13 @@ class InstalledCommands(TyperGroup):
     def _summary(self, name: str) -> str:
         try:
             result = self._import_results.get(registry().find("command", name))
-            return _descriptor(name).summary if result is None or result.problem else result.summary
+            return command_descriptor(name).summary if result is None or result.problem else result.summary
         except ComponentError as error:
             return f"(broken: {error})"
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that was asked for."""
-        return args[0], _load(args[0]), args[1:]
-
-
-def _descriptor(name: str) -> CommandPlugin:
-    installed = registry()
-    plugin: CommandPlugin = installed.load(installed.find("command", name))
-    return plugin
-
-
-def _load(name: str) -> Any:
-    plugin = _descriptor(name)
-    try:
-        return command_of(load_value(plugin.app), name)
-    except ComponentError as error:
-        raise ComponentError(f"command {registry().find('command', name)}: {error}") from error
+        return args[0], load_command(args[0]), args[1:]
 
 
 def _version(wanted: bool) -> None:

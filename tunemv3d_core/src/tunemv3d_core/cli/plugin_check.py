@@ -25,7 +25,7 @@ def check(
     spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask a component everything that its slot asks. Exit code 1 if it fails anything."""
+    """Run all checks of its slot on a component. Exit code 1 if one fails."""
     # Building components needs torch; listing them does not.
     from tunemv3d_core.testing.check import FINDINGS
     from tunemv3d_core.testing.suite import Suite
@@ -34,7 +34,7 @@ def check(
     slots = _slots(name, slot)
     if given and len(slots) > 1:
         raise SpecError(
-            f"'{name}' lies in the slots {' and '.join(slots)}; say whose options these are: --slot {slots[0]}"
+            f"'{name}' is in the slots {' and '.join(slots)}; say which one these options are for: --slot {slots[0]}"
         )
     suites = {of: Suite(of, name, given) for of in slots}
     for suite in suites.values():
@@ -53,14 +53,14 @@ def _options(spec: str) -> dict[str, Any]:
     try:
         given = json.loads(spec)
     except json.JSONDecodeError as error:
-        raise SpecError(f"--spec is no JSON: {error}. Write it as '{{\"hidden\": 16}}'") from None
+        raise SpecError(f"--spec is not JSON: {error}. Write it as '{{\"hidden\": 16}}'") from None
     if not isinstance(given, dict):
         raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {spec}")
     return given
 
 
 def _slots(name: str, slot: str | None) -> list[str]:
-    """The slots in which a component of this name is installed."""
+    """Return the slots in which a component of this name is installed."""
     installed = registry()
     if slot is not None:
         if slot not in COMPONENT_SLOTS:
@@ -72,7 +72,7 @@ def _slots(name: str, slot: str | None) -> list[str]:
     found = [s for s in SLOTS if plain in {record.name for record in installed.records(s)}]
     components = [s for s in found if s in COMPONENT_SLOTS]
     if found and not components:
-        raise ComponentError(f"'{name}' lies in the slot '{found[0]}'; only components are checked")
+        raise ComponentError(f"'{name}' is in the slot '{found[0]}'; only components can be checked")
     if not components:
         names = sorted({known for s in COMPONENT_SLOTS for known in installed.names(s)})
         raise ComponentError(f"no component '{name}'.{suggestion(name, names)} Installed: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The body of ``tunemv3d plugins list``: one row for each entry point, and what is to be said of it."""
+"""``tunemv3d plugins list``: one row per entry point, with a note."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -12,15 +12,15 @@ from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
 
 _SLOW = 1.0
-"""Seconds from which an import's time is worth a word."""
+"""Seconds of an import from which it is reported as slow."""
 
 
 def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
-    """Every entry point as JSON.
+    """Return every entry point as a JSON object.
 
     Args:
         load: also import each, in another process.
-        seconds: that one import may take.
+        seconds: time limit of one import.
     """
     installed = registry()
     records = installed.everything()
@@ -44,7 +44,7 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """The same as a table."""
+    """Print the rows as a table."""
     names = ("slot", "name", "distribution", "version", "note")
     # Spaces in the cells: Rich's own padding costs a third of the rendering.
     table = Table(*(Column(f"{name}  ", overflow="fold") for name in names), box=None, header_style="bold", padding=0)
@@ -61,8 +61,8 @@ def _reached_as(row: dict[str, Any]) -> str:
 
 
 def _note(row: dict[str, Any]) -> str:
-    if told := row.get("forbidden") or row.get("problem"):
-        return str(told)
+    if problem := row.get("forbidden") or row.get("problem"):
+        return str(problem)
     notes = []
     if "duplicates" in row:
         notes.append(f"also in {', '.join(row['duplicates'])}; this one is '{row['reached_as']}'")

@@ -1,4 +1,4 @@
-"""``tunemv3d plugins``: what is installed, from where, whether it works, and what its options mean."""
+"""``tunemv3d plugins``: list, describe, check, write and release components."""
 
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
+from tunemv3d_core.cli.load_command import load_command
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
-from tunemv3d_core.cli.plugin_release import release
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import SLOTS, ComponentPlugin
@@ -19,7 +20,19 @@ from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.isolated_import import probe_third_party
 from tunemv3d_core.plugins.registry import registry
 
-app = typer.Typer(no_args_is_help=True, help="List, describe, check, write and release components.")
+_RELEASE = "plugins.release"
+
+
+class _Commands(TyperGroup):
+    """The commands below, where ``release`` is the one of tunemv3d-release as soon as that is installed."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name == "release" and _RELEASE in registry().names("command"):
+            return load_command(_RELEASE)
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, help="List, describe, check, write and release components.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -29,7 +42,7 @@ def list_(
     load: Annotated[
         bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
     ] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time that one import may take.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time limit of one import.")] = 30.0,
     as_json: Json = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
@@ -57,11 +70,16 @@ def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")
 
 app.command()(check)
 app.command()(new)
-app.command()(release)
+
+
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def release() -> None:
+    """Build distributions and check them as an index and a user would (a package of its own: tunemv3d[release])."""
+    raise ComponentError("`plugins release` is in a package of its own: pip install 'tunemv3d[release]'")
 
 
 def _find(name: str) -> list[EntryPointRecord]:
-    """Records of this name in every slot; "distribution:name" narrows it down."""
+    """Return the records of this name in every slot; "distribution:name" narrows it down."""
     installed = registry()
     found = []
     for slot in SLOTS:
@@ -84,8 +102,8 @@ def _description(record: EntryPointRecord) -> dict[str, Any]:
     value = registry().load(record)
     description = asdict(record) | {"file": _file(record.value)}
     if isinstance(value, ComponentPlugin):
-        told = {"summary": value.summary, "reference": value.reference, "api": value.api, "build": value.build}
-        return description | told | {"renamed_to": value.renamed_to, "options": options_of(value.spec)}
+        stated = {"summary": value.summary, "reference": value.reference, "api": value.api, "build": value.build}
+        return description | stated | {"renamed_to": value.renamed_to, "options": options_of(value.spec)}
     if record.slot == "command":
         return description | {"summary": value.summary, "app": value.app}
     return description | {"path": str(value)}
@@ -97,7 +115,7 @@ def _file(value: str) -> str | None:
 
 
 def _print_description(description: dict[str, Any]) -> None:
-    from tunemv3d_core.config.schema import told_type
+    from tunemv3d_core.config.schema import describe_type
 
     options = description.pop("options", None)
     console.print(Text.assemble((description.pop("name"), "bold"), f"  {description.pop('slot')}"))
@@ -110,7 +128,7 @@ def _print_description(description: dict[str, Any]) -> None:
         listed = Table("option", "type", "default", "description", box=None, header_style="bold", title_justify="left")
         for name, option in options.items():
             default = "" if option["required"] else _shown(option.get("default"))
-            listed.add_row(name, told_type(option), default, option.get("description", ""))
+            listed.add_row(name, describe_type(option), default, option.get("description", ""))
         console.print(listed)
     console.print()
 

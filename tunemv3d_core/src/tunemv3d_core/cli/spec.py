@@ -1,4 +1,4 @@
-"""``tunemv3d spec``: what a spec comes to, whether it is valid, and how two differ."""
+"""``tunemv3d spec``: show, validate and compare specs; print their JSON Schema."""
 
 import json
 from typing import Annotated, Any
@@ -49,13 +49,13 @@ def show(
 def validate(
     files: Annotated[list[str], typer.Argument(help="Names of installed specs, or JSON files.")], as_json: Json = False
 ) -> None:
-    """Check specs and list every fault. Exit code 1 if there is one."""
+    """Check specs and list every error. Exit code 1 if there is one."""
     results = [_validated(name) for name in files]
     if as_json:
-        print_json([{k: v for k, v in result.items() if k != "error"} for result in results])
+        print_json([{k: v for k, v in result.items() if k != "raised"} for result in results])
     for result in results:
         if not result["valid"]:
-            show_error(result["error"])
+            show_error(result["raised"])
         elif not as_json:
             console.print(f"{result['spec']}: valid, id {result['id'][:12]}", highlight=False, soft_wrap=True)
     if not all(result["valid"] for result in results):
@@ -77,7 +77,7 @@ def diff(first: Name, second: Name, as_json: Json = False) -> None:
 
 
 def flat(spec: RunSpec) -> dict[str, Any]:
-    """A resolved spec's values by dotted path, in the order of the spec."""
+    """Return a resolved spec's values by dotted path, in the order of the spec."""
     values: dict[str, Any] = {}
 
     def walk(path: str, value: Any) -> None:
@@ -93,9 +93,9 @@ def flat(spec: RunSpec) -> dict[str, Any]:
 
 def _validated(name: str) -> dict[str, Any]:
     try:
-        return {"spec": name, "valid": True, "id": spec_id(load_spec(name)), "faults": []}
+        return {"spec": name, "valid": True, "id": spec_id(load_spec(name)), "errors": []}
     except TuneMV3DError as error:
-        return {"spec": name, "valid": False, "id": None, "faults": str(error).splitlines(), "error": error}
+        return {"spec": name, "valid": False, "id": None, "errors": str(error).splitlines(), "raised": error}
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Fields of a spec that hold the options of any component of a slot; its ``type`` says of which."""
+"""Fields of a spec that hold the options of any component of a slot; its ``type`` names the component."""
 
 import json
 import warnings
@@ -18,14 +18,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
-from tunemv3d_core.config.errors import fault, holds_several, slot_of
+from tunemv3d_core.config.errors import holds_several, slot_of, spec_error
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 
 
 @dataclass(frozen=True)
 class InSlot:
-    """Annotates a field that holds the options of any component of a slot; ``type`` says of which."""
+    """Annotation of a field that holds the options of any component of a slot; ``type`` names the component."""
 
     slot: str
 
@@ -34,7 +34,7 @@ class InSlot:
         return core_schema.with_info_before_validator_function(self._resolve, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The union of all installed components of the slot that load, told apart by ``type``."""
+        """Return the union of all installed components of the slot that load, discriminated by ``type``."""
         installed, choices = registry(), []
         for name in installed.names(self.slot):
             try:
@@ -52,19 +52,19 @@ class InSlot:
         if isinstance(block, ComponentSpec):
             return block
         if not isinstance(block, dict):
-            raise fault(f'should be a block {{"type": name, ...}}, got {json.dumps(block, default=str)}')
+            raise spec_error(f'should be a block {{"type": name, ...}}, got {json.dumps(block, default=str)}')
         if not isinstance(block.get("type"), str):
-            raise fault(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
+            raise spec_error(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
         try:
             plugin = registry().get(self.slot, block["type"]).plugin
         except ComponentError as error:
             if self.slot in (info.context or ()):
                 return UnreadSpec(**block)
-            raise fault(str(error)) from None
+            raise spec_error(str(error)) from None
         if plugin.renamed_to:
             # The block keeps the name that it was written with, and so the spec its id.
-            told = f"the {self.slot} '{plugin.name}' is now called '{plugin.renamed_to}': write that in new specs"
-            warnings.warn(told, TuneMV3DWarning, stacklevel=2)
+            renamed = f"the {self.slot} '{plugin.name}' is now called '{plugin.renamed_to}': write that in new specs"
+            warnings.warn(renamed, TuneMV3DWarning, stacklevel=2)
         return plugin.spec.model_validate(block, context=info.context)
 
 

@@ -1,4 +1,4 @@
-"""Faults of a spec in words: where, what was given, what was meant."""
+"""Errors in a spec in words: where, what was given, what was meant."""
 
 import json
 from collections.abc import Iterator
@@ -10,31 +10,32 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from tunemv3d_core.errors import suggestion
 from tunemv3d_core.plugins.registry import registry
 
-_TOLD = "tunemv3d"
+_OWN = "tunemv3d"
+"""Type of the errors that our own validators raise."""
 
 
-def fault(message: str) -> PydanticCustomError:
-    """A fault for validators to raise; its message is shown as it stands."""
-    return PydanticCustomError(_TOLD, "{message}", {"message": message})
+def spec_error(message: str) -> PydanticCustomError:
+    """Return an error for validators to raise; its message is shown as it stands."""
+    return PydanticCustomError(_OWN, "{message}", {"message": message})
 
 
-def tell(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
-    """One line for each fault: "model.field.hiden: unknown. Did you mean 'hidden'?".
+def describe_errors(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
+    """Return one line per error: "model.field.hiden: unknown. Did you mean 'hidden'?".
 
     Args:
-        error: what pydantic found.
-        model: what ``content`` was validated by.
+        error: raised by pydantic.
+        model: options that ``content`` was validated by.
         content: the resolved spec.
     """
-    return [f"{_dotted(found['loc'])}{_told(found, model, content)}" for found in error.errors(include_url=False)]
+    return [f"{_dotted(found['loc'])}{_described(found, model, content)}" for found in error.errors(include_url=False)]
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) + ": " if location else ""
 
 
-def _told(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
-    if found["type"] == _TOLD:
+def _described(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
+    if found["type"] == _OWN:
         return found["msg"]
     if found["type"] == "missing":
         return "missing"
@@ -44,12 +45,12 @@ def _told(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
         return f"unknown.{suggestion(str(name), accepted)} Accepted: {', '.join(accepted)}"
     given = json.dumps(found["input"], ensure_ascii=False, default=str)
     shown = given if len(given) <= 60 else given[:57] + "..."
-    said = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return f"{said}, got {shown}"
+    message = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"{message}, got {shown}"
 
 
 def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -> type[BaseModel]:
-    """The options that the block at ``location`` is validated by."""
+    """Return the options that the block at ``location`` is validated by."""
     keys = iter(location)
     for key in keys:
         content = content[key]
@@ -79,7 +80,7 @@ def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """An annotation and everything that it is made of."""
+    """Yield an annotation and everything that it is made of."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)

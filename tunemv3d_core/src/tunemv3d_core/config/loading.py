@@ -1,4 +1,4 @@
-"""From a name or a file to a validated spec: packaged specs, ``extends`` and overrides."""
+"""Loading of specs by name or file: packaged specs, ``extends`` and overrides, up to a validated spec."""
 
 import json
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.old_names import with_current_names
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
@@ -25,23 +25,23 @@ def load_spec(
         overrides: "a.b.c=value" each, the value as JSON or, where it is none, as a string. They merge like a spec
             that extends this one.
         unneeded: slots whose components need not be installed; the options of one that is not are not checked.
-        saved: whether a run or a checkpoint wrote it, so that old names are no news.
+        saved: whether a run or a checkpoint wrote it, so that its old names cause no warning.
 
     Raises:
-        SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line for each fault.
+        SpecError: not found, not JSON, a loop of ``extends``, or invalid; the message has one line per error.
     """
     where, content = resolve(name_or_path, overrides, saved)
     try:
         return RunSpec.model_validate(content, context=unneeded)
     except ValidationError as error:
-        raise SpecError("\n".join(f"{where}: {line}" for line in tell(error, RunSpec, content))) from None
+        raise SpecError("\n".join(f"{where}: {line}" for line in describe_errors(error, RunSpec, content))) from None
 
 
 def resolve(name_or_path: str | Path, overrides: Iterable[str] = (), saved: bool = False) -> tuple[str, dict[str, Any]]:
     """Read a spec, merge it over what it extends, and merge the overrides over that.
 
     Returns:
-        What to call the spec in messages, and its content without ``extends`` and ``$schema``.
+        The name of the spec for messages, and its content without ``extends`` and ``$schema``.
 
     Raises:
         SpecError: not found, not JSON, a loop of ``extends``, or an override that cannot be read.
@@ -79,7 +79,7 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...], sa
     asked = f"{chain[-1][0]}: extends: " if chain else ""
     path = _find(name, folder, asked).resolve()
     if any(path == seen for _, seen in chain):
-        raise SpecError("extends goes in a loop: " + " -> ".join([*(told for told, _ in chain), name]))
+        raise SpecError("extends goes in a loop: " + " -> ".join([*(link for link, _ in chain), name]))
     content = read_object(path, name)
     content.pop("$schema", None)
     base = content.pop("extends", None)
@@ -92,7 +92,7 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...], sa
 
 
 def _find(name: str, folder: Path, asked: str) -> Path:
-    """The file of an installed spec, or of a path relative to ``folder``."""
+    """Find the file of an installed spec, or of a path relative to ``folder``."""
     installed = registry()
     try:
         record = installed.find("spec", name)
@@ -105,10 +105,10 @@ def _find(name: str, folder: Path, asked: str) -> Path:
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
-    """Read a UTF-8 JSON object strictly: no NaN, no key twice.
+    """Read a UTF-8 JSON object strictly: no NaN, no duplicate keys.
 
     Raises:
-        SpecError: names the file, and line and column of a fault of syntax.
+        SpecError: names the file, and line and column of a syntax error.
     """
     try:
         content = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
@@ -134,7 +134,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' stands twice in one block; leave one")
+        raise ValueError(f"'{twice}' appears twice in one block; remove one")
     return content
 
 

@@ -23,11 +23,11 @@ Parts = list[tuple[str, type[ComponentSpec]]]
 
 
 def with_current_names(content: dict[str, Any], base: dict[str, Any], where: str, quiet: bool) -> dict[str, Any]:
-    """Rename what a spec's file calls by an old name.
+    """Replace the old names in a spec's file.
 
     Args:
         content: of the file, or of an override.
-        base: what it is merged over, which says the types of components that it leaves out.
+        base: spec that it is merged over, which has the types of components that it leaves out.
         where: the file, for messages.
         quiet: whether to rename without a warning, as in specs that a run saved.
 
@@ -45,8 +45,8 @@ def with_current_names(content: dict[str, Any], base: dict[str, Any], where: str
     for old in list(scales) if isinstance(scales, dict) else ():
         if (new := _current_tensor(old, parts)) != old:
             renamed.append(_rename(scales, old, new, f"{where}: optimizer.lr_scale."))
-    for told in () if quiet else renamed:
-        warnings.warn(told, TuneMV3DWarning, stacklevel=2)
+    for line in () if quiet else renamed:
+        warnings.warn(line, TuneMV3DWarning, stacklevel=2)
     return content
 
 
@@ -74,7 +74,7 @@ def _current_tensor(name: str, parts: Parts) -> str:
 
 
 def _blocks(content: Any, base: Any) -> Iterator[tuple[str, dict[str, Any], type[ComponentSpec]]]:
-    """The components' blocks of a spec's content: path, block and the options that it is validated by."""
+    """Yield the components' blocks of a spec's content: path, block and the options that it is validated by."""
     yield from _blocks_of(RunSpec, "", content, base)
     yield from _blocks_of(ModelSpec, "model.", _inner(content, "model"), _inner(base, "model"))
     yield from _blocks_of(LossSpec, "loss.", _inner(content, "loss"), _inner(base, "loss"))
@@ -100,7 +100,7 @@ def _component(
     kind = _inner(block, "type") or _inner(below, "type")
     try:
         options = registry().get(slot, kind).plugin.spec if isinstance(kind, str) else None
-    except ComponentError:  # told where the spec is validated
+    except ComponentError:  # reported where the spec is validated
         return
     if options is not None and isinstance(block, dict):
         yield path, block, options

@@ -19,7 +19,7 @@ from tunemv3d_core.config.component_fields import (
     LossTerms,
     ViewEncoderSpec,
 )
-from tunemv3d_core.config.errors import fault, tell
+from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.consistency import Consistency, check_consistency
 from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
@@ -50,13 +50,13 @@ class ModelSpec(Block):
     lifter: LifterSpec | None = None
     """O: from the rendered clean object to the backbone's feature maps (paper B.1)."""
     injector: InjectorSpec | None = None
-    """From lifted maps to residuals for the frozen decoder, zero at the start (paper B.2, Eq. 2)."""
+    """Residuals for the frozen decoder from lifted maps, zero at the start (paper B.2, Eq. 2)."""
 
     @model_validator(mode="after")
     def _all_or_none(self) -> Self:
         missing = [slot for slot in MODEL_SLOTS[1:] if getattr(self, slot) is None]
         if 0 < len(missing) < len(MODEL_SLOTS) - 1:
-            raise fault(
+            raise spec_error(
                 "view_encoder, field, lifter and injector belong together: "
                 f"give all four, or none for the plain 2D model. Missing: {', '.join(missing)}"
             )
@@ -117,14 +117,16 @@ class LossSpec(Block):
     def _can_be_reported(cls, named: dict[str, Any]) -> dict[str, Any]:
         for name in named:
             if error := loss_name_error(name):
-                raise fault(f"'{name}' {error}")
+                raise spec_error(f"'{name}' {error}")
         return named
 
     @model_validator(mode="after")
     def _named_apart(self) -> Self:
         both = sorted(self.scene.keys() & self.terms.keys())
         if both:
-            raise fault(f"'{both[0]}' names a loss of the scene and one of 'terms'; call the one in 'terms' otherwise")
+            raise spec_error(
+                f"'{both[0]}' names a loss of the scene and one of 'terms'; call the one in 'terms' otherwise"
+            )
         return self
 
 
@@ -155,12 +157,12 @@ class OptimizerSpec(Block):
             slot = key.partition(".")[0]
             if slot not in MODEL_SLOTS:
                 slots = ", ".join(MODEL_SLOTS)
-                raise fault(f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {slots}")
+                raise spec_error(f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {slots}")
         return scales
 
 
 class TrainSpec(Block):
-    """How long, how large, how precise, and what is written on the way."""
+    """Length, batch size and precision of training, and its checkpoints, logs and previews."""
 
     steps: Count
     """Optimizer steps."""
@@ -171,7 +173,7 @@ class TrainSpec(Block):
     accumulate: Count = 1
     """Forward passes whose gradients make one step."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the networks; geometry and compositing stay float32."""
+    """Precision of the networks; geometry and compositing stay float32."""
     ema: Decay = 0.0
     """Decay per step of the averaged weights that the checkpoint publishes; 0 is off."""
     checkpoint_every: Count = 500
@@ -215,7 +217,9 @@ class SampleSpec(Block):
             check_consistency(given)
         except (TuneMV3DError, TypeError, ValueError):
             shown = json.dumps(given, default=str)
-            raise fault(f"K should be a number of at least 0, or a list of them over the steps, got {shown}") from None
+            raise spec_error(
+                f"K should be a number of at least 0, or a list of them over the steps, got {shown}"
+            ) from None
         return given
 
     def merged(self, **given: Any) -> Self:
@@ -228,16 +232,16 @@ class SampleSpec(Block):
         try:
             return self.model_validate(options)
         except ValidationError as error:
-            raise SpecError("; ".join(tell(error, type(self), options))) from None
+            raise SpecError("; ".join(describe_errors(error, type(self), options))) from None
 
 
 class RunSpec(Block):
     """A whole run."""
 
     name: Annotated[str, Field(min_length=1)]
-    """What people call it."""
+    """Name of the run, for people."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of every random generator."""
+    """Seed of every random generator."""
     model: ModelSpec
     """The components."""
     data: DatasetSpec
@@ -249,7 +253,7 @@ class RunSpec(Block):
     optimizer: OptimizerSpec = OptimizerSpec()
     """AdamW (paper B.3)."""
     train: TrainSpec
-    """How long, how large, how precise, and what is written on the way."""
+    """Length, batch size and precision of training, and its checkpoints, logs and previews."""
     sample: SampleSpec = SampleSpec()
     """Defaults of sampling."""
 

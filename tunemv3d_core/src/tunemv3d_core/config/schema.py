@@ -1,4 +1,4 @@
-"""JSON Schema of what is installed: for editors, and for describing a component's options."""
+"""JSON Schema of the installed components: for editors, and for describing a component's options."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def spec_schema() -> dict[str, Any]:
-    """The schema of a spec file. Every component's block is a union of the installed ones, told apart by ``type``.
+    """Return the schema of a spec file, whose component blocks are unions discriminated by ``type``.
 
     A file may leave out what the spec that it extends already says, so with ``extends`` nothing is required.
     """
@@ -24,7 +24,7 @@ def spec_schema() -> dict[str, Any]:
 
 
 def options_of(spec: type[ComponentSpec]) -> dict[str, dict[str, Any]]:
-    """A component's options but ``type``, by name: JSON Schema of each, and whether it is required."""
+    """Return a component's options except ``type``, by name: JSON Schema of each, and whether it is required."""
     schema = spec.model_json_schema()
     required = schema.get("required", [])
     return {
@@ -34,8 +34,8 @@ def options_of(spec: type[ComponentSpec]) -> dict[str, dict[str, Any]]:
     }
 
 
-def told_type(option: dict[str, Any]) -> str:
-    """An option's type and bounds in a few words: ``integer >= 1``, ``"lora" | "all"``, ``[{path, scale}, ...]``."""
+def describe_type(option: dict[str, Any]) -> str:
+    """Describe an option's type and bounds: ``integer >= 1``, ``"lora" | "all"``, ``[{path, scale}, ...]``."""
     if "enum" in option:
         return " | ".join(f'"{value}"' for value in option["enum"])
     if "const" in option:
@@ -43,20 +43,20 @@ def told_type(option: dict[str, Any]) -> str:
     if "oneOf" in option:
         return " | ".join(choice["properties"]["type"]["const"] for choice in option["oneOf"])
     if "anyOf" in option:
-        return " | ".join(told_type(choice) for choice in option["anyOf"])
+        return " | ".join(describe_type(choice) for choice in option["anyOf"])
     if "properties" in option:
         return "{" + ", ".join(option["properties"]) + "}"
     if option.get("type") == "array" and "prefixItems" in option:
-        return "[" + ", ".join(told_type(item) for item in option["prefixItems"]) + "]"
+        return "[" + ", ".join(describe_type(item) for item in option["prefixItems"]) + "]"
     if option.get("type") == "array":
-        return f"[{told_type(option.get('items', {}))}, ...]"
+        return f"[{describe_type(option.get('items', {}))}, ...]"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {option[key]}" for key, sign in signs.items() if key in option]
     return " ".join([option.get("type", "any"), *bounds])
 
 
 def _inlined(option: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """An option with the blocks that it refers to in their place, those of a list's items too."""
+    """Replace references in an option, and in a list's items, by the blocks that they refer to."""
     own = {key: value for key, value in option.items() if key != "$ref"}
     whole = definitions[option["$ref"].removeprefix("#/$defs/")] | own if "$ref" in option else own
     items = whole.get("items")

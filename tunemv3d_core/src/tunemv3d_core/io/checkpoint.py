@@ -5,7 +5,7 @@
     spec.json            the resolved spec
     model.safetensors    trainable parameters (their average where one was kept)
     provenance.json      components, versions, frozen model, data, checksums of the files above; written last
-    state/               what resuming needs: tensors.safetensors and values.json
+    state/               for resuming: tensors.safetensors and values.json
 
 A folder is written beside its place and renamed, so an interrupted write is never mistaken for a checkpoint.
 """
@@ -36,9 +36,9 @@ _CHECKED = ("spec.json", "model.safetensors")
 
 
 def trainable_tensors(model: MultiviewDiffusion) -> dict[str, Tensor]:
-    """Everything that tuning changes, by name: the slots' whole state, and of the backbone what is trainable.
+    """Return all tensors that tuning changes, by name: the whole state of the slots and the backbone's trainable part.
 
-    What a slot shares with the backbone belongs to the backbone alone.
+    Tensors that a slot shares with the backbone belong to the backbone alone.
     """
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     state = model.state_dict(keep_vars=True)
@@ -63,7 +63,7 @@ def save_checkpoint(
         model: the model.
         spec: the resolved spec that made it.
         weights: values to store instead of the model's own, by name (a moving average).
-        state: what resuming needs, tensors and JSON values by name.
+        state: tensors and JSON values by name that resuming needs.
         data: the dataset's manifest for the provenance: its name, licences and attributions.
         dtype: stored type of floating-point weights; None keeps theirs.
 
@@ -99,14 +99,14 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     provenance: Policy | None = None,
 ) -> tuple[RunSpec, MultiviewDiffusion]:
-    """Load a checkpoint. What read the training data need not be installed.
+    """Load a checkpoint. The dataset's component need not be installed.
 
     Args:
         name: of a packaged one, its folder, or a run's folder (its last checkpoint).
         device: of the model.
         dtype: of the model.
-        provenance: what to do if a component has another version or other code than the one that was saved with, or
-            the frozen model is another; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
+        provenance: policy if a component has another version or other code than it was saved with, or if the
+            frozen model differs; default: ``TUNEMV3D_PROVENANCE``, or "warn".
 
     Raises:
         CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, or
@@ -137,13 +137,13 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
     missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape)
     if missing or surplus or wrong:
-        told = [
+        problems = [
             f"{len(n)} {what} ({n[0]} ...)"
             for n, what in ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape"))
             if n
         ]
         raise CheckpointError(
-            f"{path}: the weights are not this model's: {', '.join(told)}; "
+            f"{path}: the weights are not this model's: {', '.join(problems)}; "
             "the spec's model block must be the one that they were trained with"
         )
     with torch.no_grad():
@@ -152,7 +152,7 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """What resuming needs, as given to ``save_checkpoint``; tensors on the CPU.
+    """Load the state that resuming needs, as given to ``save_checkpoint``; tensors on the CPU.
 
     Raises:
         CheckpointError: the checkpoint was saved without it (such as a published one), or is damaged.
@@ -168,10 +168,10 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a packaged checkpoint, a checkpoint, or a run's last whole checkpoint.
+    """Find the folder of a packaged checkpoint, of a checkpoint, or of a run's last complete checkpoint.
 
     Raises:
-        CheckpointError: nothing of the kind.
+        CheckpointError: none of these is there.
     """
     try:
         folder = find_asset(str(name))
@@ -180,7 +180,7 @@ def find_checkpoint(name: str | Path) -> Path:
     if (folder / "checkpoints").is_dir():
         steps = run_checkpoints(folder)
         if not steps:
-            raise CheckpointError(f"{folder}: this run has no whole checkpoint yet")
+            raise CheckpointError(f"{folder}: this run has no complete checkpoint yet")
         return steps[-1]
     if not (folder / "provenance.json").is_file():
         raise CheckpointError(f"{folder}: not a checkpoint (no provenance.json) and not a run (no checkpoints/)")
@@ -188,13 +188,13 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def run_checkpoints(run: Path) -> list[Path]:
-    """A run's whole checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
+    """List a run's complete checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
     found = (run / "checkpoints").glob("step-*")
     return sorted(f for f in found if f.name[5:].isdecimal() and (f / "provenance.json").is_file())
 
 
 def check_checkpoint(folder: Path) -> dict[str, Any]:
-    """The provenance of a checkpoint that is whole.
+    """Read the provenance of a checkpoint, and check that its files are complete.
 
     Raises:
         CheckpointError: incomplete, damaged, or of another format.

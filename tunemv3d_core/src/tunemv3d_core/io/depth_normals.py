@@ -1,4 +1,4 @@
-"""Depth and normals on disk: PNG files that other tools read, a millimetre and half a degree fine.
+"""Depth and normals on disk: PNG files that other tools read, accurate to 0.001 world units and half a degree.
 
 Depth is nerfstudio's default: 16 bit, in 1/1000 world units. Normals are the usual 8-bit colours. Both hold 0 where
 nothing was hit.
@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from tunemv3d_core.errors import DatasetError
 
 DEPTH_SCALE = 1000.0
-"""Steps a world unit."""
+"""Steps per world unit."""
 FARTHEST = 65.535
 """The largest depth that 16 bits hold, world units."""
 

@@ -1,4 +1,4 @@
-"""What is done where a checkpoint was saved with something else than is installed: warn, refuse or ignore. Light."""
+"""Policy for checkpoints that were saved with other versions than are installed: warn, refuse or ignore. Light."""
 
 import os
 import warnings
@@ -15,7 +15,7 @@ PROVENANCE = "TUNEMV3D_PROVENANCE"
 
 
 def policy_of(given: str | None = None) -> Policy:
-    """The policy: what is given, what the environment says, or "warn".
+    """Return the policy: the given one, else the environment's, else "warn".
 
     Raises:
         TuneMV3DError: neither warn, error nor ignore.
@@ -28,20 +28,20 @@ def policy_of(given: str | None = None) -> Policy:
 
 
 def apply_policy(differences: Iterable[str], where: Path, given: str | None = None) -> None:
-    """Do about differences what the policy says.
+    """Ignore version mismatches, warn about them or raise on them.
 
     Args:
-        differences: sentences.
-        where: the checkpoint.
+        differences: one sentence per mismatch.
+        where: the checkpoint, named in messages.
         given: the policy; default: the environment's.
 
     Raises:
         CheckpointError: there are differences and the policy is "error".
         TuneMV3DError: there is no such policy.
     """
-    policy, told = policy_of(given), [f"{where}: {difference}" for difference in differences]
-    if policy == "error" and told:
-        raise CheckpointError("\n".join([*told, f"{PROVENANCE}=warn loads it all the same"]))
+    policy, lines = policy_of(given), [f"{where}: {difference}" for difference in differences]
+    if policy == "error" and lines:
+        raise CheckpointError("\n".join([*lines, f"set {PROVENANCE}=warn to load it anyway"]))
     if policy == "warn":
-        for line in told:
+        for line in lines:
             warnings.warn(line, TuneMV3DWarning, stacklevel=3)

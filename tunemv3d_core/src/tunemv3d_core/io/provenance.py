@@ -1,4 +1,4 @@
-"""Where a model came from: components, versions, frozen weights, data. Recorded on saving, compared on loading."""
+"""Provenance of a model: components, versions, frozen weights, data. Recorded on saving, compared on loading."""
 
 import hashlib
 import platform
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from tunemv3d_core.config.component_fields import parts_of
-from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.plugins.registry import Component, registry
@@ -19,15 +19,16 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "tunemv3d-cor
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def components(spec: BaseModel) -> dict[str, dict[str, str]]:
-    """Describe each component of a block and where it comes from, by its place: "field", "field.aggregator".
+    """Return the origin of each component of a block by its place: "field", "field.aggregator".
 
-    Slot, name, distribution with version, interface version, and the hash of its code where that lies in files.
+    An origin holds slot, name, distribution, version, interface version, and the hash of the code where it lies in
+    files.
     """
     found = {}
     for place, slot, part in parts_of(spec):
@@ -44,9 +45,9 @@ def components(spec: BaseModel) -> dict[str, dict[str, str]]:
 
 
 def code_hash(component: Component) -> str:
-    """sha256 over the names and contents of the Python files of the packages that a component lies in.
+    """Return the SHA-256 over names and contents of the Python files of the packages that a component lies in.
 
-    The same for a wheel and for an editable install, computed in milliseconds, and nothing is imported.
+    It is the same for a wheel and for an editable install, takes milliseconds, and imports nothing.
     """
     modules = {value.partition(":")[0].strip() for value in (component.record.value, component.plugin.build)}
     digest = hashlib.sha256()
@@ -59,7 +60,7 @@ def code_hash(component: Component) -> str:
 
 
 def _package(module: str) -> Path | None:
-    """Folder or file of the outermost package around a module; a namespace package, which several share, is none."""
+    """Find folder or file of the outermost package around a module that is not a namespace package."""
     for end in range(1, module.count(".") + 2):
         found = find_spec(".".join(module.split(".")[:end]))
         if found is None:
@@ -71,7 +72,7 @@ def _package(module: str) -> Path | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that shape the result; those not installed are left out."""
+    """Return versions of Python and of the libraries that shape the result; those not installed are left out."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -82,9 +83,9 @@ def versions() -> dict[str, str]:
 
 
 class _Entry(BaseModel):
-    """What is recorded of one component, as far as it is read again. The first checkpoints hold no slot and no hash.
+    """Record of one component, as far as it is read again. The first checkpoints hold no slot and no hash.
 
-    Names and versions are told people as something to install, so nothing else may stand there.
+    Messages ask people to install these names and versions, so nothing else may stand there.
     """
 
     type: str
@@ -95,7 +96,7 @@ class _Entry(BaseModel):
 
 
 class _Record(BaseModel):
-    """What is read again of ``provenance.json``."""
+    """Part of ``provenance.json`` that is read again."""
 
     components: dict[str, _Entry]
     losses: dict[str, _Entry] = {}
@@ -104,15 +105,15 @@ class _Record(BaseModel):
 
 
 def check_record(record: dict[str, Any], path: Path) -> None:
-    """Refuse a ``provenance.json`` that does not say what it should.
+    """Refuse a ``provenance.json`` with missing or malformed entries.
 
     Raises:
-        CheckpointError: one line for each fault.
+        CheckpointError: one line per error.
     """
     try:
         _Record.model_validate(record)
     except ValidationError as error:
-        lines = [f"{path}: {line}" for line in tell(error, _Record, record)]
+        lines = [f"{path}: {line}" for line in describe_errors(error, _Record, record)]
         raise CheckpointError("\n".join([*lines, "restore the file from a copy"])) from None
 
 
@@ -120,17 +121,17 @@ def check_components(recorded: dict[str, dict[str, str]], where: Path) -> list[s
     """Compare a checkpoint's components with what is installed.
 
     Returns:
-        One sentence for each distribution of another version, or of the same version with other code.
+        One sentence per distribution of another version, or of the same version with other code.
 
     Raises:
         CheckpointError: a component is missing; the message says what to install.
     """
     differences: dict[str, list[str]] = {}
     for place, entry in recorded.items():
-        told = _difference(entry, _installed(place, entry, where))
-        if told:
-            differences.setdefault(told, []).append(f"{place} '{entry['type']}'")
-    return [f"{told} ({', '.join(parts)})" for told, parts in differences.items()]
+        difference = _difference(entry, _installed(place, entry, where))
+        if difference:
+            differences.setdefault(difference, []).append(f"{place} '{entry['type']}'")
+    return [f"{line} ({', '.join(parts)})" for line, parts in differences.items()]
 
 
 def _installed(place: str, entry: dict[str, str], where: Path) -> Component:
@@ -139,12 +140,12 @@ def _installed(place: str, entry: dict[str, str], where: Path) -> Component:
         return registry().get(slot, name)
     except ComponentError as error:
         there = any((r.slot, r.name) == (slot, name.rpartition(":")[2]) for r in registry().everything())
-        told = (
+        problem = (
             f"was saved with {_wanted(entry)} and cannot be used here"
             if there
             else f"is needed: pip install {_wanted(entry)}"
         )
-        raise CheckpointError(f"{where}: the {slot} '{name}' {told}\n{error}") from None
+        raise CheckpointError(f"{where}: the {slot} '{name}' {problem}\n{error}") from None
 
 
 def _wanted(entry: dict[str, str]) -> str:
@@ -158,12 +159,12 @@ def _difference(entry: dict[str, str], component: Component) -> str | None:
         return f"saved with {wanted}, {present} is installed"
     # The first checkpoints hold no hash.
     if "hash" in entry and entry["hash"] != code_hash(component):
-        return f"saved with {wanted}, whose code has changed since, though not its version"
+        return f"saved with {wanted}, whose code has changed since, although its version has not"
     return None
 
 
 def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]:
-    """One sentence if the frozen model's files are not those that the checkpoint was tuned on."""
+    """Return one sentence if the frozen model's files are not those that the checkpoint was tuned on, else nothing."""
     changed = sorted(name for name, digest in recorded.items() if present.get(name) != digest)
     if not changed:
         return []

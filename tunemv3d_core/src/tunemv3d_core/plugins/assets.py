@@ -7,7 +7,7 @@ from tunemv3d_core.plugins.registry import registry
 
 
 def find_asset(name: str | Path) -> Path:
-    """The folder of an installed asset, or the path itself.
+    """Return the folder of an installed asset, or the path itself.
 
     Args:
         name: the name of an entry point in ``tunemv3d.asset``, "distribution:name", or a path. Names come first.

@@ -39,6 +39,7 @@ FIRST_PARTY = (
     "tunemv3d-mini",
     "tunemv3d-shape",
     "tunemv3d-show",
+    "tunemv3d-release",
 )
 """The project's own distributions. Nobody can take one of their names: "neus" stays theirs whatever else is installed,
 and another distribution's "neus" is reached as "distribution:neus".
@@ -77,7 +78,8 @@ class CommandPlugin:
     """A command of ``tunemv3d``.
 
     Attributes:
-        name: what a person types, the same as the entry point's.
+        name: what a person types after ``tunemv3d``, the same as the entry point's; a dot stands between a group and
+            its command, as in ``plugins.release``.
         app: "module:attribute" of a function or a ``typer.Typer``; imported only when the command runs.
         summary: one line for ``tunemv3d --help``.
         api: the interface version that it was written for.

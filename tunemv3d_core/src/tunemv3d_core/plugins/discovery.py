@@ -1,4 +1,4 @@
-"""Which components are installed, read from package metadata without importing any of them."""
+"""Installed components, read from package metadata without importing any of them."""
 
 import configparser
 import os
@@ -12,7 +12,7 @@ import entrypoints
 from tunemv3d_core.errors import ComponentError
 
 PERMISSION = "TUNEMV3D_PLUGINS"
-"""Environment variable that says whose plugins may be imported: names of distributions, separated by commas. ``a,b``
+"""Environment variable that lists whose plugins may be imported: names of distributions, separated by commas. ``a,b``
 allows only these, ``-a,-b`` all but these. tunemv3d-core itself is always allowed.
 """
 
@@ -49,13 +49,13 @@ class Discovery:
         self._records: list[EntryPointRecord] | None = None
 
     def everything(self) -> list[EntryPointRecord]:
-        """All entry points, sorted by slot, name and distribution; forbidden ones and those of unknown slots too."""
+        """Return all entry points by slot, name and distribution, with forbidden ones and those of unknown slots."""
         if self._records is None:
             self._records = _scan()
         return self._records
 
     def records(self, slot: str, permitted: bool = True) -> list[EntryPointRecord]:
-        """Entry points of one slot that may be used, or those that ``TUNEMV3D_PLUGINS`` forbids."""
+        """Return the entry points of one slot that may be used, or those that ``TUNEMV3D_PLUGINS`` forbids."""
         return [r for r in self.everything() if r.slot == slot and is_permitted(r.distribution) == permitted]
 
     def clear(self) -> None:
@@ -104,20 +104,20 @@ def _read_with_metadata() -> Iterator[EntryPointRecord]:
 
 
 def normalised(distribution: str) -> str:
-    """A distribution's name in its one canonical spelling: ``My.Plug`` and ``my_plug`` are ``my-plug``."""
+    """Return the canonical spelling of a distribution's name: ``My.Plug`` and ``my_plug`` are ``my-plug``."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def is_permitted(distribution: str) -> bool:
-    """Whether ``TUNEMV3D_PLUGINS`` lets a distribution's plugins be imported.
+    """Return whether ``TUNEMV3D_PLUGINS`` lets a distribution's plugins be imported.
 
     Raises:
-        ComponentError: the variable holds something else than names.
+        ComponentError: the variable holds anything but names.
     """
     names = [name.strip() for name in os.environ.get(PERMISSION, "").split(",") if name.strip()]
     if strays := [name for name in names if not _PERMITTED.fullmatch(name)]:
         raise ComponentError(
-            f"{PERMISSION}: '{strays[0]}' is no distribution's name; a,b allows only these, -a,-b all but these"
+            f"{PERMISSION}: '{strays[0]}' is not the name of a distribution; a,b allows only these, -a,-b all but these"
         )
     allowed = {normalised(name) for name in names if not name.startswith("-")}
     forbidden = {normalised(name[1:]) for name in names if name.startswith("-")}

@@ -1,4 +1,4 @@
-"""Imports of plugins tried in another process, where one that prints, hangs or crashes costs nobody but itself."""
+"""Imports of plugins in another process, where one that prints, hangs or crashes harms only itself."""
 
 import os
 import time
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """How an import went.
+    """Outcome of an import.
 
     Attributes:
-        problem: why what it names cannot be used, or None.
-        seconds: how long it took.
-        printed: what it wrote to standard output and standard error.
-        renamed_to: the new name of a component that bears an old one.
-        summary: what a component or command is, in one line.
+        problem: why the object cannot be used, or None.
+        seconds: duration.
+        printed: output to standard output and standard error.
+        renamed_to: the new name of a component that has an old one.
+        summary: one line on the component or command.
     """
 
     problem: str | None
@@ -37,11 +37,11 @@ class ImportResult:
 
 
 PATIENCE = 3.0
-"""Seconds that listings of everything leave to one stranger's descriptor."""
+"""Seconds that listings of everything allow one third-party descriptor."""
 
 
 def probe_third_party(slots: Iterable[str]) -> dict[EntryPointRecord, ImportResult]:
-    """Try what others than the project publish in some slots; what cannot be used is not imported in this process."""
+    """Import third-party entry points of some slots in another process; refuse broken ones in this one."""
     installed = registry()
     records = [r for slot in slots for r in installed.records(slot) if r.distribution not in FIRST_PARTY]
     results = dict(zip(records, import_each(records, PATIENCE), strict=True))
@@ -52,11 +52,11 @@ def probe_third_party(slots: Iterable[str]) -> dict[EntryPointRecord, ImportResu
 
 
 def import_each(records: list[EntryPointRecord], seconds: float) -> Iterator[ImportResult]:
-    """Import what each entry point names, one after the other; a new process goes on after one that was stopped.
+    """Import the objects of entry points one after the other; a new process continues after one that was stopped.
 
     Args:
-        records: what to import.
-        seconds: after which an import is stopped.
+        records: entry points to import.
+        seconds: time limit of one import.
     """
     left = list(records)
     while left:
@@ -66,8 +66,8 @@ def import_each(records: list[EntryPointRecord], seconds: float) -> Iterator[Imp
 
 
 def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iterator[ImportResult]:
-    """Trials in one process, up to the first that it did not survive."""
-    from multiprocessing import get_context  # slow to import, and needed only where strangers publish something
+    """Import in one process, up to the first entry point that it did not survive."""
+    from multiprocessing import get_context  # slow to import, and needed only where third parties publish something
 
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -80,24 +80,24 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
         for record in records:
             began = time.monotonic()
             if not here.poll(seconds):
-                yield ImportResult(f"{record.slot} {record}: no end of its import after {seconds:g} s", seconds)
+                yield ImportResult(f"{record.slot} {record}: its import did not end within {seconds:g} s", seconds)
                 return
             try:
                 yield here.recv()
             except EOFError:
                 process.join()
-                told = f"{record.slot} {record}: its import ended the process (exit code {process.exitcode})"
-                yield ImportResult(told, time.monotonic() - began)
+                problem = f"{record.slot} {record}: its import ended the process (exit code {process.exitcode})"
+                yield ImportResult(problem, time.monotonic() - began)
                 return
     except EOFError:
-        raise ComponentError("no process to try imports in could be started") from None
+        raise ComponentError("the process for importing plugins could not be started") from None
     finally:
         process.kill()
         process.join()
 
 
 def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[object, object]") -> None:
-    """In the other process: import, and send a ``ImportResult`` for each."""
+    """Import in the other process, and send an ``ImportResult`` for each."""
     import tunemv3d_core.config.run_spec  # noqa: F401  # every descriptor of a component needs it; its time is not the plugins'
 
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -112,5 +112,5 @@ def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[obj
                 value = registry().load(record)
             except ComponentError as error:
                 problem = str(error)
-        told = [getattr(value, name, "") for name in ("renamed_to", "summary")]
-        results.send(ImportResult(problem, time.monotonic() - began, heard.getvalue(), *told))
+        described = [getattr(value, name, "") for name in ("renamed_to", "summary")]
+        results.send(ImportResult(problem, time.monotonic() - began, heard.getvalue(), *described))

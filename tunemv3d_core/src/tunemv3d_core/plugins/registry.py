@@ -1,4 +1,4 @@
-"""Components by slot and name: listed from metadata, imported one at a time, broken ones never in the others' way."""
+"""Components by slot and name: listed from metadata, imported one at a time; a broken one never stops the others."""
 
 import os
 import sys
@@ -52,16 +52,16 @@ class Registry:
         self._refused.clear()
 
     def everything(self) -> list[EntryPointRecord]:
-        """All entry points, from metadata only, in the order of ``SLOTS``; unusable ones too (see ``objection``)."""
+        """Return all entry points from metadata, in the order of ``SLOTS``; unusable ones too (see ``objection``)."""
         known = {slot: place for place, slot in enumerate(SLOTS)}
         return sorted(self._discovery.everything(), key=lambda record: known.get(record.slot, len(known)))
 
     def records(self, slot: str) -> list[EntryPointRecord]:
-        """Entry points of a slot that may be used, from metadata only."""
+        """Return the entry points of a slot that may be used, from metadata only."""
         return self._discovery.records(slot)
 
     def names(self, slot: str) -> list[str]:
-        """Names of a slot, from metadata only; "distribution:name" where the plain name is another's or nobody's."""
+        """Return the names of a slot from metadata; "distribution:name" where the plain name is not theirs."""
         records = self.records(slot)
         claims = Counter(record.name for record in records)
         owned = Counter(record.name for record in records if record.distribution in FIRST_PARTY)
@@ -100,7 +100,7 @@ class Registry:
         return Component(self.load(record), record)
 
     def load(self, record: EntryPointRecord) -> Any:
-        """Import what an entry point names: a ``ComponentPlugin``, a ``CommandPlugin`` or a ``Path``.
+        """Import the object of an entry point: a ``ComponentPlugin``, a ``CommandPlugin`` or a ``Path``.
 
         Raises:
             ComponentError: it may not or cannot be imported, or is not what its slot asks for.
@@ -114,17 +114,17 @@ class Registry:
                 value = load_value(record.value)
             except ComponentError as error:
                 raise ComponentError(f"{_who(record)}: {error}") from error
-            if fault := descriptor_error(record, value):
-                raise ComponentError(f"{_who(record)} {fault}")
+            if problem := descriptor_error(record, value):
+                raise ComponentError(f"{_who(record)} {problem}")
             self._loaded[record] = value
         return self._loaded[record]
 
     def refuse(self, record: EntryPointRecord, problem: str) -> None:
-        """Import no more what was found broken elsewhere; ``load`` then raises a ``ComponentError`` of that message."""
+        """Never import an entry point that was found broken; ``load`` raises a ``ComponentError`` of that message."""
         self._refused[record] = problem
 
     def objection(self, record: EntryPointRecord) -> str | None:
-        """Why an entry point is not even imported, if so. Follows its name in a sentence."""
+        """Return why an entry point must not be imported, or None. The text follows its name in a sentence."""
         if not is_permitted(record.distribution):
             return f"is forbidden by {PERMISSION}={os.environ[PERMISSION]}"
         if record.slot not in SLOTS:
@@ -141,18 +141,18 @@ class Registry:
 
 @cache
 def registry() -> Registry:
-    """The registry of this process."""
+    """Return the registry of this process."""
     return Registry()
 
 
 def load_value(value: str) -> Any:
-    """Import the object that "module:attribute" names. What the import prints goes to standard error.
+    """Import the object that "module:attribute" names. Output of the import goes to standard error.
 
     Raises:
         ComponentError: whatever the import raised; ``sys.exit`` too.
     """
     try:
-        with _speaking_on_stderr():
+        with _stdout_to_stderr():
             return EntryPoint.from_string(value, value).load()
     except KeyboardInterrupt:
         raise
@@ -161,8 +161,8 @@ def load_value(value: str) -> Any:
 
 
 @contextmanager
-def _speaking_on_stderr() -> Iterator[None]:
-    """Standard output is for results: whatever Python, C or another process prints there goes to standard error."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect standard output, which is for results, to standard error; also that of C code and child processes."""
     with redirect_stdout(sys.stderr):
         try:
             stdout = os.dup(1)
@@ -178,7 +178,7 @@ def _speaking_on_stderr() -> Iterator[None]:
 
 
 def _named(records: Iterable[EntryPointRecord], name: str) -> list[EntryPointRecord]:
-    """Those that "name" or "distribution:name" may mean."""
+    """Return the records that "name" or "distribution:name" may mean."""
     distribution, _, plain = name.rpartition(":")
     return [r for r in records if r.name == plain and normalised(distribution) in ("", r.distribution)]
 

@@ -1,4 +1,4 @@
-"""What is wrong with an imported descriptor, in words."""
+"""Errors in an imported descriptor, in words."""
 
 import re
 from dataclasses import fields
@@ -14,20 +14,20 @@ _OBJECT = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 def descriptor_error(record: EntryPointRecord, value: Any) -> str | None:
-    """Why what an entry point names is not what its slot asks for, if so. Follows its name in a sentence."""
+    """Return why the object of an entry point does not fit its slot, or None. Follows its name in a sentence."""
     if record.slot in FILE_SLOTS:
-        return _file_fault(record, value)
+        return _file_error(record, value)
     kind = CommandPlugin if record.slot == "command" else ComponentPlugin
     if not isinstance(value, kind):
         return f"({record.value}) is not a {kind.__name__}"
     for field in fields(value):
-        told = getattr(value, field.name)
-        if field.name != "spec" and not isinstance(told, str):
-            return f"declares {field.name} = {told!r:.60}, which is not text"
-    return _version_fault(record, value.api) or _metadata_fault(record, value)
+        stated = getattr(value, field.name)
+        if field.name != "spec" and not isinstance(stated, str):
+            return f"declares {field.name} = {stated!r:.60}, which is not text"
+    return _version_error(record, value.api) or _metadata_error(record, value)
 
 
-def _file_fault(record: EntryPointRecord, value: Any) -> str | None:
+def _file_error(record: EntryPointRecord, value: Any) -> str | None:
     if not isinstance(value, Path):
         return f"({record.value}) is not a pathlib.Path"
     if not value.exists():
@@ -35,8 +35,8 @@ def _file_fault(record: EntryPointRecord, value: Any) -> str | None:
     return None
 
 
-def _version_fault(record: EntryPointRecord, api: str) -> str | None:
-    """As semantic versions go: the major version must be the same, and the minor one not newer than what is offered."""
+def _version_error(record: EntryPointRecord, api: str) -> str | None:
+    """Compare as semantic versions: the same major version, and no newer minor one than is offered."""
     offered = API[record.slot]
     if not _API.fullmatch(api):
         return f"declares the interface version '{api}'; it should look like '{offered}'"
@@ -50,7 +50,7 @@ def _version_fault(record: EntryPointRecord, api: str) -> str | None:
     )
 
 
-def _metadata_fault(record: EntryPointRecord, value: ComponentPlugin | CommandPlugin) -> str | None:
+def _metadata_error(record: EntryPointRecord, value: ComponentPlugin | CommandPlugin) -> str | None:
     target = value.app if isinstance(value, CommandPlugin) else value.build
     if isinstance(value, ComponentPlugin):
         from tunemv3d_core.config.component_spec import (  # which finds components by what imports this

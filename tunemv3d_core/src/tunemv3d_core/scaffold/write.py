@@ -1,4 +1,4 @@
-"""Fills the templates in."""
+"""Fill in the templates."""
 
 import keyword
 import re
@@ -16,15 +16,15 @@ from tunemv3d_core.plugins.registry import registry
 TEMPLATES = Path(__file__).parent / "templates"
 SHARED = ("package", "component")
 SLOTS = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder.name not in SHARED))
-"""What a package can be written for."""
+"""Slots that have a template."""
 
 
 def write_package(slot: str, name: str, out: Path) -> list[Path]:
-    """Write a package with one component; completely or not at all.
+    """Write a package with one component, completely or not at all.
 
     Args:
         slot: one of ``SLOTS``.
-        name: of the component and of the Python package.
+        name: name of the component and of the Python package.
         out: the package's folder, which must not exist.
 
     Returns:
@@ -64,7 +64,7 @@ def _check(slot: str, name: str, out: Path) -> None:
 
 
 def _values(slot: str, name: str) -> dict[str, str]:
-    """What the templates name. The class ends in the slot's last word, so that it never hides what it imports."""
+    """Return the values of the placeholders. The class ends in the slot's last word, so that it hides no import."""
     kind = slot.replace("_", " ")
     words, last = name.split("_"), kind.split()[-1]
     groups = {slot: f'{name} = "{name}.plugin:PLUGIN"'}

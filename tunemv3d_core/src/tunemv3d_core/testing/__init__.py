@@ -1,4 +1,4 @@
-"""The conformance kit: the same questions to every component of a slot, ours and third parties'.
+"""The conformance kit: the same checks for every component of a slot, ours and third parties'.
 
 In a test file (``pip install 'tunemv3d-core[testing]'``)::
 
@@ -9,7 +9,7 @@ In a test file (``pip install 'tunemv3d-core[testing]'``)::
         check()
 
 and in a shell: ``tunemv3d plugins check my-field --spec '{"hidden": 16}'``. Nothing but tunemv3d-core and the
-component's own package need be installed: the neighbours of the component are stand-ins (``stand_ins``).
+component's own package needs to be installed: the neighbours of the component are stand-ins (``stand_ins``).
 """
 
 from tunemv3d_core.testing.check import Check, ConformanceError, NotApplicableError, Outcome, Result

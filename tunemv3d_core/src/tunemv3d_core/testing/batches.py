@@ -1,4 +1,4 @@
-"""What a component is given in a check: everything that its slot may ask for, drawn at random for given sizes."""
+"""Inputs of a component in a check: everything that its slot may need, drawn at random for given sizes."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -17,7 +17,7 @@ PROMPTS = ("a red chair", "a stool", "a round table", "")
 
 @dataclass(frozen=True)
 class Size:
-    """b objects, n input views, m query views, h x w latents."""
+    """Sizes: b objects, n input views, m query views, h x w latents."""
 
     b: int = 2
     n: int = 3
@@ -27,12 +27,12 @@ class Size:
 
 
 UNEVEN = Size(1, 2, 1, 7, 10)
-"""Latents that no stride divides."""
+"""Size of latents that no stride divides."""
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Of what the neighbours give: features, values and maps; and latent cells a side of one cell of the features."""
+    """Channels that the neighbours give, and the stride: latent cells per cell of the features, along each axis."""
 
     features: int
     values: int
@@ -45,7 +45,7 @@ class Batch:
     """The inputs of every slot.
 
     Attributes:
-        size: of all below.
+        size: sizes of all below.
         x_t: ``b n c h w``.
         foreground_x0: ``b n c h w``, the frozen model's x0 minus the background's latent.
         t: ``b n``, one for all views of an object.
@@ -73,13 +73,13 @@ class Batch:
     maps: tuple[Tensor, ...]
 
     def permuted(self, order: list[int]) -> "Batch":
-        """The same with the input views in another order."""
+        """Reorder the input views."""
         names = ("x_t", "foreground_x0", "t", "cameras", "features", "values")
         turned: dict[str, Any] = {name: getattr(self, name)[:, order] for name in names}
         return replace(self, maps=tuple(m[:, order] for m in self.maps), **turned)
 
     def alone(self, index: int) -> "Batch":
-        """One object of it."""
+        """Select one object."""
         only = slice(index, index + 1)
         names = [f.name for f in fields(self) if f.name not in ("size", "text", "maps")]
         cut: dict[str, Any] = {name: getattr(self, name)[only] for name in names}
@@ -90,7 +90,7 @@ class Batch:
 def draw(
     backbone: Backbone, channels: Channels, size: Size, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Batch:
-    """A batch of random numbers; geometry and t are float32 whatever the dtype."""
+    """Draw a batch of random numbers; geometry and t are float32 whatever the dtype."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a check is, how it says no, and what came of it."""
+"""A check, how it fails, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class ConformanceError(AssertionError):
-    """A component does not do what its slot asks. The message says what was seen and what is wanted."""
+    """A component does not do what its slot asks. The message says what was found and what is wanted."""
 
 
 class NotApplicableError(Exception):
-    """A check asks nothing of this component. The message says why."""
+    """A check does not apply to this component. The message says why."""
 
 
 class Outcome(StrEnum):
-    """What came of a check."""
+    """Outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -29,16 +29,16 @@ class Outcome(StrEnum):
 
 
 FINDINGS = (Outcome.FAILED, Outcome.UNEXPECTED)
-"""Outcomes that a component's author must do something about."""
+"""Outcomes that a component's author has to act on."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question that a component is asked.
+    """One question to a component.
 
     Attributes:
-        ask: the function ``check_NAME(subject)``; it raises where the answer is no.
-        gates: names of checks without which this one cannot be asked.
+        ask: the function ``check_NAME(component)``; it raises if the answer is no.
+        gates: names of checks that must pass before this one can run.
     """
 
     ask: "Callable[[ComponentUnderTest], None]"
@@ -51,20 +51,20 @@ class Check:
 
     @property
     def summary(self) -> str:
-        """The first line of what it asks."""
+        """First line of its docstring."""
         return (self.ask.__doc__ or "").strip().partition("\n")[0]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check of one component.
+    """Result of one check of one component.
 
     Attributes:
         check: its name.
-        outcome: what came of it.
-        note: why, where it did not simply pass.
-        seconds: of CPU, those of processes that the check started included.
-        error: what was raised, for a traceback.
+        outcome: passed, failed or another.
+        note: the reason, unless it simply passed.
+        seconds: CPU time, including processes that the check started.
+        error: the exception, for a traceback.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""Whether a component leaves alone what it shares with others: its inputs, the random generator, torch's settings."""
+"""Checks that a component leaves alone what it shares: its inputs, the random generator, torch's settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ SETTINGS = {
     "set_num_threads": torch.get_num_threads,
     "set_autocast_enabled": torch.is_autocast_enabled,
 }
-"""What everybody in a process shares: torch's function that sets it, and the one that tells it."""
+"""Settings that all code in a process shares: torch's function that sets one, and the one that reads it."""
 
 
 def check_inputs_kept(component: ComponentUnderTest) -> None:
-    """It changes nothing that it is given, neither in evaluation nor in training."""
+    """It modifies none of its inputs, neither in evaluation nor in training."""
     built = component.built()
     batch = built.batch()
     with torch.no_grad():
@@ -32,7 +32,7 @@ def check_inputs_kept(component: ComponentUnderTest) -> None:
     TrainingProbe(built).train()(batch)
     for (name, given), (_, drawn_again) in zip(tensors_of(batch), tensors_of(built.batch()), strict=True):
         if not torch.equal(given, drawn_again):
-            raise ConformanceError(f"{name} are changed in their place: others are given the same; change a copy")
+            raise ConformanceError(f"{name} are modified in place, but others use the same tensors; modify a copy")
 
 
 def check_torch_left_alone(component: ComponentUnderTest) -> None:
@@ -40,29 +40,29 @@ def check_torch_left_alone(component: ComponentUnderTest) -> None:
     first, second = _states(component, 1), _states(component, 2)
     for when in first:
         if torch.equal(first[when], second[when]):
-            raise ConformanceError(
-                f"{when} it sets the seed of all random numbers: draw from a torch.Generator of its own"
-            )
+            raise ConformanceError(f"{when} it sets the global random seed: draw from a torch.Generator of its own")
     if component.changed:
-        told = ", ".join(f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(component.changed))
-        raise ConformanceError(f"it changes for everybody in the process: {told}")
+        settings = ", ".join(
+            f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(component.changed)
+        )
+        raise ConformanceError(f"it changes global settings of torch: {settings}")
 
 
 @contextmanager
 def settings_kept(changed: set[tuple[str, str, str]]) -> Iterator[None]:
-    """Put torch's settings back afterwards, and add those that were changed: (function, before, after)."""
-    before = {setter: told() for setter, told in SETTINGS.items()}
+    """Restore torch's settings afterwards, and add those that were changed: (function, before, after)."""
+    before = {setter: read() for setter, read in SETTINGS.items()}
     try:
         yield
     finally:
-        for setter, told in SETTINGS.items():
-            if (after := told()) != before[setter]:
+        for setter, read in SETTINGS.items():
+            if (after := read()) != before[setter]:
                 changed.add((setter, str(before[setter]), str(after)))
                 getattr(torch, setter)(before[setter])
 
 
 def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
-    """The random generator's state, seeded before, after it was built and after a training step."""
+    """Return the random generator's state after the build and after a training step, each seeded before."""
     built: Built = component.built(seed=seed)
     after_build = torch.get_rng_state()
     with settings_kept(component.changed):
@@ -72,7 +72,7 @@ def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
 
 
 def tensors_of(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]:
-    """Walk the tensors of a batch, or of any dataclass, by where they lie."""
+    """Yield the tensors of a batch, or of any dataclass, by name."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, tuple):

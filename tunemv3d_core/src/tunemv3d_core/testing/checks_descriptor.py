@@ -1,4 +1,4 @@
-"""What an installed component says of itself before anything is imported or built."""
+"""Checks of an installed component's descriptor, before the component is built."""
 
 import os
 import re
@@ -12,19 +12,18 @@ from tunemv3d_core.testing.component import ComponentUnderTest
 HEAVY = ("torch", "diffusers", "transformers")
 """Libraries that a descriptor must not import, because listings import many descriptors."""
 
-
 PATIENCE = 60
-"""Seconds after which an import, or a thread that it left behind, is given up."""
+"""Time limit in seconds of an import and of threads that it left behind."""
 
 
 def check_discoverable(component: ComponentUnderTest) -> None:
-    """An entry point of the slot names it, and its descriptor says the same slot and name."""
+    """An entry point of the slot names it, and its descriptor has the same slot and name."""
     record, plugin = component.record, component.plugin
     if not isinstance(plugin, ComponentPlugin):
-        raise ConformanceError(f"the entry point {record.value} names no ComponentPlugin but {plugin!r}")
-    said, wanted = (plugin.slot, plugin.name), (record.slot, record.name)
-    if said != wanted:
-        raise ConformanceError(f"the descriptor says slot and name {said}, the entry point {wanted}")
+        raise ConformanceError(f"the entry point {record.value} should name a ComponentPlugin, not {plugin!r}")
+    stated, wanted = (plugin.slot, plugin.name), (record.slot, record.name)
+    if stated != wanted:
+        raise ConformanceError(f"the descriptor has slot and name {stated}, the entry point {wanted}")
     if not plugin.summary.strip() or "\n" in plugin.summary:
         raise ConformanceError("the descriptor's summary should be one line that says what the component is")
 
@@ -60,7 +59,7 @@ def check_interface_version(component: ComponentUnderTest) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of a Python that finds what this one finds."""
+    """Return variables with which another Python finds the same modules."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 

@@ -1,4 +1,4 @@
-"""Whether a component survives data-parallel training, in two processes on this machine."""
+"""Check of data-parallel training, in two processes on this machine."""
 
 import json
 import subprocess
@@ -11,11 +11,11 @@ from tunemv3d_core.testing.checks_descriptor import environment
 from tunemv3d_core.testing.component import ComponentUnderTest, trainable
 
 PATIENCE = 300
-"""Seconds after which two processes that wait for each other are given up."""
+"""Time limit in seconds of the two processes, which may wait for each other."""
 
 
 def check_survives_ddp(component: ComponentUnderTest) -> None:
-    """Under DistributedDataParallel two processes with other batches end three steps with the same weights."""
+    """Under DistributedDataParallel, two processes with different batches have equal weights after three steps."""
     if not trainable(component.built().module):
         raise NotApplicableError("it has no trainable parameters")
     with TemporaryDirectory() as folder:
@@ -28,7 +28,7 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
             for rank in range(2)
         ]
         try:
-            told = [worker.communicate(timeout=PATIENCE) for worker in workers]
+            outputs = [worker.communicate(timeout=PATIENCE) for worker in workers]
         except subprocess.TimeoutExpired:
             raise ConformanceError(f"the two processes waited for each other for {PATIENCE} s") from None
         finally:
@@ -37,8 +37,8 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
                 worker.wait()
     for rank, worker in enumerate(workers):
         if worker.returncode:
-            raise ConformanceError(f"process {rank} failed:\n{told[rank][1][-3000:]}")
-    if told[0][0] != told[1][0]:
+            raise ConformanceError(f"process {rank} failed:\n{outputs[rank][1][-3000:]}")
+    if outputs[0][0] != outputs[1][0]:
         raise ConformanceError("the two processes ended with different weights")
 
 

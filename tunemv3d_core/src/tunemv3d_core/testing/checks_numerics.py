@@ -1,4 +1,4 @@
-"""Whether a component computes what its slot means: alike in any precision, order and company."""
+"""Checks of numbers: the same in any precision, order of views and batch."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,15 +21,16 @@ AUTOCAST_ERROR = 0.1
 """Largest mean error of bfloat16 against float32, as a share of the mean absolute output."""
 
 ROUNDING = 1e-4
-"""Largest mean error of what should only be summed in another order, as a share of the mean absolute output. Of the
-mean, because a sample that is built by a threshold may jump by rounding."""
+"""Largest mean error of outputs that differ only in the order of summation, as a share of the mean absolute output. The
+mean, because a sample that depends on a threshold may jump by rounding.
+"""
 
 BESIDE = 1e-3
-"""How far rounding may carry an opacity out of 0 to 1."""
+"""Distance by which rounding may carry an opacity out of 0 to 1."""
 
 
 def check_autocast(component: ComponentUnderTest) -> None:
-    """Under autocast to bfloat16 it gives nearly the same, depths in float32, and finite gradients."""
+    """Under autocast to bfloat16 outputs are nearly the same, depths are float32 and gradients are finite."""
     built = _awake(component)
     batch, mixed = built.batch(), torch.autocast("cpu", torch.bfloat16)
     with torch.no_grad():
@@ -50,19 +51,19 @@ def check_autocast(component: ComponentUnderTest) -> None:
 
 
 def check_evaluation_deterministic(component: ComponentUnderTest) -> None:
-    """In evaluation mode the same inputs give the same bits, whatever the random generator's state."""
+    """In evaluation mode equal inputs give bitwise equal outputs, whatever the random generator's state."""
     built = _awake(component)
     batch = built.batch()
     first = _outputs(built, batch, seed=1)
     for name, output in _outputs(built, batch, seed=2).items():
         if not torch.equal(output, first[name]):
-            raise ConformanceError(f"{name} differ from run to run in evaluation mode")
+            raise ConformanceError(f"{name} differ between runs in evaluation mode")
 
 
 def check_state_dict(component: ComponentUnderTest) -> None:
-    """Its state after training, in a safetensors file and loaded into another build, gives the same outputs."""
+    """Its state after training, saved as safetensors and loaded into another build, gives the same outputs."""
     trained, fresh = component.built(seed=0), component.built(seed=1)
-    # Of another batch than is compared: what it remembers of that lies in its state, or is lost.
+    # Trained on another batch than is compared: what it remembers of it must be in its state.
     TrainingProbe(trained).train()(trained.batch(seed=1))
     _disturb(trained.module)
     own = _own_state(trained)
@@ -72,7 +73,9 @@ def check_state_dict(component: ComponentUnderTest) -> None:
         stored = load_file(file)
     places = _own_state(fresh)
     if places.keys() != stored.keys():
-        raise ConformanceError(f"two builds of one spec have other tensors: {sorted(places.keys() ^ stored.keys())}")
+        raise ConformanceError(
+            f"two builds of one spec have different tensors: {sorted(places.keys() ^ stored.keys())}"
+        )
     with torch.no_grad():
         for name, tensor in places.items():
             tensor.copy_(stored[name])
@@ -80,11 +83,11 @@ def check_state_dict(component: ComponentUnderTest) -> None:
     wanted = _outputs(trained, batch)
     for name, output in _outputs(fresh, batch).items():
         if not torch.equal(output, wanted[name]):
-            raise ConformanceError(f"{name} differ after loading: something lies in no parameter and no buffer")
+            raise ConformanceError(f"{name} differ after loading: some state is in no parameter and no buffer")
 
 
 def check_view_permutation(component: ComponentUnderTest) -> None:
-    """Input views in another order give the same, in that order; one is given clean."""
+    """Permuting the input views, of which one is clean, permutes the outputs and changes nothing else."""
     built, order = _awake(component), [3, 0, 6, 2, 5, 1, 4]  # in which no view keeps a neighbour
     batch = built.batch(Size(b=1, n=len(order)))
     t = batch.t.clone()
@@ -98,7 +101,7 @@ def check_view_permutation(component: ComponentUnderTest) -> None:
 
 
 def check_objects_apart(component: ComponentUnderTest) -> None:
-    """An object gives the same alone as with others in a batch."""
+    """An object's outputs are the same alone and in a batch."""
     built = _awake(component)
     batch = built.batch()
     together = _outputs(built, batch)
@@ -108,10 +111,10 @@ def check_objects_apart(component: ComponentUnderTest) -> None:
 
 
 def check_pixels_match_maps(component: ComponentUnderTest) -> None:
-    """Rendering at the centres of all cells gives the whole maps."""
+    """Rendering at the centres of all cells equals rendering whole maps."""
     built = _awake(component)
     if not built.module.ports.novel_views:
-        raise NotApplicableError("it renders no novel views, the only ones that are rendered at pixels")
+        raise NotApplicableError("it renders no novel views, and only those are rendered at pixels")
     batch, (h, w) = built.batch(), (8, 6)
     centres = pixel_centres((h, w)).expand(batch.size.b, batch.size.m, h * w, 2)
     with torch.no_grad():
@@ -123,14 +126,14 @@ def check_pixels_match_maps(component: ComponentUnderTest) -> None:
 
 @torch.no_grad()
 def check_scene(component: ComponentUnderTest) -> None:
-    """Opacity lies in 0 to 1 and depth in front; normals, if it has them when asked, and signed distances fit."""
+    """Opacity lies in 0 to 1 and depth is not negative; normals and signed distances, if any, have the right shapes."""
     built = _awake(component)
     batch, size = built.batch(), built.batch().size
     scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
     seen = scene.render(batch.cameras, (size.h, size.w), normals=True)
     if not -BESIDE <= float(seen.opacity.min()) <= float(seen.opacity.max()) <= 1 + BESIDE:
-        told = f"{float(seen.opacity.min()):.3g} to {float(seen.opacity.max()):.3g}"
-        raise ConformanceError(f"opacity is {told}; it should lie in 0 to 1")
+        spread = f"{float(seen.opacity.min()):.3g} to {float(seen.opacity.max()):.3g}"
+        raise ConformanceError(f"opacity ranges over {spread}; it should lie in 0 to 1")
     if not float(seen.depth.min()) >= 0:
         raise ConformanceError(
             f"depth is {float(seen.depth.min()):.3g}; it is z in the camera, 0 where nothing was hit"
@@ -154,7 +157,7 @@ def check_starts_at_zero(component: ComponentUnderTest) -> None:
 
 @torch.no_grad()
 def check_none_equals_zeros(component: ComponentUnderTest) -> None:
-    """Decoding with None gives bit for bit what zero residuals give."""
+    """Decoding with None and with zero residuals is bitwise equal."""
     for module, batch in _decodings(component):
         skips = module.encode(batch.x_t, batch.t, batch.text)
         zeros = tuple(torch.zeros_like(skip) for skip in skips.maps)
@@ -164,7 +167,7 @@ def check_none_equals_zeros(component: ComponentUnderTest) -> None:
 
 @torch.no_grad()
 def check_equals_own_forward(component: ComponentUnderTest) -> None:
-    """Encoding and decoding give bit for bit what the model's own forward gives, where it offers one."""
+    """Encoding and decoding are bitwise equal to the model's own forward, if it has one."""
     if type(component.built().module).forward is nn.Module.forward:
         raise NotApplicableError("it offers no forward(x_t, t, text) of its own")
     for module, batch in _decodings(component):
@@ -173,7 +176,7 @@ def check_equals_own_forward(component: ComponentUnderTest) -> None:
 
 
 def _decodings(component: ComponentUnderTest) -> Iterator[tuple[Any, Batch]]:
-    """A backbone with inputs of an even and an uneven size."""
+    """Yield a backbone with inputs of an even and of an uneven size."""
     built = _awake(component)
     for size in (Size(), UNEVEN):
         yield built.module, built.batch(size)
@@ -185,7 +188,7 @@ def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
 
 
 def _awake(component: ComponentUnderTest) -> Built:
-    """Built, in evaluation mode, with no parameter at zero."""
+    """Build it in evaluation mode, with no parameter at zero."""
     built = component.built()
     randomize_zero_init(built.module)
     built.module.eval()
@@ -193,7 +196,7 @@ def _awake(component: ComponentUnderTest) -> Built:
 
 
 def _outputs(built: Built, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
-    """In evaluation mode, with the random generator at ``seed``."""
+    """Run it in evaluation mode, with the random generator seeded by ``seed``."""
     built.module.eval()
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -201,8 +204,8 @@ def _outputs(built: Built, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
 
 
 def _own_state(built: Built) -> dict[str, Tensor]:
-    """What a checkpoint holds of a component: its whole state, but what it shares with the backbone; of a backbone
-    what is trainable.
+    """Return the tensors that a checkpoint holds: the whole state except what the backbone shares; of a backbone the
+    trainable part.
     """
     if built.slot == "backbone":
         return dict(trainable(built.module))
@@ -226,10 +229,10 @@ def _finite_gradients(module: nn.Module) -> None:
 
 def _close(what: str, output: Tensor, wanted: Tensor) -> None:
     if not bool(output.isfinite().all()):
-        raise ConformanceError(f"{what} hold numbers that are not finite")
+        raise ConformanceError(f"{what} are not finite")
     error = float((output - wanted).abs().mean() / wanted.abs().mean().clamp(min=1e-6))
     if not error <= ROUNDING:
-        raise ConformanceError(f"{what} are off by {error:.2g} of their size")
+        raise ConformanceError(f"{what} differ by {error:.2g} of their mean size")
 
 
 CHECKS = (

@@ -1,4 +1,4 @@
-"""Whether a component can be built, and whether what it gives has the shapes, types and places that it promises."""
+"""Checks that a component builds, and that its outputs have the shapes, dtypes and devices that it promises."""
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,13 @@ PORTS = {
 
 
 def check_builds(component: ComponentUnderTest) -> None:
-    """It is built from its defaults and tells ports that fit its neighbours."""
+    """It builds from its defaults and has ports that fit its neighbours."""
     built = component.built()
     if not isinstance(built.module, nn.Module):
-        raise ConformanceError(f"build gave {type(built.module).__name__}, not a torch.nn.Module")
+        raise ConformanceError(f"build returned {type(built.module).__name__}, not a torch.nn.Module")
     if component.slot == "aggregator":
         if not isinstance(getattr(built.module, "channels", None), int):
-            raise ConformanceError("an aggregator needs 'channels', the number that it gives at each point")
+            raise ConformanceError("an aggregator needs 'channels', the number of channels per point")
         return
     wanted, ports = PORTS[component.slot], getattr(built.module, "ports", None)
     if not isinstance(ports, wanted):
@@ -41,17 +41,17 @@ def check_builds(component: ComponentUnderTest) -> None:
 
 
 def check_shapes(component: ComponentUnderTest) -> None:
-    """Its outputs are finite, of the shapes that its ports promise, at several numbers of objects, views and cells."""
+    """Its outputs are finite and have the shapes of its ports, for several numbers of objects, views and cells."""
     _compare_shapes(component.built(), SIZES)
 
 
 def check_uneven_sizes(component: ComponentUnderTest) -> None:
-    """So they have where the latents' size is no multiple of the strides; sizes round up."""
+    """Outputs have the right shapes also where the latents' size is no multiple of the strides; sizes round up."""
     _compare_shapes(component.built(), (UNEVEN,))
 
 
 def check_coarse_features(component: ComponentUnderTest) -> None:
-    """Features of half the latents' resolution do as well, unless it refuses such a view encoder when it is built."""
+    """It takes features of half the latents' resolution, or refuses such a view encoder when it is built."""
     try:
         built = component.built(stride=2)
     except TuneMV3DError:
@@ -77,7 +77,7 @@ def check_image_shapes(component: ComponentUnderTest) -> None:
 
 
 def check_dtype_kept(component: ComponentUnderTest) -> None:
-    """Given bfloat16 it gives bfloat16, and float32 for float32; depths and aggregated features may stay float32."""
+    """Outputs have the dtype of the inputs, bfloat16 or float32; depths and aggregated features may stay float32."""
     for dtype in (torch.float32, torch.bfloat16):
         built = component.built(dtype)
         with torch.no_grad():
@@ -89,24 +89,26 @@ def check_dtype_kept(component: ComponentUnderTest) -> None:
 
 
 def check_device_kept(component: ComponentUnderTest) -> None:
-    """It makes no tensor without saying where: on a GPU those would lie on the CPU."""
+    """It creates no tensor without a device: on a GPU it would be on the CPU."""
     built = component.built()
     batch = built.batch()
-    # Whatever names no device lands on "meta", where it can neither be read nor meet what the component was given.
+    # A tensor without a device lands on "meta", where it can neither be read nor combined with the inputs.
     try:
         with torch.no_grad(), torch.device("meta"):
             outputs = call(built, batch).all()
     except (RuntimeError, NotImplementedError) as error:
         raise ConformanceError(
-            f"a tensor is made on the default device ({error}): pass device=... of what was given"
+            f"a tensor is created on the default device ({error}): pass the device of the inputs, device=x.device"
         ) from error
     for name, output in outputs.items():
         if output.device != batch.x_t.device:
-            raise ConformanceError(f"{name} are made on the default device: pass device=... of what was given")
+            raise ConformanceError(
+                f"{name} are created on the default device: pass the device of the inputs, device=x.device"
+            )
 
 
 def check_novel_views(component: ComponentUnderTest) -> None:
-    """Cameras that it did not see are rendered, or refused by an error for people where novel_views is False."""
+    """It renders cameras that are not input views, or refuses them by an error if novel_views is False."""
     built = component.built()
     batch = built.batch()
     scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
@@ -115,15 +117,13 @@ def check_novel_views(component: ComponentUnderTest) -> None:
         with torch.no_grad():
             values = scene.render(batch.novel, size).values
         if not bool(values.isfinite().all()):
-            raise ConformanceError("novel views hold numbers that are not finite")
+            raise ConformanceError("novel views are not finite")
         return
     try:
         scene.render(batch.novel, size)
     except TuneMV3DError:
         return
-    raise ConformanceError(
-        "ports say novel_views = False, but unseen cameras are rendered: raise a CameraError that says so"
-    )
+    raise ConformanceError("ports have novel_views = False, but novel views are rendered: raise a CameraError instead")
 
 
 def check_scene_losses(component: ComponentUnderTest) -> None:
@@ -147,11 +147,11 @@ def _compare_shapes(built: Built, sizes: tuple[Size, ...]) -> None:
             outputs = call(built, built.batch(size)).all()
         wanted = promised(built, size)
         if outputs.keys() != wanted.keys():
-            raise ConformanceError(f"ports promise {sorted(wanted)}, but {sorted(outputs)} came")
+            raise ConformanceError(f"ports promise {sorted(wanted)}, got {sorted(outputs)}")
         for name, shape in wanted.items():
             _same(f"{name} at {size}", outputs[name], shape)
             if not bool(outputs[name].isfinite().all()):
-                raise ConformanceError(f"{name} at {size} hold numbers that are not finite")
+                raise ConformanceError(f"{name} at {size} are not finite")
 
 
 def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:

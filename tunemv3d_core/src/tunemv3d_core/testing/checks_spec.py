@@ -1,4 +1,4 @@
-"""What a component's options must be, so that a spec is a reliable record of a run."""
+"""Checks of a component's options, which make a spec a reliable record of a run."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tunemv3d_core.testing.component import ComponentUnderTest
 
 
 def check_spec_frozen(component: ComponentUnderTest) -> None:
-    """Its options cannot be changed once they are made."""
+    """Its options are frozen."""
     for model in models(component.plugin.spec):
         if not model.model_config.get("frozen"):
             raise ConformanceError(f"{model.__name__} is not frozen: derive it from ComponentSpec or Block")
@@ -19,7 +19,7 @@ def check_spec_frozen(component: ComponentUnderTest) -> None:
         component.spec.type = "other"
     except ValidationError:
         return
-    raise ConformanceError("a value could be assigned to 'type'")
+    raise ConformanceError("'type' could be assigned a value: derive the options from ComponentSpec")
 
 
 def check_spec_closed(component: ComponentUnderTest) -> None:
@@ -47,11 +47,13 @@ def check_spec_described(component: ComponentUnderTest) -> None:
 
 
 def check_spec_round_trip(component: ComponentUnderTest) -> None:
-    """Its options survive JSON, with all defaults written out, have a JSON Schema, and are the same when made again."""
+    """Its options with all defaults survive JSON, have a JSON Schema, and are equal when created twice."""
     spec = component.spec
     made_again = type(spec).model_validate({"type": spec.type, **component.given})
     if made_again != spec:
-        raise ConformanceError(f"the defaults are {spec!r} and another time {made_again!r}: a spec records constants")
+        raise ConformanceError(
+            f"defaults change between two creations, {spec!r} and {made_again!r}: defaults must be constants"
+        )
     text = json.dumps(spec.model_dump(mode="json"), allow_nan=False)
     again = type(spec).model_validate(json.loads(text))
     if again != spec:
@@ -60,7 +62,7 @@ def check_spec_round_trip(component: ComponentUnderTest) -> None:
 
 
 def models(spec: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A model and those nested in its fields, except blocks of other components, each once."""
+    """Yield a model and those nested in its fields once each, except blocks of other components."""
     seen: list[type[BaseModel]] = []
 
     def visit(annotation: Any) -> None:

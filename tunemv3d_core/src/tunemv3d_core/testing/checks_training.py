@@ -1,4 +1,4 @@
-"""Whether a component learns: gradients go everywhere, compiling changes nothing, and a tiny system's loss falls."""
+"""Checks of training: gradients reach everything, compiling changes nothing, and a tiny system's loss falls."""
 
 import logging
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe
 
 LARGER = Size(1, 2, 1, 16, 16)
-"""Enough cells for attention after three halvings to have something to choose from."""
+"""Enough cells for attention to have a choice after three halvings."""
 
 SMALLER = Size(1, 2, 1, 8, 8)
 """Few cells, because a compiler unrolls loops over them."""
 
 INPUTS = {"field": "features", "aggregator": "features", "lifter": "values", "injector": "maps", "backbone": "maps"}
-"""What a slot is given by the slot before it."""
+"""Input of a slot that the slot before it gives."""
 
 STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
-"""Of the loss that should fall; what is pretrained takes smaller steps."""
+"""Steps and learning rates of the check that the loss falls; a pretrained backbone takes smaller steps."""
 
 FALL = 0.8
-"""Share of the first loss that may be left after ``STEPS`` steps."""
+"""Largest ratio of the last loss to the first, after ``STEPS`` steps."""
 
 
 def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
-    """After three optimizer steps every trainable parameter has had a gradient, and nothing else learns."""
+    """Within three optimizer steps every trainable parameter gets a gradient, and no other tensor does."""
     built = component.built()
     if not trainable(built.module):
         raise NotApplicableError("it has no trainable parameters")
@@ -41,10 +41,10 @@ def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
     own = {id(parameter) for parameter in built.module.parameters()}
     hidden = [leaf for leaf in _leaves(TrainingProbe(built).train()(built.batch(LARGER))) if id(leaf) not in own]
     if hidden:
-        told = ", ".join(str(tuple(leaf.shape)) for leaf in hidden)
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in hidden)
         raise ConformanceError(
-            f"tensors of shape {told} get gradients and are none of its parameters, so that no optimizer and no "
-            "checkpoint finds them: hold them as nn.Parameter, in an nn.ParameterList or an nn.ModuleList"
+            f"tensors of shape {shapes} get gradients but are not parameters, so no optimizer and no checkpoint finds "
+            "them: hold them as nn.Parameter, in an nn.ParameterList or an nn.ModuleList"
         )
     missed = sorted(trainable(built.module).keys() - reached)
     if missed:
@@ -52,7 +52,7 @@ def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
 
 
 def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
-    """What the components before it give gets a gradient too, so that they can learn."""
+    """Its inputs from trainable components get gradients, so that those can learn."""
     built = component.built()
     batch = built.batch(LARGER)
     # Three steps first, because last layers may start at zero.
@@ -85,7 +85,7 @@ def check_compiles(component: ComponentUnderTest) -> None:
 
 @contextmanager
 def _fresh_compiler() -> Iterator[None]:
-    """A compiler that remembers nothing, and that keeps to itself where it splits a graph, which it may."""
+    """Reset the compiler before and after, and silence its messages on graph breaks, which are allowed."""
     logger = logging.getLogger("torch._dynamo")
     level = logger.level
     torch.compiler.reset()
@@ -98,7 +98,7 @@ def _fresh_compiler() -> Iterator[None]:
 
 
 def check_loss_falls(component: ComponentUnderTest) -> None:
-    """In a tiny system on one fixed batch the loss falls by a fifth in 20 steps."""
+    """In a tiny system, the loss on one fixed batch falls by a fifth within 20 steps."""
     built = component.built()
     torch.manual_seed(4)
     model = built.system().train()
@@ -117,12 +117,12 @@ def check_loss_falls(component: ComponentUnderTest) -> None:
     if not history[-1] <= FALL * history[0]:
         raise ConformanceError(
             f"the loss went from {history[0]:.4g} to {history[-1]:.4g} in {STEPS} steps of AdamW at lr {RATE} "
-            f"({BACKBONE_RATE} for a backbone); it should fall to {FALL} of where it was"
+            f"({BACKBONE_RATE} for a backbone); it should fall to at most {FALL} of the first loss"
         )
 
 
 def _asking(batch: Batch, name: str) -> tuple[Batch, tuple[Tensor, ...]]:
-    """A batch of which one input, a tensor or several, asks for a gradient; and that."""
+    """Return a batch with one input, a tensor or several, that requires gradients; and that input."""
     given = getattr(batch, name)
     several = given if isinstance(given, tuple) else (given,)
     leaves = tuple(each.clone().requires_grad_() for each in several)
@@ -131,7 +131,7 @@ def _asking(batch: Batch, name: str) -> tuple[Batch, tuple[Tensor, ...]]:
 
 
 def _train(built: Built, batch: Batch) -> set[str]:
-    """Three optimizer steps; names of the parameters that had a gradient in them or right after."""
+    """Take three optimizer steps; return names of the parameters that had a gradient in them or right after."""
     probe, parameters = TrainingProbe(built).train(), trainable(built.module)
     optimizer, reached = torch.optim.AdamW(parameters.values(), lr=1e-3), set()
     for _ in range(4):
@@ -147,7 +147,7 @@ def _train(built: Built, batch: Batch) -> set[str]:
 
 
 def _leaves(loss: Tensor) -> Iterator[Tensor]:
-    """The tensors in which a loss's gradient ends."""
+    """Yield the leaf tensors of a loss's graph."""
     seen, left = set(), [loss.grad_fn]
     while left:
         node = left.pop()
@@ -159,7 +159,7 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 
 
 def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
-    """A ball of one colour as clean latents ``b n c h w`` and alpha ``b n h w``, the same from everywhere."""
+    """Draw a ball of one colour as clean latents ``b n c h w`` and alpha ``b n h w``, the same from everywhere."""
     size = (batch.size.h, batch.size.w)
     ground = model.background_latent(size)
     y, x = torch.meshgrid(*((torch.arange(s) + 0.5) / s - 0.5 for s in size), indexing="ij")
@@ -169,7 +169,7 @@ def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _loss(slot: str, model: MultiviewDiffusion, batch: Batch, latents: Tensor, alpha: Tensor) -> Tensor:
-    """What the slot answers for: the field's x0, or else the prediction."""
+    """Compute the loss that the slot is responsible for: of the field's x0, or else of the prediction."""
     t, noise = torch.full_like(batch.t, 500.0), batch.x_t
     x_t = model.backbone.add_noise(latents, noise, t)
     prediction = model(x_t, t, batch.text, batch.cameras)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.config.errors import tell
+from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
@@ -39,29 +39,29 @@ class ComponentUnderTest:
 
     @cached_property
     def record(self) -> EntryPointRecord:
-        """Its entry point, from metadata."""
+        """Entry point of the component, from metadata."""
         return registry().find(self.slot, self.name)
 
     @cached_property
     def plugin(self) -> ComponentPlugin:
-        """Its descriptor, as it is: what the registry would refuse is for the checks to find."""
+        """Descriptor of the component, unchecked: what the registry would refuse is for the checks to find."""
         return cast(ComponentPlugin, load_value(self.record.value))
 
     @cached_property
     def spec(self) -> Any:
-        """Its options: defaults, with what was given over them.
+        """Options of the component: defaults, overridden by those given.
 
         Raises:
-            SpecError: an option has no default and was not given, or what was given is invalid.
+            SpecError: an option without default is missing, or a given one is invalid.
         """
         content = {"type": self.record.name, **self.given}
         model: type[BaseModel] = self.plugin.spec
         try:
             return model.model_validate(content)
         except ValidationError as error:
-            told = "; ".join(tell(error, model, content))
+            problems = "; ".join(describe_errors(error, model, content))
             raise SpecError(
-                f"{self.slot} '{self.name}' cannot be made of its defaults and {self.given}: {told}. "
+                f"{self.slot} '{self.name}' cannot be built from its defaults and {self.given}: {problems}. "
                 "Give the options that it needs: spec={...} in a test, --spec '{...}' in a shell"
             ) from None
 
@@ -69,9 +69,9 @@ class ComponentUnderTest:
         """Build it anew among stand-ins.
 
         Args:
-            dtype: of all parameters.
-            seed: decides its random start, not the stand-ins'.
-            stride: of the view encoder before it.
+            dtype: type of all parameters.
+            seed: seed of its random initialisation, not of the stand-ins'.
+            stride: stride of the view encoder before it.
         """
         torch.manual_seed(0)
         backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(dtype)
@@ -96,7 +96,7 @@ class ComponentUnderTest:
         return Built(self.slot, module, backbone, neighbours)
 
     def _neighbours(self, backbone: Backbone, stride: int) -> Neighbours:
-        """The ports before the slot, as ``assemble`` would give them; an aggregator stands where a field does."""
+        """Return the ports before the slot, as ``assemble`` would give them; an aggregator has those of a field."""
         latents = backbone.ports.latent_channels
         before = {
             "view_encoder": ViewEncoderPorts(stand_ins.FEATURES, stride),
@@ -126,7 +126,7 @@ class Built:
     neighbours: Neighbours
 
     def batch(self, size: Size | None = None, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
-        """Inputs that fit it."""
+        """Draw inputs that fit it."""
         before = self.neighbours
         field, lifter = before.field, before.lifter
         channels = Channels(
@@ -138,7 +138,7 @@ class Built:
         return draw(self.backbone, channels, size or Size(), seed, dtype)
 
     def system(self) -> MultiviewDiffusion:
-        """A whole model with stand-ins in the other slots."""
+        """Assemble a whole model with stand-ins in the other slots."""
         ports = self.backbone.ports
         parts: dict[str, Any] = {"backbone": self.backbone, self.slot: self.module}
         aggregator = parts.pop("aggregator", None)
@@ -154,12 +154,12 @@ class Built:
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name."""
+    """Return the parameters that training changes, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def randomize_zero_init(module: nn.Module) -> None:
-    """Give every trainable parameter that starts at zero a random value, as training would: no path stays silent."""
+    """Give every trainable parameter that starts at zero a random value, so that every path matters."""
     with torch.no_grad():
         for parameter in trainable(module).values():
             if not bool(parameter.any()):

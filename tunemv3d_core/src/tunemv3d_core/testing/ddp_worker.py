@@ -20,7 +20,7 @@ def main(given: str, meeting: str, rank: int) -> None:
 
     Args:
         given: slot, name and options as JSON.
-        meeting: a file by which the processes find each other.
+        meeting: path of a file through which the processes find each other.
         rank: 0 or 1.
     """
     torch.set_num_threads(1)

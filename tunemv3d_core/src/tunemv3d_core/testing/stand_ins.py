@@ -1,6 +1,4 @@
-"""Tiny neighbours for a component under test: the smallest things that fill the slots around it. Nobody trains with
-them.
-"""
+"""Tiny neighbours for a component under test, which fill the slots around it. Not meant for training."""
 
 import copy
 import math
@@ -20,7 +18,7 @@ FEATURES = 6
 
 
 class StandInBackbone(nn.Module):
-    """A frozen diffusion model of three convolutions down and two up, told t and the text; random weights."""
+    """A frozen diffusion model of three convolutions down and two up, conditioned on t and the text; random weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,46 +29,46 @@ class StandInBackbone(nn.Module):
         self.requires_grad_(False)
 
     def encode_text(self, prompts: list[str]) -> Text:
-        """Each letter's code as waves."""
+        """Encode each letter's code as sinusoids."""
         codes = torch.tensor([[ord(letter) for letter in f"{prompt[:8]:8}"] for prompt in prompts])
         weight = self.out.weight
         waves = torch.sin(codes[..., None] * torch.arange(1, 13) / 7)
         return Text(waves.to(weight.device, weight.dtype))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Red, green, blue and grey, averaged over 2 x 2 pixels."""
+        """Average red, green, blue and grey over 2 x 2 pixels."""
         shrunk = F.avg_pool2d(images.flatten(0, 1).to(self.out.weight.dtype), 2)
         latents = torch.cat([shrunk, shrunk.mean(1, keepdim=True)], dim=1)
         return torch.unflatten(latents, 0, images.shape[:2])
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """The first three channels, twice as large."""
+        """Return the first three channels, twice as large."""
         images = F.interpolate(latents.flatten(0, 1)[:, :3], scale_factor=2.0)
         return torch.unflatten(images, 0, latents.shape[:2])
 
     def alphas_cumprod(self, t: Tensor) -> Tensor:
-        """The cosine schedule."""
+        """Return alphas of the cosine schedule."""
         return torch.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2).square()
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t."""
+        """Return x_t."""
         alpha = self.alphas_cumprod(t)[..., None, None, None]
         return (alpha.sqrt() * latents + (1 - alpha).sqrt() * noise).to(latents.dtype)
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The clean latents: what a field can show, so that every slot can lower the loss."""
+        """Return the clean latents, which a field can show, so that every slot can lower the loss."""
         return latents
 
     def predict_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The prediction itself."""
+        """Return the prediction itself."""
         return prediction
 
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
-        """The frozen encoder."""
+        """Run the frozen encoder."""
         return Skips(self.encoder(x_t, t, text))
 
     def decode(self, skips: Skips, residuals: tuple[Tensor, ...] | None, t: Tensor, text: Text) -> Tensor:
-        """The frozen decoder."""
+        """Run the frozen decoder."""
         maps = skips.maps
         if residuals is not None:
             maps = tuple(skip + residual for skip, residual in zip(maps, residuals, strict=True))
@@ -80,7 +78,7 @@ class StandInBackbone(nn.Module):
         return torch.unflatten(prediction, 0, t.shape)
 
     def copy_encoder(self, share: bool = False) -> nn.Module:
-        """A trainable copy of the encoder, or with ``share`` one that holds the same weights."""
+        """Return a trainable copy of the encoder, or with ``share`` one that holds the same weights."""
         memo = {id(p): p for p in self.encoder.parameters()} if share else {}
         return copy.deepcopy(self.encoder, memo).requires_grad_(not share)
 
@@ -96,13 +94,13 @@ class StandInEncoder(nn.Module):
         self.time, self.words = nn.Linear(2, 16), nn.Linear(12, 16)
 
     def forward(self, x: Tensor, t: Tensor, text: Text, hint: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``b n c h w``, t ``b n`` and, after the first layer, a hint ``(b n) 8 h w``."""
+        """Map ``b n c h w`` at t ``b n`` to three maps; a hint ``(b n) 8 h w`` is added after the first layer."""
         waves = torch.stack([torch.sin(t / 500), torch.cos(t / 500)], dim=-1).flatten(0, 1)
         words = self.words(text.per_view(t.shape[1]).tokens.mean(1))
-        told = (self.time(waves.to(x.dtype)) + words)[..., None, None]
+        shift = (self.time(waves.to(x.dtype)) + words)[..., None, None]
         first = self.conv_in(x.flatten(0, 1))
         first = first if hint is None else first + hint
-        second = self.down(F.silu(first)) + told
+        second = self.down(F.silu(first)) + shift
         return first, second, self.middle(F.silu(second))
 
 
@@ -115,19 +113,19 @@ class StandInViewEncoder(nn.Module):
         self.layer = nn.Conv2d(backbone.latent_channels, features, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Tensor:
-        """``b n c h w`` to ``b n f h w``."""
+        """Map ``b n c h w`` to ``b n f h w``."""
         return torch.unflatten(self.layer(x_t.flatten(0, 1)), 0, x_t.shape[:2])
 
 
 class StandInAggregator(nn.Module):
-    """The mean over all views of what each shows at a point."""
+    """The mean over all views of their features at a point."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
         self.channels = features
 
     def forward(self, features: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
-        """Features ``b n f h w`` at points ``b p 3``: ``b p f``."""
+        """Map features ``b n f h w`` at points ``b p 3`` to ``b p f``."""
         pixels, _ = cameras.project(points[:, None])
         grid = (pixels * 2 - 1).to(features.dtype).flatten(0, 1)[:, None]
         seen = F.grid_sample(features.flatten(0, 1), grid, align_corners=False)[:, :, 0]
@@ -135,7 +133,7 @@ class StandInAggregator(nn.Module):
 
 
 class StandInField(nn.Module):
-    """A density and values, linear in what an aggregator says and in the point."""
+    """A density and values, linear in the aggregated features and in the point."""
 
     def __init__(self, ports: FieldPorts, aggregator: Aggregator | None = None) -> None:
         super().__init__()
@@ -144,13 +142,13 @@ class StandInField(nn.Module):
         self.layer = nn.Linear(self.aggregator.channels + 4, 1 + ports.values)
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> "StandInScene":
-        """Nothing is computed before the scene is rendered."""
+        """Return a scene; nothing is computed before it is rendered."""
         return StandInScene(self, features, cameras)
 
 
 @dataclass
 class StandInScene:
-    """Marched in eight even steps through the unit sphere."""
+    """Scene rendered at eight evenly spaced samples per ray through the unit sphere."""
 
     field: StandInField
     features: Tensor
@@ -159,7 +157,7 @@ class StandInScene:
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
     ) -> Rendering:
-        """As every scene; it has no normals."""
+        """Render as every scene does; it has no normals."""
         rays = cameras.rays(size, pixels)
         near, far, hit = intersect_sphere(rays)
         depths = near[..., None] + (far - near)[..., None] * (torch.arange(8, device=near.device) + 0.5) / 8
@@ -167,16 +165,16 @@ class StandInScene:
         flat = points.flatten(1, -2)
         seen = self.field.aggregator(self.features, self.cameras, flat)
         inside = flat.norm(dim=-1, keepdim=True) - 0.6
-        told = self.field.layer(torch.cat([seen, flat, inside], -1).to(self.field.layer.weight.dtype))
-        told = torch.unflatten(told, 1, points.shape[1:-1])
-        density, values = told[..., 0], told[..., 1:]
-        passed = -F.softplus(density) * (far - near)[..., None] * hit[..., None] / 2
-        total = passed.cumsum(-1)
-        weights = (total - passed).exp() * -torch.expm1(passed)
+        outputs = self.field.layer(torch.cat([seen, flat, inside], -1).to(self.field.layer.weight.dtype))
+        outputs = torch.unflatten(outputs, 1, points.shape[1:-1])
+        density, values = outputs[..., 0], outputs[..., 1:]
+        log_step = -F.softplus(density) * (far - near)[..., None] * hit[..., None] / 2
+        log_transmittance = log_step.cumsum(-1)
+        weights = (log_transmittance - log_step).exp() * -torch.expm1(log_step)
         opacity = weights.sum(-1)
 
         def as_maps(z: Tensor) -> Tensor:
-            """``b m r`` to ``b m h w`` unless pixels were asked for."""
+            """Convert ``b m r`` to ``b m h w`` unless pixels were given."""
             return (z if pixels is not None else torch.unflatten(z, -1, size)).to(self.features.dtype)
 
         return Rendering(
@@ -186,12 +184,12 @@ class StandInScene:
         )
 
     def losses(self) -> dict[str, Tensor]:
-        """None of its own."""
+        """Return none."""
         return {}
 
 
 class StandInLifter(nn.Module):
-    """One convolution for each map, after averaging down."""
+    """One convolution per map, after average pooling."""
 
     def __init__(self, backbone: BackbonePorts, field: FieldPorts) -> None:
         super().__init__()
@@ -200,7 +198,7 @@ class StandInLifter(nn.Module):
         self.layers = nn.ModuleList(nn.Conv2d(channels, m.channels, 1) for m in backbone.residuals)
 
     def forward(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
-        """Values ``b n v h w`` and x_t ``b n c h w`` to L maps."""
+        """Map values ``b n v h w`` and x_t ``b n c h w`` to L maps."""
         both = torch.cat([values, x_t], dim=2).flatten(0, 1)
         shrunk = {m.stride: F.avg_pool2d(both, m.stride, ceil_mode=True) for m in self.ports.maps}
         return tuple(layer(shrunk[m.stride]) for layer, m in zip(self.layers, self.ports.maps, strict=True))
@@ -218,5 +216,5 @@ class StandInInjector(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """L maps to L residuals."""
+        """Map L maps to L residuals."""
         return tuple(layer(m) for layer, m in zip(self.layers, maps, strict=True))

@@ -1,4 +1,4 @@
-"""Which checks each slot asks, and how they are run: from Python, by pytest, by ``tunemv3d plugins check``."""
+"""Checks of each slot, and their runs: from Python, by pytest, by ``tunemv3d plugins check``."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -39,10 +39,10 @@ _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 
 
 def checks_of(slot: str) -> list[Check]:
-    """The checks that a slot's components are asked, in order.
+    """Return the checks of a slot's components, in order.
 
     Raises:
-        ComponentError: no slot of components.
+        ComponentError: there is no such slot of components.
     """
     if slot not in COMPONENT_SLOTS:
         known = ", ".join(COMPONENT_SLOTS)
@@ -70,7 +70,7 @@ class Suite:
         expected_failures: why a check is known to fail, by the check's name.
 
     Raises:
-        ComponentError: no such slot, or an expected failure of a check that the slot does not ask.
+        ComponentError: no such slot, or an expected failure of a check that the slot does not have.
     """
 
     def __init__(
@@ -93,8 +93,7 @@ class Suite:
         self._results: dict[str, Result] = {}
 
     def check_options(self) -> None:
-        """Refuse options that the component does not take, before anything runs; a broken component is let through,
-        for the checks to say so.
+        """Refuse invalid options before anything runs. A broken component passes, for the checks to report.
 
         Raises:
             SpecError: an option is missing or invalid.
@@ -106,7 +105,7 @@ class Suite:
         _ = self._component.spec
 
     def result(self, check: Check) -> Result:
-        """Run a check, or remember what came of it."""
+        """Run a check once and return its result."""
         if check.name not in self._results:
             self._results[check.name] = self._run(check)
         return self._results[check.name]
@@ -128,11 +127,11 @@ class Suite:
         except KeyboardInterrupt:
             raise
         except BaseException as caught:  # a component may fail in any way
-            outcome, note, error = Outcome.FAILED, _told(caught), caught
+            outcome, note, error = Outcome.FAILED, _message(caught), caught
         if expected is not None:
             failed = outcome is Outcome.FAILED
             outcome = Outcome.EXPECTED if failed else Outcome.UNEXPECTED
-            note = expected if failed else f"it did not fail; take it off expected_failures: {expected}"
+            note = expected if failed else f"it passed; remove it from expected_failures: {expected}"
         return Result(check.name, outcome, note, _cpu_seconds() - start, error)
 
 
@@ -142,7 +141,7 @@ def run_checks(
     spec: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> list[Result]:
-    """Ask a component everything that its slot asks; arguments as for ``Suite``."""
+    """Run all checks of its slot on a component; arguments as for ``Suite``."""
     suite = Suite(slot, name, spec, expected_failures)
     return [suite.result(check) for check in suite.checks]
 
@@ -179,10 +178,10 @@ def _judge(suite: Suite, check: Check) -> None:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of those that it has started and waited for."""
+    """Return CPU time of this process and of children that it has waited for."""
     return sum(os.times()[:4])
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     return f"{kind}{error}"

@@ -1,4 +1,4 @@
-"""How a component of each slot is called, what its ports promise of the outcome, and a loss on it."""
+"""Calls of a component of each slot, the output shapes that its ports promise, and a loss on the outputs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,12 @@ from tunemv3d_core.types import Rendering
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a component gave, by name.
+    """Outputs of a component by name.
 
     Attributes:
-        per_view: ``b n ...``, one for each input view.
-        shared: ``b ...``, that no order of the input views may change.
-        losses: a scene's own.
+        per_view: ``b n ...``, one per input view.
+        shared: ``b ...``, which no order of the input views may change.
+        losses: losses of the scene.
     """
 
     per_view: dict[str, Tensor] = field(default_factory=dict)
@@ -27,12 +27,12 @@ class Outputs:
     losses: dict[str, Tensor] = field(default_factory=dict)
 
     def all(self) -> dict[str, Tensor]:
-        """Everything but the losses."""
+        """Return all outputs except the losses."""
         return self.per_view | self.shared
 
 
 def call(built: Built, batch: Batch, losses: bool = False, novel: bool = True) -> Outputs:
-    """Run the component on what its slot is given; of a field's scene, also its losses and novel views where wanted."""
+    """Run the component on the inputs of its slot; for a field, also render novel views and compute losses if asked."""
     module, slot = built.module, built.slot
     if slot == "view_encoder":
         foreground_x0 = (batch.foreground_x0,) if module.ports.foreground_x0 else ()
@@ -67,7 +67,7 @@ def _rendered(whose: str, seen: Rendering) -> dict[str, Tensor]:
 
 
 def _views(what: str, maps: tuple[Tensor, ...], size: Size) -> dict[str, Tensor]:
-    """L maps ``(b n) c h w`` as ``b n c h w``."""
+    """Unflatten L maps ``(b n) c h w`` to ``b n c h w``."""
     for k, each in enumerate(maps):
         check_shape(f"{what} {k}", each, "bn c h w", bn=size.b * size.n)
     return {f"{what} {k}": torch.unflatten(each, 0, (size.b, size.n)) for k, each in enumerate(maps)}
@@ -78,7 +78,7 @@ def _flat(maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def promised(built: Built, size: Size) -> dict[str, tuple[int, ...]]:
-    """The shapes of ``call``'s outputs that the component's ports promise."""
+    """Return the shapes of ``call``'s outputs that the component's ports promise."""
     b, n, m, h, w = size.b, size.n, size.m, size.h, size.w
     slot = built.slot
     if slot == "aggregator":
@@ -102,9 +102,9 @@ def promised(built: Built, size: Size) -> dict[str, tuple[int, ...]]:
 
 
 class TrainingProbe(nn.Module):
-    """One training step of a component alone: from a batch to a loss on everything that it gives.
+    """One training step of a component alone: from a batch to a loss on all its outputs.
 
-    Every output is pulled towards fixed random numbers, so that every parameter is asked for something.
+    Every output is pulled towards fixed random numbers, so that every parameter gets a gradient.
 
     Args:
         built: the component.
@@ -117,7 +117,7 @@ class TrainingProbe(nn.Module):
         self.module = built.module
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         outputs = call(self.built, batch, losses=True, novel=self.novel)
         wanted = {name: output for name, output in outputs.all().items() if "depth" not in name}
         errors = [(output.float() - _target(output)).square().mean() for output in wanted.values()]
@@ -125,6 +125,6 @@ class TrainingProbe(nn.Module):
 
 
 def _target(output: Tensor) -> Tensor:
-    """Fixed numbers of an output's shape that look random, about -1 to 1."""
+    """Return fixed numbers of an output's shape that look random, from -1 to 1."""
     numbers = torch.arange(output.numel(), device=output.device, dtype=torch.float32)
     return torch.sin(numbers * 12.9898).reshape(output.shape)

@@ -1,1 +1,1 @@
-"""Pictures of what was sampled, and charts of a run's figures."""
+"""Pictures of sampled objects, and charts of a run's metrics."""

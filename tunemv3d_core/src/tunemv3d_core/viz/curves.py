@@ -1,4 +1,4 @@
-"""A run's figures over its steps, from ``metrics.jsonl``, and as small line charts. Light: imports no torch."""
+"""Metrics of a run over its steps: read from ``metrics.jsonl``, drawn as small line charts. Light: imports no torch."""
 
 import json
 import math
@@ -13,18 +13,20 @@ Curve = list[tuple[int, float]]
 """(step, value), steps rising."""
 
 WIDTH, HEIGHT, MARGIN, GUTTER = 320, 140, 15, 58
-"""Of a chart, in its own units: ``MARGIN`` is a line of text's height, ``GUTTER`` the width of numbers on the right."""
+"""Sizes of a chart in its own units: ``MARGIN`` is the height of a line of text, ``GUTTER`` the width of the numbers on
+the right.
+"""
 
 _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Every figure of a run by its name; those that are given by noise level (``.../t=50``) as their mean.
+    """Read every metric of a run by its name; those logged per noise level (``.../t=50``) become their mean.
 
-    The loss comes first, held-out figures last. A last line that was cut by an interruption is left out.
+    The loss comes first, held-out metrics last. A last line that was cut by an interruption is skipped.
 
     Raises:
-        TuneMV3DError: the file cannot be read, or another line of it is no JSON object.
+        TuneMV3DError: the file cannot be read, or another line of it is not a JSON object.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,15 +40,15 @@ def read_curves(path: Path) -> dict[str, Curve]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 break
-            raise TuneMV3DError(f"{path}: line {number} is not a step's figures: {error}") from None
-        for name, value in _figures(record).items():
+            raise TuneMV3DError(f"{path}: line {number} does not hold a step's metrics: {error}") from None
+        for name, value in _metrics(record).items():
             curves.setdefault(name, []).append((step, value))
     order = sorted(curves, key=lambda name: (name.startswith("held_out/"), name != "loss"))
     return {name: sorted(curves[name]) for name in order}
 
 
-def _figures(record: dict[str, object]) -> dict[str, float]:
-    """One line's figures, means over noise levels where a figure is not given as a whole."""
+def _metrics(record: dict[str, object]) -> dict[str, float]:
+    """Return one line's metrics; those logged per noise level become their mean over levels."""
     levels: dict[str, list[float]] = {}
     whole = {name: float(v) for name, v in record.items() if isinstance(v, int | float) and name not in _NO_CURVES}
     for name in list(whole):
@@ -56,12 +58,12 @@ def _figures(record: dict[str, object]) -> dict[str, float]:
 
 
 def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str:
-    """One figure as inline SVG: a line a run, the ends of both axes in numbers.
+    """Draw one metric as inline SVG: one line per run, the ends of both axes in numbers.
 
     Args:
-        title: of the figure.
-        lines: by the run's name; what is not finite is left out.
-        colours: CSS colours, one a line.
+        title: name of the metric.
+        lines: curves by the run's name; values that are not finite are skipped.
+        colours: CSS colours, one per line.
     """
     lines = {name: [point for point in curve if math.isfinite(point[1])] for name, curve in lines.items()}
     points = [point for curve in lines.values() for point in curve]
@@ -78,19 +80,19 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
         if not curve:
             continue
         where = " ".join(place(*point) for point in curve)
-        told = escape(f"{name}: {curve[0][1]:.4g} to {curve[-1][1]:.4g}")
+        label = escape(f"{name}: {curve[0][1]:.4g} to {curve[-1][1]:.4g}")
         drawn = f'points="{where}" fill="none" stroke="{colour}" stroke-width="1.75" stroke-linejoin="round"'
-        body.append(f"<g><title>{told}</title><polyline {drawn}/></g>")
+        body.append(f"<g><title>{label}</title><polyline {drawn}/></g>")
         across, down = place(*curve[-1]).split(",")
         body.append(f'<circle cx="{across}" cy="{down}" r="2.5" fill="{colour}"/>')
-    for x, y, anchor, told in (
+    for x, y, anchor, text in (
         (0, MARGIN, "start", title),
         (WIDTH, top + 4, "end", f"{high:.3g}"),
         (WIDTH, bottom + 4, "end", f"{low:.3g}"),
         (0, HEIGHT - 6, "start", f"{left:,}"),
         (WIDTH - GUTTER, HEIGHT - 6, "end", f"step {right:,}"),
     ):
-        body.append(f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{escape(told)}</text>')
+        body.append(f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>')
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-size="12" fill="currentColor"'
     return f'<svg class="chart" role="img" aria-label="{escape(title, quote=True)}" {size}>{"".join(body)}</svg>'
 

@@ -1,4 +1,4 @@
-"""A scene's shape in a picture's size, at little more than the cost of the pixels that show it."""
+"""Shape of a scene at the size of a picture, at little more than the cost of the pixels that show it."""
 
 import torch
 from torch import Tensor
@@ -9,20 +9,20 @@ from tunemv3d_core.types import Rendering
 from tunemv3d_core.viz.pictures import near_bright, shaded
 
 NEAR = 0.1
-"""Opacity of a coarse look's cell, from which this cell and its neighbours are looked at closely."""
+"""Opacity of a coarse cell from which the cell and its neighbours are rendered at full resolution."""
 
 
 def render_shape(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Rendering:
-    """Render maps of ``size`` with normals, but only where a coarse look at the same cameras saw something nearby.
+    """Render maps of ``size`` with normals, but only where a coarse rendering of the same cameras saw something nearby.
 
-    Where it is looked closely, a pixel is what ``scene.render`` makes of it; elsewhere there is nothing. What is so
-    thin that it passes between the coarse look's rays, and no neighbouring ray meets it, is not seen.
+    Pixels there are those of ``scene.render``; all others are empty. Parts so thin that they pass between the rays of
+    the coarse rendering, neighbouring ones included, are not seen.
 
     Args:
         scene: of b objects.
         cameras: ``b m``.
         size: (H, W) of the maps, at least that of ``coarse``.
-        coarse: what ``scene.render`` made of the same cameras, as smaller maps.
+        coarse: smaller maps of the same cameras by ``scene.render``.
     """
     grown = torch.nn.functional.max_pool2d((coarse.opacity > NEAR).float().flatten(0, 1)[:, None], 3, 1, padding=1)
     wanted = torch.nn.functional.interpolate(grown, size)[:, 0].flatten(1).reshape(*cameras.shape, -1)
@@ -47,9 +47,9 @@ def render_shape(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: 
 
 
 def surface_pictures(scene: Scene, cameras: Cameras, size: tuple[int, int], coarse: Rendering) -> Tensor:
-    """The bare surface as cameras ``b m`` see it, on black where nothing is: ``b m 3 H W`` in [0, 1].
+    """Render the bare surface for cameras ``b m`` on black: ``b m 3 H W`` in [0, 1].
 
-    A field without normals is shown by its depth. Arguments as of ``render_shape``.
+    A field without normals is shown by its depth. Arguments as for ``render_shape``.
     """
     seen = render_shape(scene, cameras, size, coarse)
     pictures = []

@@ -1,4 +1,4 @@
-"""Pictures of what was sampled, and pictures that are given to a model."""
+"""Pictures of sampled views, and pictures that are given to a model."""
 
 import numpy as np
 import torch
@@ -10,31 +10,33 @@ from tunemv3d_core.errors import TuneMV3DError
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """``3 H W``, ``4 H W`` or ``H W`` in [0, 1] as a picture."""
+    """Convert ``3 H W``, ``4 H W`` or ``H W`` in [0, 1] to a picture."""
     pixels = (image.detach().cpu().float() * 255).round().clamp(0, 255).byte()
     return Image.fromarray((pixels.movedim(0, -1) if pixels.ndim == 3 else pixels).numpy())
 
 
 RIM = 2
-"""How far the ground shines into the object's edge in a decoded view, pixels."""
+"""Width of the band at an object's edge into which the background bleeds in a decoded view, pixels."""
 
 GROUND = 0.06
-"""How far from white, in any channel, the ground may be; beside nothing darker than twice that it is noise."""
+"""Largest distance of the background from white in any channel; where nothing nearby is darker than twice that, it is
+noise.
+"""
 
 LIGHT = 0.2
-"""Objects this near to white hide what of an edge's pixel is ground: it counts as covered."""
+"""Largest darkness of an object at which its edges cannot be told from the background; they count as covered."""
 
 
 def cut_out(images: Tensor, opacity: Tensor) -> Tensor:
-    """Views on white as RGBA ``n 4 H W`` in [0, 1], straight alpha: on white they are as they were, on any other ground
-    no white shines at their edges.
+    """Cut views out of their white background: RGBA ``n 4 H W`` in [0, 1], straight alpha.
 
-    The ground is white where the field sees nothing, or sees only its own edge. A pixel of the object's rim is covered
-    as far as it is as dark as the object beside it, and its colour is what remains without the ground.
+    Composited on white they are unchanged; on any other background no white shines at their edges. The background is
+    the white where the field sees nothing, or only its own edge. Alpha of a pixel at the object's rim is its darkness
+    relative to the object beside it, and its colour is what remains without the background.
 
     Args:
         images: ``n 3 H W`` in [0, 1].
-        opacity: of the field, ``n h w``.
+        opacity: opacity of the field, ``n h w``.
     """
     size = (images.shape[-2], images.shape[-1])
     solid = torch.nn.functional.interpolate(opacity[:, None].to(images), size=size, mode="bilinear") > 0.5
@@ -54,29 +56,29 @@ def cut_out(images: Tensor, opacity: Tensor) -> Tensor:
 
 
 def _window(maps: Tensor) -> Tensor:
-    """The largest value of ``n 1 H W`` no more than ``RIM`` away."""
+    """Return the largest value of ``n 1 H W`` within ``RIM``."""
     return torch.nn.functional.max_pool2d(maps, 2 * RIM + 1, stride=1, padding=RIM)
 
 
 def _grown(mask: Tensor) -> Tensor:
-    """A mask ``n 1 H W`` and all pixels no more than ``RIM`` away from it."""
+    """Dilate a mask ``n 1 H W`` by ``RIM``."""
     return _window(mask.float()) > 0
 
 
 def _blurred(maps: Tensor) -> Tensor:
-    """The mean of ``n 1 H W`` over all pixels no more than ``RIM`` away."""
+    """Return the mean of ``n 1 H W`` within ``RIM``."""
     return torch.nn.functional.avg_pool2d(maps, 2 * RIM + 1, stride=1, padding=RIM)
 
 
 def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture on white as ``3 H W`` in [0, 1] for ``size`` (H, W). Files of another aspect ratio are padded.
+    """Convert a picture to ``3 H W`` in [0, 1] on white. Pictures of another aspect ratio are padded.
 
     Args:
         picture: upright or with an orientation tag, of any mode; or a tensor ``3 h w`` in [0, 1] of the same ratio.
         size: (H, W).
 
     Raises:
-        TuneMV3DError: something else, a picture of floating-point numbers, or a tensor of another shape or range.
+        TuneMV3DError: any other type, a picture of floating-point numbers, or a tensor of another shape or range.
     """
     if isinstance(picture, Tensor):
         return _resized(picture, size)
@@ -84,9 +86,11 @@ def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor
         raise TuneMV3DError(f"a known view should be a PIL picture or a tensor '3 H W', not {type(picture).__name__}")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
-        raise TuneMV3DError("a picture of floating-point numbers, whose white is not known: save it with 8 or 16 bits")
+        raise TuneMV3DError(
+            "a picture of floating-point numbers, whose white level is unknown: save it with 8 or 16 bits"
+        )
     if picture.mode.startswith("I"):
-        # 16 bits a pixel, which Pillow would clip to 8.
+        # 16 bits per channel, which Pillow would clip to 8.
         picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))
     on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
     padded = ImageOps.pad(on_white, size[::-1], color="white")
@@ -104,11 +108,11 @@ def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def grid(images: Tensor, renders: Tensor | None, opacity: Tensor | None, depth: Tensor | None) -> Image.Image:
-    """One object's views in a row; below them, where there is a field, its renders, opacity and depth (near is bright).
+    """Draw one object's views in a row; below them its field's renders, opacity and depth, if any (near is bright).
 
     Args:
         images: ``n 3 H W`` in [0, 1].
-        renders: the same of the field.
+        renders: the field's, like ``images``.
         opacity: ``n h w``.
         depth: ``n h w``.
     """
@@ -119,7 +123,7 @@ def grid(images: Tensor, renders: Tensor | None, opacity: Tensor | None, depth: 
 
 
 def near_bright(depth: Tensor, opacity: Tensor) -> Tensor:
-    """Depth maps ``n h w`` as brightness: 1 at the nearest surface, 0.2 at the farthest, 0 where nothing is."""
+    """Convert depth maps ``n h w`` to brightness: 1 at the nearest surface, 0.2 at the farthest, 0 where nothing is."""
     seen = opacity > 0.5
     if not bool(seen.any()):
         return torch.zeros_like(depth)
@@ -128,7 +132,7 @@ def near_bright(depth: Tensor, opacity: Tensor) -> Tensor:
 
 
 def shaded(normals: Tensor, opacity: Tensor, cameras: Cameras) -> Tensor:
-    """A bare surface under a light at the camera, on black: ``m 3 H W`` in [0, 1].
+    """Shade a bare surface by a light at the camera, on black: ``m 3 H W`` in [0, 1].
 
     Args:
         normals: ``m 3 H W``, world space.
@@ -141,6 +145,6 @@ def shaded(normals: Tensor, opacity: Tensor, cameras: Cameras) -> Tensor:
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """``n h w`` as grey ``n 3 H W``, cell by cell."""
+    """Enlarge ``n h w`` to grey ``n 3 H W``, cell by cell."""
     large = torch.nn.functional.interpolate(maps[:, None].float(), size=size, mode="nearest")
     return large.expand(-1, 3, -1, -1)

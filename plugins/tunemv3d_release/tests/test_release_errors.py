@@ -1,4 +1,4 @@
-"""Packages that are broken on purpose, one fault each: a release names it, and no other."""
+"""Packages that are broken on purpose, one error each: a release names it, and no other."""
 
 import json
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.release.build import read_project
-from tunemv3d_core.release.make import make_release
 from tunemv3d_core.scaffold.write import write_package
+from tunemv3d_release.build import read_project
+from tunemv3d_release.make import make_release
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -52,6 +52,27 @@ def with_an_unknown_licence(folder: Path) -> None:
     edit(folder / "pyproject.toml", "Apache-2.0", "Apache-77")
 
 
+def with_a_readme_that_is_not_there(folder: Path) -> None:
+    edit(folder / "pyproject.toml", "README.md", "GONE.md")
+
+
+def with_a_readme_that_does_not_render(folder: Path) -> None:
+    edit(folder / "pyproject.toml", "README.md", "README.rst")
+    (folder / "README.rst").write_text("Title\n=====\n\n.. table:: no such thing\n   :wrong: 1\n")
+
+
+def with_a_file_from_elsewhere(folder: Path) -> None:
+    edit(
+        folder / "pyproject.toml",
+        "[tool.ruff]\n",
+        f'[tool.hatch.build.targets.wheel.force-include]\n"README.md" = "{folder.name}/NOTES.md"\n\n[tool.ruff]\n',
+    )
+
+
+def without_summary(folder: Path) -> None:
+    edit(folder / "pyproject.toml", 'description = "A command"\n', "")
+
+
 def with_another_pin(folder: Path) -> None:
     edit(folder / "pyproject.toml", "dependencies = [", 'dependencies = ["good==0.0.3", ')
 
@@ -60,37 +81,41 @@ def as_it_is(folder: Path) -> None:
     pass
 
 
-FAULTS: dict[Callable[[Path], None], str] = {
+ERRORS: dict[Callable[[Path], None], str] = {
     as_it_is: "",
     without_section: "CHANGELOG.md has no section on 0.1.0: add '## 0.1.0 (date)'",
-    without_readme: "metadata: no readme; state it in pyproject.toml",
+    without_readme: "twine check: `long_description_content_type` missing.",
     without_types: "no {0}/py.typed: add the empty file",
     without_licence: "the wheel holds no licence text: put LICENSE beside pyproject.toml",
-    with_a_file_left_out: "the wheel lacks {0}/command.py: see [tool.hatch.build] in pyproject.toml",
+    with_a_file_left_out: "W101: Wheel library is missing files in package tree: {0}/command.py",
     with_a_broken_entry_point: "command {0} ({1} 0.1.0): '{0}.plugin:PLUGINS' does not load: AttributeError",
-    with_an_unknown_licence: "does not build: ",
+    with_an_unknown_licence: "pyproject.toml: `project.license` must be",
+    with_a_readme_that_is_not_there: "does not build: ",
+    with_a_readme_that_does_not_render: "twine check: `long_description` has syntax errors in markup",
+    with_a_file_from_elsewhere: "W102: Wheel library contains files not in package tree: {0}/NOTES.md",
+    without_summary: "metadata: no description; state it in pyproject.toml",
     with_another_pin: "needs good==0.0.3, but 0.1.0 is released with it",
 }
 
 
 @pytest.mark.slow
-def test_each_fault_is_named(tmp_path: Path) -> None:
-    names = {spoil: "good" if spoil is as_it_is else spoil.__name__ for spoil in FAULTS}
+def test_each_error_is_named(tmp_path: Path) -> None:
+    names = {spoil: "good" if spoil is as_it_is else spoil.__name__ for spoil in ERRORS}
     for spoil, name in names.items():
         write_package("command", name, tmp_path / name)
         spoil(tmp_path / name)
     out = tmp_path / "dist"
     out.mkdir()
     made = {each.name: each for each in make_release([read_project(tmp_path / n) for n in names.values()], out, True)}
-    for spoil, told in FAULTS.items():
+    for spoil, expected in ERRORS.items():
         name = names[spoil]
         each = made[name.replace("_", "-")]
-        if told:
-            (fault,) = each.faults
-            assert fault.startswith(told.format(name, each.name)), fault
+        if expected:
+            (error,) = each.errors
+            assert error.startswith(expected.format(name, each.name)), error
         else:
-            assert each.faults == ()
-        assert len(each.files) == (0 if spoil is with_an_unknown_licence else 2)
+            assert each.errors == ()
+        assert len(each.files) == (0 if spoil in (with_an_unknown_licence, with_a_readme_that_is_not_there) else 2)
 
 
 @pytest.mark.slow
@@ -102,7 +127,7 @@ def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(tmp_path: Path) 
     write_package("command", "mine", tmp_path / "mine")
     dry = release("--dry-run", "--json")
     (row,) = json.loads(dry.stdout)
-    assert dry.returncode == 0 and row["faults"] == [] and not (tmp_path / "mine/dist").exists()
+    assert dry.returncode == 0 and row["errors"] == [] and not (tmp_path / "mine/dist").exists()
     real = release()
     assert real.returncode == 1 and "unreleased" in real.stdout and "twine" not in real.stdout
     again = release()
@@ -120,11 +145,11 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn/pyproject.toml").write_text("[project")
     command = [sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "plugins", "release"]
-    for folder, told in {
+    for folder, message in {
         "none": "name the folder of a package",
         "nameless": "states no name",
         "torn": "not TOML",
     }.items():
         result = subprocess.run([*command, str(tmp_path / folder)], capture_output=True, text=True, cwd=tmp_path)
-        assert result.returncode == 2 and told in result.stderr and "Traceback" not in result.stderr
+        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "dist").exists()

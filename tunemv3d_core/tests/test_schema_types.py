@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.config.schema import options_of, told_type
+from tunemv3d_core.config.schema import describe_type, options_of
 
 
 class Patch(BaseModel):
@@ -24,7 +24,11 @@ class Patched(ComponentSpec):
 
 def test_a_block_in_a_list_is_told_by_its_keys() -> None:
     options = options_of(Patched)
-    assert [told_type(options[name]) for name in options] == ["[{path, scale}, ...]", "{path, scale}", "[string, ...]"]
+    assert [describe_type(options[name]) for name in options] == [
+        "[{path, scale}, ...]",
+        "{path, scale}",
+        "[string, ...]",
+    ]
 
 
 def test_no_option_refers_to_what_is_not_there() -> None:

@@ -1,0 +1,90 @@
+"""Builds of source folders: an sdist each, and a wheel made from that sdist."""
+
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from tunemv3d_core.errors import ComponentError
+
+
+@dataclass(frozen=True)
+class Project:
+    """Source folder of one distribution.
+
+    Attributes:
+        folder: holds ``pyproject.toml`` and, unless the distribution only names others, ``src``.
+        pyproject: the content of its ``pyproject.toml``.
+    """
+
+    folder: Path
+    pyproject: dict[str, Any]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Table ``project`` of its ``pyproject.toml``."""
+        return dict(self.pyproject["project"])
+
+    @property
+    def name(self) -> str:
+        """Normalised name of the distribution."""
+        return canonicalize_name(self.metadata["name"])
+
+    @property
+    def version(self) -> str:
+        """Version of the distribution."""
+        return str(self.metadata["version"])
+
+
+@dataclass(frozen=True)
+class Built:
+    """Files that one project became."""
+
+    project: Project
+    wheel: Path
+    sdist: Path
+
+
+class BuildError(Exception):
+    """A project does not build; the message ends with the last lines of the build's output."""
+
+
+def read_project(folder: Path) -> Project:
+    """Read a project's ``pyproject.toml``.
+
+    Raises:
+        ComponentError: there is none, it is not TOML, or it states no name or version.
+    """
+    path = folder / "pyproject.toml"
+    try:
+        pyproject = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ComponentError(f"{path}: {error.strerror}; name the folder of a package") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ComponentError(f"{path}: not TOML: {error}") from None
+    for key in ("name", "version"):
+        if not isinstance(pyproject.get("project", {}).get(key), str):
+            raise ComponentError(f'{path}: [project] states no {key}; add {key} = "..."')
+    return Project(folder, pyproject)
+
+
+def build(project: Project, out: Path) -> Built:
+    """Build an sdist and from it a wheel into ``out``, with the build tools of this environment.
+
+    Raises:
+        BuildError: it does not build.
+    """
+    before = set(out.iterdir())
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(project.folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise BuildError("does not build: " + " / ".join(lines[-3:]))
+    new = set(out.iterdir()) - before
+    (wheel,) = (file for file in new if file.suffix == ".whl")
+    (sdist,) = (file for file in new if file.name.endswith(".tar.gz"))
+    return Built(project, wheel, sdist)
