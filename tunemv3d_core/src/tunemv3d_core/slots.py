@@ -23,12 +23,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.types import Rendering, Skips, Text, Views
+from tunemv3d_core.types import Pictures, Rendering, Skips, Text, TexturedMesh, Views
 
 
 class Backbone(Protocol):
@@ -207,6 +208,15 @@ class HasSurface(Protocol):
         ...
 
 
+@runtime_checkable
+class Shape(HasSurface, Protocol):
+    """One object's surface, a batch of one, and what it looks like: what can be meshed."""
+
+    def pictures(self, cameras: Cameras) -> Pictures | None:
+        """Render cameras ``m``, whose pictures come on the CPU; None where the shape has no colours of its own."""
+        ...
+
+
 class Field(Protocol):
     """The interaction field: merges all views' features into one scene (paper B.1)."""
 
@@ -377,5 +387,22 @@ class MeshRenderer(Protocol):
 
         Returns:
             Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``depth`` and ``normals``.
+        """
+        ...
+
+
+class Mesher(Protocol):
+    """Makes a textured mesh of one object; built as ``build(spec)``."""
+
+    def __call__(self, shape: Shape, views: Pictures, device: torch.device) -> TexturedMesh:
+        """Mesh a shape.
+
+        Args:
+            shape: of one object, such as a field's scene; points that it is asked about lie on ``device``.
+            views: finished views of the object, on the CPU.
+            device: where to compute.
+
+        Raises:
+            SampleError: the shape has no surface, such as a signed distance that is positive everywhere.
         """
         ...

@@ -13,10 +13,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
 from tunemv3d_core.rendering.volume import sample_along_rays
+from tunemv3d_core.slots import Shape
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.refinement.grid import Grid
-from tunemv3d_shape.shapes import Shape
 from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface
-from tunemv3d_shape.views import Pictures
 
 CELLS = 64
 """Along the side of the correction's grid; finer ones follow the pixels and make thin parts bumpy."""
@@ -38,7 +38,7 @@ PACE = 0.2
 
 
 @dataclass(frozen=True)
-class Agreeing:
+class CorrectedShape:
     """A shape whose distance is corrected.
 
     Attributes:
@@ -59,7 +59,9 @@ class Agreeing:
         return self.shape.pictures(cameras)
 
 
-def agree(shape: Shape, pictures: Pictures, device: torch.device | None = None, seed: int = 0) -> Agreeing:
+def fit_silhouettes(
+    shape: Shape, pictures: Pictures, device: torch.device | None = None, seed: int = 0
+) -> CorrectedShape:
     """The shape, corrected so that its silhouettes are the pictures' masks.
 
     Args:
@@ -79,7 +81,7 @@ def agree(shape: Shape, pictures: Pictures, device: torch.device | None = None, 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         _fit(grid, pictures, start.device)
-    return Agreeing(shape, Grid(grid.distances.detach().reshape(start.shape) - start, grid.colours.detach()))
+    return CorrectedShape(shape, Grid(grid.distances.detach().reshape(start.shape) - start, grid.colours.detach()))
 
 
 def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:

@@ -35,7 +35,7 @@ _AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
-class Surface:
+class Triangles:
     """Triangles.
 
     Attributes:
@@ -47,7 +47,7 @@ class Surface:
     faces: Ints
 
 
-def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.device | None = None) -> Surface:
+def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.device | None = None) -> Triangles:
     """The surface where the signed distance is zero, closed and oriented outwards.
 
     Args:
@@ -64,7 +64,7 @@ def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.devi
     # A vertex on a grid point would be several vertices in one place.
     grid[np.abs(grid) < 1e-3 * cell] = 1e-3 * cell
     vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=(cell,) * 3, gradient_direction="descent")
-    return Surface(np.asarray(vertices - HALF, dtype=np.float32), np.asarray(faces, dtype=np.int32))
+    return Triangles(np.asarray(vertices - HALF, dtype=np.float32), np.asarray(faces, dtype=np.int32))
 
 
 def distance_grid(shape: HasSurface, resolution: int, device: torch.device | None = None) -> Floats:

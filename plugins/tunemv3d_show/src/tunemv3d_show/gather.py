@@ -11,7 +11,7 @@ from typing import Any
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
 from tunemv3d_core.io.posed_images import is_whole, read_json
-from tunemv3d_core.io.samples import MANIFEST
+from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
 
 FIGURES = {
@@ -124,7 +124,7 @@ def gather(folders: list[Path]) -> Gathered:
         if not folder.is_dir():
             raise SampleError(f"{folder}: no such folder; give a run, or a folder that `tunemv3d sample` made")
         run = (folder / "spec.json").is_file() and ((folder / "metrics.jsonl").is_file() or run_checkpoints(folder))
-        samples = _sample_folders(folder / "samples" if run else folder)
+        samples = find_samples(folder / "samples" if run else folder)
         if not run and not samples:
             raise SampleError(
                 f"{folder}: neither a run (spec.json with metrics.jsonl or checkpoints/) nor sampled objects "
@@ -147,12 +147,6 @@ def _names(folders: list[Path]) -> list[str]:
         met[name] += 1
         names[index] = name if met[name] == 1 else f"{name} ({met[name]})"
     return names
-
-
-def _sample_folders(folder: Path) -> list[Path]:
-    if (folder / MANIFEST).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.endswith(".part"))
 
 
 def _read(folder: Path, source: int, faults: list[str]) -> Sampled | None:

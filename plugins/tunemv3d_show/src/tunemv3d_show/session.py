@@ -21,7 +21,7 @@ from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.types import Text
-from tunemv3d_show.surface import Surface, extract
+from tunemv3d_show.surface import PreviewMesh, extract
 
 
 class Stopped(Exception):
@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ViewerSettings:
     """What a person can set.
 
     Attributes:
@@ -103,11 +103,11 @@ class Session:
     model: MultiviewDiffusion
     spec: RunSpec
     checkpoint: str = ""
-    settings: Settings = field(default_factory=Settings)
+    settings: ViewerSettings = field(default_factory=ViewerSettings)
     cameras: Cameras = field(default_factory=lambda: Cameras.orbit(8))
     history: list[Step] = field(default_factory=list)
     shown: Cameras | None = None
-    made: Settings | None = None
+    made: ViewerSettings | None = None
     known: KnownViews | None = None
     branched: bool = False
     data: dict[str, Any] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Session:
         own = spec.sample
         # A slider has one number: of a schedule, its first.
         first = check_consistency(own.consistency)[0]
-        settings = Settings(steps=own.steps, consistency=first, guidance=own.guidance)
+        settings = ViewerSettings(steps=own.steps, consistency=first, guidance=own.guidance)
         return cls(model, spec, checkpoint, settings, Cameras.orbit(spec.views.inputs))
 
     @property
@@ -183,7 +183,7 @@ class Session:
         self._sample(on_step)
 
     @torch.no_grad()
-    def surface(self, step: Step, resolution: int) -> Surface | None:
+    def surface(self, step: Step, resolution: int) -> PreviewMesh | None:
         """What the field took the object to be in a step; None where it shows no surface.
 
         Args:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.io.samples import write_file
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
-from tunemv3d_shape.export import write_whole
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.refinement.grid import Grid, render_rays
-from tunemv3d_shape.views import Pictures
 
 REFINED = "refined.safetensors"
 
@@ -68,7 +68,7 @@ def write_refined(folder: Path, shape: RefinedShape) -> None:
         "inv_s": torch.tensor(shape.inv_s),
         "size": torch.tensor(shape.size),
     }
-    write_whole(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+    write_file(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_refined(folder: Path) -> RefinedShape:
