@@ -14,6 +14,7 @@ BESIDE = {
     "backbone": ("ReportsCutPrompts", "Offloadable"),
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "Streams"),
+    "mesher": ("Shape",),
 }
 """Protocols of ``tunemv3d_core.slots`` that belong to a slot beside its own."""
 

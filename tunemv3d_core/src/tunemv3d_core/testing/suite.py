@@ -13,6 +13,7 @@ from tunemv3d_core.testing import (
     checks_conduct,
     checks_descriptor,
     checks_distributed,
+    checks_mesher,
     checks_numerics,
     checks_shapes,
     checks_spec,
@@ -39,6 +40,8 @@ def checks_of(slot: str) -> list[Check]:
     if slot not in COMPONENT_SLOTS:
         known = ", ".join(COMPONENT_SLOTS)
         raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
+    if slot == "mesher":
+        return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]
