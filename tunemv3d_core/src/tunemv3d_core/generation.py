@@ -1,4 +1,4 @@
-"""From a loaded checkpoint and a prompt to an object: sampled, shown, written, and as a shape that can be meshed."""
+"""Objects from a loaded checkpoint and prompts: sampled, shown, written, and as shapes that can be meshed."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

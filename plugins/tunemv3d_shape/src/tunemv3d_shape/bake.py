@@ -32,13 +32,13 @@ STEP = 0.08
 """A pixel whose depth differs by more from a point's shows another part of the surface, world units."""
 
 PREFERENCE = 4.0
-"""How strongly the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
+"""Exponent by which the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
 
 WELL, LEAST = 0.2, 0.05
-"""What a view must count: every source is asked first for what it sees well, then for what it sees at its outlines."""
+"""Least weights of a view: every source is asked first for what it sees well, then for what it sees at its outlines."""
 
 NEIGHBOURS = 50_000
-"""Of the coloured points about so many are candidates for giving their colour to others."""
+"""About how many of the coloured points are candidates for giving their colour to others."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def bake_vertices(surface: Triangles, sources: Sequence[Pictures]) -> Colours:
 
 
 def texel_points(unwrapped: Unwrapped, surface: Triangles, size: int) -> tuple[NDArray[np.bool_], Points]:
-    """Which texels ``size size`` lie on a chart, and their points in the world, row by row."""
+    """Find the texels ``size size`` that lie on a chart, and their points in the world, row by row."""
     flat = np.concatenate([unwrapped.uv, np.zeros_like(unwrapped.uv[:, :1])], axis=1)
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     u, v = np.meshgrid(centres, 1 - centres)
@@ -153,7 +153,7 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures, least: float) -> 
 
 @dataclass(frozen=True)
 class _View:
-    """One picture, and what of the surface each of its pixels shows.
+    """Picture with the part of the surface that each of its pixels shows.
 
     Attributes:
         camera: without batch axes.

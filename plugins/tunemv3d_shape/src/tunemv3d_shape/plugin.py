@@ -1,4 +1,4 @@
-"""What this distribution adds: descriptors only, nothing heavy is imported here."""
+"""Descriptors of what this distribution adds. Light: imports no torch."""
 
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_shape.spec import MarchingCubesSpec

@@ -22,19 +22,20 @@ CELLS = 64
 """Along the side of the correction's grid; finer ones follow the pixels and make thin parts bumpy."""
 
 STEPS, RAYS, POINTS = 60, 2048, 64
-"""Steps of the fit, rays a step, and points along each ray among which the least distance is looked for."""
+"""Steps of the fit, rays per step, and points along each ray among which the least distance is looked for."""
 
 SILHOUETTE_SLOPE = (60.0, 120.0)
 """NeuS's s at the first and at the last step."""
 
 AROUND, ELSEWHERE = 32, 0.15
-"""What part of a picture's width around a mask is drawn as often as the mask, and how often the rest is."""
+"""Share of a picture's width (one in ``AROUND``) whose pixels around a mask are drawn as often as the mask's, and how
+often the others are."""
 
 SMOOTH = 5.0
 """Weight of the correction's squared slope."""
 
 PACE = 0.2
-"""How far a step may move a distance, cells."""
+"""Distance by which one step may move the surface, cells."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class CorrectedShape:
         return self.shape.signed_distance(points) + self.correction.distance(points[0])[None]
 
     def pictures(self, cameras: Cameras) -> Pictures | None:
-        """What the shape as it was shows cameras ``m``."""
+        """Render cameras ``m`` of the shape as it was."""
         return self.shape.pictures(cameras)
 
 

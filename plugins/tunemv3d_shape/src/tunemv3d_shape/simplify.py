@@ -1,4 +1,4 @@
-"""Fewer triangles for the same shape."""
+"""Simplification: fewer triangles for the same shape."""
 
 import fast_simplification
 import numpy as np

@@ -28,7 +28,7 @@ BLOCK = 4
 """Fine cells along a block's side."""
 
 MARGIN = 2.0
-"""How much steeper than a true distance, whose slope is 1, a learned one is expected to be."""
+"""Factor by which a learned distance is expected to be steeper than a true one, whose slope is 1."""
 
 _AT_ONCE = 2**16
 """Points asked at once."""
@@ -141,13 +141,13 @@ def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floa
 
 
 def _lattice(axis: Floats) -> Floats:
-    """All points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
+    """List all points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
     i, j, k = np.meshgrid(axis, axis, axis, indexing="ij")
     return np.stack([i, j, k], axis=-1).reshape(-1, 3).astype(np.float32)
 
 
 def _spread(corners: Floats) -> Floats:
-    """Each fine point takes the value of the block corner before it."""
+    """Give each fine point the value of the block corner before it."""
     for axis in range(3):
         inner, last = np.split(corners, [-1], axis=axis)
         corners = np.concatenate([np.repeat(inner, BLOCK, axis=axis), last], axis=axis)

@@ -22,7 +22,7 @@ class Tracer:
         self._geometry = TriangleMesh(self._scene, np.ascontiguousarray(vertices[faces], dtype=np.float32))
 
     def distances(self, origins: Floats, directions: Floats) -> Floats:
-        """How far each ray ``r`` goes, in lengths of its direction; infinite where it meets nothing."""
+        """Distance that each ray ``r`` travels, in lengths of its direction; infinite where it meets nothing."""
         hits = self._scene.run(origins, directions, output=True)
         return np.where(hits["primID"] >= 0, hits["tfar"], np.inf).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What a report shows: sampled objects by prompt and seed, and where they come from."""
+"""Content of a report: sampled objects by prompt and seed, and where they come from."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ FIGURES = {
     "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",
     "views_psnr": "the shape's own views against the sampled ones: PSNR {:.1f} dB",
 }
-"""Of a manifest, as ``tunemv3d mesh`` measures them, and how the page tells them."""
+"""Figures of a manifest, as ``tunemv3d mesh`` measures them, and their sentences on the page."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One sampled object, its manifest read and its pictures not yet."""
+    """Sampled object, its manifest read and its pictures not yet."""
 
     folder: Path
     source: int
@@ -58,12 +58,12 @@ class Sampled:
 
     @property
     def prompt(self) -> str:
-        """What was asked for."""
+        """Prompt that was sampled."""
         return str(self.manifest["prompt"])
 
     @property
     def seed(self) -> int:
-        """Of its noise."""
+        """Seed of its noise."""
         return int(self.manifest.get("seed", 0))
 
     @property
@@ -79,7 +79,7 @@ class Sampled:
 
 @dataclass
 class Gathered:
-    """All of it.
+    """Everything that a report shows.
 
     Attributes:
         sources: in the order in which they were given.
@@ -92,7 +92,7 @@ class Gathered:
     faults: list[str] = field(default_factory=list)
 
     def prompts(self) -> list[str]:
-        """Each once, in the order of their first object."""
+        """List each prompt once, in the order of their first object."""
         return list(dict.fromkeys(entry.prompt for entry in self.objects))
 
     def means(self, source: int) -> dict[str, tuple[float, int]]:
@@ -226,7 +226,7 @@ OPTIONS = {
     "negative_prompt": "negative prompt",
     "shared_noise": "shared noise",
 }
-"""Of a manifest, and what they are called on the page."""
+"""Options of a manifest, and their names on the page."""
 
 
 def _shared(manifests: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the viewer works on, without any browser: one object, its steps, its cameras and branches."""
+"""The viewer's state, without any browser: one object, its steps, its cameras and branches."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class ViewerSettings:
-    """What a person can set.
+    """Settings of a sampling in the viewer.
 
     Attributes:
         prompt: what to make.
@@ -69,7 +69,7 @@ class Step:
         before: ``1 n c h w``, latents that it began with, where a branch sets out; None for noise.
         latents: ``1 n c h w`` after it.
         x_t: ``1 n c h w``, what the model saw.
-        x0: ``1 n v h w``, the field's guess of the clean views; None where no field ran.
+        x0: ``1 n v h w``, the field's prediction of the clean views; None where no field ran.
         seconds: that it took.
     """
 
@@ -115,7 +115,7 @@ class Session:
 
     @classmethod
     def of(cls, model: MultiviewDiffusion, spec: RunSpec, checkpoint: str) -> "Session":
-        """One that begins with the checkpoint's own options and cameras."""
+        """Start a session with the checkpoint's own options and cameras."""
         own = spec.sample
         # A slider has one number: of a schedule, its first.
         first = check_consistency(own.consistency)[0]
@@ -124,7 +124,7 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether the object's last step was done."""
+        """Tell whether the object's last step was done."""
         return self.made is not None and len(self.history) == self.made.steps
 
     @property
@@ -184,7 +184,7 @@ class Session:
 
     @torch.no_grad()
     def surface(self, step: Step, resolution: int) -> PreviewMesh | None:
-        """What the field took the object to be in a step; None where it shows no surface.
+        """Extract the field's surface of the object in a step; None where there is none.
 
         Args:
             step: of the history.
@@ -201,7 +201,7 @@ class Session:
 
     @torch.no_grad()
     def scene(self) -> Scene:
-        """What the field makes of the object as it is now, finished or not.
+        """Fuse the object's views as they are now, finished or not, into the field's scene.
 
         Raises:
             TuneMV3DError: there is no field or no object.

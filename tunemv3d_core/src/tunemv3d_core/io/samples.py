@@ -52,7 +52,7 @@ class SampledObject:
 
     @property
     def prompt(self) -> str:
-        """What was asked for."""
+        """Prompt that was sampled."""
         return str(self.manifest["prompt"])
 
     def scene(self, model: MultiviewDiffusion) -> Scene:

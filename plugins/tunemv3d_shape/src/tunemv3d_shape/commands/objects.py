@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from tunemv3d_shape.checkpoints import Checkpoints
 
 SAMPLES = Path("samples")
-"""Where new samples go unless somebody says where."""
+"""Folder of new samples unless another one is given."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """What a command works on.
+    """Sampled objects that a command works on.
 
     Attributes:
         folders: of sampled objects; those of one checkpoint follow each other.

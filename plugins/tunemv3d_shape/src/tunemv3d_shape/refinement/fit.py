@@ -24,13 +24,13 @@ from tunemv3d_shape.surface import HALF, all_distances, check_has_surface
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How a fit is done.
+    """Options of a fit.
 
     Attributes:
         cells: along the side of the final grid.
         steps: at most so many; the first ``coarse`` of them on a grid of half the cells.
         coarse: steps on the coarse grid.
-        rays: a step.
+        rays: per step.
         seed: of everything that is drawn.
         mask, eikonal, bend: weights of the terms beside the colour's 1.
         depth, normals: weights of the generated surface at the start.
@@ -57,17 +57,17 @@ PATIENCE, PROGRESS = 2, 0.03
 """A fit is over when this many measurements on the final grid together lowered the loss by less than this share."""
 
 FADING = 600
-"""Steps until what holds the generated surface has faded."""
+"""Steps until the terms that hold the generated surface have faded."""
 
 CALMING = 0.995
-"""What the learning rates are multiplied by in each step on the final grid, whose cells few rays meet."""
+"""Factor on the learning rates in each step on the final grid, whose cells few rays meet."""
 
 _HELD_OUT = 0.05
 
 
 @dataclass(frozen=True)
 class FitProgress:
-    """How a fit stands.
+    """State of a fit.
 
     Attributes:
         step: done so far.
@@ -82,7 +82,7 @@ class FitProgress:
 
 @dataclass(frozen=True)
 class _Targets:
-    """All pixels as rays ``r``, and what each should see."""
+    """Rays ``r`` of all pixels, and what each should see."""
 
     rays: Rays
     colours: Tensor
@@ -112,7 +112,7 @@ def fit(
         options: how; the same seed gives the same result on a CPU.
         device: where to compute.
         on_step: called with the number of steps done.
-        on_progress: called with how the fit stands, at the start and every ``EVERY`` steps.
+        on_progress: called with the state of the fit, at the start and every ``EVERY`` steps.
 
     Returns:
         The shape as it was best, the history as step and loss, and whether it was interrupted.
@@ -141,7 +141,7 @@ def fit(
 
 
 class _Run:
-    """One fit: the grid, what it is fitted to, and what was seen so far."""
+    """State of one fit: the grid, what it is fitted to, and what was seen so far."""
 
     def __init__(self, shape: HasSurface, pictures: Pictures, options: FitOptions, device: torch.device) -> None:
         self.options, self.size = options, pictures.size
@@ -240,7 +240,7 @@ class _Run:
         return torch.rand(rays, 3, device=self.grid.distances.device)
 
     def _targets(self, generated: Grid, pictures: Pictures, device: torch.device) -> _Targets:
-        """Every pixel's ray, colour and mask, with depth and normal of the generated surface."""
+        """Collect every pixel's ray, colour and mask, with depth and normal of the generated surface."""
         cameras = pictures.cameras.to(device)
         shape = RefinedShape(generated, self.inv_s(self.options.coarse), pictures.size)
         rays = cameras.rays(pictures.size)
