@@ -14,7 +14,19 @@ from PIL import Image
 
 from tunemv3d_core.types import TexturedMesh
 
-ROUGHNESS = 0.9
+_DULL = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 0.9}
+
+_PRIMITIVE = {"attributes": {"POSITION": 1, "NORMAL": 2, "TEXCOORD_0": 3}, "indices": 0, "mode": 4, "material": 0}
+
+_SCENE: dict[str, Any] = {
+    "scene": 0,
+    "scenes": [{"nodes": [0]}],
+    "nodes": [{"name": "object", "mesh": 0}],
+    "meshes": [{"name": "object", "primitives": [_PRIMITIVE]}],
+    "textures": [{"source": 0}],
+    "images": [{"bufferView": 4, "mimeType": "image/png"}],
+}
+"""The parts of the tree that are the same in every file; numbers are places in its lists."""
 
 _FLOAT, _UINT = 5126, 5125
 _VERTICES, _INDICES = 34962, 34963
@@ -30,8 +42,7 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
     """
     png = BytesIO()
     Image.fromarray(mesh.texture).save(png, "PNG")
-    positions = to_y_up(mesh.vertices[mesh.uv_vertices])
-    normals = to_y_up(mesh.normals[mesh.uv_vertices])
+    positions, normals = (to_y_up(z[mesh.uv_vertices]) for z in (mesh.vertices, mesh.normals))
     # glTF's v goes downwards.
     uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=-1)
     parts = [
@@ -39,30 +50,15 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
         *((z.astype("<f4").tobytes(), {"target": _VERTICES}) for z in (positions, normals, uv)),
         (png.getvalue(), {}),
     ]
-    views, offset = [], 0
+    views, binary = [], b""
     for content, target in parts:
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(content), **target})
-        offset += len(content) + -len(content) % 4
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(content), **target})
+        binary += _padded(content, b"\0")
     bounds = {"min": positions.min(0).tolist(), "max": positions.max(0).tolist()}
     tree = {
         "asset": {"version": "2.0", "generator": "TuneMV3D", "copyright": copyright_of(about), "extras": about},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": "object", "mesh": 0}],
-        "meshes": [{"name": "object", "primitives": [_PRIMITIVE]}],
-        "materials": [
-            {
-                "name": "baked",
-                "pbrMetallicRoughness": {
-                    "baseColorTexture": {"index": 0},
-                    "metallicFactor": 0.0,
-                    "roughnessFactor": ROUGHNESS,
-                },
-                "doubleSided": not mesh.watertight,
-            }
-        ],
-        "textures": [{"source": 0}],
-        "images": [{"bufferView": 4, "mimeType": "image/png"}],
+        **_SCENE,
+        "materials": [{"name": "baked", "pbrMetallicRoughness": _DULL, "doubleSided": not mesh.watertight}],
         "accessors": [
             {"bufferView": 0, "componentType": _UINT, "count": mesh.uv_faces.size, "type": "SCALAR"},
             {"bufferView": 1, "componentType": _FLOAT, "count": len(positions), "type": "VEC3", **bounds},
@@ -70,14 +66,11 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
             {"bufferView": 3, "componentType": _FLOAT, "count": len(positions), "type": "VEC2"},
         ],
         "bufferViews": views,
-        "buffers": [{"byteLength": offset}],
+        "buffers": [{"byteLength": len(binary)}],
     }
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    chunks = _chunk(b"JSON", text, b" ") + _chunk(b"BIN\0", b"".join(_padded(z, b"\0") for z, _ in parts), b"\0")
+    chunks = _chunk(b"JSON", _padded(text, b" ")) + _chunk(b"BIN\0", binary)
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
-
-
-_PRIMITIVE = {"attributes": {"POSITION": 1, "NORMAL": 2, "TEXCOORD_0": 3}, "indices": 0, "mode": 4, "material": 0}
 
 
 def mesh_provenance(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -100,8 +93,7 @@ def to_y_up(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([x, z, -y], axis=-1)
 
 
-def _chunk(kind: bytes, content: bytes, filler: bytes) -> bytes:
-    content = _padded(content, filler)
+def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack("<I4s", len(content), kind) + content
 
 

@@ -1,6 +1,8 @@
 """The command ``tunemv3d mesh``."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,13 +88,7 @@ def mesh_sample(
     began = time.perf_counter()
     check_writable(place)
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task(folder.name.replace("[", "("), total=len(STAGES), stage="")
-
-        def on_stage(stage: str) -> None:
-            progress.update(task, advance=1, stage=stage)
-
+    with _stages_shown(folder.name, len(STAGES)) as on_stage:
         shape = read_refined(folder) if (folder / REFINED).is_file() else checkpoints.shape(sample)
         made, whole = mesher.mesh_whole(shape, pictures, checkpoints.device, on_stage)
     files = write_mesh(place, "object", made, formats, mesh_provenance(sample.manifest))
@@ -110,6 +106,19 @@ def mesh_sample(
         **made.figures,
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+@contextmanager
+def _stages_shown(name: str, stages: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar; what it gives is called with each stage once it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True) as progress:
+        task = progress.add_task(name.replace("[", "("), total=stages, stage="")
+
+        def on_stage(stage: str) -> None:
+            progress.update(task, advance=1, stage=stage)
+
+        yield on_stage
 
 
 def _formats(text: str) -> tuple[str, ...]:
