@@ -26,15 +26,17 @@ from typing import Any
 
 import torch
 
-from tunemv3d_core.io.samples import find_samples
+from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.samples import find_samples, read_pictures
+from tunemv3d_shape.checkpoints import Checkpoints, read_whole_sample
 from tunemv3d_shape.cleaning import remove_floaters
-from tunemv3d_shape.export import as_trimesh, glb, provenance
-from tunemv3d_shape.generate import MeshOptions, make_mesh
-from tunemv3d_shape.shapes import Models, read_whole_sample
-from tunemv3d_shape.silhouette_fit import agree
+from tunemv3d_shape.export import as_trimesh
+from tunemv3d_shape.generate import make_mesh
+from tunemv3d_shape.silhouette_fit import fit_silhouettes
+from tunemv3d_shape.spec import MarchingCubesSpec
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
-from tunemv3d_shape.views import psnr, read_pictures
+from tunemv3d_shape.views import psnr
 
 
 def peak_mib() -> int:
@@ -44,15 +46,15 @@ def peak_mib() -> int:
 def measure(folder: Path, keep: Path | None) -> dict[str, Any]:
     """Mesh one object."""
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
-    shape = Models(torch.device("cpu")).shape(sample)
+    shape = Checkpoints(torch.device("cpu")).shape(sample)
     marks: dict[str, tuple[float, int]] = {}
     began = time.perf_counter()
 
     def on_stage(stage: str) -> None:
         marks[stage] = time.perf_counter() - began, peak_mib()
 
-    made, whole = make_mesh(agree(shape, pictures), pictures, MeshOptions(), on_stage=on_stage)
-    content = glb(made, provenance(sample.manifest))
+    made, whole = make_mesh(fit_silhouettes(shape, pictures), pictures, MarchingCubesSpec(), on_stage=on_stage)
+    content = glb(made, mesh_provenance(sample.manifest))
     seconds = time.perf_counter() - began
     found = {
         "object": folder.name,
@@ -63,13 +65,13 @@ def measure(folder: Path, keep: Path | None) -> dict[str, Any]:
         "surface_peak_mib": marks["surface"][1],
         "peak_mib": peak_mib(),
         "glb_mib": round(len(content) / 2**20, 2),
-        "faces": len(made.surface.faces),
+        "faces": len(made.faces),
         "raw_watertight": bool(as_trimesh(whole).is_watertight),
-        "silhouette_iou": round(silhouette_iou(made.surface, pictures), 4),
+        "silhouette_iou": round(silhouette_iou(made, pictures), 4),
     }
     shown = shape.pictures(pictures.cameras)
     found["views_psnr"] = None if shown is None else round(psnr(shown, pictures), 2)
-    zero = remove_floaters(extract_surface(shape, MeshOptions().resolution))
+    zero = remove_floaters(extract_surface(shape, MarchingCubesSpec().resolution))
     found["iou_zero_level"] = round(silhouette_iou(zero, pictures), 4)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)

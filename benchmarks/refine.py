@@ -22,19 +22,19 @@ from scipy.spatial import cKDTree
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.generation import SceneShape
 from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.types import Views
+from tunemv3d_core.slots import Shape
+from tunemv3d_core.types import Pictures, Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.sources.reading import read_sources
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.refinement.fit import FitOptions, fit
-from tunemv3d_shape.shapes import GeneratedShape, Shape
-from tunemv3d_shape.silhouette_fit import agree
+from tunemv3d_shape.silhouette_fit import fit_silhouettes
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import Tracer
-from tunemv3d_shape.views import Pictures
 from tunemv3d_train.multiview import MultiviewImages
 
 GIVEN, JUDGES = list(range(8)), list(range(8, 24))
@@ -48,10 +48,10 @@ def pictures_of(views: Views) -> Pictures:
 
 
 @torch.no_grad()
-def field_of(model: MultiviewDiffusion, views: Views) -> GeneratedShape:
+def field_of(model: MultiviewDiffusion, views: Views) -> SceneShape:
     latents = model.backbone.encode_images(views.images)
     scene = fuse_clean(model, latents, model.backbone.encode_text(views.captions), views.cameras)
-    return GeneratedShape(scene, model, (latents.shape[-2], latents.shape[-1]))
+    return SceneShape(scene, model, (latents.shape[-2], latents.shape[-1]))
 
 
 def measure(shape: Shape, judges: Pictures, truth: Mesh | None) -> dict[str, float]:
@@ -125,7 +125,7 @@ def main() -> None:
         before = measure(field, judges, truth)
         seen = pictures_of(given)
         started, clock = time.process_time(), time.perf_counter()
-        refined, looks, _ = fit(agree(field, seen), seen, FitOptions(steps=options.steps))
+        refined, looks, _ = fit(fit_silhouettes(field, seen), seen, FitOptions(steps=options.steps))
         seconds = {"cpu": round(time.process_time() - started, 1), "wall": round(time.perf_counter() - clock, 1)}
         after = measure(refined, judges, truth)
         rows.append({"object": id_, "before": before, "after": after, "looks": looks, "seconds": seconds})

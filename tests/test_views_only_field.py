@@ -11,12 +11,13 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import CameraError, SampleError, SpecError
+from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import read_sample
 from tunemv3d_eval.chosen import choose_metrics
 from tunemv3d_eval.measure import Measurement, finished_objects
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.sample import sample
-from tunemv3d_shape.shapes import Models
+from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session
 from tunemv3d_train.trainer import train
@@ -54,10 +55,10 @@ def test_views_are_sampled_without_depth_and_normals(
     assert set(manifest["files"]) == {"grid", "cameras", "views"}
     folder = Path(manifest["folder"])
     assert {f.name for f in folder.iterdir()} >= {"views", "grid.png", "scene.safetensors"}
-    models = Models(torch.device("cpu"))
-    models._loaded["toy"] = (pipe.spec, pipe.model)
+    checkpoints = Checkpoints(torch.device("cpu"))
+    monkeypatch.setattr(checkpoints, "get", lambda name: LoadedCheckpoint(name, pipe.spec, pipe.model, {}))
     with pytest.raises(SampleError, match="the field of 'toy' has no surface, so there is nothing to mesh"):
-        models.shape(read_sample(folder))
+        checkpoints.shape(read_sample(folder))
 
 
 @pytest.mark.parametrize("option", ["--strip", "--video", "--mesh"])

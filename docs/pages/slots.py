@@ -16,6 +16,7 @@ BESIDE = {
     "dataset": ("KeepsLatents", "Streams"),
     "loss": ("Prediction", "Targets"),
     "metric": ("ObjectMetric", "SetMetric"),
+    "mesher": ("Shape",),
 }
 """Classes of ``tunemv3d_core.slots`` that belong to a slot beside its own."""
 

@@ -10,6 +10,7 @@ from toy_model import SPEC, MeanScene, load
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.slots import Prediction
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -215,7 +216,7 @@ def test_a_mesh_of_a_field_without_a_surface_is_refused_before_sampling(command,
     def never(*_, **__):
         raise AssertionError("sampled")
 
-    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
+    monkeypatch.setattr("tunemv3d_core.generation.build_mesher", lambda name: None)
     monkeypatch.setattr(TuneMV3DPipeline, "__call__", never)
     code, _, err = command("a stool", *QUICK, "--out", tmp_path, "--mesh")
     assert code == 2 and "has no surface, so there is nothing to mesh: leave out --mesh" in err
@@ -228,23 +229,13 @@ def with_surface(monkeypatch):
     monkeypatch.setattr(MeanScene, "signed_distance", lambda *_: None, raising=False)
 
 
-def test_words_of_the_mesh_do_not_mix_with_json(command, tmp_path, monkeypatch, with_surface):
-    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
-    monkeypatch.setattr("tunemv3d_modulation.sample.run_command", lambda *_: print("object.glb"))
-    code, out, err = command("a stool", *QUICK, "--out", tmp_path, "--mesh", "--json")
-    assert code == 0 and json.loads(out)[0]["prompt"] == "a stool" and "object.glb" in err
-
-
 def test_a_mesh_that_fails_leaves_the_views_and_the_other_objects(command, tmp_path, monkeypatch, with_surface):
-    from tunemv3d_core.errors import ComponentError
-
     def fail(*_):
-        raise ComponentError("tunemv3d mesh ended with exit code 1; its messages are above")
+        raise SampleError("no surface: the shape's signed distance is positive everywhere")
 
-    monkeypatch.setattr("tunemv3d_modulation.sample.find_command", lambda *_: None)
-    monkeypatch.setattr("tunemv3d_modulation.sample.run_command", fail)
+    monkeypatch.setattr("tunemv3d_core.generation.build_mesher", lambda name: fail)
     code, _, err = command("a stool", "a bench", *QUICK, "--out", tmp_path, "--mesh")
-    assert code == 1 and err.count("ended with exit code 1") == 2
+    assert code == 1 and err.count("no surface: the shape's signed distance is positive everywhere") == 2
     assert {f.name for f in tmp_path.iterdir()} == {"a-stool", "a-bench"}
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.cli.calls import find_command
 from tunemv3d_core.console import command_of
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.plugins.registry import load_value, registry
 
 RECIPE = Path(__file__).parents[1] / "recipe/gallery"
 
@@ -33,7 +33,7 @@ def test_every_prompt_is_sampled_meshed_and_shown_with_options_that_exist(tmp_pa
     code, asked = gallery(tmp_path, {"mesh": 1}, str(tmp_path / "out"), "cpu")
     assert code == 0 and [words[0] for words in asked] == ["sample", "mesh", "sample", "mesh", "report"]
     for name, *words in asked:
-        command = command_of(find_command(name, "tunemv3d"), name)
+        command = command_of(load_value(registry().load(registry().find("command", name)).app), name)
         given = command.make_context(name, list(words)).params
         if name == "sample":
             assert (given["seeds"], given["strip"], given["video"], given["device"]) == ("0-3", True, True, "cpu")

@@ -16,8 +16,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.io.samples import write_scene
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.types import Text
-from tunemv3d_shape.views import Pictures
+from tunemv3d_core.types import Pictures, Text
 
 
 class Formula:
@@ -67,7 +66,7 @@ def seen(
     size: int,
     colour: Callable[[np.ndarray], np.ndarray] = stripes,
 ) -> Pictures:
-    """Pictures of a signed distance by sphere tracing in float64 NumPy: one ray a pixel, no shading."""
+    """Pictures of a signed distance by sphere tracing in float64 NumPy: one ray per pixel, no shading."""
     places = (np.arange(size) + 0.5) / size
     x, y = np.meshgrid(places, places)
     colours, alphas = [], []

@@ -8,7 +8,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh
-from tunemv3d_shape.silhouette_fit import agree
+from tunemv3d_shape.silhouette_fit import fit_silhouettes
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
 
@@ -26,7 +26,7 @@ VIEWS = seen(numpy_of(STOOL), Cameras.orbit(8, elevation=20), 64)
 
 
 def test_legs_come_back_and_hold_together() -> None:
-    before, agreed = remove_floaters(extract_surface(SLIM, 96)), agree(SLIM, VIEWS)
+    before, agreed = remove_floaters(extract_surface(SLIM, 96)), fit_silhouettes(SLIM, VIEWS)
     after = remove_floaters(extract_surface(agreed, 96))
     assert silhouette_iou(before, VIEWS) < 0.75 and silhouette_iou(after, VIEWS) > 0.93
     # Judged by cameras that it was not fitted to.
@@ -40,18 +40,18 @@ def test_legs_come_back_and_hold_together() -> None:
 def test_what_agrees_already_stays_as_it_is() -> None:
     points = (torch.rand(1, 2000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 0.8
     shape = box((0.4, 0.5, 0.3))
-    agreed = agree(shape, seen(numpy_of(shape), Cameras.orbit(8, elevation=20), 64))
+    agreed = fit_silhouettes(shape, seen(numpy_of(shape), Cameras.orbit(8, elevation=20), 64))
     off = (agreed.signed_distance(points) - shape.distance(points)).abs()
     assert float(off[shape.distance(points).abs() < 0.1].mean()) < 0.01
 
 
 def test_the_same_seed_gives_the_same_correction_and_leaves_the_callers_chance_alone() -> None:
     torch.manual_seed(7)
-    one = agree(SLIM, VIEWS, seed=3)
+    one = fit_silhouettes(SLIM, VIEWS, seed=3)
     drawn = torch.rand(3)
     torch.manual_seed(7)
     assert torch.equal(drawn, torch.rand(3))
-    assert torch.equal(one.correction.distances, agree(SLIM, VIEWS, seed=3).correction.distances)
+    assert torch.equal(one.correction.distances, fit_silhouettes(SLIM, VIEWS, seed=3).correction.distances)
     assert one.pictures(VIEWS.cameras[:1]).size == (8, 8)
 
 
@@ -65,6 +65,6 @@ def test_the_same_seed_gives_the_same_correction_and_leaves_the_callers_chance_a
 )
 def test_what_has_no_surface_gets_none(shape: Formula, said: str) -> None:
     with pytest.raises(SampleError, match=said):
-        agree(shape, VIEWS)
+        fit_silhouettes(shape, VIEWS)
     with pytest.raises(SampleError, match=said):
         extract_surface(shape, 32)

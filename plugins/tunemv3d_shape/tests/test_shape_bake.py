@@ -6,12 +6,12 @@ import torch
 from shape_toys import box, numpy_of, seen, sphere, stripes, union
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.bake import Points, bake, bake_vertices, colour, texel_points, vertex_normals
 from tunemv3d_shape.simplify import simplify
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
 from tunemv3d_shape.unwrap import unwrap
-from tunemv3d_shape.views import Pictures
 
 AROUND = Cameras.cat([Cameras.orbit(4, elevation=20), Cameras.orbit(2, elevation=70), Cameras.orbit(2, elevation=-60)])
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,24 +13,23 @@ from PIL import Image
 from shape_toys import SPEC, BlindScene, Formula, blind_model, box, numpy_of, seen, sphere, write_sample
 from typer.testing import CliRunner
 
+from tunemv3d_core import generation
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.io.samples import is_sample, read_sample, write_scene
-from tunemv3d_core.plugins.descriptor import CommandPlugin
-from tunemv3d_core.plugins.registry import registry
-from tunemv3d_shape import making, shapes
-from tunemv3d_shape.commands import objects
+from tunemv3d_core.generation import LoadedCheckpoint
+from tunemv3d_core.io.samples import find_samples, read_pictures, read_sample, write_scene
+from tunemv3d_core.types import Pictures
+from tunemv3d_shape import checkpoints, spec
+from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_shape.commands.mesh import mesh
 from tunemv3d_shape.commands.refine import refine
 from tunemv3d_shape.export import as_trimesh
-from tunemv3d_shape.generate import MeshOptions
 from tunemv3d_shape.refinement import fit as fitting
 from tunemv3d_shape.refinement.shape import read_refined
-from tunemv3d_shape.shapes import Models
-from tunemv3d_shape.silhouette_fit import agree
+from tunemv3d_shape.silhouette_fit import fit_silhouettes
+from tunemv3d_shape.spec import MarchingCubesSpec
 from tunemv3d_shape.surface import extract_surface
-from tunemv3d_shape.views import Pictures, read_pictures
 
 CAMERAS = Cameras.orbit(3, elevation=30)
 TOY = box((0.3, 0.4, 0.35))
@@ -38,7 +37,7 @@ PICTURES = seen(numpy_of(TOY), CAMERAS, 32)
 SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64")
 
 
-OF_A_CHECKPOINT = Models.shape
+OF_A_CHECKPOINT = Checkpoints.shape
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +48,14 @@ def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
         "full": Formula(lambda p: -p.norm(dim=-1) - 0.1),
         "nan": Formula(lambda p: p[..., 0] * torch.nan),
     }
-    monkeypatch.setattr(making, "MeshOptions", lambda *given: MeshOptions(*given or (32, 500, 64)))
-    monkeypatch.setattr(Models, "shape", lambda self, sample: toys.get(sample.prompt, TOY))
+    small = MarchingCubesSpec(resolution=32, faces=500, texture=64)
+    monkeypatch.setattr(spec, "MarchingCubesSpec", lambda **given: MarchingCubesSpec(**given) if given else small)
+    monkeypatch.setattr(Checkpoints, "shape", lambda self, sample: toys.get(sample.prompt, TOY))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a sampled object that can be read."""
+    return find_samples(folder) == [folder] and read_sample(folder).folder == folder
 
 
 def run(command: Any, *arguments: object) -> Any:
@@ -90,7 +95,7 @@ def test_the_shapes_own_views_are_compared_with_the_samples(tmp_path: Path, monk
     def paler(cameras: Cameras) -> Pictures:
         return Pictures(PICTURES.colours + 0.25, PICTURES.alpha, cameras)
 
-    monkeypatch.setattr(Models, "shape", lambda self, sample: Formula(TOY.distance, paler))
+    monkeypatch.setattr(Checkpoints, "shape", lambda self, sample: Formula(TOY.distance, paler))
     result = run(mesh, write_sample(tmp_path / "chair", PICTURES), *SMALL, "--json")
     assert result.exit_code == 0, result.output
     ((made,), _) = json.loads(result.stdout).values()
@@ -178,14 +183,14 @@ def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(
 ) -> None:
     for name in ("one", "two"):
         write_sample(tmp_path / "in" / name, PICTURES)
-    really = Path.write_bytes
+    really = Path.open
 
-    def full(path: Path, content: bytes) -> int:
-        if path.parent.name == "one" and path.name.startswith(file):
+    def full(path: Path, mode: str = "r", *given: Any, **options: Any) -> Any:
+        if "w" in mode and path.parent.name == "one" and path.name.startswith(file):
             raise OSError(28, "No space left on device")
-        return really(path, content)
+        return really(path, mode, *given, **options)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", full)
     out = tmp_path / ("in" if command is mesh else "out")
     options = SMALL if command is mesh else ("--cells", "16", "--steps", "2", "--out", out)
     result = run(command, tmp_path / "in", *options, "--json")
@@ -194,11 +199,11 @@ def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(
     assert f"one/{file}: could not be written: No space left on device" in report["failed"][0]["error"]
     assert json.loads((out / "two" / "manifest.json").read_text())["files"]["mesh"] == "object.glb"
     if command is mesh:
-        assert (out / "one" / "object.glb").exists() == (file == "manifest.json") and is_sample(out / "one")
+        assert (out / "one" / "object.glb").exists() == (file == "manifest.json") and is_whole(out / "one")
         assert "mesh" not in json.loads((out / "one" / "manifest.json").read_text())["files"]
     else:
         assert bool(read_refined(out / "one").grid.distances.isfinite().all())
-        assert is_sample(out / "one") == (file == "object.glb")
+        assert is_whole(out / "one") == (file == "object.glb")
     assert list(tmp_path.rglob("*.part")) == []
 
 
@@ -222,31 +227,28 @@ def test_bad_input_is_refused_before_any_work(
     assert not (tmp_path / "chair" / "object.glb").exists()
 
 
-def toy_sample(
-    checkpoint: str,
-    prompts: list[str],
-    out: Path = Path("samples"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
-    """Stands for the installed command ``sample``, which fails on one prompt, while another command works too."""
-    write_sample(out / "of-another-command", PICTURES)
-    made = [prompt for prompt in prompts if prompt != "broken"]
-    folders = [
-        write_sample(out / prompt.replace(" ", "-"), PICTURES, prompt=prompt, checkpoint=checkpoint) for prompt in made
-    ]
-    print(json.dumps([{"folder": str(folder)} for folder in folders]))
-    if len(made) < len(prompts):
-        raise typer.Exit(1)
-
-
 @pytest.fixture
-def toy_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry(), "load", lambda record: CommandPlugin("sample", "here:toy_sample", ""))
-    monkeypatch.setattr(objects, "load_value", lambda app: toy_sample)
-    monkeypatch.setattr(Models, "check_surface", lambda self, name: None)
+def toy_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that fails on one prompt, while another command writes into the same folder."""
+
+    def generate(checkpoint: LoadedCheckpoint, prompt: str, out: Path) -> Path:
+        write_sample(out / f"of-another-command-{prompt}", PICTURES)
+        if prompt == "broken":
+            raise SampleError("view 0 after step 1 of 2: numbers that are not finite")
+        return write_sample(out / prompt.replace(" ", "-"), PICTURES, prompt=prompt, checkpoint=checkpoint.name)
+
+    monkeypatch.setattr(generation, "generate", generate)
+    monkeypatch.setattr(LoadedCheckpoint, "check_surface", lambda self: None)
 
 
-def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_command: None) -> None:
+@pytest.fixture(autouse=True)
+def toy_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "find_checkpoint", Path)
+    toy = LoadedCheckpoint("toy", SPEC, blind_model(), {})
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: toy)
+
+
+def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_generate: None) -> None:
     write_sample(tmp_path / "older", PICTURES)
     result = run(mesh, "toy", "a chair", "empty", "--out", tmp_path, *SMALL, "--json")
     assert result.exit_code == 1
@@ -255,30 +257,40 @@ def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_command:
     assert [Path(entry["folder"]).name for entry in report["failed"]] == ["empty"]
     assert json.loads((tmp_path / "a-chair" / "manifest.json").read_text())["files"]["mesh"] == "object.glb"
     assert not (tmp_path / "older" / "object.glb").exists()
-    assert not (tmp_path / "of-another-command" / "object.glb").exists()
+    assert not (tmp_path / "of-another-command-empty" / "object.glb").exists()
 
 
 @pytest.mark.parametrize(("command", "options"), [(mesh, SMALL), (refine, ("--cells", "16", "--steps", "2"))])
-def test_a_prompt_that_could_not_be_sampled_is_no_success(
-    tmp_path: Path, toy_command: None, command: Any, options: tuple[str, ...]
+def test_a_prompt_that_could_not_be_sampled_is_listed_and_the_others_are_made(
+    tmp_path: Path, toy_generate: None, command: Any, options: tuple[str, ...]
 ) -> None:
     result = run(command, "toy", "a chair", "broken", "--out", tmp_path, *options, "--json")
     assert result.exit_code == 1
     report = json.loads(result.stdout)
-    assert [Path(made["folder"]).name for made in report["made"]] == ["a-chair"] and not report["failed"]
+    assert [Path(made["folder"]).name for made in report["made"]] == ["a-chair"]
+    told = "'broken': view 0 after step 1 of 2: numbers that are not finite"
+    assert report["failed"] == [{"prompt": "broken", "error": told}] and told in result.stderr
 
 
 @pytest.mark.parametrize("command", [mesh, refine])
 def test_a_checkpoint_without_a_surface_is_refused_before_anything_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:
-    monkeypatch.setattr(objects, "sampled", lambda *given: pytest.fail("sampled"))
-    monkeypatch.setattr(shapes, "load_checkpoint", lambda name, device: (SPEC, blind_model()))
+    monkeypatch.setattr(generation, "generate", lambda *given: pytest.fail("sampled"))
     result = run(command, "toy", "a chair", "--out", tmp_path / "out")
     assert isinstance(result.exception, SampleError)
     assert str(result.exception) == "the field of 'toy' has no surface, so there is nothing to mesh"
     monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
-    Models(torch.device("cpu")).check_surface("toy")
+    Checkpoints(torch.device("cpu")).get("toy").check_surface()
+
+
+@pytest.mark.parametrize("command", [mesh, refine])
+def test_an_empty_prompt_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: pytest.fail("loaded"))
+    result = run(command, "toy", "a chair", " ", "--out", tmp_path / "out")
+    assert isinstance(result.exception, TuneMV3DError) and "a prompt is empty" in str(result.exception)
 
 
 def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: Path) -> None:
@@ -287,7 +299,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert result.exit_code == 0, result.output
     (made,) = json.loads(result.stdout)["made"]
     place = tmp_path / "out" / "chair"
-    assert made["steps"] == 3 and made["files"] == ["object.glb"] and is_sample(place)
+    assert made["steps"] == 3 and made["files"] == ["object.glb"] and is_whole(place)
     manifest = json.loads((place / "manifest.json").read_text())
     assert manifest["prompt"] == "a toy" and manifest["refined"]["cells"] == 16
     assert manifest["files"]["renders"] == ["renders/000.png", "renders/001.png", "renders/002.png"]
@@ -295,7 +307,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert manifest["files"]["mesh"] == "object.glb"
     again = run(mesh, place, *SMALL, "--out", tmp_path / "again", "--format", "ply")
     assert again.exit_code == 0, again.output
-    kept = as_trimesh(extract_surface(agree(read_refined(place), read_pictures(place)), 32))
+    kept = as_trimesh(extract_surface(fit_silhouettes(read_refined(place), read_pictures(place)), 32))
     assert trimesh.load(tmp_path / "again/chair/object.ply").volume == pytest.approx(kept.volume, rel=0.02)
     taken = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3)
     assert taken.exit_code == 1 and "holds a refined object already" in taken.output
@@ -313,10 +325,10 @@ def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypat
     assert (tmp_path / "out" / "one" / "object.glb").is_file()
     assert not (tmp_path / "out" / "two").exists()
     assert json.loads((tmp_path / "out" / "one" / "manifest.json").read_text())["refined"]["interrupted"] is True
-    assert is_sample(tmp_path / "out" / "one")
+    assert is_whole(tmp_path / "out" / "one")
 
 
-@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("making.make_mesh", True)])
+@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("generate.make_mesh", True)])
 def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, valid: bool
 ) -> None:
@@ -328,16 +340,15 @@ def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
     with monkeypatch.context() as patched:
         patched.setattr(f"tunemv3d_shape.{where}", interrupt)
         assert run(*arguments).exit_code == 130
-    assert is_sample(out / "one") == valid
+    assert is_whole(out / "one") == valid
     again = run(mesh, out / "one", *SMALL) if valid else run(*arguments)
     assert again.exit_code == 0, again.output
     assert (out / "one" / "object.glb").is_file()
 
 
 def test_an_object_of_another_checkpoint_is_told_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes, "load_checkpoint", lambda name, device: (SPEC, blind_model()))
     monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
-    models = Models(torch.device("cpu"))
+    models = Checkpoints(torch.device("cpu"))
     same = read_sample(write_sample(tmp_path / "same", PICTURES, spec_id=spec_id(SPEC)))
     assert OF_A_CHECKPOINT(models, same).size == (2, 2)
     older = read_sample(write_sample(tmp_path / "older", PICTURES, spec_id="0" * 64))

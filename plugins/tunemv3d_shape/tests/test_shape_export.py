@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from shape_toys import box, numpy_of, seen, sphere, stripes, union
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
-from tunemv3d_shape.export import TexturedMesh, copyright_of, provenance, write_mesh
-from tunemv3d_shape.generate import MeshOptions, make_mesh
-from tunemv3d_shape.unwrap import Unwrapped
+from tunemv3d_core.io.glb import copyright_of, mesh_provenance
+from tunemv3d_core.types import TexturedMesh
+from tunemv3d_shape.export import write_mesh
+from tunemv3d_shape.generate import make_mesh
+from tunemv3d_shape.spec import MarchingCubesSpec
 
 TOY = union(box((0.2, 0.3, 0.5)), sphere(0.15, (0, -0.4, 0.3)))
 """Tall, with a nose in front (-y) above the middle."""
 
-ABOUT = provenance(
+ABOUT = mesh_provenance(
     {"prompt": "ein Stuhl, größer", "checkpoint": "toy", "data": {"licences": {"CC0-1.0": 1, "CC-BY-3.0": 2}}, "x": 1}
 )
 
@@ -27,7 +30,9 @@ ABOUT = provenance(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TexturedMesh]:
     cameras = Cameras.cat([Cameras.orbit(4, elevation=20), Cameras.orbit(2, elevation=70)])
-    mesh, _ = make_mesh(TOY, seen(numpy_of(TOY), cameras, 96), MeshOptions(64, 3000, 256))
+    mesh, _ = make_mesh(
+        TOY, seen(numpy_of(TOY), cameras, 96), MarchingCubesSpec(resolution=64, faces=3000, texture=256)
+    )
     folder = tmp_path_factory.mktemp("made")
     files = write_mesh(folder, "object", mesh, ("glb", "obj", "ply"), ABOUT)
     assert files == ["object.glb", "object.obj", "object.mtl", "object.png", "object.ply"]
@@ -52,7 +57,7 @@ def test_textured_files_are_y_up_and_painted_in_place(made: tuple[Path, Textured
     np.testing.assert_allclose(mesh.bounds, [[-0.2, -0.5, -0.3], [0.2, 0.5, 0.55]], atol=0.02)
     nose = mesh.vertices[mesh.vertices[:, 2] > 0.4]
     assert nose[:, 1].mean() == pytest.approx(0.3, abs=0.03)
-    assert mesh.volume == pytest.approx(trimesh.Trimesh(made[1].surface.vertices, made[1].surface.faces).volume, 1e-4)
+    assert mesh.volume == pytest.approx(trimesh.Trimesh(made[1].vertices, made[1].faces).volume, 1e-4)
     image = mesh.visual.material.baseColorTexture if name.endswith("glb") else mesh.visual.material.image
     texels = np.asarray(image.convert("RGB")) / 255
     centres = mesh.visual.uv[mesh.faces].mean(1)
@@ -77,10 +82,9 @@ def test_the_material_is_dull_and_one_sided(made: tuple[Path, TexturedMesh]) -> 
 
 
 def test_an_open_surface_is_shown_from_both_sides(made: tuple[Path, TexturedMesh], tmp_path: Path) -> None:
-    closed, flat = made[1], made[1].unwrapped
-    surface = type(closed.surface)(closed.surface.vertices, closed.surface.faces[:-9])
-    cut = Unwrapped(flat.vertices, flat.faces[:-9], flat.uv, flat.original)
-    write_mesh(tmp_path, "open", TexturedMesh(surface, cut, closed.texture, closed.vertex_colours), ("glb",), ABOUT)
+    cut = replace(made[1], faces=made[1].faces[:-9], uv_faces=made[1].uv_faces[:-9])
+    assert not cut.watertight
+    write_mesh(tmp_path, "open", cut, ("glb",), ABOUT)
     assert tree_of(tmp_path / "open.glb")["materials"][0]["doubleSided"] is True
 
 
@@ -99,8 +103,8 @@ def test_what_made_it_travels_in_the_files(made: tuple[Path, TexturedMesh]) -> N
 
 def test_ply_is_z_up_with_colours(made: tuple[Path, TexturedMesh]) -> None:
     mesh = trimesh.load(made[0] / "object.ply", process=False)
-    np.testing.assert_array_equal(mesh.vertices.astype(np.float32), made[1].surface.vertices)
-    np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], made[1].vertex_colours)
+    np.testing.assert_array_equal(mesh.vertices.astype(np.float32), made[1].vertices)
+    np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], made[1].colours)
     assert len(mesh.faces) <= 3000
 
 

@@ -11,7 +11,7 @@ from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.slots import HasSurface
 from tunemv3d_shape.refinement import fit as fitting
-from tunemv3d_shape.refinement.fit import FitOptions, Look, fit
+from tunemv3d_shape.refinement.fit import FitOptions, FitProgress, fit
 from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape, read_refined, write_refined
 from tunemv3d_shape.surface import HALF, all_distances, extract_surface
@@ -114,9 +114,9 @@ def test_ctrl_c_keeps_what_is_there() -> None:
 def test_a_fit_that_does_not_improve_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "EVERY", 2)
     monkeypatch.setattr(fitting, "PROGRESS", 0.999)
-    seen_looks: list[Look] = []
+    seen_looks: list[FitProgress] = []
     options = FitOptions(cells=16, steps=50, coarse=2, rays=32)
-    fit(sphere(0.4), seen(numpy_of(TRUE), CAMERAS[:2], 16), options, on_look=seen_looks.append)
+    fit(sphere(0.4), seen(numpy_of(TRUE), CAMERAS[:2], 16), options, on_progress=seen_looks.append)
     assert [look.step for look in seen_looks] == [0, 2, 4, 6]
 
 

@@ -9,7 +9,7 @@ from tunemv3d_core.errors import SampleError
 from tunemv3d_shape.cleaning import face_areas, remove_floaters
 from tunemv3d_shape.export import as_trimesh
 from tunemv3d_shape.simplify import simplify
-from tunemv3d_shape.surface import HALF, RADIUS, Surface, distance_grid, extract_surface
+from tunemv3d_shape.surface import HALF, RADIUS, Triangles, distance_grid, extract_surface
 
 
 @pytest.mark.parametrize(
@@ -100,5 +100,5 @@ def test_the_budget_is_kept_and_the_shape_too() -> None:
 def test_a_surface_of_one_tetrahedron_stays_whole() -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32)
-    kept = remove_floaters(Surface(corners, faces))
+    kept = remove_floaters(Triangles(corners, faces))
     assert as_trimesh(kept).volume == pytest.approx(1 / 6)

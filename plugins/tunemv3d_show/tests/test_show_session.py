@@ -190,7 +190,7 @@ def test_a_prompt_that_is_cut_is_told_in_the_notes(session: Session, tmp_path: P
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_viewer_opens(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TuneMV3DError, match="file is a file; choose a folder"):
+    with pytest.raises(TuneMV3DError, match="file is a file; choose another folder"):
         command.view("chairs-mini", out=tmp_path / "file/deeper")
 
 

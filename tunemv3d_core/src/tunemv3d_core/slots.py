@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.types import Figure, Need, Rendering, SampledObject, Skips, Text, Views
+from tunemv3d_core.types import Figure, Need, Pictures, Rendering, SampledObject, Skips, Text, TexturedMesh, Views
 
 
 class Backbone(Protocol):
@@ -209,6 +210,15 @@ class HasSurface(Protocol):
 
         It is the surface that ``render`` shows: close to 0 at the rendered depth, with a gradient that points outward.
         """
+        ...
+
+
+@runtime_checkable
+class Shape(HasSurface, Protocol):
+    """One object's surface, a batch of one, and what it looks like: what can be meshed."""
+
+    def pictures(self, cameras: Cameras) -> Pictures | None:
+        """Render cameras ``m``, whose pictures come on the CPU; None where the shape has no colours of its own."""
         ...
 
 
@@ -523,3 +533,20 @@ def metric_error(metric: Any) -> str | None:
     if unknown := [need for need in metric.needs if need not in list(Need)]:
         return f"needs {unknown[0]!r}; what can be needed: {', '.join(Need)}"
     return None
+
+
+class Mesher(Protocol):
+    """Makes a textured mesh of one object; built as ``build(spec)``."""
+
+    def __call__(self, shape: Shape, views: Pictures, device: torch.device) -> TexturedMesh:
+        """Mesh a shape.
+
+        Args:
+            shape: of one object, such as a field's scene; points that it is asked about lie on ``device``.
+            views: finished views of the object, on the CPU.
+            device: where to compute.
+
+        Raises:
+            SampleError: the shape has no surface, such as a signed distance that is positive everywhere.
+        """
+        ...

@@ -1,5 +1,6 @@
-"""One object of ``tunemv3d sample``: sampled under a progress bar, written, and its shape shown."""
+"""One object of ``tunemv3d sample``: sampled under a progress bar, written, its shape shown and meshed."""
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.config.run_spec import SampleSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.io.provenance import versions
-from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample
-from tunemv3d_core.io.samples import note_files
+from tunemv3d_core.generation import SceneShape, sampling_progress
+from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.sample_files import FinishedObject, write_sample
+from tunemv3d_core.io.samples import MANIFEST, note_files, read_pictures, write_file
 from tunemv3d_core.sampling import has_surface
+from tunemv3d_core.slots import Mesher
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.animation import write_animation
 from tunemv3d_modulation.output import TuneMV3DOutput
@@ -27,6 +29,8 @@ from tunemv3d_modulation.validate_inputs import check_known
 OPTIONS = ("num_inference_steps", "guidance_scale", "consistency", "shared_noise", "negative_prompt")
 """Of the pipeline's call; the manifest tells them by the same names."""
 
+MESH = "object.glb"
+
 
 @dataclass(frozen=True)
 class Order:
@@ -35,7 +39,7 @@ class Order:
     Attributes:
         cameras: ``n``.
         known_views: pictures by the index of their camera.
-        out: folder that gets a folder an object.
+        out: folder that gets one folder per object.
         strip: also the shape appearing, as a picture and moving.
         video: suffix of a turntable, "" for none.
         mesh: whether a mesh will be made of it.
@@ -90,28 +94,6 @@ class Made:
     steps: Recorder
 
 
-def manifest_options(options: SampleSpec, negative: str) -> dict[str, Any]:
-    """Return the manifest's entries on the sampling, which are the pipeline's ``OPTIONS`` too."""
-    return {
-        "num_inference_steps": options.steps,
-        "guidance_scale": options.guidance,
-        "consistency": options.consistency,
-        "shared_noise": options.shared_noise,
-        "negative_prompt": negative,
-    }
-
-
-def manifest_model(pipe: TuneMV3DPipeline, checkpoint: str) -> dict[str, Any]:
-    """Return the manifest's entries on the model."""
-    return {
-        "checkpoint": checkpoint,
-        "spec_id": spec_id(pipe.spec),
-        "scheduler": type(pipe.scheduler).__name__,
-        "versions": versions(),
-        "data": pipe.data,
-    }
-
-
 def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
     """Sample one object and write it.
 
@@ -123,18 +105,14 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
     Raises:
         SampleError: a step gave numbers that are not finite, or the object cannot be written.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    seen, total = Recorder(), about["num_inference_steps"]
-    bar = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
-    with bar as progress, warnings.catch_warnings():
+    seen, began = Recorder(), time.perf_counter()
+    with sampling_progress(about["prompt"], about["num_inference_steps"]) as advance, warnings.catch_warnings():
         # The manifest's notes say it already.
         warnings.filterwarnings("ignore", message="the text encoder takes")
-        task = progress.add_task(about["prompt"][:40].replace("[", "("), total=total)
 
         def on_step(pipe: Any, index: int, t: float, tensors: dict[str, Any]) -> None:
-            check_finite(tensors["latents"][0], f"after step {index + 1} of {total}")
+            advance(tensors["latents"][0])
             seen(pipe, index, t, tensors)
-            progress.advance(task)
 
         output = pipe(
             about["prompt"],
@@ -146,7 +124,7 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
             callback_on_step_end_tensor_inputs=("latents", "x_t"),
             **{name: about[name] for name in OPTIONS},
         )
-        about = {**about, "seconds": round(progress.tasks[task].elapsed or 0.0, 2)}
+    about = {**about, "seconds": round(time.perf_counter() - began, 2)}
     return Made(write_sample(_first(output), order.out, about), output, seen)
 
 
@@ -165,6 +143,21 @@ def add_pictures(pipe: TuneMV3DPipeline, order: Order, made: Made, prompt: str) 
         assert made.output.scene is not None
         write_animation(made.folder / f"turntable{order.video}", turntable(pipe, made.output.scene), milliseconds=80)
         note_files(made.folder, {"turntable": f"turntable{order.video}"})
+
+
+def add_mesh(pipe: TuneMV3DPipeline, mesher: Mesher, made: Made) -> None:
+    """Add ``object.glb`` to a written object, as ``tunemv3d mesh`` makes it of the object's folder.
+
+    Raises:
+        SampleError: the scene has no surface after all, or the file cannot be written; the object stays as it is.
+    """
+    scene = made.output.scene
+    assert scene is not None
+    shape = SceneShape(scene, pipe.model, pipe.latent_size())
+    with messages.status("mesh", spinner="line"):
+        mesh = mesher(shape, read_pictures(made.folder), pipe.execution_device)
+    write_file(made.folder / MESH, glb(mesh, mesh_provenance(read_json(made.folder / MANIFEST))))
+    note_files(made.folder, {"mesh": MESH}, mesh.figures)
 
 
 def _first(output: TuneMV3DOutput) -> FinishedObject:

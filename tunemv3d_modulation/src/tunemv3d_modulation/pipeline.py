@@ -14,20 +14,18 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
+from tunemv3d_core.generation import ELEVATION, view_scene
 from tunemv3d_core.io.mismatch_policy import Policy
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.schedulers import Seed
 from tunemv3d_core.slots import Offloadable, Scene
-from tunemv3d_core.viz.geometry import render_shape
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.offload import Denoiser, offload
 from tunemv3d_modulation.output import TuneMV3DOutput, as_type, check_output
 from tunemv3d_modulation.pretrained_io import load_folder, save_folder
 from tunemv3d_modulation.validate_inputs import as_seeds, check_known, check_prompts, check_seeds
-
-DEFAULT_ELEVATION = 20.0
 
 StepCallback = Callable[["TuneMV3DPipeline", int, float, dict[str, Any]], dict[str, Any] | None]
 """A callback of diffusers' kind: gets the pipeline, the step from 0, its timestep and named tensors; may return changed
@@ -299,23 +297,12 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _shape(self, latents: Tensor, prompts: Sequence[str], cameras: Cameras) -> dict[str, Any]:
         """Return the scene, its renders as latents, and its geometry in the images' size."""
-        scene = self.fuse_clean(latents, prompts, cameras)
-        size = (latents.shape[-2], latents.shape[-1])
-        field = self.model.field
-        shown = field is not None and field.ports.gives == "latents"
-        coarse = scene.render(cameras, size)
-        seen = render_shape(scene, cameras, self.image_size(), coarse)
-        return {
-            "scene": scene,
-            "renders": self.model.blend(coarse, size) if shown else None,
-            "opacity": seen.opacity,
-            "depth": seen.depth if field is not None and field.ports.novel_views else None,
-            "normals": seen.normals,
-        }
+        text = self.model.backbone.encode_text(list(prompts))
+        return dict(vars(view_scene(self.model, latents, text, cameras, self.denoiser)))
 
     def _cameras(self, cameras: Cameras | None, objects: int) -> Cameras:
         if cameras is None:
-            cameras = Cameras.orbit(self.spec.views.inputs, elevation=DEFAULT_ELEVATION)
+            cameras = Cameras.orbit(self.spec.views.inputs, elevation=ELEVATION)
         if len(cameras.shape) == 1:
             cameras = cameras[None].expand(objects, cameras.shape[0])
         if cameras.shape[0] != objects:

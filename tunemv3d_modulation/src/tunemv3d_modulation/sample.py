@@ -1,13 +1,10 @@
 """The command ``tunemv3d sample``: views of objects from text, with depth, normals and the shape's scene."""
 
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunemv3d_core.cli.calls import find_command, run_command
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
@@ -17,11 +14,9 @@ from tunemv3d_modulation.cli_options import gather_prompts, note_images, read_ca
 
 if TYPE_CHECKING:
     from tunemv3d_core.config.run_spec import SampleSpec
+    from tunemv3d_core.slots import Mesher
     from tunemv3d_modulation.generate import Order
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
-
-SHAPE = "tunemv3d-shape"
-"""The distribution that makes meshes."""
 
 
 def sample(
@@ -65,20 +60,23 @@ def sample(
     strip: Annotated[bool, typer.Option("--strip", help="Also the shape appearing: strip.png and strip.webp.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Also a turntable of the field's own novel views.")] = False,
     video_format: Annotated[str, typer.Option(help="webp, or mp4, which needs ffmpeg.")] = "webp",
-    mesh: Annotated[bool, typer.Option("--mesh", help="Also object.glb, as `tunemv3d mesh` makes it.")] = False,
+    mesh: Annotated[bool, typer.Option("--mesh", help="Also a textured mesh, object.glb.")] = False,
+    mesher: Annotated[
+        str, typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it.")
+    ] = "marching-cubes",
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
     from tunemv3d_core.config.run_spec import SampleSpec
+    from tunemv3d_core.generation import build_mesher, manifest_model, manifest_options
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_modulation.animation import check_format
 
     # Whatever can be wrong without the model is found before it is loaded.
     check_writable(out)
     check_format(video_format)
-    if mesh:
-        find_command("mesh", SHAPE)
+    meshed_by = build_mesher(mesher) if mesh else None
     wanted = [(prompt, seed) for prompt in gather_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise}
@@ -90,15 +88,16 @@ def sample(
     _check(options, pairs, negative)
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
     # Heavy, and needs what was loaded.
-    from tunemv3d_modulation.generate import Order, manifest_model, manifest_options
+    from tunemv3d_modulation.generate import Order
 
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
-    about = {**manifest_model(pipe, checkpoint), **manifest_options(options, negative), "images": image or []}
-    about |= {"views": len(around.origins), "elevation": elevation, "notes": note_images(known, pipe.image_size())}
+    about = manifest_model(checkpoint, pipe.spec, pipe.scheduler, pipe.data) | manifest_options(options, negative)
+    about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
+    about["notes"] = note_images(known, pipe.image_size())
     if len(pairs) < len(wanted):
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
-    made, failed = _make_all(pipe, order, pairs, about, mesh, as_json)
+    made, failed = _make_all(pipe, order, pairs, about, meshed_by, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
     if failed:
@@ -110,11 +109,11 @@ def _make_all(
     order: "Order",
     pairs: list[tuple[str, int]],
     about: dict[str, Any],
-    mesh: bool,
+    mesher: "Mesher | None",
     quiet: bool,
 ) -> tuple[list[Path], int]:
     """Make every prompt with its seed; return the folders written and how many failed, each with a message."""
-    from tunemv3d_modulation.generate import add_pictures, make
+    from tunemv3d_modulation.generate import MESH, add_mesh, add_pictures, make
 
     folders, failed = [], 0
     for prompt, seed in pairs:
@@ -127,9 +126,10 @@ def _make_all(
             if not quiet:
                 console.print(f"{made.folder}/grid.png", soft_wrap=True, highlight=False)
             add_pictures(pipe, order, made, prompt)
-            if mesh:
-                with redirect_stdout(sys.stderr) if quiet else nullcontext():
-                    run_command("mesh", SHAPE, [str(made.folder)])
+            if mesher is not None:
+                add_mesh(pipe, mesher, made)
+                if not quiet:
+                    console.print(f"{made.folder}/{MESH}", soft_wrap=True, highlight=False)
         except TuneMV3DError as error:
             failed += 1
             show_error(TuneMV3DError(f"{prompt!r}, seed {seed}: {error}"))

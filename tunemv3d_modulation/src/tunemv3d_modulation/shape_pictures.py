@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.generation import ELEVATION
 from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.slots import Scene
 from tunemv3d_core.viz.geometry import surface_pictures
 from tunemv3d_core.viz.pictures import to_pil
-from tunemv3d_modulation.pipeline import DEFAULT_ELEVATION, TuneMV3DPipeline
+from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 COLUMNS = 8
 """Steps that the strip shows."""
@@ -74,7 +75,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> list[Image.Image]:
     """Draw one turn around a scene (a batch of one): the field's novel views, decoded, beside its surface."""
     h, w = pipe.latent_size()
-    around = Cameras.orbit(views, elevation=DEFAULT_ELEVATION).to(pipe.execution_device)[None]
+    around = Cameras.orbit(views, elevation=ELEVATION).to(pipe.execution_device)[None]
     frames = []
     for index in range(views):
         camera = around[:, index : index + 1]

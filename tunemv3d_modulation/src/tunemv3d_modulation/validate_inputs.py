@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from tunemv3d_core import generation
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.io.posed_images import is_whole
 from tunemv3d_core.schedulers import Seed
 
 
@@ -28,10 +28,7 @@ def check_prompts(prompts: Sequence[str], negatives: Sequence[str], guidance: fl
     Raises:
         TuneMV3DError: no prompt, an empty or unreadable one, or negative ones that do not fit the others.
     """
-    if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise TuneMV3DError("a prompt is empty: say what object to make, such as 'a red office chair'")
-    if broken := [prompt for prompt in (*prompts, *negatives) if not is_whole(prompt)]:
-        raise TuneMV3DError(f"the prompt {ascii(broken[0])[:80]} holds bytes that are no text in UTF-8")
+    generation.check_prompts(prompts, negatives)
     if guidance == 1 and any(negatives):
         raise TuneMV3DError("a negative prompt needs guidance: with a guidance scale of 1 nothing moves away from it")
     _check_number("negative prompts", len(negatives), len(prompts))

@@ -1,3 +1,3 @@
-"""From sampled objects to textured meshes, and their refinement."""
+"""Textured meshes of sampled objects, and their refinement."""
 
 __version__ = "0.1.0"

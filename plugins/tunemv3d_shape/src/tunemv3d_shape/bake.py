@@ -15,10 +15,10 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_shape.surface import Floats, Surface
+from tunemv3d_core.types import Pictures
+from tunemv3d_shape.surface import Floats, Triangles
 from tunemv3d_shape.tracing import Tracer
 from tunemv3d_shape.unwrap import Unwrapped
-from tunemv3d_shape.views import Pictures
 
 Colours = NDArray[np.uint8]
 
@@ -32,13 +32,13 @@ STEP = 0.08
 """A pixel whose depth differs by more from a point's shows another part of the surface, world units."""
 
 PREFERENCE = 4.0
-"""How strongly the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
+"""Exponent by which the best view is preferred: at 0 all count alike, which blurs; high values show seams."""
 
 WELL, LEAST = 0.2, 0.05
-"""What a view must count: every source is asked first for what it sees well, then for what it sees at its outlines."""
+"""Least weights of a view: every source is asked first for what it sees well, then for what it sees at its outlines."""
 
 NEIGHBOURS = 50_000
-"""Of the coloured points about so many are candidates for giving their colour to others."""
+"""About how many of the coloured points are candidates for giving their colour to others."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Points:
     normals: Floats
 
 
-def bake(unwrapped: Unwrapped, surface: Surface, sources: Sequence[Pictures], size: int) -> Colours:
+def bake(unwrapped: Unwrapped, surface: Triangles, sources: Sequence[Pictures], size: int) -> Colours:
     """A texture ``size size 3``, sRGB, row 0 at the top, filled beyond the charts.
 
     Args:
@@ -70,13 +70,13 @@ def bake(unwrapped: Unwrapped, surface: Surface, sources: Sequence[Pictures], si
     return np.ascontiguousarray(texture[tuple(nearest)])
 
 
-def bake_vertices(surface: Surface, sources: Sequence[Pictures]) -> Colours:
+def bake_vertices(surface: Triangles, sources: Sequence[Pictures]) -> Colours:
     """Colours of the vertices, ``v 3``, sRGB."""
     return to_bytes(colour(Points(surface.vertices, vertex_normals(surface)), surface, sources))
 
 
-def texel_points(unwrapped: Unwrapped, surface: Surface, size: int) -> tuple[NDArray[np.bool_], Points]:
-    """Which texels ``size size`` lie on a chart, and their points in the world, row by row."""
+def texel_points(unwrapped: Unwrapped, surface: Triangles, size: int) -> tuple[NDArray[np.bool_], Points]:
+    """Find the texels ``size size`` that lie on a chart, and their points in the world, row by row."""
     flat = np.concatenate([unwrapped.uv, np.zeros_like(unwrapped.uv[:, :1])], axis=1)
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     u, v = np.meshgrid(centres, 1 - centres)
@@ -89,7 +89,7 @@ def texel_points(unwrapped: Unwrapped, surface: Surface, size: int) -> tuple[NDA
     return on_chart.reshape(size, size), Points(places, _unit(normals))
 
 
-def colour(points: Points, surface: Surface, sources: Sequence[Pictures]) -> Floats:
+def colour(points: Points, surface: Triangles, sources: Sequence[Pictures]) -> Floats:
     """Colours of points ``p 3`` in [0, 1]; white only where no source sees anything of the surface."""
     tracer = Tracer(surface.vertices, surface.faces)
     found = np.ones_like(points.places)
@@ -103,7 +103,7 @@ def colour(points: Points, surface: Surface, sources: Sequence[Pictures]) -> Flo
     return found
 
 
-def vertex_normals(surface: Surface) -> Floats:
+def vertex_normals(surface: Triangles) -> Floats:
     """Outward unit normals of the vertices, ``v 3``: the mean of their faces' by area; upwards where there is none."""
     corners = surface.vertices[surface.faces].astype(np.float64)
     of_faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -143,7 +143,7 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures, least: float) -> 
         ahead = np.nonzero(facing > least)[0]
         reached = tracer.distances(np.broadcast_to(position, way[ahead].shape).copy(), way[ahead])
         seen = ahead[reached > 1 - TOUCH / np.linalg.norm(way[ahead], axis=-1)]
-        shown, inside = view.sample_view_features(points.places[seen])
+        shown, inside = view.sample(points.places[seen])
         weight = facing[seen] * inside
         weight = np.where(weight > least, weight**PREFERENCE, 0)
         sums[seen] += shown * weight[:, None]
@@ -153,7 +153,7 @@ def _blend(points: Points, tracer: Tracer, pictures: Pictures, least: float) -> 
 
 @dataclass(frozen=True)
 class _View:
-    """One picture, and what of the surface each of its pixels shows.
+    """Picture with the part of the surface that each of its pixels shows.
 
     Attributes:
         camera: without batch axes.
@@ -167,7 +167,7 @@ class _View:
     depth: Floats
     inwardness: Floats
 
-    def sample_view_features(self, places: Floats) -> tuple[Floats, Floats]:
+    def sample(self, places: Floats) -> tuple[Floats, Floats]:
         """Colours of points ``p 3`` and how far they lie inside the object, ``p``.
 
         Of the four pixels around a point only those count that show the surface where the point is.

@@ -4,13 +4,13 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tunemv3d_shape.surface import Surface
+from tunemv3d_shape.surface import Triangles
 
 SMALLEST = 0.01
 """Parts of less than this share of the largest part's area are floaters; wheels and feet that hang free stay."""
 
 
-def remove_floaters(surface: Surface, smallest: float = SMALLEST) -> Surface:
+def remove_floaters(surface: Triangles, smallest: float = SMALLEST) -> Triangles:
     """The surface without its small parts.
 
     Args:
@@ -22,13 +22,13 @@ def remove_floaters(surface: Surface, smallest: float = SMALLEST) -> Surface:
     return _taken(surface, (areas >= smallest * areas.max())[part])
 
 
-def face_areas(surface: Surface) -> np.ndarray:
+def face_areas(surface: Triangles) -> np.ndarray:
     """Area of every triangle, ``f``."""
     a, b, c = (surface.vertices[surface.faces[:, corner]].astype(np.float64) for corner in range(3))
     return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=-1) / 2)
 
 
-def _part_of_vertices(surface: Surface) -> np.ndarray:
+def _part_of_vertices(surface: Triangles) -> np.ndarray:
     """The number of the part that each vertex belongs to, ``v``."""
     count = len(surface.vertices)
     one, other = surface.faces[:, :2].reshape(-1), surface.faces[:, 1:].reshape(-1)
@@ -36,7 +36,7 @@ def _part_of_vertices(surface: Surface) -> np.ndarray:
     return np.asarray(connected_components(joined, directed=False)[1])
 
 
-def _taken(surface: Surface, kept: np.ndarray) -> Surface:
+def _taken(surface: Triangles, kept: np.ndarray) -> Triangles:
     """The kept faces and the vertices that they use."""
     used, faces = np.unique(surface.faces[kept], return_inverse=True)
-    return Surface(surface.vertices[used], faces.reshape(-1, 3).astype(np.int32))
+    return Triangles(surface.vertices[used], faces.reshape(-1, 3).astype(np.int32))

@@ -1,15 +1,14 @@
-"""What this distribution adds to the command line. Light: imports no torch."""
+"""Descriptors of what this distribution adds. Light: imports no torch."""
 
-from tunemv3d_core.plugins.descriptor import CommandPlugin
+from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_shape.spec import MarchingCubesSpec
 
-MESH = CommandPlugin(
-    name="mesh",
-    app="tunemv3d_shape.commands.mesh:mesh",
-    summary="Textured meshes of sampled objects, as GLB, OBJ or PLY.",
-)
-
-REFINE = CommandPlugin(
-    name="refine",
-    app="tunemv3d_shape.commands.refine:refine",
-    summary="Sharpen a sampled object's shape and colours by fitting them to its views.",
+MARCHING_CUBES = ComponentPlugin(
+    slot="mesher",
+    name="marching-cubes",
+    api="1.0",
+    spec=MarchingCubesSpec,
+    build="tunemv3d_shape.generate:build",
+    summary="A surface that agrees with the views' masks, simplified, unwrapped and textured from the views",
+    reference="Lorensen and Cline 1987, Marching Cubes: A High Resolution 3D Surface Construction Algorithm",
 )

@@ -13,32 +13,33 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
 from tunemv3d_core.rendering.volume import sample_along_rays
+from tunemv3d_core.slots import Shape
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.refinement.grid import Grid
-from tunemv3d_shape.shapes import Shape
 from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface
-from tunemv3d_shape.views import Pictures
 
 CELLS = 64
 """Along the side of the correction's grid; finer ones follow the pixels and make thin parts bumpy."""
 
 STEPS, RAYS, POINTS = 60, 2048, 64
-"""Steps of the fit, rays a step, and points along each ray among which the least distance is looked for."""
+"""Steps of the fit, rays per step, and points along each ray among which the least distance is looked for."""
 
 SILHOUETTE_SLOPE = (60.0, 120.0)
 """NeuS's s at the first and at the last step."""
 
 AROUND, ELSEWHERE = 32, 0.15
-"""What part of a picture's width around a mask is drawn as often as the mask, and how often the rest is."""
+"""Share of a picture's width (one in ``AROUND``) whose pixels around a mask are drawn as often as the mask's, and how
+often the others are."""
 
 SMOOTH = 5.0
 """Weight of the correction's squared slope."""
 
 PACE = 0.2
-"""How far a step may move a distance, cells."""
+"""Distance by which one step may move the surface, cells."""
 
 
 @dataclass(frozen=True)
-class Agreeing:
+class CorrectedShape:
     """A shape whose distance is corrected.
 
     Attributes:
@@ -55,11 +56,13 @@ class Agreeing:
         return self.shape.signed_distance(points) + self.correction.distance(points[0])[None]
 
     def pictures(self, cameras: Cameras) -> Pictures | None:
-        """What the shape as it was shows cameras ``m``."""
+        """Render cameras ``m`` of the shape as it was."""
         return self.shape.pictures(cameras)
 
 
-def agree(shape: Shape, pictures: Pictures, device: torch.device | None = None, seed: int = 0) -> Agreeing:
+def fit_silhouettes(
+    shape: Shape, pictures: Pictures, device: torch.device | None = None, seed: int = 0
+) -> CorrectedShape:
     """The shape, corrected so that its silhouettes are the pictures' masks.
 
     Args:
@@ -79,7 +82,7 @@ def agree(shape: Shape, pictures: Pictures, device: torch.device | None = None, 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         _fit(grid, pictures, start.device)
-    return Agreeing(shape, Grid(grid.distances.detach().reshape(start.shape) - start, grid.colours.detach()))
+    return CorrectedShape(shape, Grid(grid.distances.detach().reshape(start.shape) - start, grid.colours.detach()))
 
 
 def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:

@@ -1,12 +1,12 @@
-"""Fewer triangles for the same shape."""
+"""Simplification: fewer triangles for the same shape."""
 
 import fast_simplification
 import numpy as np
 
-from tunemv3d_shape.surface import Surface
+from tunemv3d_shape.surface import Triangles
 
 
-def simplify(surface: Surface, faces: int) -> Surface:
+def simplify(surface: Triangles, faces: int) -> Triangles:
     """Collapse edges where the shape changes least (Garland and Heckbert 1997) until the budget is kept.
 
     Args:
@@ -16,4 +16,4 @@ def simplify(surface: Surface, faces: int) -> Surface:
     if len(surface.faces) <= faces:
         return surface
     vertices, triangles = fast_simplification.simplify(surface.vertices, surface.faces, target_count=faces)
-    return Surface(np.asarray(vertices, dtype=np.float32), np.asarray(triangles, dtype=np.int32))
+    return Triangles(np.asarray(vertices, dtype=np.float32), np.asarray(triangles, dtype=np.int32))

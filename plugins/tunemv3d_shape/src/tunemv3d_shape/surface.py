@@ -28,14 +28,14 @@ BLOCK = 4
 """Fine cells along a block's side."""
 
 MARGIN = 2.0
-"""How much steeper than a true distance, whose slope is 1, a learned one is expected to be."""
+"""Factor by which a learned distance is expected to be steeper than a true one, whose slope is 1."""
 
 _AT_ONCE = 2**16
 """Points asked at once."""
 
 
 @dataclass(frozen=True)
-class Surface:
+class Triangles:
     """Triangles.
 
     Attributes:
@@ -47,7 +47,7 @@ class Surface:
     faces: Ints
 
 
-def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.device | None = None) -> Surface:
+def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.device | None = None) -> Triangles:
     """The surface where the signed distance is zero, closed and oriented outwards.
 
     Args:
@@ -64,7 +64,7 @@ def extract_surface(shape: HasSurface, resolution: int = 256, device: torch.devi
     # A vertex on a grid point would be several vertices in one place.
     grid[np.abs(grid) < 1e-3 * cell] = 1e-3 * cell
     vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=(cell,) * 3, gradient_direction="descent")
-    return Surface(np.asarray(vertices - HALF, dtype=np.float32), np.asarray(faces, dtype=np.int32))
+    return Triangles(np.asarray(vertices - HALF, dtype=np.float32), np.asarray(faces, dtype=np.int32))
 
 
 def distance_grid(shape: HasSurface, resolution: int, device: torch.device | None = None) -> Floats:
@@ -141,13 +141,13 @@ def _ask(shape: HasSurface, points: Floats, device: torch.device | None) -> Floa
 
 
 def _lattice(axis: Floats) -> Floats:
-    """All points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
+    """List all points ``p 3`` whose coordinates lie on the axis, the last coordinate fastest."""
     i, j, k = np.meshgrid(axis, axis, axis, indexing="ij")
     return np.stack([i, j, k], axis=-1).reshape(-1, 3).astype(np.float32)
 
 
 def _spread(corners: Floats) -> Floats:
-    """Each fine point takes the value of the block corner before it."""
+    """Give each fine point the value of the block corner before it."""
     for axis in range(3):
         inner, last = np.split(corners, [-1], axis=axis)
         corners = np.concatenate([np.repeat(inner, BLOCK, axis=axis), last], axis=axis)

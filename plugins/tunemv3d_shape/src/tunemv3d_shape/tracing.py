@@ -5,8 +5,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_shape.surface import Floats, Ints, Surface
-from tunemv3d_shape.views import Pictures
+from tunemv3d_core.types import Pictures, TexturedMesh
+from tunemv3d_shape.surface import Floats, Ints, Triangles
 
 
 class Tracer:
@@ -22,7 +22,7 @@ class Tracer:
         self._geometry = TriangleMesh(self._scene, np.ascontiguousarray(vertices[faces], dtype=np.float32))
 
     def distances(self, origins: Floats, directions: Floats) -> Floats:
-        """How far each ray ``r`` goes, in lengths of its direction; infinite where it meets nothing."""
+        """Distance that each ray ``r`` travels, in lengths of its direction; infinite where it meets nothing."""
         hits = self._scene.run(origins, directions, output=True)
         return np.where(hits["primID"] >= 0, hits["tfar"], np.inf).astype(np.float32)
 
@@ -38,7 +38,7 @@ class Tracer:
         return self.distances(*(z.float().cpu().numpy() for z in (rays.origins, rays.directions))).reshape(size)
 
 
-def silhouette_iou(surface: Surface, pictures: Pictures) -> float:
+def silhouette_iou(surface: Triangles | TexturedMesh, pictures: Pictures) -> float:
     """Intersection over union of a surface's silhouettes with the pictures' masks, all views taken together."""
     tracer, masks = Tracer(surface.vertices, surface.faces), (pictures.alpha > 0.5).cpu().numpy()
     seen = np.stack([np.isfinite(tracer.depth(pictures.cameras[i], pictures.size)) for i in range(len(masks))])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xatlas
 
-from tunemv3d_shape.surface import Floats, Ints, Surface
+from tunemv3d_shape.surface import Floats, Ints, Triangles
 
 PADDING = 3
 """Texels between charts, so that a viewer's blending of neighbouring texels does not reach over."""
@@ -28,7 +28,7 @@ class Unwrapped:
     original: Ints
 
 
-def unwrap(surface: Surface, texture: int) -> Unwrapped:
+def unwrap(surface: Triangles, texture: int) -> Unwrapped:
     """Cut a surface into charts and pack them.
 
     Args:

@@ -1,3 +1,3 @@
-"""What was made, as one page and as a live viewer."""
+"""Reports on one page, and a live viewer."""
 
 __version__ = "0.1.0"

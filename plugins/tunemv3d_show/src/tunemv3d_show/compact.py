@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
-"""Of pictures by their kind, pixels at most."""
+"""Largest size of pictures by their kind, pixels."""
 
 FRAMES = 12
-"""Of a turntable, at most."""
+"""Most frames of a turntable."""
 
 QUALITY = 50
-"""Of pictures and textures, to 100."""
+"""Quality of pictures and textures, up to 100."""
 
 TEXTURE = 256
 """Side of a mesh's texture, texels at most."""
@@ -28,14 +28,14 @@ TOLD = (
     f"wide; turntables have {FRAMES} frames; the strips do not move; meshes are rounded to 1/32767 of a unit, their "
     f"textures at most {TEXTURE} texels wide and lossy."
 )
-"""What the page says of it."""
+"""Sentence with which the page says so."""
 
 QUANTIZED: dict[str, tuple[int, str, int]] = {
     "POSITION": (5122, "<i2", 32767),
     "NORMAL": (5120, "<i1", 127),
     "TEXCOORD_0": (5123, "<u2", 65535),
 }
-"""How a corner's numbers in [-1, 1] are kept (KHR_mesh_quantization): glTF's component type, numpy's, and what 1 is."""
+"""Storage of a corner's numbers in [-1, 1] (KHR_mesh_quantization): glTF's component type, numpy's, and what 1 is."""
 
 
 def small_picture(picture: Image.Image, kind: str) -> bytes:
@@ -111,7 +111,7 @@ def _small_texture(data: bytes) -> bytes:
 
 
 def _chunk(tree: dict[str, Any], view: int, binary: bytes) -> bytes:
-    """What one of the buffer's views holds."""
+    """Content of one of the buffer's views."""
     begin = tree["bufferViews"][view].get("byteOffset", 0)
     return binary[begin : begin + tree["bufferViews"][view]["byteLength"]]
 
@@ -130,7 +130,7 @@ def _packed(tree: dict[str, Any], chunks: list[bytes]) -> bytes:
 
 
 def _fitted(picture: Image.Image, width: int) -> Image.Image:
-    """On white, at most ``width`` pixels wide."""
+    """Put a picture on white, at most ``width`` pixels wide."""
     drawn = picture.convert("RGBA")
     ground = Image.new("RGBA", drawn.size, "white")
     ground.alpha_composite(drawn)

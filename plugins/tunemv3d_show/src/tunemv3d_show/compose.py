@@ -21,7 +21,7 @@ from tunemv3d_show.media import Medium, media_of, still, thumbnail
 
 PAGE = Path(__file__).parent / "page"
 COLOURS = 6
-"""Of runs, in the page's style."""
+"""Number of runs' colours in the page's style."""
 
 CAPTIONS = {
     "strip": "from noise to view: what the model saw, and the field's surface",
@@ -79,7 +79,7 @@ def _template() -> Any:
 
 
 def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
-    """What the template asks for; objects are read when their turn comes."""
+    """Values that the template asks for; objects are read when their turn comes."""
     prompts, meshes = found.prompts(), any("mesh" in entry.files for entry in found.objects)
     counts = [(len(found.objects), "object"), (len(prompts), "prompt"), (len(found.sources), "source")]
     told = [f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts]

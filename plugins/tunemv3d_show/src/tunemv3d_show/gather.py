@@ -1,4 +1,4 @@
-"""What a report shows: sampled objects by prompt and seed, and where they come from."""
+"""Content of a report: sampled objects by prompt and seed, and where they come from."""
 
 import json
 from collections import Counter
@@ -11,14 +11,14 @@ from typing import Any
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
 from tunemv3d_core.io.posed_images import is_whole, read_json
-from tunemv3d_core.io.samples import MANIFEST
+from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
 
 FIGURES = {
     "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",
     "views_psnr": "the shape's own views against the sampled ones: PSNR {:.1f} dB",
 }
-"""Of a manifest, as ``tunemv3d mesh`` measures them, and how the page tells them."""
+"""Figures of a manifest, as ``tunemv3d mesh`` measures them, and their sentences on the page."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One sampled object, its manifest read and its pictures not yet."""
+    """Sampled object, its manifest read and its pictures not yet."""
 
     folder: Path
     source: int
@@ -58,12 +58,12 @@ class Sampled:
 
     @property
     def prompt(self) -> str:
-        """What was asked for."""
+        """Prompt that was sampled."""
         return str(self.manifest["prompt"])
 
     @property
     def seed(self) -> int:
-        """Of its noise."""
+        """Seed of its noise."""
         return int(self.manifest.get("seed", 0))
 
     @property
@@ -79,7 +79,7 @@ class Sampled:
 
 @dataclass
 class Gathered:
-    """All of it.
+    """Everything that a report shows.
 
     Attributes:
         sources: in the order in which they were given.
@@ -92,7 +92,7 @@ class Gathered:
     faults: list[str] = field(default_factory=list)
 
     def prompts(self) -> list[str]:
-        """Each once, in the order of their first object."""
+        """List each prompt once, in the order of their first object."""
         return list(dict.fromkeys(entry.prompt for entry in self.objects))
 
     def means(self, source: int) -> dict[str, tuple[float, int]]:
@@ -124,7 +124,7 @@ def gather(folders: list[Path]) -> Gathered:
         if not folder.is_dir():
             raise SampleError(f"{folder}: no such folder; give a run, or a folder that `tunemv3d sample` made")
         run = (folder / "spec.json").is_file() and ((folder / "metrics.jsonl").is_file() or run_checkpoints(folder))
-        samples = _sample_folders(folder / "samples" if run else folder)
+        samples = find_samples(folder / "samples" if run else folder)
         if not run and not samples:
             raise SampleError(
                 f"{folder}: neither a run (spec.json with metrics.jsonl or checkpoints/) nor sampled objects "
@@ -147,12 +147,6 @@ def _names(folders: list[Path]) -> list[str]:
         met[name] += 1
         names[index] = name if met[name] == 1 else f"{name} ({met[name]})"
     return names
-
-
-def _sample_folders(folder: Path) -> list[Path]:
-    if (folder / MANIFEST).is_file():
-        return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.endswith(".part"))
 
 
 def _read(folder: Path, source: int, faults: list[str]) -> Sampled | None:
@@ -232,7 +226,7 @@ OPTIONS = {
     "negative_prompt": "negative prompt",
     "shared_noise": "shared noise",
 }
-"""Of a manifest, and what they are called on the page."""
+"""Options of a manifest, and their names on the page."""
 
 
 def _shared(manifests: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ RESOLUTION = 40
 """Points along a side of the cube in which the surface is looked for: under a second on a CPU."""
 
 PICTURES = {"views": "latents", "what the model saw": "x_t", "the field's guess": "x0"}
-"""What the cameras can show, and the attribute of a step."""
+"""Pictures that the cameras can show, and the attribute of a step."""
 
 ACCENT = (13, 101, 96)
 
@@ -177,7 +177,7 @@ class Viewer:
 
     @property
     def _in_place(self) -> bool:
-        """Whether the cameras that are drawn are those that the object was sampled with."""
+        """Tell whether the cameras that are drawn are those that the object was sampled with."""
         return self._drawn is self.session.shown
 
     def _show(self, step: Step, surface: bool) -> None:

@@ -13,7 +13,7 @@ from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
 
 QUALITY = 90
-"""Of still pictures that are larger than ``SMALL``; they become WebP."""
+"""Quality of still pictures that are larger than ``SMALL``; they become WebP."""
 
 SMALL = 256
 """Pictures up to this side, pixels, keep every bit: their colours would bleed."""
@@ -32,7 +32,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Medium:
-    """One file.
+    """File as a page embeds it.
 
     Attributes:
         kind: "view", or of ``KINDS``.

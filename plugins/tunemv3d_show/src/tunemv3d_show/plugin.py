@@ -1,4 +1,4 @@
-"""What this distribution adds to the command line. Light: imports no torch."""
+"""Descriptors of this distribution's commands. Light: imports no torch."""
 
 from tunemv3d_core.plugins.descriptor import CommandPlugin
 

@@ -1,4 +1,4 @@
-"""What the viewer works on, without any browser: one object, its steps, its cameras and branches."""
+"""The viewer's state, without any browser: one object, its steps, its cameras and branches."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.types import Text
-from tunemv3d_show.surface import Surface, extract
+from tunemv3d_show.surface import PreviewMesh, extract
 
 
 class Stopped(Exception):
@@ -29,8 +29,8 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a person can set.
+class ViewerSettings:
+    """Settings of a sampling in the viewer.
 
     Attributes:
         prompt: what to make.
@@ -69,7 +69,7 @@ class Step:
         before: ``1 n c h w``, latents that it began with, where a branch sets out; None for noise.
         latents: ``1 n c h w`` after it.
         x_t: ``1 n c h w``, what the model saw.
-        x0: ``1 n v h w``, the field's guess of the clean views; None where no field ran.
+        x0: ``1 n v h w``, the field's prediction of the clean views; None where no field ran.
         seconds: that it took.
     """
 
@@ -103,11 +103,11 @@ class Session:
     model: MultiviewDiffusion
     spec: RunSpec
     checkpoint: str = ""
-    settings: Settings = field(default_factory=Settings)
+    settings: ViewerSettings = field(default_factory=ViewerSettings)
     cameras: Cameras = field(default_factory=lambda: Cameras.orbit(8))
     history: list[Step] = field(default_factory=list)
     shown: Cameras | None = None
-    made: Settings | None = None
+    made: ViewerSettings | None = None
     known: KnownViews | None = None
     branched: bool = False
     data: dict[str, Any] = field(default_factory=dict)
@@ -115,16 +115,16 @@ class Session:
 
     @classmethod
     def of(cls, model: MultiviewDiffusion, spec: RunSpec, checkpoint: str) -> "Session":
-        """One that begins with the checkpoint's own options and cameras."""
+        """Start a session with the checkpoint's own options and cameras."""
         own = spec.sample
         # A slider has one number: of a schedule, its first.
         first = check_consistency(own.consistency)[0]
-        settings = Settings(steps=own.steps, consistency=first, guidance=own.guidance)
+        settings = ViewerSettings(steps=own.steps, consistency=first, guidance=own.guidance)
         return cls(model, spec, checkpoint, settings, Cameras.orbit(spec.views.inputs))
 
     @property
     def finished(self) -> bool:
-        """Whether the object's last step was done."""
+        """Tell whether the object's last step was done."""
         return self.made is not None and len(self.history) == self.made.steps
 
     @property
@@ -183,8 +183,8 @@ class Session:
         self._sample(on_step)
 
     @torch.no_grad()
-    def surface(self, step: Step, resolution: int) -> Surface | None:
-        """What the field took the object to be in a step; None where it shows no surface.
+    def surface(self, step: Step, resolution: int) -> PreviewMesh | None:
+        """Extract the field's surface of the object in a step; None where there is none.
 
         Args:
             step: of the history.
@@ -201,7 +201,7 @@ class Session:
 
     @torch.no_grad()
     def scene(self) -> Scene:
-        """What the field makes of the object as it is now, finished or not.
+        """Fuse the object's views as they are now, finished or not, into the field's scene.
 
         Raises:
             TuneMV3DError: there is no field or no object.

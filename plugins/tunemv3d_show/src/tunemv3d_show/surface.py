@@ -11,7 +11,7 @@ from tunemv3d_core.slots import HasSurface
 
 
 @dataclass(frozen=True)
-class Surface:
+class PreviewMesh:
     """Triangles in the world.
 
     Attributes:
@@ -24,7 +24,7 @@ class Surface:
 
 
 @torch.no_grad()
-def extract(scene: HasSurface, resolution: int, device: torch.device) -> Surface | None:
+def extract(scene: HasSurface, resolution: int, device: torch.device) -> PreviewMesh | None:
     """The surface inside the unit sphere, or None where there is none.
 
     Args:
@@ -42,4 +42,4 @@ def extract(scene: HasSurface, resolution: int, device: torch.device) -> Surface
         return None
     spacing = (2 / (resolution - 1),) * 3
     vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=spacing)
-    return Surface((vertices - 1).astype(np.float32), faces.astype(np.int64))
+    return PreviewMesh((vertices - 1).astype(np.float32), faces.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Writes a sampled object's folder: layout and reader are in ``tunemv3d_core.io.samples``."""
+"""Writing a sampled object's folder: its layout and its reader are in ``tunemv3d_core.io.samples``."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class FinishedObject:
         images: ``n 3 H W`` in [0, 1], on white.
         latents: ``n c h w``, clean.
         cameras: ``n``.
-        renders: what the field shows at the same cameras, decoded, like ``images``; None too where it gives features.
+        renders: the field's renders at the same cameras, decoded, like ``images``; None too where it gives features.
         opacity: ``n H W``, 0 to 1.
         depth: ``n H W``, z in the camera, world units, 0 where nothing was hit.
         normals: ``n 3 H W``, outward, world space; None too where the field knows none.
@@ -74,7 +74,7 @@ def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path
 
 
 def check_finite(views: Tensor, when: str = "") -> None:
-    """Refuse views ``n c h w``, latents or pictures, that are no numbers.
+    """Refuse views ``n c h w``, latents or pictures, that hold numbers which are not finite.
 
     Raises:
         SampleError: names the views, and says ``when``, such as "after step 3 of 25".
@@ -89,20 +89,20 @@ def check_finite(views: Tensor, when: str = "") -> None:
 
 
 def check_writable(out: Path) -> None:
-    """Find out before the sampling whether its results can be kept; makes nothing yet.
+    """Find out before the work whether its results can be kept in a folder; makes nothing yet.
 
     Raises:
         TuneMV3DError: a file is in the way, or the folder is not writable.
     """
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not place.is_dir():
-        raise TuneMV3DError(f"--out {out}: {place} is a file; choose a folder")
+        raise TuneMV3DError(f"{out}: {place} is a file; choose another folder with --out")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise TuneMV3DError(f"--out {out}: {place} is not writable; choose another folder")
+        raise TuneMV3DError(f"{out}: {place} is not writable; choose another folder with --out")
 
 
 def _write_views(made: FinishedObject, folder: Path) -> dict[str, tuple[str, ...]]:
-    """Write the pictures one by one; their names by kind."""
+    """Write the pictures one by one; return their names by kind."""
 
     def write_picture(path: Path, image: Tensor) -> None:
         to_pil(image).save(path)
@@ -132,7 +132,7 @@ def _each(folder: Path, kind: str, items: Any, write: Callable[[Path, Any], None
 
 @contextmanager
 def _appearing(out: Path, prompt: str, seed: int) -> Iterator[tuple[Path, Path]]:
-    """A folder to write into, and the new one in ``out`` that it becomes at the end; nothing half-written stays."""
+    """Give a folder to write into, and the new one in ``out`` that it becomes; nothing half-written stays."""
     beside = folder = out
     try:
         beside, folder = _reserve(out, prompt, seed)
@@ -150,8 +150,8 @@ def _appearing(out: Path, prompt: str, seed: int) -> Iterator[tuple[Path, Path]]
 def _reserve(out: Path, prompt: str, seed: int) -> tuple[Path, Path]:
     """Make a folder to write into beside the one that it will become, which is named after prompt and seed.
 
-    Who makes it has the name: several commands may write into ``out`` at once, and what a killed one left is in
-    nobody's way.
+    Whoever makes it owns the name, because several commands may write into ``out`` at once. Leftovers of killed
+    commands are skipped.
     """
     slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
     # File systems count bytes.

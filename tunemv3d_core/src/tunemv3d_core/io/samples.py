@@ -1,6 +1,6 @@
 """A sampled object on disk: what ``sample_files`` writes and what meshes, reports and viewers are made from.
 
-One folder an object::
+One folder per object::
 
     manifest.json        prompt, seed, options, checkpoint, spec id, versions, the training data; written last
     transforms.json      the cameras and files of the views (nerfstudio reads it)
@@ -8,21 +8,27 @@ One folder an object::
     scene.safetensors    the finished views' latents and cameras: with the checkpoint, enough to have the scene again
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import SampleError
-from tunemv3d_core.io.posed_images import read_json, write_json
+from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.posed_images import read_json, read_object, write_json
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import Backbone, ReportsCutPrompts, Scene
+from tunemv3d_core.types import Pictures
 
 MANIFEST = "manifest.json"
 SCENE = "scene.safetensors"
@@ -46,11 +52,11 @@ class SampledObject:
 
     @property
     def prompt(self) -> str:
-        """What was asked for."""
+        """Prompt that was sampled."""
         return str(self.manifest["prompt"])
 
     def scene(self, model: MultiviewDiffusion) -> Scene:
-        """What the field makes of the finished views, a batch of one.
+        """Fuse the finished views into the field's scene, a batch of one.
 
         Args:
             model: of the manifest's ``checkpoint``.
@@ -60,25 +66,11 @@ class SampledObject:
         return fuse_clean(model, self.latents[None].to(weight), model.backbone.encode_text([self.prompt]), cameras)
 
 
-def is_sample(folder: Path) -> bool:
-    """Whether the folder holds a sampled object."""
-    return (folder / MANIFEST).is_file() and (folder / SCENE).is_file()
-
-
 def find_samples(folder: Path) -> list[Path]:
-    """The sampled objects in a folder, by name, or the folder itself if it is one.
-
-    Raises:
-        SampleError: none there.
-    """
-    found = (
-        [folder] if is_sample(folder) else sorted(f.parent for f in folder.glob(f"*/{SCENE}") if is_sample(f.parent))
-    )
-    if not found:
-        raise SampleError(
-            f"{folder}: no sampled object (a folder with {MANIFEST} and {SCENE}), as `tunemv3d sample` makes"
-        )
-    return found
+    """List the sampled objects in a folder, by name, or the folder itself if it is one; leave out unfinished ones."""
+    if (folder / MANIFEST).is_file():
+        return [folder]
+    return sorted(file.parent for file in folder.glob(f"*/{MANIFEST}") if file.parent.suffix != ".part")
 
 
 def read_sample(folder: Path) -> SampledObject:
@@ -100,25 +92,89 @@ def read_sample(folder: Path) -> SampledObject:
         raise SampleError(f"{folder / SCENE}: holds no {error}") from None
 
 
+def read_pictures(folder: Path) -> Pictures:
+    """Read the views of a sampled object, as ``transforms.json`` names them.
+
+    Raises:
+        SampleError: a picture is missing, damaged, of another size or without alpha, or none shows anything; names it.
+    """
+    try:
+        record = read_object(folder)
+    except TuneMV3DError as error:
+        raise SampleError(str(error)) from None
+    pixels = torch.from_numpy(np.stack([_read_rgba(folder / file, record.size) for file in record.files]))
+    rgba = pixels.movedim(-1, 1).float() / 255
+    if not bool((rgba[:, 3] > 0.5).any()):
+        raise SampleError(f"{folder}: no view shows an object; sample it again with another --seed")
+    return Pictures(rgba[:, :3].contiguous(), rgba[:, 3].contiguous(), record.cameras)
+
+
+def _read_rgba(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read a picture as ``H W 4``."""
+    try:
+        with Image.open(path) as image:
+            if "A" not in image.getbands():
+                raise SampleError(f"{path}: no alpha channel, so the object cannot be told from the background")
+            if image.size[::-1] != size:
+                told = f"{image.size[0]} x {image.size[1]}, but transforms.json says {size[1]} x {size[0]}"
+                raise SampleError(f"{path}: the picture has {told} pixels")
+            return np.asarray(image.convert("RGBA"))
+    except FileNotFoundError:
+        raise SampleError(f"{path}: the view is missing; sample the object again, or restore the file") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SampleError(f"{path}: the view is damaged: {error}") from None
+
+
 def write_scene(folder: Path, latents: Tensor, cameras: Cameras) -> None:
     """Write ``scene.safetensors``: latents ``n c h w``, cameras ``n``."""
     tensors = {"latents": latents, "camera_to_world": cameras.camera_to_world, "intrinsics": cameras.intrinsics}
     save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}, folder / SCENE)
 
 
-def note_files(folder: Path, made: dict[str, Any]) -> dict[str, Any]:
-    """Add what was made of an object later, by kind, to its manifest's ``files``; the manifest.
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json``.
 
     Raises:
         SampleError: it cannot be written; what was there before stays.
     """
-    manifest = read_json(folder / MANIFEST)
-    manifest["files"] = {**manifest["files"], **made}
     try:
         write_json(folder / MANIFEST, manifest)
     except OSError as error:
-        raise SampleError(f"{folder / MANIFEST}: could not be written: {error.strerror}") from error
-    return manifest
+        raise SampleError(unwritable(folder / MANIFEST, error)) from error
+
+
+def note_files(folder: Path, made: dict[str, Any], figures: Mapping[str, float | None] | None = None) -> None:
+    """Add what was made of an object later to its manifest.
+
+    Args:
+        folder: of the object.
+        made: names of files by kind.
+        figures: what was measured of them, by name.
+
+    Raises:
+        SampleError: the manifest cannot be written; what was there before stays.
+    """
+    manifest = read_json(folder / MANIFEST)
+    write_manifest(folder, {**manifest, **(figures or {}), "files": {**(manifest.get("files") or {}), **made}})
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of an object whole or not at all; its folder is made.
+
+    Raises:
+        SampleError: it cannot be written; what was there before stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as beside:
+            beside.write_bytes(content)
+    except OSError as error:
+        raise SampleError(unwritable(path, error)) from error
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Say that a file could not be written, why, and what to do."""
+    return f"{path}: could not be written: {error.strerror}. Make room there, or choose another folder with --out"
 
 
 def cut_prompts(backbone: Backbone, prompts: Sequence[str]) -> list[str]:

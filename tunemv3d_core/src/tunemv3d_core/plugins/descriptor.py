@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MODEL_SLOTS = ("backbone", "view_encoder", "field", "lifter", "injector")
 """The slots of a model in the order in which they are built."""
 
-COMPONENT_SLOTS = (*MODEL_SLOTS, "aggregator", "dataset", "loss", "mesh_renderer", "metric")
+COMPONENT_SLOTS = (*MODEL_SLOTS, "aggregator", "dataset", "loss", "mesher", "mesh_renderer", "metric")
 """Slots whose entry points name a ``ComponentPlugin``."""
 
 FILE_SLOTS = ("spec", "asset")

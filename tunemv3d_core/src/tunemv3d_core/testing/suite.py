@@ -14,6 +14,7 @@ from tunemv3d_core.testing import (
     checks_descriptor,
     checks_distributed,
     checks_losses,
+    checks_mesher,
     checks_metrics,
     checks_numerics,
     checks_shapes,
@@ -53,6 +54,8 @@ def checks_of(slot: str) -> list[Check]:
         return [*_LISTED, *_SPECIFIED, Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
     if slot == "metric":
         return [*_LISTED, *_SPECIFIED, *_METRICS]
+    if slot == "mesher":
+        return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]

@@ -1,6 +1,8 @@
 """The command ``tunemv3d mesh``."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,16 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_shape.commands.objects import check_out, objects, refused
+from tunemv3d_shape.commands.objects import objects, refused
 
 if TYPE_CHECKING:
-    from tunemv3d_shape.generate import MeshOptions
-    from tunemv3d_shape.shapes import Models
+    from tunemv3d_shape.checkpoints import Checkpoints
+    from tunemv3d_shape.generate import MarchingCubes
 
 FORMATS = ("glb", "obj", "ply")
-
-FIGURES = ("silhouette_iou", "views_psnr")
-"""What is measured of a mesh and stands in the manifest: ``tracing.silhouette_iou`` and ``views.psnr``."""
 
 
 def mesh(
@@ -26,7 +25,7 @@ def mesh(
     prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and mesh.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder that gets one folder an object; default: the samples' own folders, or samples."),
+        typer.Option(help="Folder that gets one folder per object; default: the samples' own folders, or samples."),
     ] = None,
     resolution: Annotated[int, typer.Option(min=16, max=1024, help="Cells along the grid's side.")] = 256,
     faces: Annotated[int, typer.Option(min=100, help="Triangles at most.")] = 20000,
@@ -40,20 +39,24 @@ def mesh(
 ) -> None:
     """Turn sampled objects into textured meshes that any 3D program opens."""
     wanted = _formats(formats)
-    check_out(out)
     # Heavy: torch and trimesh.
     from tunemv3d_core.devices import find_device
-    from tunemv3d_shape.generate import MeshOptions
-    from tunemv3d_shape.shapes import Models
+    from tunemv3d_core.io.sample_files import check_writable
+    from tunemv3d_shape.checkpoints import Checkpoints
+    from tunemv3d_shape.generate import MarchingCubes
+    from tunemv3d_shape.spec import MarchingCubesSpec
 
-    models = Models(find_device(device))
-    found = objects(source, prompts or [], out, models)
-    options = MeshOptions(resolution, faces, texture)
-    made, failed = [], []
+    if out is not None:
+        check_writable(out)
+    checkpoints = Checkpoints(find_device(device))
+    found = objects(source, prompts or [], out, checkpoints)
+    mesher = MarchingCubes(MarchingCubesSpec(resolution=resolution, faces=faces, texture=texture))
+    made: list[dict[str, Any]] = []
+    failed = found.failed
     for folder in found.folders:
         try:
             place = folder if found.into is None else found.into / folder.resolve().name
-            made.append(mesh_sample(folder, place, models, options, wanted, raw))
+            made.append(mesh_sample(folder, place, checkpoints, mesher, wanted, raw))
         except TuneMV3DError as error:
             failed.append(refused(folder, error))
             continue
@@ -61,75 +64,74 @@ def mesh(
             _show(made[-1])
     if as_json:
         print_json({"made": made, "failed": failed})
-    if failed or not found.whole:
+    if failed:
         raise typer.Exit(EXIT_FINDINGS)
 
 
 def mesh_sample(
-    folder: Path, place: Path, models: "Models", options: "MeshOptions", formats: tuple[str, ...], raw: bool
+    folder: Path,
+    place: Path,
+    checkpoints: "Checkpoints",
+    mesher: "MarchingCubes",
+    formats: tuple[str, ...] = ("glb",),
+    raw: bool = False,
 ) -> dict[str, Any]:
-    """Mesh one sampled object into ``place``; says what was made."""
-    from tunemv3d_shape.export import as_trimesh, ply, provenance, write_mesh, write_whole
-    from tunemv3d_shape.generate import STAGES, make_mesh
+    """Mesh one sampled object into ``place``; return what was made, for machines."""
+    from tunemv3d_core.io.glb import mesh_provenance
+    from tunemv3d_core.io.sample_files import check_writable
+    from tunemv3d_core.io.samples import note_files, read_pictures, write_file
+    from tunemv3d_shape.checkpoints import read_whole_sample
+    from tunemv3d_shape.export import as_trimesh, ply, write_mesh
+    from tunemv3d_shape.generate import STAGES
     from tunemv3d_shape.refinement.shape import REFINED, read_refined
-    from tunemv3d_shape.shapes import read_whole_sample
-    from tunemv3d_shape.silhouette_fit import agree
-    from tunemv3d_shape.tracing import silhouette_iou
-    from tunemv3d_shape.views import psnr, read_pictures
 
     began = time.perf_counter()
-    check_out(place)
+    check_writable(place)
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task(folder.name.replace("[", "("), total=len(STAGES) + 1, stage="")
-
-        def on_stage(stage: str) -> None:
-            progress.update(task, advance=1, stage=stage)
-
-        own = read_refined(folder) if (folder / REFINED).is_file() else models.shape(sample)
-        shape = agree(own, pictures, models.device)
-        on_stage("silhouettes")
-        made, whole = make_mesh(shape, pictures, options, models.device, on_stage)
-        shown = shape.pictures(pictures.cameras)
-    files = write_mesh(place, "object", made, formats, provenance(sample.manifest))
+    with _stages_shown(folder.name, len(STAGES)) as on_stage:
+        shape = read_refined(folder) if (folder / REFINED).is_file() else checkpoints.shape(sample)
+        made, whole = mesher.mesh_whole(shape, pictures, checkpoints.device, on_stage)
+    files = write_mesh(place, "object", made, formats, mesh_provenance(sample.manifest))
     if raw:
-        write_whole(place / "raw.ply", ply(whole))
+        write_file(place / "raw.ply", ply(whole))
         files.append("raw.ply")
-    figures = {
-        "silhouette_iou": round(silhouette_iou(made.surface, pictures), 4),
-        "views_psnr": None if shown is None else round(psnr(shown, pictures), 2),
-    }
     if place == folder:
-        _enter(folder, sample.manifest, files[0], figures)
+        note_files(folder, {"mesh": files[0]}, made.figures)
     return {
         "folder": str(place),
         "files": files,
-        "faces": len(made.surface.faces),
+        "faces": len(made.faces),
         "watertight": made.watertight,
         "raw_watertight": bool(as_trimesh(whole).is_watertight),
-        **figures,
+        **made.figures,
         "seconds": round(time.perf_counter() - began, 2),
     }
 
 
-def _enter(folder: Path, manifest: dict[str, Any], file: str, figures: dict[str, Any]) -> None:
-    """Name the mesh in the sample's manifest, with its figures."""
-    from tunemv3d_shape.export import write_manifest
+@contextmanager
+def _stages_shown(name: str, stages: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar; what it gives is called with each stage once it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True) as progress:
+        task = progress.add_task(name.replace("[", "("), total=stages, stage="")
 
-    known = manifest.get("files")
-    write_manifest(folder, {**manifest, **figures, "files": {**(known or {}), "mesh": file}})
+        def on_stage(stage: str) -> None:
+            progress.update(task, advance=1, stage=stage)
+
+        yield on_stage
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    """Formats from words between commas or blanks, in our order.
+    """Read formats between commas or blanks; return them in our order.
 
     Raises:
         TuneMV3DError: one that is not known, or none.
     """
     words = text.lower().replace(",", " ").split()
     if not words or (strays := [word for word in words if word not in FORMATS]):
-        raise TuneMV3DError(f"--format {text}: {' '.join(strays) if words else 'none'}; choose of {', '.join(FORMATS)}")
+        raise TuneMV3DError(
+            f"--format {text}: {' '.join(strays) if words else 'none'}; choose from {', '.join(FORMATS)}"
+        )
     return tuple(name for name in FORMATS if name in words)
 
 

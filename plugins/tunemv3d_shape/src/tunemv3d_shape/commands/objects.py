@@ -1,105 +1,82 @@
-"""Which sampled objects a command works on: folders that are there, or new ones from the installed ``sample``."""
+"""The sampled objects that a command works on: folders that are there, or new ones from a checkpoint and prompts."""
 
-import json
-import os
-from contextlib import redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunemv3d_core.console import command_of, show_error
-from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
-from tunemv3d_core.plugins.registry import load_value, registry
+from tunemv3d_core.console import show_error
+from tunemv3d_core.errors import SampleError, TuneMV3DError
 
 if TYPE_CHECKING:
-    from tunemv3d_shape.shapes import Models
+    from tunemv3d_shape.checkpoints import Checkpoints
 
 SAMPLES = Path("samples")
-"""Where new samples go unless somebody says where."""
+"""Folder of new samples unless another one is given."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """What a command works on.
+    """Sampled objects that a command works on.
 
     Attributes:
-        folders: of sampled objects.
+        folders: of sampled objects; those of one checkpoint follow each other.
         into: the folder that results go into; None for the objects' own.
-        whole: whether every prompt was sampled; what was not is told already.
+        failed: prompts that could not be sampled, as ``refused`` tells them.
     """
 
     folders: list[Path]
     into: Path | None
-    whole: bool = True
+    failed: list[dict[str, str]] = field(default_factory=list)
 
 
-def objects(source: str, prompts: list[str], out: Path | None, models: "Models") -> Objects:
+def objects(source: str, prompts: list[str], out: Path | None, checkpoints: "Checkpoints") -> Objects:
     """Find sampled objects, or sample them.
 
     Args:
         source: a sampled object's folder, a folder of them, or, with prompts, a checkpoint.
         prompts: what to sample.
-        out: what the caller was given.
-        models: asked whether the checkpoint's objects have a surface.
+        out: the folder for results, if one was given.
+        checkpoints: what loads the checkpoint; whatever is sampled with it can be meshed without loading it again.
 
     Raises:
-        TuneMV3DError: no sampled object there, nothing was sampled, or it would have no surface.
+        TuneMV3DError: no sampled object there, a prompt is empty, or the checkpoint's objects have no surface.
     """
+    # Heavy: torch.
+    from tunemv3d_core.io.samples import find_samples
+    from tunemv3d_shape.checkpoints import by_checkpoint
+
     if prompts:
-        models.check_surface(source)
-        return sampled(source, prompts, out or SAMPLES)
-    folder = Path(source)
-    if (folder / "manifest.json").is_file():
-        return Objects([folder], out)
-    found = sorted(file.parent for file in folder.glob("*/manifest.json"))
+        return _sampled(source, prompts, out or SAMPLES, checkpoints)
+    found = find_samples(Path(source))
     if not found:
         raise SampleError(
             f"{source}: no sampled object here (a folder with manifest.json, as `tunemv3d sample` makes). "
             f'With a checkpoint, say what to make: {source} "a red chair"'
         )
-    return Objects(found, out)
+    return Objects(by_checkpoint(found), out)
 
 
-def sampled(checkpoint: str, prompts: list[str], out: Path) -> Objects:
-    """Run the installed command ``sample``; the new objects.
-
-    Raises:
-        TuneMV3DError: the command is not installed, or made nothing.
-    """
-    try:
-        plugin = registry().load(registry().find("command", "sample"))
-    except ComponentError as error:
-        raise ComponentError(f"sampling needs the command 'sample': pip install tunemv3d-modulation. {error}") from None
-    told = StringIO()
-    with redirect_stdout(told):
-        ended = command_of(load_value(plugin.app), "sample").main(
-            [checkpoint, "--out", str(out), "--json", "--", *prompts], standalone_mode=False
-        )
-    # What it says, because others may write into the same folder meanwhile.
-    new = [Path(manifest["folder"]) for manifest in json.loads(told.getvalue())]
-    if not new:
-        raise TuneMV3DError(f"{out}: sampling made no object")
-    return Objects(new, None, whole=not ended)
-
-
-def check_out(out: Path | None) -> None:
-    """Find out before the work whether its results can be kept; makes nothing yet.
-
-    Raises:
-        TuneMV3DError: they cannot.
-    """
-    if out is None:
-        return
-    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not place.is_dir():
-        raise TuneMV3DError(f"{out}: {place} is a file; choose another folder with --out")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise TuneMV3DError(f"{out}: {place} is not writable; choose another folder with --out")
-
-
-def refused(folder: Path, error: TuneMV3DError) -> dict[str, str]:
-    """Tell that an object was not made, and why; the same for machines."""
-    told = str(error) if str(folder) in str(error) else f"{folder}: {error}"
+def refused(what: Path | str, error: TuneMV3DError) -> dict[str, str]:
+    """Tell that an object, a folder or a prompt, was not made, and why; return the same for machines."""
+    name = str(what) if isinstance(what, Path) else repr(what)
+    told = str(error) if name in str(error) else f"{name}: {error}"
     show_error(TuneMV3DError(told))
-    return {"folder": str(folder), "error": told}
+    return {"folder" if isinstance(what, Path) else "prompt": str(what), "error": told}
+
+
+def _sampled(checkpoint: str, prompts: list[str], out: Path, checkpoints: "Checkpoints") -> Objects:
+    """Sample a new object for each prompt."""
+    from tunemv3d_core.generation import check_prompts, generate
+    from tunemv3d_core.io.sample_files import check_writable
+
+    check_prompts(prompts)
+    check_writable(out)
+    loaded = checkpoints.get(checkpoint)
+    loaded.check_surface()
+    folders, failed = [], []
+    for prompt in dict.fromkeys(prompts):
+        try:
+            folders.append(generate(loaded, prompt, out))
+        except TuneMV3DError as error:
+            failed.append(refused(prompt, error))
+    return Objects(folders, None, failed)

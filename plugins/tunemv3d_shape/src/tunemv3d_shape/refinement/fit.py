@@ -16,21 +16,21 @@ from tunemv3d_core.cameras import Rays
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.rendering.volume import RayOutputs
 from tunemv3d_core.slots import HasSurface
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape
 from tunemv3d_shape.surface import HALF, all_distances, check_has_surface
-from tunemv3d_shape.views import Pictures
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How a fit is done.
+    """Options of a fit.
 
     Attributes:
         cells: along the side of the final grid.
         steps: at most so many; the first ``coarse`` of them on a grid of half the cells.
         coarse: steps on the coarse grid.
-        rays: a step.
+        rays: per step.
         seed: of everything that is drawn.
         mask, eikonal, bend: weights of the terms beside the colour's 1.
         depth, normals: weights of the generated surface at the start.
@@ -51,27 +51,27 @@ class FitOptions:
 
 
 EVERY = 50
-"""Steps between looks at the rays that are kept apart."""
+"""Steps between measurements of the rays that are held out."""
 
 PATIENCE, PROGRESS = 2, 0.03
-"""A fit is over when so many looks on the final grid together lowered the loss by less than this share."""
+"""A fit is over when this many measurements on the final grid together lowered the loss by less than this share."""
 
 FADING = 600
-"""Steps until what holds the generated surface has faded."""
+"""Steps until the terms that hold the generated surface have faded."""
 
 CALMING = 0.995
-"""What the learning rates are multiplied by in each step on the final grid, whose cells few rays meet."""
+"""Factor on the learning rates in each step on the final grid, whose cells few rays meet."""
 
-_KEPT_APART = 0.05
+_HELD_OUT = 0.05
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a fit stands.
+class FitProgress:
+    """State of a fit.
 
     Attributes:
         step: done so far.
-        loss: of the rays that are kept apart.
+        loss: of the rays that are held out.
         shape: as it is now.
     """
 
@@ -82,7 +82,7 @@ class Look:
 
 @dataclass(frozen=True)
 class _Targets:
-    """All pixels as rays ``r``, and what each should see."""
+    """Rays ``r`` of all pixels, and what each should see."""
 
     rays: Rays
     colours: Tensor
@@ -102,7 +102,7 @@ def fit(
     options: FitOptions | None = None,
     device: torch.device | None = None,
     on_step: Callable[[int], object] = lambda step: None,
-    on_look: Callable[[Look], object] = lambda look: None,
+    on_progress: Callable[[FitProgress], object] = lambda look: None,
 ) -> tuple[RefinedShape, list[dict[str, float]], bool]:
     """Refine a shape; a ``KeyboardInterrupt`` ends it early and keeps what is there.
 
@@ -111,11 +111,11 @@ def fit(
         pictures: the views.
         options: how; the same seed gives the same result on a CPU.
         device: where to compute.
-        on_step: told the number of steps done.
-        on_look: told how the fit stands, at the start and every ``EVERY`` steps.
+        on_step: called with the number of steps done.
+        on_progress: called with the state of the fit, at the start and every ``EVERY`` steps.
 
     Returns:
-        The shape as it was best, the looks as step and loss, and whether it was interrupted.
+        The shape as it was best, the history as step and loss, and whether it was interrupted.
 
     Raises:
         SampleError: the shape has no surface, or the fit diverged.
@@ -127,21 +127,21 @@ def fit(
         torch.manual_seed(options.seed)
         run = _Run(shape, pictures, options, device)
         try:
-            on_look(run.look(0))
+            on_progress(run.validate(0))
             for step in range(1, options.steps + 1):
                 run.step(step)
                 on_step(step)
                 if step % EVERY == 0 or step == options.steps:
-                    on_look(run.look(step))
+                    on_progress(run.validate(step))
                     if run.is_over():
                         break
         except KeyboardInterrupt:
             interrupted = True
-    return run.best.shape, run.looks, interrupted
+    return run.best.shape, run.history, interrupted
 
 
 class _Run:
-    """One fit: the grid, what it is fitted to, and what was seen so far."""
+    """State of one fit: the grid, what it is fitted to, and what was seen so far."""
 
     def __init__(self, shape: HasSurface, pictures: Pictures, options: FitOptions, device: torch.device) -> None:
         self.options, self.size = options, pictures.size
@@ -154,13 +154,13 @@ class _Run:
         self.grid = Grid(distances, colours).finer(coarse).to(device)
         self.targets = self._targets(Grid(distances, colours).to(device), pictures, device)
         order = torch.randperm(len(self.targets.alpha))
-        apart = max(1, int(_KEPT_APART * len(order)))
-        self.apart, self.fitted = order[:apart], order[apart:]
+        held_out = max(1, int(_HELD_OUT * len(order)))
+        self.held_out, self.fitted = order[:held_out], order[held_out:]
         # Rays on and around the object teach more than the wide empty ground.
         near = self.targets.alpha.cpu()[self.fitted] > 0
         self.chances = torch.where(near, 1.0, 0.5 * near.sum().clamp(min=1) / (~near).sum().clamp(min=1))
-        self.looks: list[dict[str, float]] = []
-        self.best = Look(0, float("inf"), self._shape())
+        self.history: list[dict[str, float]] = []
+        self.best = FitProgress(0, float("inf"), self._shape())
         self._start_optimizer()
 
     def step(self, step: int) -> None:
@@ -186,24 +186,24 @@ class _Run:
         share = min(1.0, step / self.options.coarse)
         return 4**share * self.options.cells / (2 * HALF)
 
-    def look(self, step: int) -> Look:
-        """Measure the rays that are kept apart, by colour on white and mask, and remember the best."""
-        wanted = self.targets.at(self.apart)
+    def validate(self, step: int) -> FitProgress:
+        """Measure the held-out rays, by colour on white and mask, and remember the best."""
+        wanted = self.targets.at(self.held_out)
         shape = self._shape(step)
         with torch.no_grad():
             seen = render_rays(self.grid, wanted.rays, shape.inv_s)
         on_white = seen.values - seen.opacity[:, None], (wanted.colours - 1) * wanted.alpha[:, None]
         loss = float((on_white[0] - on_white[1]).abs().mean() + (seen.opacity - wanted.alpha).abs().mean())
-        look = Look(step, loss, shape)
-        self.looks.append({"step": step, "loss": round(loss, 5)})
+        stand = FitProgress(step, loss, shape)
+        self.history.append({"step": step, "loss": round(loss, 5)})
         # Losses of the coarse grid, whose surface is softer, do not compare.
         if loss < self.best.loss or step <= self.options.coarse:
-            self.best = look
-        return look
+            self.best = stand
+        return stand
 
     def is_over(self) -> bool:
-        """Whether the last looks on the final grid brought little."""
-        losses = [look["loss"] for look in self.looks if look["step"] >= self.options.coarse]
+        """Tell whether the last measurements on the final grid brought little."""
+        losses = [stand["loss"] for stand in self.history if stand["step"] >= self.options.coarse]
         before, last = losses[:-PATIENCE], losses[-PATIENCE:]
         return bool(before) and min(last) > (1 - PROGRESS) * min(before)
 
@@ -240,7 +240,7 @@ class _Run:
         return torch.rand(rays, 3, device=self.grid.distances.device)
 
     def _targets(self, generated: Grid, pictures: Pictures, device: torch.device) -> _Targets:
-        """Every pixel's ray, colour and mask, with depth and normal of the generated surface."""
+        """Collect every pixel's ray, colour and mask, with depth and normal of the generated surface."""
         cameras = pictures.cameras.to(device)
         shape = RefinedShape(generated, self.inv_s(self.options.coarse), pictures.size)
         rays = cameras.rays(pictures.size)

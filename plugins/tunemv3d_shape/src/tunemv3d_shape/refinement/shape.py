@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.io.samples import write_file
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
-from tunemv3d_shape.export import write_whole
+from tunemv3d_core.types import Pictures
 from tunemv3d_shape.refinement.grid import Grid, render_rays
-from tunemv3d_shape.views import Pictures
 
 REFINED = "refined.safetensors"
 
@@ -41,14 +41,14 @@ class RefinedShape:
 
     @torch.no_grad()
     def render(self, camera: Cameras) -> RayOutputs:
-        """One camera (no batch axes), row by row."""
+        """Render one camera (no batch axes), row by row."""
         rays = camera.to(self.grid.distances.device).rays(self.size)
         chunks = zip(torch.split(rays.origins, _RAYS_AT_ONCE), torch.split(rays.directions, _RAYS_AT_ONCE), strict=True)
         parts = [render_rays(self.grid, Rays(*chunk), self.inv_s) for chunk in chunks]
         return RayOutputs(*(torch.cat([getattr(p, name) for p in parts]) for name in ("values", "opacity", "depth")))
 
     def pictures(self, cameras: Cameras) -> Pictures:
-        """What cameras ``m`` see."""
+        """Render cameras ``m``."""
         seen = [self.render(cameras[i]) for i in range(cameras.shape[0])]
         opacity = torch.unflatten(torch.stack([s.opacity for s in seen]), -1, self.size).cpu()
         mixed = torch.unflatten(torch.stack([s.values for s in seen]).mT, -1, self.size).cpu()
@@ -68,7 +68,7 @@ def write_refined(folder: Path, shape: RefinedShape) -> None:
         "inv_s": torch.tensor(shape.inv_s),
         "size": torch.tensor(shape.size),
     }
-    write_whole(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+    write_file(folder / REFINED, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_refined(folder: Path) -> RefinedShape:
