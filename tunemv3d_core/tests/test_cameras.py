@@ -182,7 +182,7 @@ def test_cameras_inside_the_object_are_refused() -> None:
 
 @pytest.mark.parametrize("size", [(60, 40), (40, 60), (48, 48)])
 def test_pixels_are_square_whatever_the_pictures_shape(size: tuple[int, int]) -> None:
-    """A step to the right moves a point by as many pixels as a step downwards, and the shorter side shows the object."""
+    """A step to the right moves a point by as many pixels as one downwards; the shorter side shows the object."""
     h, w = size
     camera = Cameras.orbit(1, elevation=0.0, distance=2.7, aspect=w / h)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.0, 0.0, -0.1]])
