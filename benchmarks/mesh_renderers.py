@@ -43,7 +43,7 @@ Views = dict[str, Any]
 def render(renderer: Any, mesh: Mesh, cameras: Cameras, resolution: int) -> tuple[Views, float, float]:
     """All views stacked, seconds of wall and of processor time."""
     wall, processor = time.perf_counter(), sum(os.times()[:4])
-    views = list(renderer(mesh, cameras, resolution, STUDIO))
+    views = list(renderer(mesh, cameras, (resolution, resolution), STUDIO))
     wall, processor = time.perf_counter() - wall, sum(os.times()[:4]) - processor
     return {name: np.stack([view[name] for view in views]) for name in views[0]}, wall, processor
 

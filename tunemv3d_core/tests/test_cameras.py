@@ -178,3 +178,15 @@ def test_a_faulty_camera_of_many_objects_is_named() -> None:
 def test_cameras_inside_the_object_are_refused() -> None:
     with pytest.raises(CameraError, match="inside the object"):
         Cameras.orbit(8, distance=0.5)
+
+
+@pytest.mark.parametrize("size", [(60, 40), (40, 60), (48, 48)])
+def test_pixels_are_square_whatever_the_pictures_shape(size: tuple[int, int]) -> None:
+    """A step to the right moves a point by as many pixels as one downwards; the shorter side shows the object."""
+    h, w = size
+    camera = Cameras.orbit(1, elevation=0.0, distance=2.7, aspect=w / h)
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.0, 0.0, -0.1]])
+    pixels = camera.project(points[None])[0][0] * torch.tensor([float(w), float(h)])
+    steps = (pixels[1:] - pixels[:1]).double()
+    expected = 1.3 * min(size) * 0.1 / 2.7
+    torch.testing.assert_close(steps, torch.eye(2).double() * expected, rtol=1e-5, atol=1e-4)

@@ -175,3 +175,20 @@ def depth_in_hull(centres: np.ndarray, points: np.ndarray) -> np.ndarray:
             if along.any() and ((points - start) @ normal >= -1e-9).all():
                 depths.append((centres - start) @ normal)
     return np.min(depths, axis=0)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (32, 48)], ids=["2:3", "3:2"])
+def test_a_sphere_stays_round_on_rectangles(size: tuple[int, int]) -> None:
+    """Its outline has the analytic radius in both directions, to a tenth of a cell."""
+    scene = formula_scene(sphere, samples=256, variance=0.8)
+    cameras = Cameras.orbit(3, elevation=25.0, aspect=size[1] / size[0])[None]
+    opacity = scene.render(cameras, size).opacity.double()
+    expected = min(size) * 1.3 * math.tan(math.asin(0.5 / 2.7))
+    rows, columns = torch.meshgrid(*(torch.arange(side) + 0.5 for side in size), indexing="ij")
+    for view in opacity[0]:
+        mass = view.sum()
+        middle = [float((view * z).sum() / mass) for z in (rows, columns)]
+        assert middle == pytest.approx([side / 2 for side in size], abs=0.02)
+        # The second moment of a disc is r^2 / 4 along each axis.
+        radii = [float(2 * ((view * (z - m) ** 2).sum() / mass).sqrt()) for z, m in zip((rows, columns), middle)]
+        assert radii == pytest.approx([expected, expected], abs=0.1)

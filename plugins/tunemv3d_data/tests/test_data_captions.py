@@ -47,7 +47,7 @@ def seat(top: tuple[int, int, int], legs: tuple[int, int, int]) -> trimesh.Scene
 def described(scene: object, of: SourceObject, by: Describe = describe) -> tuple[str, ...]:
     mesh = from_trimesh(scene)
     cameras = viewpoints("seat", 6)
-    views = list(EmbreeRenderer(1)(mesh, cameras, 48))
+    views = list(EmbreeRenderer(1)(mesh, cameras, (48, 48)))
     return by(of, mesh, measure(views, cameras, mesh)).captions
 
 
@@ -63,7 +63,7 @@ def test_every_named_paint_is_named_so_after_shading(name: str) -> None:
     """What the recolouring paints, the caption reads off the lit pictures again."""
     mesh = repaint(from_trimesh(trimesh.creation.icosphere(3)), name, random_for(name))
     cameras = viewpoints(name, 4)
-    views = list(EmbreeRenderer(1)(mesh, cameras, 32))
+    views = list(EmbreeRenderer(1)(mesh, cameras, (32, 32)))
     assert measure(views, cameras, mesh).main == name
     solid = np.concatenate([view["rgba"][view["rgba"][..., 3] == 255] for view in views])
     assert colour_name(solid[:, :3].mean(0)) == name

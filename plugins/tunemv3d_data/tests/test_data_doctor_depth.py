@@ -41,7 +41,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _render(folder: Path, mesh: trimesh.Trimesh) -> None:
     folder.mkdir(parents=True)
     cameras, names = viewpoints(folder.name, VIEWS), [f"{view:03d}" for view in range(VIEWS)]
-    for name, view in zip(names, EmbreeRenderer(2)(from_trimesh(mesh), cameras, SIZE), strict=True):
+    for name, view in zip(names, EmbreeRenderer(2)(from_trimesh(mesh), cameras, (SIZE, SIZE)), strict=True):
         Image.fromarray(np.asarray(view["rgba"])).save(folder / f"{name}.webp", lossless=True, exact=True)
         save_depth(folder / f"{name}.depth.png", np.asarray(view["depth"]))
         save_normals(folder / f"{name}.normal.png", np.asarray(view["normals"]))

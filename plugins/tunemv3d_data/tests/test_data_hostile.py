@@ -57,7 +57,7 @@ def test_links_pipes_and_foreign_names_are_listed(tmp_path: Path) -> None:
     assert "link to a folder" in problems["folder"] and "not UTF-8" in problems["bad"]
     assert "leads to itself" in problems["round"] or "symbolic links" in problems["round"]
     assert len(problems) == 7
-    report = run_job(RenderJob(tmp_path / "out", views=2, resolution=16), read_sources(source))
+    report = run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), read_sources(source))
     assert report.counts()["rendered"] == 2
     assert str(tmp_path) not in (tmp_path / "out" / "report.json").read_text()
 
@@ -65,7 +65,7 @@ def test_links_pipes_and_foreign_names_are_listed(tmp_path: Path) -> None:
 def test_a_texture_with_an_impossible_name_costs_the_texture_alone(tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text("mtllib a.mtl\nusemtl paint\n" + TRIANGLE)
     (tmp_path / "a.mtl").write_text(f"newmtl paint\nKd 1 0 0\nmap_Kd {'x' * 5000}.png\n")
-    report = run_job(RenderJob(tmp_path / "out", views=2, resolution=16), read_sources(tmp_path))
+    report = run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), read_sources(tmp_path))
     assert [result.status for result in report.results] == ["rendered"]
 
 
@@ -104,7 +104,7 @@ def test_comments_of_an_off_file_are_read_at_once() -> None:
 def test_names_of_windows_devices_are_refused(tmp_path: Path) -> None:
     (box,) = boxes(tmp_path / "meshes", 1)
     names = ("con", "NUL", "com1", "console")
-    report = run_job(RenderJob(tmp_path / "out", views=2, resolution=16), [SourceObject(n, box.path) for n in names])
+    report = run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), [SourceObject(n, box.path) for n in names])
     assert [result.status for result in report.results] == ["refused", "refused", "refused", "rendered"]
 
 
@@ -120,7 +120,7 @@ def test_the_dataset_of_another_program_is_left_alone(tmp_path: Path, content: s
 
 def test_a_second_run_leaves_the_unfinished_work_of_one_that_lives(tmp_path: Path) -> None:
     sources = boxes(tmp_path / "meshes", 2)
-    job = RenderJob(tmp_path / "out", views=2, resolution=16)
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
     remains = job.out / ".unfinished" / "0-of-1-killed"
     remains.mkdir(parents=True)
     second: list[list[str]] = []

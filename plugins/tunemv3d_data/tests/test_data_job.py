@@ -27,7 +27,7 @@ from tunemv3d_data.sources.reading import read_sources
 
 def test_job_reports_broken_meshes_resumes_and_repeats_its_bytes(tmp_path: Path) -> None:
     sources = read_sources(meshes_folder(tmp_path / "meshes"))
-    job = RenderJob(tmp_path / "out", views=3, resolution=24, variants=1, held_out=frozenset({"box"}))
+    job = RenderJob(tmp_path / "out", views=3, size=(24, 24), variants=1, held_out=frozenset({"box"}))
     report = run_job(job, sources)
     assert [(r.id, r.status) for r in report.results] == [
         ("box", "rendered"),
@@ -44,7 +44,7 @@ def test_job_reports_broken_meshes_resumes_and_repeats_its_bytes(tmp_path: Path)
     again = run_job(job, sources)
     assert [r.status for r in again.results] == ["kept", "failed", "rendered", "kept"]
     assert kept.read_bytes() == b"untouched"
-    other = RenderJob(tmp_path / "other", views=3, resolution=24, variants=1, held_out=frozenset({"box"}))
+    other = RenderJob(tmp_path / "other", views=3, size=(24, 24), variants=1, held_out=frozenset({"box"}))
     run_job(other, sources)
     second = pictures(other.out)
     assert {k: v for k, v in first.items() if "dataset" not in k} == {
@@ -54,21 +54,21 @@ def test_job_reports_broken_meshes_resumes_and_repeats_its_bytes(tmp_path: Path)
 
 def test_written_objects_hold_the_cameras_and_the_pictures(tmp_path: Path) -> None:
     sources = read_sources(meshes_folder(tmp_path / "meshes"))
-    run_job(RenderJob(tmp_path / "out", views=4, resolution=32), sources)
+    run_job(RenderJob(tmp_path / "out", views=4, size=(32, 32)), sources)
     record = read_object(tmp_path / "out" / "objects" / "box")
     expected = viewpoints("box", 4)
     assert torch.allclose(record.cameras.camera_to_world, expected.camera_to_world, atol=1e-6)
     assert torch.allclose(record.cameras.intrinsics, expected.intrinsics, atol=1e-6)
     image = np.asarray(Image.open(tmp_path / "out" / "objects" / "box" / record.files[1]))
-    rendered = list(EmbreeRenderer()(load_mesh(sources[0]), expected, 32))[1]["rgba"]
+    rendered = list(EmbreeRenderer()(load_mesh(sources[0]), expected, (32, 32)))[1]["rgba"]
     assert np.array_equal(image, rendered) and record.captions
 
 
 def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
     sources = read_sources(meshes_folder(tmp_path / "meshes"))[:1]
-    run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
+    run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), sources)
     with pytest.raises(DatasetError, match="--out"):
-        run_job(RenderJob(tmp_path / "out", views=3, resolution=16), sources)
+        run_job(RenderJob(tmp_path / "out", views=3, size=(16, 16)), sources)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("x")
     with pytest.raises(DatasetError, match="not a dataset"):
@@ -78,7 +78,7 @@ def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
 def test_rods_are_refused(tmp_path: Path) -> None:
     (tmp_path / "meshes").mkdir()
     trimesh.creation.box((0.01, 3, 0.01)).export(tmp_path / "meshes" / "rod.stl")
-    report = run_job(RenderJob(tmp_path / "out", views=2, resolution=32), read_sources(tmp_path / "meshes"))
+    report = run_job(RenderJob(tmp_path / "out", views=2, size=(32, 32)), read_sources(tmp_path / "meshes"))
     assert report.results[0].status == "refused" and "2%" in report.results[0].reason
 
 
@@ -92,19 +92,19 @@ def test_an_unknown_renderer_and_a_full_disk_are_one_message(tmp_path: Path, mon
 
     monkeypatch.setattr("tunemv3d_data.rendering.pictures.save_image", full)
     with pytest.raises(DatasetError, match="No space left"):
-        run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources)
+        run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), sources)
     monkeypatch.undo()
-    assert run_job(RenderJob(tmp_path / "out", views=2, resolution=16), sources).results[0].status == "rendered"
+    assert run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), sources).results[0].status == "rendered"
 
 
 def test_depth_normals_and_facts_lie_beside_the_pictures(tmp_path: Path) -> None:
     source = SourceObject(**{**vars(read_sources(meshes_folder(tmp_path / "meshes"))[0]), "given": ("my own box",)})
-    job = RenderJob(tmp_path / "out", views=3, resolution=24, variants=1)
+    job = RenderJob(tmp_path / "out", views=3, size=(24, 24), variants=1)
     assert [r.status for r in run_job(job, [source]).results] == ["rendered", "rendered"]
     record = read_object(job.folder("box"))
     assert record.depth_files == ("000.depth.png", "001.depth.png", "002.depth.png")
     assert record.normal_files == ("000.normal.png", "001.normal.png", "002.normal.png")
-    views = EmbreeRenderer()(load_mesh(source), viewpoints("box", 3), 24)
+    views = EmbreeRenderer()(load_mesh(source), viewpoints("box", 3), (24, 24))
     for view, depth, normals in zip(views, record.depth_files, record.normal_files, strict=True):
         assert np.abs(read_depth(job.folder("box") / depth) - view["depth"]).max() <= 0.0005001
         assert np.abs(read_normals(job.folder("box") / normals) - view["normals"]).max() < 0.01
@@ -112,7 +112,7 @@ def test_depth_normals_and_facts_lie_beside_the_pictures(tmp_path: Path) -> None
     assert "my own box" not in read_object(job.folder("box-v1")).captions, "a variant has other colours"
     assert record.extra["renderer"] == "embree" and len(record.extra["source_sha256"]) == 64
     kinds = {path.suffix for path in job.folder("box").iterdir()}
-    plain = RenderJob(tmp_path / "plain", views=3, resolution=24, geometry=False)
+    plain = RenderJob(tmp_path / "plain", views=3, size=(24, 24), geometry=False)
     run_job(plain, [source])
     assert kinds == {".webp", ".png", ".json"}
     assert {path.suffix for path in plain.folder("box").iterdir()} == {".webp", ".json"}
@@ -121,9 +121,9 @@ def test_depth_normals_and_facts_lie_beside_the_pictures(tmp_path: Path) -> None
 
 def test_a_background_is_what_compositing_gives_and_leaves_the_mask_to_the_depth(tmp_path: Path) -> None:
     source = read_sources(meshes_folder(tmp_path / "meshes"))[0]
-    job = RenderJob(tmp_path / "out", views=2, resolution=32, background="#336699")
+    job = RenderJob(tmp_path / "out", views=2, size=(32, 32), background="#336699")
     run_job(job, [source])
-    rgba = next(EmbreeRenderer()(load_mesh(source), viewpoints("box", 2), 32))["rgba"].astype(np.float64)
+    rgba = next(EmbreeRenderer()(load_mesh(source), viewpoints("box", 2), (32, 32)))["rgba"].astype(np.float64)
     expected = rgba[..., :3] * rgba[..., 3:] / 255 + np.array([0x33, 0x66, 0x99]) * (1 - rgba[..., 3:] / 255)
     with Image.open(job.folder("box") / "000.webp") as image:
         pixels = np.asarray(image.convert("RGBA"))
@@ -149,7 +149,7 @@ def test_light_and_cameras_are_those_asked_for(tmp_path: Path) -> None:
     source = read_sources(meshes_folder(tmp_path / "meshes"))[0]
     rig = Rig(pattern="rings", ring=0, elevations=(30, 40), distance=4.0, field_of_view=30)
     for light in ("studio", "flat", "random"):
-        run_job(RenderJob(tmp_path / light, views=2, resolution=32, rig=rig, light=light), [source])
+        run_job(RenderJob(tmp_path / light, views=2, size=(32, 32), rig=rig, light=light), [source])
     record = read_object(tmp_path / "flat" / "objects" / "box")
     eyes = record.cameras.origins
     assert torch.allclose(eyes.norm(dim=-1), torch.full((2,), 4.0), atol=1e-5)
@@ -182,7 +182,7 @@ def test_hostile_ids_write_nothing_outside(tmp_path: Path) -> None:
     accents = [unicodedata.normalize(form, "chaise-étroite-椅子") for form in ("NFC", "NFD")]
     ids = (*HOSTILE, "Box", "bOX", "box-v1", *accents)
     before = set(tmp_path.rglob("*"))
-    job = RenderJob(tmp_path / "a" / "out", views=2, resolution=16, variants=1)
+    job = RenderJob(tmp_path / "a" / "out", views=2, size=(16, 16), variants=1)
     report = run_job(job, [SourceObject(id_, box.path) for id_ in ids])
     rendered = [result.id for result in report.of("rendered")]
     assert rendered == ["Box", "Box-v1", accents[0], f"{accents[0]}-v1"]
@@ -198,7 +198,7 @@ def test_the_report_says_what_became_of_every_object(tmp_path: Path) -> None:
     problem = SourceObject("gone", tmp_path / "gone.glb", problem="gone.glb: was never downloaded")
     thin = SourceObject("rod", tmp_path / "meshes" / "rod.stl")
     trimesh.creation.box((0.01, 3, 0.01)).export(thin.path)
-    job = RenderJob(tmp_path / "out", views=2, resolution=32)
+    job = RenderJob(tmp_path / "out", views=2, size=(32, 32))
     run_job(job, [*sources, problem, thin])
     report = read_json(job.out / "report.json")
     assert (report["rendered"], report["refused"], report["failed"]) == (2, 2, 1)
@@ -221,7 +221,7 @@ def test_what_is_logged_about_a_mesh_is_in_the_report(tmp_path: Path, monkeypatc
         return load_mesh(source)
 
     monkeypatch.setattr("tunemv3d_data.rendering.one_object.load_mesh", load)
-    job = RenderJob(tmp_path / "out", views=2, resolution=16)
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
     run_job(job, boxes(tmp_path / "meshes", 1))
     (entry,) = read_json(job.out / "report.json")["objects"]
     assert entry == {"id": "box-00", "status": "rendered", "warnings": ["wood.png is missing"]}
@@ -239,7 +239,7 @@ def test_many_views_are_not_held_in_memory(tmp_path: Path) -> None:
     peaks = []
     for views in (24, 192):
         tracemalloc.start()
-        run_job(RenderJob(tmp_path / str(views), views=views, resolution=128, geometry=False), [source])
+        run_job(RenderJob(tmp_path / str(views), views=views, size=(128, 128), geometry=False), [source])
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]

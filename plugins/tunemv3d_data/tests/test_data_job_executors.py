@@ -75,7 +75,7 @@ def test_objects_are_taken_only_as_workers_get_free() -> None:
 def test_a_job_goes_on_after_crashes_and_names_them(tmp_path: Path) -> None:
     sources = boxes(tmp_path / "meshes", 5)
     bad = [SourceObject(name, sources[0].path) for name in ("segfault", "hang")]
-    job = RenderJob(tmp_path / "out", views=2, resolution=16)
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
     report = run_job(job, [*sources[:2], *bad, *sources[2:]], Sabotaged(Processes(2, 10.0)))
     assert report.counts() == {"rendered": 5, "kept": 0, "refused": 0, "failed": 2}
     assert "signal 11" in report.of("failed")[0].reason and "--limit" in report.of("failed")[1].reason
@@ -85,7 +85,7 @@ def test_a_job_goes_on_after_crashes_and_names_them(tmp_path: Path) -> None:
 
 def test_workers_shards_and_order_leave_the_same_bytes(tmp_path: Path) -> None:
     sources = [*boxes(tmp_path / "meshes", 5), SourceObject("broken", tmp_path / "none.glb")]
-    options: dict[str, Any] = {"views": 2, "resolution": 16, "variants": 1, "held_out": frozenset({"box-01"})}
+    options: dict[str, Any] = {"views": 2, "size": (16, 16), "variants": 1, "held_out": frozenset({"box-01"})}
     job = RenderJob(tmp_path / "a" / "out", **options)
     run_job(job, sources)
     first = pictures(job.out)
@@ -102,7 +102,7 @@ def test_workers_shards_and_order_leave_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ray_leaves_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [*boxes(tmp_path / "meshes", 3), SourceObject("broken", tmp_path / "none.glb")]
-    here, there = (RenderJob(tmp_path / name / "out", views=2, resolution=16) for name in "ab")
+    here, there = (RenderJob(tmp_path / name / "out", views=2, size=(16, 16)) for name in "ab")
     run_job(here, sources)
     report = run_job(there, sources, local_ray(monkeypatch))
     assert report.counts() == {"rendered": 3, "kept": 0, "refused": 0, "failed": 1} and report.peak > 50e6
@@ -116,7 +116,7 @@ def test_a_shard_that_ends_during_another_ones_writing_is_not_forgotten(
     import tunemv3d_data.rendering.manifest as manifest
 
     sources = boxes(tmp_path / "meshes", 2)
-    job = RenderJob(tmp_path / "out", views=2, resolution=16)
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
     write = manifest.write_manifest
 
     def slow(*arguments: Any, **options: Any) -> None:
@@ -132,7 +132,7 @@ def test_a_shard_that_ends_during_another_ones_writing_is_not_forgotten(
 
 def test_progress_counts_kept_objects_at_once(tmp_path: Path) -> None:
     sources = boxes(tmp_path / "meshes", 4)
-    job = RenderJob(tmp_path / "out", views=2, resolution=16)
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
     run_job(job, sources[:3])
     seen: list[tuple[int, int]] = []
     run_job(job, sources, Here(), progress=lambda finished, of: seen.append((finished, of)))

@@ -68,7 +68,7 @@ def test_objects_without_a_licence_are_findings_and_stand_in_the_manifest(tmp_pa
     for name in ("box", "ball"):
         trimesh.creation.icosphere(1).export(tmp_path / "meshes" / f"{name}.ply")
     (tmp_path / "meshes" / "metadata.csv").write_text("id,licence,source\nball,by-sa,my shelf\n")
-    run_job(RenderJob(tmp_path / "out", views=2, resolution=16), read_sources(tmp_path / "meshes"))
+    run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), read_sources(tmp_path / "meshes"))
     outcome = CliRunner().invoke(app, ["attributions", str(tmp_path / "out")])
     assert outcome.exit_code == 1 and "no licence stated: box" in outcome.stdout
     assert "| box |  | not stated |" in (tmp_path / "out" / "ATTRIBUTION.md").read_text()

@@ -142,7 +142,7 @@ def test_node_transforms_apply_and_mirrors_stay_visible(tmp_path: Path) -> None:
     corners = mesh.triangles.reshape(-1, 3)
     distance = np.linalg.norm(corners[:, None] - expected[None], axis=-1)
     assert distance.min(1).max() < 1e-5 and distance.min(0).max() < 1e-5
-    view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1), 32))
+    view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1), (32, 32)))
     assert (view["material"] == 0).any() and (view["material"] == 1).any()
 
 
@@ -253,9 +253,9 @@ def test_opacity_maps_cut_holes(tmp_path: Path, base: str) -> None:
     mask[:, :2] = 255
     Image.fromarray(mask).save(tmp_path / "leaf.png")
     mesh = sheet(tmp_path, base + "map_d leaf.png\n")
-    view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=90.0 - 1e-3), 32))
+    view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=90.0 - 1e-3), (32, 32)))
     covered = (view["rgba"][..., 3] > 0).mean()
-    whole = next(EmbreeRenderer(1)(sheet(tmp_path, base), Cameras.orbit(1, elevation=90.0 - 1e-3), 32))
+    whole = next(EmbreeRenderer(1)(sheet(tmp_path, base), Cameras.orbit(1, elevation=90.0 - 1e-3), (32, 32)))
     assert covered == pytest.approx((whole["rgba"][..., 3] > 0).mean() / 2, abs=0.04)
     assert np.allclose(mesh.materials[0].colour, (0.2, 0.8, 0.2), atol=0.02)
 
@@ -299,7 +299,7 @@ def test_colours_of_vertices_run_over_a_face() -> None:
     triangle.visual = trimesh.visual.ColorVisuals(triangle, vertex_colors=colours)
     mesh = from_trimesh(triangle)
     camera = Cameras.orbit(1, elevation=0.0)
-    view = next(EmbreeRenderer(1)(mesh, camera, 48))
+    view = next(EmbreeRenderer(1)(mesh, camera, (48, 48)))
     seen = (view["rgba"][..., 3] == 255).reshape(-1)
     rays = camera[0].rays((48, 48))
     points = rays.origins.numpy() + rays.directions.numpy() * view["depth"].reshape(-1, 1)
@@ -318,7 +318,7 @@ def test_neighbours_in_the_atlas_of_vertex_colours_do_not_mix(tmp_path: Path) ->
     ball.visual.vertex_colors = np.where(up[:, None], np.uint8([220, 30, 30, 255]), np.uint8([30, 30, 220, 255]))
     mesh = from_trimesh(ball)
     assert mesh.materials[0].atlas
-    view = next(EmbreeRenderer(2)(mesh, Cameras.orbit(1, elevation=0.0), 24))
+    view = next(EmbreeRenderer(2)(mesh, Cameras.orbit(1, elevation=0.0), (24, 24)))
     albedo, solid = view["albedo"].astype(int), view["rgba"][..., 3] == 255
     rows = np.nonzero(solid)[0]
     above, below = albedo[solid][rows < 9], albedo[solid][rows > 14]
@@ -340,6 +340,6 @@ def test_vertex_colours_tint_gltf_materials_without_a_texture(tmp_path: Path) ->
 
 def test_both_sides_of_a_sheet_are_seen(tmp_path: Path) -> None:
     mesh = sheet(tmp_path, "Kd 0.9 0.1 0.1\n")
-    sides = [next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=e), 24)) for e in (60.0, -60.0)]
+    sides = [next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=e), (24, 24))) for e in (60.0, -60.0)]
     assert abs(int((sides[0]["rgba"][..., 3] > 0).sum()) - int((sides[1]["rgba"][..., 3] > 0).sum())) < 12
     assert all(view["albedo"][12, 12].argmax() == 0 for view in sides)

@@ -47,7 +47,7 @@ def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ball = trimesh.creation.icosphere(4)
     ball.visual.vertex_colors = np.uint8((*RED, 255))
     cameras = viewpoints("ball", 12)
-    views = list(EmbreeRenderer(2)(from_trimesh(ball), cameras, 64))
+    views = list(EmbreeRenderer(2)(from_trimesh(ball), cameras, (64, 64)))
     for name in NAMES:
         folder = root / "objects" / name
         folder.mkdir(parents=True)

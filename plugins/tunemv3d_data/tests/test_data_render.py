@@ -26,7 +26,7 @@ from tunemv3d_data.sources.selection import select
 def test_sphere_silhouette_depth_and_normals_are_analytic() -> None:
     mesh = from_trimesh(trimesh.creation.icosphere(5))
     camera = viewpoints("any", 6)[3:4]
-    view = next(EmbreeRenderer(3)(mesh, camera, 96))
+    view = next(EmbreeRenderer(3)(mesh, camera, (96, 96)))
     rays = camera[0].rays((96, 96))
     origin, direction = rays.origins.double(), rays.directions.double()
     a, b = direction.square().sum(-1), (origin * direction).sum(-1)
@@ -54,7 +54,7 @@ def test_a_point_is_seen_where_the_camera_projects_it() -> None:
     scale = RADIUS / np.linalg.norm([0.705] * 3)
     cameras = viewpoints("ball", 8)
     pixels, depth = cameras.project(torch.from_numpy(centre * scale).float()[None].expand(8, 1, 3))
-    for index, view in enumerate(EmbreeRenderer(3)(mesh, cameras, 128)):
+    for index, view in enumerate(EmbreeRenderer(3)(mesh, cameras, (128, 128))):
         y, x = np.nonzero(view["material"] == 0)
         measured = (np.array([x.mean(), y.mean()]) + 0.5) / 128
         assert np.abs(measured - pixels[index, 0].numpy()).max() < 1.0 / 128
@@ -63,7 +63,7 @@ def test_a_point_is_seen_where_the_camera_projects_it() -> None:
 
 def test_azimuth_0_sees_the_front_and_90_the_side_at_plus_x() -> None:
     mesh = from_trimesh(coloured_box())
-    front, right = EmbreeRenderer(2)(mesh, Cameras.orbit(4, elevation=0.0)[:2], 32)
+    front, right = EmbreeRenderer(2)(mesh, Cameras.orbit(4, elevation=0.0)[:2], (32, 32))
     assert front["albedo"][16, 16].argmax() == 0 and right["albedo"][16, 16].argmax() == 1
 
 
@@ -83,7 +83,7 @@ def test_files_stand_upright_with_their_front_to_minus_y(
     tower.export(tmp_path / f"tower.{suffix}")
     mesh = load_mesh(read_sources(tmp_path)[0])
     assert mesh.size[2] == pytest.approx(3 * mesh.size[0], rel=1e-4)
-    assert next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=0.0), 16))["albedo"][8, 8].argmax() == 0
+    assert next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=0.0), (16, 16)))["albedo"][8, 8].argmax() == 0
 
 
 def test_lights_are_fixed_in_the_world_and_shine_on_both_sides() -> None:
@@ -91,13 +91,13 @@ def test_lights_are_fixed_in_the_world_and_shine_on_both_sides() -> None:
     mesh = from_trimesh(coloured_box())
     top = [
         view["rgba"][..., :3][view["normals"][..., 2] > 0.99]
-        for view in EmbreeRenderer(1)(mesh, viewpoints("a", 6), 48)
+        for view in EmbreeRenderer(1)(mesh, viewpoints("a", 6), (48, 48))
     ]
     colours = np.concatenate([pixels for pixels in top if len(pixels)])
     assert np.ptp(colours.astype(int), axis=0).max() <= 1
     inverted = coloured_box()
     inverted.invert()
-    same = [next(EmbreeRenderer(2)(m, viewpoints("a", 2), 32))["rgba"] for m in (mesh, from_trimesh(inverted))]
+    same = [next(EmbreeRenderer(2)(m, viewpoints("a", 2), (32, 32)))["rgba"] for m in (mesh, from_trimesh(inverted))]
     assert np.array_equal(*same)
 
 
@@ -107,7 +107,7 @@ def test_texture_lookup_and_see_through_texels() -> None:
     quad = trimesh.Trimesh([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]], [[0, 1, 2], [0, 2, 3]], process=False)
     material = trimesh.visual.material.SimpleMaterial(image=texture)
     quad.visual = trimesh.visual.TextureVisuals(uv=[[0, 0], [1, 0], [1, 1], [0, 1]], material=material)
-    view = next(EmbreeRenderer(3)(from_trimesh(quad), Cameras.orbit(1, elevation=0.0), 64))
+    view = next(EmbreeRenderer(3)(from_trimesh(quad), Cameras.orbit(1, elevation=0.0), (64, 64)))
     seen = view["rgba"]
     assert [seen[y, x, :3].argmax() for y, x in ((22, 22), (22, 42), (42, 22))] == [0, 1, 2]
     assert seen[42, 42, 3] == 0 and seen[22, 22, 3] == 255
@@ -117,7 +117,7 @@ def test_alpha_is_straight() -> None:
     """Half covered pixels keep the surface's colour; they are not darkened towards the background."""
     ball = trimesh.creation.icosphere(4)
     ball.visual.face_colors = RED
-    rgba = next(EmbreeRenderer(3)(from_trimesh(ball), viewpoints("b", 2), 48))["rgba"]
+    rgba = next(EmbreeRenderer(3)(from_trimesh(ball), viewpoints("b", 2), (48, 48)))["rgba"]
     rim = rgba[(rgba[..., 3] > 0) & (rgba[..., 3] < 200)]
     assert len(rim) > 20 and (rim[:, 0] > 120).all() and (rim[:, 1] < 90).all()
 

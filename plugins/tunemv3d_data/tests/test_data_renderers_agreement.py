@@ -75,7 +75,7 @@ def agrees(view: dict[str, Any], depth: Any) -> None:
 
 def test_a_sphere_has_its_silhouette_depth_and_normals(renderer: Any) -> None:
     cameras = viewpoints("sphere", 3)
-    view = stacked(renderer(from_trimesh(trimesh.creation.icosphere(6)), cameras, SIZE))
+    view = stacked(renderer(from_trimesh(trimesh.creation.icosphere(6)), cameras, (SIZE, SIZE)))
     origins, directions = sample_rays(cameras)
     a, b = (directions**2).sum(-1), (origins * directions).sum(-1)
     with np.errstate(invalid="ignore"):
@@ -97,13 +97,13 @@ def test_a_turned_box_has_its_silhouette_and_depth(renderer: Any) -> None:
     origins, directions = (values @ turn[:3, :3] for values in sample_rays(cameras))
     first, second = (low - origins) / directions, (high - origins) / directions
     near, far = np.minimum(first, second).max(-1), np.maximum(first, second).min(-1)
-    agrees(stacked(renderer(mesh, cameras, SIZE)), np.where(near <= far, near, np.nan))
+    agrees(stacked(renderer(mesh, cameras, (SIZE, SIZE))), np.where(near <= far, near, np.nan))
 
 
 def test_off_centre_cameras_and_other_focal_lengths(renderer: Any) -> None:
     cameras = Cameras.look_at(torch.tensor([[1.5, -2.0, 0.8]]), 1.1, target=torch.tensor([0.3, 0.1, -0.2]))
     shifted = Cameras(cameras.camera_to_world, torch.tensor([[1.1, 1.1, 0.45, 0.6]]))
-    view = stacked(renderer(from_trimesh(trimesh.creation.icosphere(6)), shifted, SIZE))
+    view = stacked(renderer(from_trimesh(trimesh.creation.icosphere(6)), shifted, (SIZE, SIZE)))
     origins, directions = sample_rays(shifted)
     a, b = (directions**2).sum(-1), (origins * directions).sum(-1)
     with np.errstate(invalid="ignore"):
@@ -149,7 +149,7 @@ def made_object() -> Mesh:
 
 def test_a_made_object_looks_the_same_in_embree(other: Any) -> None:
     mesh, cameras = made_object(), viewpoints("made", 6)
-    expected, found = (stacked(r(mesh, cameras, 96, FLAT)) for r in (build_renderer("embree"), other))
+    expected, found = (stacked(r(mesh, cameras, (96, 96), FLAT)) for r in (build_renderer("embree"), other))
     shown, expected_shown = found["rgba"][..., 3] > 127, expected["rgba"][..., 3] > 127
     assert (shown & expected_shown).sum() / (shown | expected_shown).sum() > 0.99
     whole = (found["rgba"][..., 3] == 255) & (expected["rgba"][..., 3] == 255)
@@ -164,7 +164,9 @@ def test_a_made_object_looks_the_same_in_embree(other: Any) -> None:
 @pytest.mark.parametrize("light", [random_light(np.random.default_rng(3)), FLAT, Light(0.2, -0.1)])
 def test_moderngl_shades_as_embree_does(light: Light) -> None:
     mesh, cameras = made_object(), viewpoints("shade", 3)
-    views = [stacked(r(mesh, cameras, 48, light)) for r in (build_renderer("embree"), renderer_or_skip("moderngl"))]
+    views = [
+        stacked(r(mesh, cameras, (48, 48), light)) for r in (build_renderer("embree"), renderer_or_skip("moderngl"))
+    ]
     whole = (views[0]["rgba"][..., 3] == 255) & (views[1]["rgba"][..., 3] == 255)
     difference = np.abs(views[0]["rgba"][whole].astype(int) - views[1]["rgba"][whole]).max(-1)
     assert (difference <= 1).mean() > 0.97 and (difference > 8).mean() < 0.01
@@ -172,7 +174,7 @@ def test_moderngl_shades_as_embree_does(light: Light) -> None:
 
 def test_both_sides_of_a_sheet_face_the_viewer(renderer: Any) -> None:
     sheet = trimesh.Trimesh([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]], [[0, 1, 2], [0, 2, 3]], process=False)
-    front, back = renderer(from_trimesh(sheet), Cameras.orbit(2, elevation=0.0), SIZE)
+    front, back = renderer(from_trimesh(sheet), Cameras.orbit(2, elevation=0.0), (SIZE, SIZE))
     middle = SIZE // 2
     assert np.allclose(front["normals"][middle, middle], [0, -1, 0], atol=1e-3)
     assert np.allclose(back["normals"][middle, middle], [0, 1, 0], atol=1e-3)

@@ -80,7 +80,9 @@ def test_sheets_that_lie_on_one_another_are_not_in_each_others_shadow() -> None:
     corners = [[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]
     renderer = blender.BlenderRenderer(BlenderSpec(samples=16, denoise=False))
     alone, doubled = (
-        next(renderer(from_trimesh(trimesh.Trimesh(corners, faces, process=False)), viewpoints("s", 1), 32))["rgba"]
+        next(renderer(from_trimesh(trimesh.Trimesh(corners, faces, process=False)), viewpoints("s", 1), (32, 32)))[
+            "rgba"
+        ]
         for faces in ([[0, 1, 2], [0, 2, 3]], [[0, 1, 2], [0, 2, 3], [3, 1, 0], [3, 2, 1]])
     )
     whole = alone[..., 3] == 255
@@ -94,7 +96,7 @@ def test_an_even_light_gives_the_surface_its_own_colour() -> None:
     ball = trimesh.creation.icosphere(3)
     ball.visual.face_colors = (200, 60, 30, 255)
     renderer = blender.BlenderRenderer(BlenderSpec(samples=16, denoise=False))
-    view = next(renderer(from_trimesh(ball), viewpoints("ball", 1), 32, FLAT))
+    view = next(renderer(from_trimesh(ball), viewpoints("ball", 1), (32, 32), FLAT))
     whole = view["rgba"][..., 3] == 255
     assert whole.sum() > 100
     assert np.abs(view["rgba"][whole][:, :3].mean(0) - view["albedo"][whole].mean(0)).max() < 3
@@ -112,7 +114,9 @@ def test_an_hdri_lights_the_object(tmp_path: Path) -> None:
     pixels[4:] = (0.6, 0.0, 0.0)
     OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": pixels}).write(str(tmp_path / "sky.exr"))
     spec = BlenderSpec(samples=16, denoise=False, hdri=str(tmp_path / "sky.exr"))
-    view = next(blender.BlenderRenderer(spec)(from_trimesh(trimesh.creation.icosphere(3)), viewpoints("b", 1), 32))
+    view = next(
+        blender.BlenderRenderer(spec)(from_trimesh(trimesh.creation.icosphere(3)), viewpoints("b", 1), (32, 32))
+    )
     up = view["rgba"][view["normals"][..., 2] > 0.8].mean(0)
     down = view["rgba"][view["normals"][..., 2] < -0.5].mean(0)
     assert up[2] > up[0] + 50 and down[0] > down[2] + 50

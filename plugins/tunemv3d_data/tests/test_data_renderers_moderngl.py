@@ -31,10 +31,10 @@ def fresh_trial() -> Iterator[None]:
 def test_views_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh, cameras = from_trimesh(trimesh.creation.torus(0.7, 0.2)), viewpoints("many", 7)
     renderer = opengl.ModernglRenderer()
-    together = list(renderer(mesh, cameras, 24))
-    alone = [next(renderer(mesh, cameras[i : i + 1], 24)) for i in range(7)]
+    together = list(renderer(mesh, cameras, (24, 24)))
+    alone = [next(renderer(mesh, cameras[i : i + 1], (24, 24))) for i in range(7)]
     monkeypatch.setattr(opengl, "_SIDE", 2 * 48)
-    in_fours = list(renderer(mesh, cameras, 24))
+    in_fours = list(renderer(mesh, cameras, (24, 24)))
     for views in (alone, in_fours):
         for a, b in zip(together, views, strict=True):
             assert all(np.allclose(a[name], b[name], atol=1e-4) for name in a)
@@ -44,9 +44,9 @@ def test_views_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.M
 def test_two_meshes_may_be_rendered_in_turns() -> None:
     ball, box = from_trimesh(trimesh.creation.icosphere(2)), from_trimesh(trimesh.creation.box())
     renderer, cameras = opengl.ModernglRenderer(), viewpoints("turns", 3)
-    expected = [[view["rgba"] for view in renderer(mesh, cameras, 32)] for mesh in (ball, box)]
+    expected = [[view["rgba"] for view in renderer(mesh, cameras, (32, 32))] for mesh in (ball, box)]
     for one, two, pair in zip(
-        renderer(ball, cameras, 32), renderer(box, cameras, 32), zip(*expected, strict=True), strict=True
+        renderer(ball, cameras, (32, 32)), renderer(box, cameras, (32, 32)), zip(*expected, strict=True), strict=True
     ):
         assert np.array_equal(one["rgba"], pair[0]) and np.array_equal(two["rgba"], pair[1])
 
@@ -65,11 +65,11 @@ def test_what_a_mesh_took_is_freed_even_where_its_views_are_not_all_fetched(monk
         monkeypatch.setattr(renderer.context, name, made)
 
     mesh = from_trimesh(trimesh.creation.box())
-    list(renderer(mesh, viewpoints("a", 2), 16))
+    list(renderer(mesh, viewpoints("a", 2), (16, 16)))
     for name in ("buffer", "texture", "vertex_array", "framebuffer"):
         spy(name)
-    list(renderer(mesh, viewpoints("a", 2), 16))
-    views = renderer(mesh, viewpoints("a", 2), 16)
+    list(renderer(mesh, viewpoints("a", 2), (16, 16)))
+    views = renderer(mesh, viewpoints("a", 2), (16, 16))
     next(views)
     views.close()
     assert len(held) == 6, "corners, textures and their layout, twice; the pictures are those of the mesh before"
@@ -80,7 +80,7 @@ def test_what_a_mesh_took_is_freed_even_where_its_views_are_not_all_fetched(monk
 def test_more_lights_than_the_program_has_are_refused() -> None:
     light = Light(0.5, 0.0, (((0.0, 0.0, 1.0), 0.01),) * 17)
     with pytest.raises(ValueError, match="16"):
-        next(opengl.ModernglRenderer()(from_trimesh(trimesh.creation.box()), viewpoints("a", 1), 16, light))
+        next(opengl.ModernglRenderer()(from_trimesh(trimesh.creation.box()), viewpoints("a", 1), (16, 16), light))
 
 
 def test_no_opengl_is_one_message_that_names_the_other_renderer(monkeypatch: pytest.MonkeyPatch) -> None:

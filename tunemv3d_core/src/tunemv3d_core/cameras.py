@@ -80,13 +80,16 @@ class Cameras:
         )
 
     @staticmethod
-    def look_at(eyes: Tensor, focal: float | Tensor = 1.3, target: Tensor | None = None) -> "Cameras":
+    def look_at(
+        eyes: Tensor, focal: float | Tensor = 1.3, target: Tensor | None = None, aspect: float = 1.0
+    ) -> "Cameras":
         """Return cameras at ``eyes`` (``... 3``) that look at ``target`` (default: the origin), the world's z upwards.
 
         Args:
             eyes: camera centres, world units.
-            focal: fx = fy as a fraction of the image size (square images).
+            focal: as a fraction of the image's shorter side.
             target: ``... 3``.
+            aspect: width over height of the image; pixels are square, so that fy = fx * aspect.
 
         Raises:
             CameraError: an eye lies on its target.
@@ -109,7 +112,8 @@ class Cameras:
         pose[..., 3, 3] = 1.0
         focal_ = torch.as_tensor(focal, dtype=eyes.dtype, device=eyes.device).expand(eyes.shape[:-1])
         half = torch.full_like(focal_, 0.5)
-        return Cameras(pose, torch.stack([focal_, focal_, half, half], dim=-1))
+        fx, fy = focal_ * min(1.0, 1 / aspect), focal_ * min(1.0, aspect)
+        return Cameras(pose, torch.stack([fx, fy, half, half], dim=-1))
 
     @staticmethod
     def orbit(
@@ -118,6 +122,7 @@ class Cameras:
         distance: float = 2.7,
         focal: float = 1.3,
         azimuth: float = 0.0,
+        aspect: float = 1.0,
     ) -> "Cameras":
         """Return ``views`` cameras evenly around the object, shape ``(views,)``.
 
@@ -125,9 +130,10 @@ class Cameras:
             views: how many.
             elevation: degrees above the horizon, one number or one per view.
             distance: from the origin, world units; must exceed 1, the radius of the object's sphere.
-            focal: fraction of the image size.
+            focal: fraction of the image's shorter side.
             azimuth: azimuth of the first view, degrees. 0 looks along +y (at the object's front); it grows
                 counter-clockwise as seen from above.
+            aspect: width over height of the image.
 
         Raises:
             CameraError: no views, cameras inside the object's sphere, or a wrong number of elevations or no numbers.
@@ -142,7 +148,9 @@ class Cameras:
         if not all(math.isfinite(e) for e in elevations):
             raise CameraError(f"an elevation is not a finite number of degrees: {elevation}")
         azimuths = [math.radians(azimuth + 360.0 * i / views) for i in range(views)]
-        return Cameras.look_at(sphere_points(azimuths, [math.radians(e) for e in elevations]) * distance, focal)
+        return Cameras.look_at(
+            sphere_points(azimuths, [math.radians(e) for e in elevations]) * distance, focal, aspect=aspect
+        )
 
     def check(self) -> "Cameras":
         """Return self if every pose is finite, rigid and outside the object, and every focal length positive.

@@ -454,13 +454,15 @@ class Loss(Protocol):
 class MeshRenderer(Protocol):
     """Renderer of meshes, with which datasets are made."""
 
-    def __call__(self, mesh: object, cameras: Cameras, resolution: int, light: object) -> Iterator[dict[str, object]]:
+    def __call__(
+        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object
+    ) -> Iterator[dict[str, object]]:
         """Render one view per camera, in order.
 
         Args:
             mesh: of the type that the caller's package defines.
             cameras: ``(n,)``.
-            resolution: width and height of a view, pixels.
+            size: (h, w) of a view, pixels.
             light: of the type that the caller's package defines.
 
         Returns:

@@ -35,7 +35,7 @@ def render(
     out: Annotated[Path, _option("Folder of the dataset; an interrupted job goes on where it was.")],
     renderer: Annotated[str, _option("auto, or a mesh renderer as `tunemv3d plugins list` names it.")] = "auto",
     views: Annotated[int, _option("Cameras per object; the ring's come first.", min=2)] = 24,
-    resolution: Annotated[int, _option("Pixels, square.", min=8)] = 128,
+    resolution: Annotated[str, _option("Pixels: one number for squares, or WIDTHxHEIGHT, such as 96x64.")] = "128",
     cameras: Annotated[Pattern, _option("How the cameras after the ring stand.")] = "fibonacci",
     ring: Annotated[int | None, _option("Cameras on the ring; a third of all by default.", min=0)] = None,
     elevations: Annotated[str, _option("low:high of the cameras after the ring, degrees.")] = "-10:60",
@@ -74,9 +74,19 @@ def render(
     load_rules(rules)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
+    size = _size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(out.absolute(), _renderer(renderer, out), views, resolution, rig, *look, frozenset(drawn), rules)
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
+
+
+def _size(resolution: str) -> tuple[int, int]:
+    """Read (h, w) from "128" or "96x64"."""
+    width, cross, height = resolution.partition("x")
+    sides = (height if cross else width, width)
+    if not all(side.isdecimal() and 8 <= int(side) <= 16384 for side in sides):
+        raise DatasetError(f"--resolution {resolution}: one number or WIDTHxHEIGHT, each from 8 to 16384 pixels")
+    return int(sides[0]), int(sides[1])
 
 
 def _rig(

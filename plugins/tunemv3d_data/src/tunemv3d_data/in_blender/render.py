@@ -27,15 +27,13 @@ def main(folder: Path) -> None:
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
     scene.collection.objects.link(camera)
     scene.camera = camera
-    for kind, size, samples, width in (
-        ("geometry", job["resolution"] * job["grid"], 1, 0.01),
-        ("beauty", job["resolution"], job["samples"], 1.0),
-    ):
-        scene.render.resolution_x = scene.render.resolution_y = size
+    h, w = job["size"]
+    for kind, scale, samples, width in (("geometry", job["grid"], 1, 0.01), ("beauty", 1, job["samples"], 1.0)):
+        scene.render.resolution_x, scene.render.resolution_y = w * scale, h * scale
         scene.cycles.samples, scene.cycles.filter_width = samples, width
         scene.cycles.use_denoising = kind == "beauty" and job["denoise"] and _has_denoiser(scene)
         for index, view in enumerate(job["cameras"]):
-            _aim(camera, view)
+            _aim(camera, view, h / w)
             scene.render.filepath = str(folder / f"{kind}-{index:03d}.exr")
             bpy.ops.render.render(write_still=True)
 
@@ -157,13 +155,13 @@ def _has_denoiser(scene: Any) -> bool:
     return True
 
 
-def _aim(camera: Any, view: dict[str, Any]) -> None:
-    """Blender's cameras have y up and look along -z."""
+def _aim(camera: Any, view: dict[str, Any], height: float) -> None:
+    """Blender's cameras have y up and look along -z; ``height`` and shifts are in widths of the picture."""
     fx, _, cx, cy = view["intrinsics"]
     camera.matrix_world = mathutils.Matrix((np.array(view["camera_to_world"]) * [1, -1, -1, 1]).tolist())
     lens = camera.data
     lens.sensor_fit, lens.sensor_width, lens.lens = "HORIZONTAL", 36.0, 36.0 * fx
-    lens.shift_x, lens.shift_y = 0.5 - cx, cy - 0.5
+    lens.shift_x, lens.shift_y = 0.5 - cx, (cy - 0.5) * height
     lens.clip_start, lens.clip_end = 0.01, 1000.0
 
 

@@ -58,33 +58,34 @@ class BlenderRenderer:
             raise ComponentError(f"mesh renderer 'blender': hdri: no file {spec.hdri}")
 
     def __call__(
-        self, mesh: object, cameras: Cameras, resolution: int, light: object = STUDIO
+        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object = STUDIO
     ) -> Iterator[dict[str, object]]:
         """Yield a view for each camera, as ``EmbreeRenderer.__call__`` says. An HDRI stands for ``light``.
 
         Raises:
-            ValueError: Blender failed, with its last words; or cameras with fx other than fy.
+            ValueError: Blender failed, with its last words; or cameras without square pixels.
         """
         if not isinstance(mesh, Mesh):
             raise TypeError(f"the blender renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
         assert isinstance(light, Light)
-        if not bool((cameras.intrinsics[:, 0] == cameras.intrinsics[:, 1]).all()):
-            raise ValueError("the blender renderer takes cameras with fx = fy")
+        fx, fy = cameras.intrinsics[:, 0] * size[1], cameras.intrinsics[:, 1] * size[0]
+        if not bool(((fx - fy).abs() <= 1e-4 * fx).all()):
+            raise ValueError("the blender renderer takes cameras with square pixels (fx * width = fy * height)")
         with tempfile.TemporaryDirectory(prefix="tunemv3d-") as name:
             folder = Path(name)
-            _write_scene(folder, mesh, prefiltered(mesh, cameras, resolution))
-            job = self._job(cameras, resolution, light)
+            _write_scene(folder, mesh, prefiltered(mesh, cameras, size[1]))
+            job = self._job(cameras, size, light)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
             if words := run_in_blender(self.program, "render.py", folder):
                 raise ValueError(f"Blender: {words}")
             for index in range(cameras.shape[0]):
-                yield _view(folder, index, resolution)
+                yield _view(folder, index, size)
 
-    def _job(self, cameras: Cameras, resolution: int, light: Light) -> dict[str, Any]:
+    def _job(self, cameras: Cameras, size: tuple[int, int], light: Light) -> dict[str, Any]:
         views = zip(cameras.camera_to_world.tolist(), cameras.intrinsics.tolist(), strict=True)
         return {
             "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in views],
-            "resolution": resolution,
+            "size": size,
             "grid": _GRID,
             **self.spec.model_dump(include={"samples", "denoise", "threads", "hdri_strength"}),
             "hdri": None if self.spec.hdri is None else str(Path(self.spec.hdri).resolve()),
@@ -124,14 +125,14 @@ def _physical(light: Light) -> dict[str, Any]:
     return {"ambient": ambient, "sky": 1.5 * sky, "suns": suns}
 
 
-def _view(folder: Path, index: int, resolution: int) -> dict[str, object]:
+def _view(folder: Path, index: int, size: tuple[int, int]) -> dict[str, object]:
     fine = _read(folder / f"geometry-{index:03d}.exr", ("depth", "x", "y", "z", "r", "g", "b", "material"))
     hit = np.nonzero(fine["material"].ravel() > 0.5)[0]
-    row, column = np.divmod(hit, resolution * _GRID)
+    row, column = np.divmod(hit, size[1] * _GRID)
     depth, *normal, red, green, blue, material = (fine[name].ravel()[hit] for name in fine)
     albedo = _to_srgb(np.stack([red, green, blue], axis=-1))
     samples = Samples(
-        index=(row // _GRID) * resolution + column // _GRID,
+        index=(row // _GRID) * size[1] + column // _GRID,
         depth=depth,
         normal=np.stack(normal, axis=-1),
         albedo=albedo,
@@ -142,7 +143,7 @@ def _view(folder: Path, index: int, resolution: int) -> dict[str, object]:
     lit = _to_srgb(np.stack([coarse[name].ravel() for name in "RGB"], axis=-1) / np.maximum(alpha, 1e-6))
     # Where all paths missed what a sample met, the picture has no colour to give.
     colour = np.where(alpha > 0, lit, np.nan)[samples.index]
-    return resolve(samples, np.where(np.isnan(colour), albedo, colour), resolution, _GRID**2)
+    return resolve(samples, np.where(np.isnan(colour), albedo, colour), size, _GRID**2)
 
 
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, Floats]:

@@ -31,9 +31,9 @@ class EmbreeRenderer:
         self.samples = samples
 
     def __call__(
-        self, mesh: object, cameras: Cameras, resolution: int, light: object = STUDIO
+        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object = STUDIO
     ) -> Iterator[dict[str, object]]:
-        """Yield a view for each camera (shape ``(n,)``), as a dict of square arrays of ``resolution`` pixels.
+        """Yield a view for each camera (shape ``(n,)``), as a dict of arrays of ``size`` (h, w).
 
         - ``rgba``: ``h w 4`` uint8, sRGB, straight alpha, colour 0 where alpha is 0;
         - ``depth``: ``h w`` float32, z in the camera, world units, 0 where nothing was hit;
@@ -44,19 +44,19 @@ class EmbreeRenderer:
         if not isinstance(mesh, Mesh):
             raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.mesh.Mesh, not a {type(mesh).__name__}")
         assert isinstance(light, Light)
-        tracer = _Tracer(mesh, Texels(prefiltered(mesh, cameras, resolution)))
+        tracer = _Tracer(mesh, Texels(prefiltered(mesh, cameras, size[1])))
         for index in range(cameras.shape[0]):
-            yield self._view(tracer, cameras[index], resolution, light)
+            yield self._view(tracer, cameras[index], size, light)
 
-    def _view(self, tracer: "_Tracer", camera: Cameras, resolution: int, light: Light) -> dict[str, object]:
-        pixels = _subpixels(resolution, self.samples)
+    def _view(self, tracer: "_Tracer", camera: Cameras, size: tuple[int, int], light: Light) -> dict[str, object]:
+        pixels = _subpixels(size, self.samples)
         inside = _in_frame_of(tracer.corners, camera, pixels)
-        rays = camera.rays((resolution, resolution), pixels=pixels[inside])
+        rays = camera.rays(size, pixels=pixels[inside])
         hits = tracer.cast(rays.origins.numpy().astype(np.float32), rays.directions.numpy().astype(np.float32))
         per_pixel = self.samples**2
         pixel = torch.nonzero(inside)[:, 0].numpy()[hits.index] // per_pixel
         lit = hits.albedo * light.on(hits.normal)[:, None]
-        return resolve(replace(hits, index=pixel), lit, resolution, per_pixel)
+        return resolve(replace(hits, index=pixel), lit, size, per_pixel)
 
 
 def build(spec: EmbreeSpec) -> EmbreeRenderer:
@@ -131,9 +131,10 @@ class _Tracer:
         return np.asarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
 
 
-def _subpixels(resolution: int, samples: int) -> torch.Tensor:
+def _subpixels(size: tuple[int, int], samples: int) -> torch.Tensor:
     """Ray positions as fractions of the image, pixel by pixel: ``(h w samples samples) 2``."""
-    fine = pixel_centres((resolution * samples,) * 2).reshape(resolution, samples, resolution, samples, 2)
+    h, w = size
+    fine = pixel_centres((h * samples, w * samples)).reshape(h, samples, w, samples, 2)
     return fine.permute(0, 2, 1, 3, 4).reshape(-1, 2)
 
 

@@ -46,25 +46,26 @@ class ModernglRenderer:
         self.targets: _Targets | None = None
 
     def __call__(
-        self, mesh: object, cameras: Cameras, resolution: int, light: object = STUDIO
+        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object = STUDIO
     ) -> Iterator[dict[str, object]]:
         """Yield a view for each camera, as ``EmbreeRenderer.__call__`` says."""
         if not isinstance(mesh, Mesh):
             raise TypeError(f"the moderngl renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
         assert isinstance(light, Light)
-        at_once = max(1, _SIDE // (resolution * self.samples))
-        with self._uploaded(mesh, cameras, resolution) as uploaded:
-            for first in range(0, cameras.shape[0], at_once**2):
-                some = cameras[first : first + at_once**2]
-                columns = min(at_once, some.shape[0])
-                targets = self._targets(columns, -(-some.shape[0] // columns), resolution)
+        most_rows, most_columns = (max(1, _SIDE // (side * self.samples)) for side in size)
+        at_once = most_rows * most_columns
+        with self._uploaded(mesh, cameras, size[1]) as uploaded:
+            for first in range(0, cameras.shape[0], at_once):
+                some = cameras[first : first + at_once]
+                columns = min(most_columns, some.shape[0])
+                targets = self._targets(columns, -(-some.shape[0] // columns), size)
                 self._draw(uploaded, some, targets)
                 yield from self._read(targets, light, some.shape[0])
 
     @contextmanager
-    def _uploaded(self, mesh: Mesh, cameras: Cameras, resolution: int) -> Iterator["_Uploaded"]:
+    def _uploaded(self, mesh: Mesh, cameras: Cameras, width: int) -> Iterator["_Uploaded"]:
         """The mesh's corners and textures on the device, for as long as they are needed."""
-        texels = Texels(prefiltered(mesh, cameras, resolution))
+        texels = Texels(prefiltered(mesh, cameras, width))
         rows = -(-len(texels.values) // _ACROSS)
         if rows > (most := self.context.info["GL_MAX_TEXTURE_SIZE"]):
             raise ValueError(f"its textures have {rows} rows of {_ACROSS} texels, more than the {most} of this OpenGL")
@@ -80,16 +81,16 @@ class ModernglRenderer:
             stack.callback(triangles.release)
             yield _Uploaded(triangles, texture, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
 
-    def _targets(self, columns: int, rows: int, resolution: int) -> "_Targets":
-        wanted = (columns, rows, resolution)
-        if self.targets is None or (self.targets.columns, self.targets.rows, self.targets.resolution) != wanted:
+    def _targets(self, columns: int, rows: int, size: tuple[int, int]) -> "_Targets":
+        wanted = (columns, rows, size)
+        if self.targets is None or (self.targets.columns, self.targets.rows, self.targets.size) != wanted:
             if self.targets is not None:
                 self.targets.release()
-            self.targets = _Targets.allocate(self.context, columns, rows, resolution, self.samples)
+            self.targets = _Targets.allocate(self.context, columns, rows, size, self.samples)
         return self.targets
 
     def _draw(self, uploaded: "_Uploaded", cameras: Cameras, targets: "_Targets") -> None:
-        side = targets.resolution * self.samples
+        h, w = (side * self.samples for side in targets.size)
         targets.samples.use()
         targets.samples.clear()
         self.context.enable_only(moderngl.DEPTH_TEST)
@@ -98,7 +99,7 @@ class ModernglRenderer:
         self.surface_program["darkest"] = DARKEST / 255
         for index in range(cameras.shape[0]):
             row, column = divmod(index, targets.columns)
-            self.context.viewport = (column * side, row * side, side, side)
+            self.context.viewport = (column * w, row * h, w, h)
             projection = _projection(cameras[index], uploaded.radius).T.astype("f4")
             self.surface_program["projection"].write(projection.tobytes())  # type: ignore[union-attr]
             uploaded.triangles.render()
@@ -161,11 +162,11 @@ class _Uploaded:
 
 @dataclass(frozen=True)
 class _Targets:
-    """Pictures to draw into: ``columns`` x ``rows`` views of ``resolution`` pixels, as samples and as pixels."""
+    """Pictures to draw into: ``columns`` x ``rows`` views of ``size`` (h, w), as samples and as pixels."""
 
     columns: int
     rows: int
-    resolution: int
+    size: tuple[int, int]
     sample_textures: tuple[moderngl.Texture, ...]
     sample_depth: moderngl.Renderbuffer
     samples: moderngl.Framebuffer
@@ -173,17 +174,15 @@ class _Targets:
     pixels: moderngl.Framebuffer
 
     @staticmethod
-    def allocate(context: moderngl.Context, columns: int, rows: int, resolution: int, samples: int) -> "_Targets":
-        size = (columns * resolution, rows * resolution)
-        fine = (size[0] * samples, size[1] * samples)
+    def allocate(context: moderngl.Context, columns: int, rows: int, size: tuple[int, int], samples: int) -> "_Targets":
+        whole = (columns * size[1], rows * size[0])
+        fine = (whole[0] * samples, whole[1] * samples)
         layout = ((4, "f1"), (4, "f4"), (1, "f4"))
         sample_textures = tuple(context.texture(fine, count, dtype=dtype) for count, dtype in layout)
-        pixel_textures = tuple(context.texture(size, count, dtype=dtype) for count, dtype in ((4, "f1"), *layout))
+        pixel_textures = tuple(context.texture(whole, count, dtype=dtype) for count, dtype in ((4, "f1"), *layout))
         depth = context.depth_renderbuffer(fine)
         framebuffers = context.framebuffer(sample_textures, depth), context.framebuffer(pixel_textures)
-        return _Targets(
-            columns, rows, resolution, sample_textures, depth, framebuffers[0], pixel_textures, framebuffers[1]
-        )
+        return _Targets(columns, rows, size, sample_textures, depth, framebuffers[0], pixel_textures, framebuffers[1])
 
     def read(self) -> list[NDArray[Any]]:
         """Read each pixel texture's views, ``n h w c``."""
@@ -191,8 +190,8 @@ class _Targets:
 
     def _views(self, texture: moderngl.Texture) -> NDArray[Any]:
         values = np.frombuffer(texture.read(), dtype=np.uint8 if texture.dtype == "f1" else np.float32)
-        grid = values.reshape(self.rows, self.resolution, self.columns, self.resolution, texture.components)
-        return grid.swapaxes(1, 2).reshape(-1, self.resolution, self.resolution, texture.components)
+        (h, w), channels = self.size, texture.components
+        return values.reshape(self.rows, h, self.columns, w, channels).swapaxes(1, 2).reshape(-1, h, w, channels)
 
     def release(self) -> None:
         for texture in (*self.sample_textures, *self.pixel_textures):

@@ -28,19 +28,19 @@ class Samples:
     material: NDArray[np.int32]
 
 
-def resolve(samples: Samples, colour: Floats, resolution: int, per_pixel: int) -> dict[str, object]:
+def resolve(samples: Samples, colour: Floats, size: tuple[int, int], per_pixel: int) -> dict[str, object]:
     """Average the samples of every pixel. Depth, normal and material are those of the pixel's nearest surface.
 
     Args:
         samples: with ``index`` the pixel, row by row.
         colour: ``r 3``, as lit, sRGB 0 to 255.
-        resolution: pixels, square.
+        size: (h, w) in pixels.
         per_pixel: samples that a covered pixel has.
 
     Returns:
         A view, as mesh renderers yield it.
     """
-    count, pixel = resolution**2, samples.index
+    count, pixel = size[0] * size[1], samples.index
 
     def sums(values: Floats, of: NDArray[np.int64]) -> Floats:
         columns = [np.bincount(of, values[:, i], minlength=count) for i in range(values.shape[1])]
@@ -60,11 +60,10 @@ def resolve(samples: Samples, colour: Floats, resolution: int, per_pixel: int) -
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     material = np.full(count, -1, dtype=np.int16)
     material[shown] = samples.material[front]
-    square = (resolution, resolution)
     return {
-        "rgba": rgba.reshape(*square, 4),
-        "depth": (np.bincount(shown, depth, minlength=count) / layers).astype(np.float32).reshape(square),
-        "normals": normals.astype(np.float32).reshape(*square, 3),
-        "albedo": np.rint(sums(samples.albedo, pixel) / some).astype(np.uint8).reshape(*square, 3),
-        "material": material.reshape(square),
+        "rgba": rgba.reshape(*size, 4),
+        "depth": (np.bincount(shown, depth, minlength=count) / layers).astype(np.float32).reshape(size),
+        "normals": normals.astype(np.float32).reshape(*size, 3),
+        "albedo": np.rint(sums(samples.albedo, pixel) / some).astype(np.uint8).reshape(*size, 3),
+        "material": material.reshape(size),
     }

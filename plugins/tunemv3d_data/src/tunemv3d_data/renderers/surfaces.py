@@ -22,9 +22,15 @@ def corner_normals(mesh: Mesh) -> Floats:
     return np.asarray(np.where(away, -mesh.normals, mesh.normals), dtype=np.float32)
 
 
-def prefiltered(mesh: Mesh, cameras: Cameras, resolution: int) -> list[Bytes]:
-    """Shrink materials' textures ``h w 4`` until texels are about as large as pixels, against aliasing."""
-    footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / resolution
+def prefiltered(mesh: Mesh, cameras: Cameras, width: int) -> list[Bytes]:
+    """Shrink materials' textures ``h w 4`` until texels are about as large as pixels, against aliasing.
+
+    Args:
+        mesh: the mesh.
+        cameras: ``(n,)``.
+        width: pictures' width, pixels.
+    """
+    footprint = float(cameras.origins.norm(dim=-1).mean() / cameras.intrinsics[..., 0].mean()) / width
     return [_prefiltered(mesh, index, footprint) for index in range(len(mesh.materials))]
 
 

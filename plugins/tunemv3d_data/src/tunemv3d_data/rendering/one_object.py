@@ -118,7 +118,7 @@ def _render_one(
     job: RenderJob, scratch: Path, renderer: MeshRenderer, source: SourceObject, mesh: Mesh, name: str, facts: Any
 ) -> Result:
     """Render into a folder of the scratch space, and move it in place when it is whole."""
-    cameras = viewpoints(name, job.views, job.rig)
+    cameras = viewpoints(name, job.views, job.rig, job.size[1] / job.size[0])
     part = scratch / uuid.uuid4().hex
     try:
         with writing(job.out):
@@ -141,9 +141,9 @@ def _pictures(
     job: RenderJob, folder: Path, renderer: MeshRenderer, mesh: Mesh, cameras: Cameras, name: str, keep_names: bool
 ) -> Appearance:
     """Write every view as it comes, and measure what captions tell."""
-    every, stride = -(-job.views // _MEASURED_VIEWS), max(1, job.resolution // _MEASURED_PIXELS)
+    every, stride = -(-job.views // _MEASURED_VIEWS), max(1, min(job.size) // _MEASURED_PIXELS)
     kept = []
-    for index, view in enumerate(renderer(mesh, cameras, job.resolution, job.light_of(name))):
+    for index, view in enumerate(renderer(mesh, cameras, job.size, job.light_of(name))):
         with writing(job.out):
             save_view(folder, index, view, job.background_colour(), job.quality, job.geometry)
         if index % every == 0:
@@ -167,7 +167,7 @@ def _record(
         id=name,
         files=file_names(job.views, "webp"),
         cameras=cameras,
-        size=(job.resolution, job.resolution),
+        size=job.size,
         captions=tuple(dict.fromkeys((*given, *description.captions))),
         licence=source.licence,
         creator=source.creator,

@@ -41,7 +41,7 @@ class RenderJob:
         out: the dataset's folder.
         renderer: name in the slot ``mesh_renderer``.
         views: cameras per object.
-        resolution: pixels, square.
+        size: (h, w) of the pictures, pixels.
         rig: how the cameras stand.
         light: one light for all, no form at all, or one for each object, drawn from its name.
         background: "transparent", or a colour, which makes the pictures opaque.
@@ -55,7 +55,7 @@ class RenderJob:
     out: Path
     renderer: str = "embree"
     views: int = 24
-    resolution: int = 128
+    size: tuple[int, int] = (128, 128)
     rig: Rig = field(default_factory=Rig)
     light: LightName = "studio"
     background: str = "transparent"
@@ -76,8 +76,15 @@ class RenderJob:
 
     def settings(self) -> dict[str, Any]:
         """Settings that all objects of one dataset must share, for ``dataset.json``."""
-        names = ("renderer", "views", "resolution", "light", "background", "variants", "quality", "geometry")
-        return {**{name: getattr(self, name) for name in names}, "cameras": self.rig.model_dump(mode="json")}
+        h, w = self.size
+        names = ("light", "background", "variants", "quality", "geometry")
+        return {
+            "renderer": self.renderer,
+            "views": self.views,
+            "resolution": w if h == w else [h, w],
+            **{name: getattr(self, name) for name in names},
+            "cameras": self.rig.model_dump(mode="json"),
+        }
 
     def background_colour(self) -> tuple[int, int, int] | None:
         """Return the background's sRGB, None if it is transparent.

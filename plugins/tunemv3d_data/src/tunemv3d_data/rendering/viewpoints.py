@@ -29,7 +29,7 @@ class Rig(BaseModel):
     distance: float = Field(default=2.7, gt=1.0)
     """From the origin, world units; objects lie within 0.9."""
     field_of_view: float = Field(default=2 * math.degrees(math.atan(0.5 / 1.3)), gt=1, lt=150)
-    """Degrees, from edge to edge."""
+    """Degrees, between the edges of the picture's shorter side."""
     jitter: float = Field(default=0.0, ge=0, lt=0.5)
     """Each camera's distance is drawn from distance x (1 - jitter, 1 + jitter)."""
 
@@ -45,10 +45,10 @@ class Rig(BaseModel):
         return self
 
 
-def viewpoints(name: str, views: int = 24, rig: Rig | None = None) -> Cameras:
+def viewpoints(name: str, views: int = 24, rig: Rig | None = None, aspect: float = 1.0) -> Cameras:
     """Place cameras around one object, shape ``(views,)``, the same for the same name.
 
-    Ring and pattern are each turned by a random angle.
+    Ring and pattern are each turned by a random angle. ``aspect`` is the pictures' width over height.
     """
     rig = rig or Rig()
     random = random_for(name, "viewpoints")
@@ -63,7 +63,7 @@ def viewpoints(name: str, views: int = 24, rig: Rig | None = None) -> Cameras:
     distances = rig.distance * (1 + rig.jitter * random.uniform(-1, 1, (views, 1)))
     points = sphere_points(azimuths, elevations)
     focal = 0.5 / math.tan(math.radians(rig.field_of_view) / 2)
-    return Cameras.look_at(points * points.new_tensor(distances), focal)
+    return Cameras.look_at(points * points.new_tensor(distances), focal, aspect=aspect)
 
 
 def _pattern(pattern: Pattern, count: int, random: np.random.Generator) -> tuple[list[float], list[float]]:
