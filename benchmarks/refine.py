@@ -26,8 +26,8 @@ from tunemv3d_core.generation import SceneShape
 from tunemv3d_core.io.checkpoint import load_checkpoint
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.slots import Shape
-from tunemv3d_core.types import Pictures, Views
+from tunemv3d_core.slots import Pictures, Shape
+from tunemv3d_core.types import Views
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.sources.reading import read_sources
 from tunemv3d_shape.cleaning import remove_floaters

@@ -86,14 +86,15 @@ def test_a_slots_page_has_all_methods_of_its_protocol(site: Path, slot: str) -> 
     ids = {str(tag["id"]) for tag in soup(site / f"generated/slots/{slot}.html").find_all(id=True)}
     methods = [name for name in vars(protocol) if name == "__call__" or not name.startswith("_")]
     assert methods
-    assert {f"tunemv3d_core.slots.{protocol.__name__}.{name}" for name in methods} <= ids
+    assert {f"{protocol.__module__}.{protocol.__name__}.{name}" for name in methods} <= ids
 
 
 def test_every_protocol_has_a_page() -> None:
     import ast
 
-    source = ast.parse(Path(str(sys.modules["tunemv3d_core"].__file__)).with_name("slots.py").read_text())
-    defined = {node.name for node in source.body if isinstance(node, ast.ClassDef)}
+    room = Path(str(sys.modules["tunemv3d_core"].__file__)).with_name("slots")
+    trees = [ast.parse(file.read_text()) for file in room.glob("*.py")]
+    defined = {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     code = "from pages.slots import protocols, SLOTS; print(*(p.__name__ for s in SLOTS for p in protocols(s)))"
     assert defined == set(_pages(code).split())
 

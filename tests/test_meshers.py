@@ -14,8 +14,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io import checkpoint
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.plugins.registry import Registry
-from tunemv3d_core.slots import Shape
-from tunemv3d_core.types import Pictures, TexturedMesh
+from tunemv3d_core.slots import Pictures, Shape, TexturedMesh
 from tunemv3d_modulation.sample import sample
 from tunemv3d_shape import spec as shape_spec
 from tunemv3d_shape.commands.mesh import mesh

@@ -10,7 +10,7 @@ from show_browser import Browser, needs_chromium
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.export import write_mesh
 from tunemv3d_shape.generate import make_mesh
 from tunemv3d_shape.spec import MarchingCubesSpec

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tunemv3d_core.types import Figure, Need, SampledObject
+from tunemv3d_core.slots import Figure, MeasuredObject, Need
 
 Figures = Mapping[str, float | None]
 
@@ -16,7 +16,7 @@ class Brightness:
     figures: Mapping[str, Figure] = {"brightness": Figure("mean of all pixels, 0 black, 1 white", low=0, high=1)}
     needs: tuple[Any, ...] = (Need.RECORD,)
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         return {"brightness": float((sample.images + 1).mean() / 2)}
 
 
@@ -26,14 +26,14 @@ class MeanBrightness:
     figures = Brightness.figures
     needs = ()
 
-    def measure_set(self, samples: Sequence[SampledObject], model: Any) -> Figures:
+    def measure_set(self, samples: Sequence[MeasuredObject], model: Any) -> Figures:
         return {"brightness": sum((float((s.images + 1).mean() / 2) for s in samples), 0.0) / len(samples)}
 
 
 class FirstBrightness(MeanBrightness):
     """That of the first object alone."""
 
-    def measure_set(self, samples: Sequence[SampledObject], model: Any) -> Figures:
+    def measure_set(self, samples: Sequence[MeasuredObject], model: Any) -> Figures:
         return super().measure_set(samples[:1], model)
 
 
@@ -52,28 +52,28 @@ class MeasuresTwice(Brightness, MeanBrightness):
 class GivesMore(Brightness):
     """Gives a number that it does not declare."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         return {**super().measure(sample, model), "darkness": 0.0}
 
 
 class BrightnessOfTheObject(Brightness):
     """Is no number where a view is blank."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         return {"brightness": float(((sample.images + 1) / 2).movedim(1, -1)[sample.silhouettes].mean())}
 
 
 class BrightnessInLevels(Brightness):
     """Lies outside its range."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         return {"brightness": float((sample.images + 1).mean() * 127.5)}
 
 
 class Guesses(Brightness):
     """Looks at pixels drawn from the common random generator."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         pixels = sample.images.flatten()
         return {"brightness": float((pixels[torch.randint(len(pixels), (50,))] + 1).mean() / 2)}
 
@@ -84,7 +84,7 @@ class RemembersBrightness(Brightness):
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         self.seen.append(float((sample.images + 1).mean() / 2))
         return {"brightness": sum(self.seen) / len(self.seen)}
 
@@ -92,13 +92,13 @@ class RemembersBrightness(Brightness):
 class Dims(Brightness):
     """Scales the pictures in their place."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         return {"brightness": float(sample.images.add_(1).div_(2).mean())}
 
 
 class Tunes(Brightness):
     """Changes the model."""
 
-    def measure(self, sample: SampledObject, model: Any) -> Figures:
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         next(model.parameters()).data.add_(1)
         return super().measure(sample, model)

@@ -190,5 +190,7 @@ def test_a_sphere_stays_round_on_rectangles(size: tuple[int, int]) -> None:
         middle = [float((view * z).sum() / mass) for z in (rows, columns)]
         assert middle == pytest.approx([side / 2 for side in size], abs=0.02)
         # The second moment of a disc is r^2 / 4 along each axis.
-        radii = [float(2 * ((view * (z - m) ** 2).sum() / mass).sqrt()) for z, m in zip((rows, columns), middle)]
+        radii = [
+            float(2 * ((view * (z - m) ** 2).sum() / mass).sqrt()) for z, m in zip((rows, columns), middle, strict=True)
+        ]
         assert radii == pytest.approx([expected, expected], abs=0.1)

@@ -24,7 +24,7 @@ from tunemv3d_eval.real import open_dataset
 METRIC = '''
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
-from tunemv3d_core.types import Figure
+from tunemv3d_core.slots import Figure
 
 class Options(ComponentSpec):
     scale: float{default}

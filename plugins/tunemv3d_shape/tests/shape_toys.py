@@ -16,7 +16,8 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.io.samples import write_scene
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, ViewEncoderPorts
-from tunemv3d_core.types import Pictures, Text
+from tunemv3d_core.slots import Pictures
+from tunemv3d_core.types import Text
 
 
 class Formula:

@@ -6,7 +6,7 @@ import torch
 from shape_toys import box, numpy_of, seen, sphere, stripes, union
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.bake import Points, bake, bake_vertices, colour, texel_points, vertex_normals
 from tunemv3d_shape.simplify import simplify
 from tunemv3d_shape.surface import extract_surface

@@ -19,7 +19,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import find_samples, read_pictures, read_sample, write_scene
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 from tunemv3d_shape import checkpoints, spec
 from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_shape.commands.mesh import mesh

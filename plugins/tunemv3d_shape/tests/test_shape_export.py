@@ -14,7 +14,7 @@ from shape_toys import box, numpy_of, seen, sphere, stripes, union
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.glb import copyright_of, mesh_provenance
-from tunemv3d_core.types import TexturedMesh
+from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_shape.export import write_mesh
 from tunemv3d_shape.generate import make_mesh
 from tunemv3d_shape.spec import MarchingCubesSpec

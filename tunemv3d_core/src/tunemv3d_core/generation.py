@@ -33,8 +33,8 @@ from tunemv3d_core.sampling import (
     sample,
 )
 from tunemv3d_core.schedulers import prepared_scheduler
-from tunemv3d_core.slots import HasSurface, Mesher, Scene
-from tunemv3d_core.types import Pictures, Text
+from tunemv3d_core.slots import HasSurface, Mesher, Pictures, Scene
+from tunemv3d_core.types import Text
 from tunemv3d_core.viz.geometry import render_shape
 
 ELEVATION = 20.0

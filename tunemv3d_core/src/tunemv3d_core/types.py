@@ -4,19 +4,13 @@ Axes: b objects, n input views, m query views, c latent channels, h w latent siz
 v value channels, l text tokens, d their channels, r pixels, p points, k level of a feature map (L of them).
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.io.posed_images import PosedImages
 
 
 @dataclass(frozen=True)
@@ -125,154 +119,3 @@ class Views:
     cameras: Cameras
     captions: list[str]
     ids: list[str]
-
-
-@dataclass(frozen=True)
-class SampledObject:
-    """One finished object, as metrics see it: sampled views, or real ones that passed the model's autoencoder.
-
-    Attributes:
-        prompt: what was asked for, or the caption of real views.
-        images: the decoded views, ``n 3 H W`` in [-1, 1], on white.
-        silhouettes: ``n H W``, boolean: pixels that show the object.
-        latents: ``n c h w``, clean.
-        cameras: ``n``.
-        opacity: of the field that was fused from the views, from the same cameras, ``n h w`` in [0, 1]; None without a
-            field.
-        renders: the field's renders from the same cameras, decoded, like ``images``; None without a field that gives
-            latents.
-        record: what the dataset knows of a real object; None of one that was sampled from a prompt.
-    """
-
-    prompt: str
-    images: Tensor
-    silhouettes: Tensor
-    latents: Tensor
-    cameras: Cameras
-    opacity: Tensor | None = None
-    renders: Tensor | None = None
-    record: PosedImages | None = None
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move every tensor."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {n: v.to(device) for n, v in held.items() if isinstance(v, Tensor | Cameras)}
-        return replace(self, **moved)
-
-
-class Need(StrEnum):
-    """What a metric may need beside the views, their cameras and the prompt."""
-
-    FIELD = "field"
-    """A model with a field, so that ``SampledObject.opacity`` is there."""
-    RENDERS = "renders"
-    """A field that gives latents, so that ``SampledObject.renders`` is there."""
-    NOVEL_VIEWS = "novel_views"
-    """A field that renders cameras that it did not see."""
-    RECORD = "record"
-    """An object of a dataset, so that ``SampledObject.record`` is there."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What a metric says of one of its numbers.
-
-    Attributes:
-        summary: what the number is, one line, with its unit.
-        higher_is_better: the direction.
-        low: the smallest value that can be.
-        high: the largest.
-
-    Raises:
-        ValueError: no summary, or an empty range.
-    """
-
-    summary: str
-    higher_is_better: bool = True
-    low: float = -math.inf
-    high: float = math.inf
-
-    def __post_init__(self) -> None:
-        if not self.summary.strip() or "\n" in self.summary:
-            raise ValueError("a figure's summary should be one line that says what the number is")
-        if not self.low < self.high:
-            raise ValueError(f"a figure's range should not be empty, got {self.low:g} to {self.high:g}")
-
-    def error(self, value: Any) -> str | None:
-        """What is wrong with a value, if anything; follows the figure's name in a sentence."""
-        if value is None:  # the figure says nothing of this object
-            return None
-        if not isinstance(value, int | float):
-            return f"is {value!r:.60}, not a number or None"
-        if not math.isfinite(value):
-            return f"is {value}, not finite"
-        if not self.low <= value <= self.high:
-            return f"is {value:g}, not between {self.low:g} and {self.high:g} as declared"
-        return None
-
-
-def figures_error(declared: Mapping[str, Figure], given: Any) -> str | None:
-    """What is wrong with the figures that a metric gave, if anything: other names than it declares, or a bad value."""
-    if not isinstance(given, Mapping):
-        return f"gives {given!r:.60}, not figures by name"
-    if given.keys() != declared.keys():
-        return f"gives {', '.join(map(str, given)) or 'nothing'}, but declares {', '.join(declared)}"
-    errors = [f"'{name}' {error}" for name, figure in declared.items() if (error := figure.error(given[name]))]
-    return "; ".join(errors) or None
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures of one object, cut out.
-
-    Attributes:
-        colours: ``n 3 H W`` in [0, 1], sRGB, without a background behind them (straight alpha).
-        alpha: ``n H W`` in [0, 1].
-        cameras: ``n``.
-    """
-
-    colours: Tensor
-    alpha: Tensor
-    cameras: Cameras
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.alpha.shape[-2], self.alpha.shape[-1]
-
-    def on_white(self) -> Tensor:
-        """``n 3 H W`` in [0, 1]."""
-        return self.colours * self.alpha[:, None] + 1 - self.alpha[:, None]
-
-
-@dataclass(frozen=True)
-class TexturedMesh:
-    """Triangles with a texture. As in an OBJ file, a vertex on a seam has several texture coordinates.
-
-    Attributes:
-        vertices: ``v 3`` float32, world units, z up.
-        faces: ``f 3`` int32, indices of vertices, counter-clockwise as seen from outside.
-        normals: ``v 3`` float32, outward, unit.
-        colours: ``v 3`` uint8, sRGB, for formats without a texture.
-        uv: ``u 2`` float32 in [0, 1], u to the right and v upwards.
-        uv_vertices: ``u`` int32, the vertex that each texture coordinate belongs to.
-        uv_faces: ``f 3`` int32, the same triangles as indices of texture coordinates.
-        texture: ``s s 3`` uint8, sRGB, row 0 at the top.
-        figures: what was measured of the mesh, by name, for manifests; None where it could not be measured.
-    """
-
-    vertices: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    normals: NDArray[np.float32]
-    colours: NDArray[np.uint8]
-    uv: NDArray[np.float32]
-    uv_vertices: NDArray[np.int32]
-    uv_faces: NDArray[np.int32]
-    texture: NDArray[np.uint8]
-    figures: dict[str, float | None] = field(default_factory=dict)
-
-    @property
-    def watertight(self) -> bool:
-        """Whether every edge belongs to exactly two faces, so that nobody sees the inside."""
-        edges = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        return bool((np.unique(edges, axis=0, return_counts=True)[1] == 2).all())

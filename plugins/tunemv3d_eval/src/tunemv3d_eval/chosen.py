@@ -12,8 +12,7 @@ from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError, TuneM
 from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.registry import registry
-from tunemv3d_core.slots import ObjectMetric, SetMetric, metric_error
-from tunemv3d_core.types import Figure, Need
+from tunemv3d_core.slots import Figure, Need, ObjectMetric, SetMetric, metric_error
 from tunemv3d_eval.options import options_of, read_block
 
 OPTION = "--metric"

@@ -13,7 +13,7 @@ from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import sample
-from tunemv3d_core.types import SampledObject
+from tunemv3d_core.slots import MeasuredObject
 from tunemv3d_eval.measure import Figures, Measurement, finished_objects
 from tunemv3d_eval.pictures import write_picture
 
@@ -79,9 +79,9 @@ def evaluate_prompts(
     """
     seconds = dict.fromkeys(settings.consistency, 0.0)
     objects: list[dict[str, Any]] = []
-    kept: dict[Consistency, list[SampledObject]] = {k: [] for k in settings.consistency}
+    kept: dict[Consistency, list[MeasuredObject]] = {k: [] for k in settings.consistency}
 
-    def work(batch: Sequence[Job]) -> list[tuple[Consistency, list[SampledObject], list[Figures]]]:
+    def work(batch: Sequence[Job]) -> list[tuple[Consistency, list[MeasuredObject], list[Figures]]]:
         rows = []
         for k in settings.consistency:
             start = time.perf_counter()
@@ -116,7 +116,7 @@ def evaluate_prompts(
 @torch.no_grad()
 def sample_objects(
     model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency
-) -> list[SampledObject]:
+) -> list[MeasuredObject]:
     """Sample a batch at K = ``k``."""
     device, backbone = _device(model), model.backbone
     cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)

@@ -14,8 +14,8 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DWarning
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.slots import ObjectMetric, SetMetric
-from tunemv3d_core.types import SampledObject, Text, figures_error
+from tunemv3d_core.slots import MeasuredObject, ObjectMetric, SetMetric, figures_error
+from tunemv3d_core.types import Text
 from tunemv3d_eval.chosen import Chosen, ChosenMetric, lacking
 from tunemv3d_eval.consistency import silhouettes
 
@@ -31,7 +31,7 @@ def finished_objects(
     cameras: Cameras,
     prompts: Sequence[str],
     records: Sequence[PosedImages] | None = None,
-) -> list[SampledObject]:
+) -> list[MeasuredObject]:
     """Decode clean latents ``b n c h w`` of b objects, seen by cameras ``b n``, and render the field fused from them.
 
     Args:
@@ -52,7 +52,7 @@ def finished_objects(
         if model.field.ports.gives == "latents":
             renders = model.backbone.decode_latents(model.blend(rendering, size)).float()
     return [
-        SampledObject(
+        MeasuredObject(
             prompt,
             images[i],
             masks[i],
@@ -86,7 +86,7 @@ class Measurement:
         """Whether a metric of sets is at work, for which all objects must be kept."""
         return any(isinstance(each.metric, SetMetric) for each in self._working())
 
-    def of_object(self, sample: SampledObject, where: str, alone: bool = True) -> Figures:
+    def of_object(self, sample: MeasuredObject, where: str, alone: bool = True) -> Figures:
         """Measure an object; ``where`` names it in messages.
 
         Raises:
@@ -99,7 +99,7 @@ class Measurement:
                 figures |= self._ask(each, partial(metric.measure, sample, self._model), where, alone)
         return figures
 
-    def of_set(self, samples: Sequence[SampledObject], where: str) -> Figures:
+    def of_set(self, samples: Sequence[MeasuredObject], where: str) -> Figures:
         """Measure a set of objects, whose tensors lie on the CPU."""
         figures: Figures = dict.fromkeys(self._names(SetMetric))
         for each in self._working():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.types import Figure, Need, SampledObject
+from tunemv3d_core.slots import Figure, MeasuredObject, Need
 from tunemv3d_eval.colour import foreground_colour, named_colour
 from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement
 
@@ -22,7 +22,7 @@ class HullRecall:
     }
     needs: tuple[Need, ...] = ()
 
-    def measure(self, sample: SampledObject, model: MultiviewDiffusion) -> Figures:
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Figures:
         """Measure an object's silhouettes."""
         silhouettes, cameras = sample.silhouettes[None], sample.cameras[None]
         return {
@@ -41,7 +41,7 @@ class LeaveOneOut:
     }
     needs = (Need.FIELD, Need.RENDERS, Need.NOVEL_VIEWS)
 
-    def measure(self, sample: SampledObject, model: MultiviewDiffusion) -> Figures:
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Figures:
         """Fuse the field once for each view that is left out."""
         text = model.backbone.encode_text([sample.prompt])
         return {"leave_one_out": leave_one_out(model, sample.latents[None], text, sample.cameras[None]).item()}
@@ -55,7 +55,7 @@ class OpacityIou:
     }
     needs = (Need.FIELD,)
 
-    def measure(self, sample: SampledObject, model: MultiviewDiffusion) -> Figures:
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Figures:
         """Compare the field's opacity with the silhouettes."""
         assert sample.opacity is not None
         return {"opacity_iou": opacity_iou(sample.opacity[None], sample.silhouettes[None]).item()}
@@ -69,7 +69,7 @@ class PoseAgreement:
     }
     needs = (Need.FIELD,)
 
-    def measure(self, sample: SampledObject, model: MultiviewDiffusion) -> Figures:
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Figures:
         """Compare every view's silhouette with the field's opacity from every camera."""
         assert sample.opacity is not None
         return {"pose_agreement": pose_agreement(sample.opacity[None], sample.silhouettes[None]).item()}
@@ -83,7 +83,7 @@ class Colour:
     }
     needs: tuple[Need, ...] = ()
 
-    def measure(self, sample: SampledObject, model: MultiviewDiffusion) -> Figures:
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Figures:
         """Compare the colour of the prompt with that of the pictures."""
         named = named_colour(sample.prompt)
         (seen,) = foreground_colour(sample.images[None], sample.silhouettes[None])

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from tunemv3d_core.types import SampledObject
+from tunemv3d_core.slots import MeasuredObject
 
 MARGIN = 84
 """Width of the column of labels, pixels."""
@@ -21,7 +21,7 @@ LARGEST_TILE = 192
 
 
 def write_picture(
-    path: Path, title: str, rows: Sequence[tuple[str, SampledObject, Mapping[str, float | None]]]
+    path: Path, title: str, rows: Sequence[tuple[str, MeasuredObject, Mapping[str, float | None]]]
 ) -> None:
     """Write one object as it came out in several settings: a label each, the object and its figures."""
     strips: list[tuple[list[str], Tensor]] = []

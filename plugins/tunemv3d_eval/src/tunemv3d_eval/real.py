@@ -10,8 +10,7 @@ from tunemv3d_core.assemble import build_component
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.slots import Dataset, Streams
-from tunemv3d_core.types import SampledObject
+from tunemv3d_core.slots import Dataset, MeasuredObject, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_eval.measure import Measurement, finished_objects
 from tunemv3d_eval.options import options_of, read_block
@@ -76,7 +75,7 @@ def evaluate_real(
     """
     device = next(model.parameters()).device
     rows: list[dict[str, Any]] = []
-    kept: list[SampledObject] = []
+    kept: list[MeasuredObject] = []
     for index in objects:
         record = dataset.record(index)
         seen = dataset.views(index, spread_views(record.cameras, views))

@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.surface import Floats, Triangles
 from tunemv3d_shape.tracing import Tracer
 from tunemv3d_shape.unwrap import Unwrapped

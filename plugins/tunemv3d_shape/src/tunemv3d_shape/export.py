@@ -14,7 +14,7 @@ from trimesh.visual.material import SimpleMaterial
 
 from tunemv3d_core.io.glb import copyright_of, glb, to_y_up
 from tunemv3d_core.io.samples import write_file
-from tunemv3d_core.types import TexturedMesh
+from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_shape.bake import Colours
 from tunemv3d_shape.surface import Triangles
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.slots import Shape
-from tunemv3d_core.types import Pictures, TexturedMesh
+from tunemv3d_core.slots import Pictures, Shape, TexturedMesh
 from tunemv3d_shape.bake import bake, bake_vertices, vertex_normals
 from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.silhouette_fit import fit_silhouettes

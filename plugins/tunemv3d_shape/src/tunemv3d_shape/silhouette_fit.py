@@ -13,8 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
 from tunemv3d_core.rendering.volume import sample_along_rays
-from tunemv3d_core.slots import Shape
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures, Shape
 from tunemv3d_shape.refinement.grid import Grid
 from tunemv3d_shape.surface import HALF, RADIUS, all_distances, check_has_surface
 

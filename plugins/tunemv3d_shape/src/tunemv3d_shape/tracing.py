@@ -5,7 +5,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.types import Pictures, TexturedMesh
+from tunemv3d_core.slots import Pictures, TexturedMesh
 from tunemv3d_shape.surface import Floats, Ints, Triangles
 
 

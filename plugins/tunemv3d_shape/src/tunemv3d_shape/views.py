@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 
 
 def psnr(one: Pictures, other: Pictures) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunemv3d_core.types import TexturedMesh
+from tunemv3d_core.slots import TexturedMesh
 
 _DULL = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 0.9}
 

@@ -27,8 +27,7 @@ from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.posed_images import read_json, read_object, write_json
 from tunemv3d_core.sampling import fuse_clean
-from tunemv3d_core.slots import Backbone, ReportsCutPrompts, Scene
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Backbone, Pictures, ReportsCutPrompts, Scene
 
 MANIFEST = "manifest.json"
 SCENE = "scene.safetensors"

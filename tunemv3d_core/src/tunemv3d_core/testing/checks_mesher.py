@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.plugins.registry import load_value
+from tunemv3d_core.slots import Pictures, TexturedMesh
 from tunemv3d_core.testing.check import Check, ConformanceError
 from tunemv3d_core.testing.component import ComponentUnderTest
-from tunemv3d_core.types import Pictures, TexturedMesh
 
 RADIUS, PIXELS = 0.5, 64
 RED = (0.8, 0.2, 0.1)
@@ -21,7 +21,8 @@ class RedSphere:
 
     def signed_distance(self, points: Tensor) -> Tensor:
         """``1 p 3`` to ``1 p``."""
-        return points.norm(dim=-1) - RADIUS
+        distance: Tensor = points.norm(dim=-1) - RADIUS
+        return distance
 
     def pictures(self, cameras: Cameras) -> Pictures:
         """Draw cameras ``m``."""

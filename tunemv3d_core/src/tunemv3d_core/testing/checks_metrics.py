@@ -12,11 +12,10 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.plugins.registry import load_value
 from tunemv3d_core.ports import Neighbours
-from tunemv3d_core.slots import ObjectMetric, SetMetric, metric_error
+from tunemv3d_core.slots import MeasuredObject, ObjectMetric, SetMetric, figures_error, metric_error
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest
 from tunemv3d_core.testing.stand_ins import StandInBackbone
-from tunemv3d_core.types import SampledObject, figures_error
 
 Given = list[Mapping[str, float | None]]
 
@@ -80,7 +79,7 @@ def _built(component: ComponentUnderTest) -> Any:
 
 @torch.no_grad()
 def _measured(
-    metric: Any, samples: Sequence[SampledObject], model: MultiviewDiffusion | None = None, seed: int = 0
+    metric: Any, samples: Sequence[MeasuredObject], model: MultiviewDiffusion | None = None, seed: int = 0
 ) -> Given:
     """The figures of each object, or those of the set alone; ``seed`` is the random generator's before each."""
     model = model or _model()
@@ -101,7 +100,7 @@ def _model() -> MultiviewDiffusion:
     return Built("backbone", backbone, backbone, Neighbours(backbone.ports)).system().eval()
 
 
-def _samples() -> list[SampledObject]:
+def _samples() -> list[MeasuredObject]:
     """Noise within a silhouette of its own for each object; the last object's views are blank."""
     generator = torch.Generator().manual_seed(0)
     cameras = Cameras.orbit(VIEWS, elevation=20.0)
@@ -113,7 +112,7 @@ def _samples() -> list[SampledObject]:
         record = PosedImages(str(index), cameras, (2 * CELLS, 2 * CELLS), (prompt,))
         latents = torch.randn(VIEWS, 4, CELLS, CELLS, generator=generator)
         opacity = torch.rand(VIEWS, CELLS, CELLS, generator=generator)
-        found.append(SampledObject(prompt, images, silhouettes, latents, cameras, opacity, renders, record))
+        found.append(MeasuredObject(prompt, images, silhouettes, latents, cameras, opacity, renders, record))
     return found
 
 

@@ -15,7 +15,7 @@ from tunemv3d_shape.commands.objects import objects, refused
 
 if TYPE_CHECKING:
     from tunemv3d_core.io.samples import SampledObject
-    from tunemv3d_core.types import Pictures
+    from tunemv3d_core.slots import Pictures
     from tunemv3d_shape.checkpoints import Checkpoints
     from tunemv3d_shape.refinement.fit import FitOptions, FitProgress
     from tunemv3d_shape.refinement.shape import RefinedShape

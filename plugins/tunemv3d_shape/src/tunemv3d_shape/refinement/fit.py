@@ -15,8 +15,7 @@ from torch.nn.functional import binary_cross_entropy
 from tunemv3d_core.cameras import Rays
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.rendering.volume import RayOutputs
-from tunemv3d_core.slots import HasSurface
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import HasSurface, Pictures
 from tunemv3d_shape.refinement.grid import Grid, gradient, render_rays
 from tunemv3d_shape.refinement.shape import RefinedShape
 from tunemv3d_shape.surface import HALF, all_distances, check_has_surface

@@ -12,7 +12,7 @@ from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.samples import write_file
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
-from tunemv3d_core.types import Pictures
+from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.refinement.grid import Grid, render_rays
 
 REFINED = "refined.safetensors"
