@@ -30,9 +30,9 @@ from tunemv3d_core.sampling import (
     fuse_clean,
     has_surface,
     latent_size,
+    prepared_scheduler,
     sample,
 )
-from tunemv3d_core.schedulers import prepared_scheduler
 from tunemv3d_core.slots import HasSurface, Mesher, Pictures, Scene
 from tunemv3d_core.types import Text
 from tunemv3d_core.viz.geometry import render_shape

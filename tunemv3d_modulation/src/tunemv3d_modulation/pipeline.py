@@ -18,8 +18,7 @@ from tunemv3d_core.generation import ELEVATION, view_scene
 from tunemv3d_core.io.mismatch_policy import Policy
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
-from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
-from tunemv3d_core.schedulers import Seed
+from tunemv3d_core.sampling import KnownViews, SamplingStep, Seed, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import Offloadable, Scene
 from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.offload import Denoiser, offload

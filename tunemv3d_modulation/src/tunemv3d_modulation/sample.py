@@ -151,7 +151,7 @@ def _load(checkpoint: str, device: str, given: dict[str, Any]) -> tuple["TuneMV3
     """
     # Heavy: torch, diffusers and transformers.
     from tunemv3d_core.devices import find_device
-    from tunemv3d_core.schedulers import prepared_scheduler
+    from tunemv3d_core.sampling import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
     place = find_device(device)

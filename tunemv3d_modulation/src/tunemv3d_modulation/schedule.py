@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError, suggestion
-from tunemv3d_core.schedulers import first_latents, model_input
+from tunemv3d_core.sampling import first_latents, model_input
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 

@@ -7,7 +7,7 @@ import torch
 
 from tunemv3d_core import generation
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.schedulers import Seed
+from tunemv3d_core.sampling import Seed
 
 
 def as_seeds(given: Seed | Sequence[Seed] | None, objects: int) -> list[Seed]:

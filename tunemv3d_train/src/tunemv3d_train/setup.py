@@ -22,7 +22,7 @@ from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen
-from tunemv3d_core.schedulers import prepared_scheduler
+from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state

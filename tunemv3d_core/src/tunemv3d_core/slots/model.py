@@ -64,7 +64,7 @@ class Backbone(Protocol):
     def scheduler(self, name: str = "") -> Any:
         """Make a scheduler on the model's noise schedule; "" gives the model's own kind.
 
-        Its interface is diffusers', of which ``tunemv3d_core.schedulers`` says what may be missing.
+        Its interface is diffusers', of which ``tunemv3d_core.sampling`` says what may be missing.
 
         Raises:
             ComponentError: an unknown name; the message lists the known ones.
