@@ -73,13 +73,18 @@ class LoadedCheckpoint:
         """(h, w) of the latents of its views."""
         return latent_size(self.model.backbone.ports, self.spec.sample.size)
 
+    def orbit(self) -> Cameras:
+        """Place as many cameras around the object as training had input views, shape ``(n,)``."""
+        h, w = self.latent_size
+        return Cameras.orbit(self.spec.views.inputs, elevation=ELEVATION, aspect=w / h)
+
     def check_surface(self) -> None:
         """Refuse a checkpoint whose objects cannot be meshed, before any is sampled.
 
         Raises:
             SampleError: its field has no surface.
         """
-        cameras = Cameras.orbit(self.spec.views.inputs)[None].to(self.model.device)
+        cameras = self.orbit()[None].to(self.model.device)
         if self.model.field is None or not has_surface(self.model, cameras, self.latent_size):
             raise SampleError(f"the field of '{self.name}' has no surface, so there is nothing to mesh")
 
@@ -194,7 +199,7 @@ def generate(checkpoint: LoadedCheckpoint, prompt: str, out: Path) -> Path:
         SampleError: a step gave numbers that are not finite, or the folder cannot be written.
     """
     model, own = checkpoint.model, checkpoint.spec.sample
-    cameras, encode = Cameras.orbit(checkpoint.spec.views.inputs, elevation=ELEVATION), model.backbone.encode_text
+    cameras, encode = checkpoint.orbit(), model.backbone.encode_text
     notes = cut_prompts(model.backbone, [prompt])
     for note in notes:
         messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)

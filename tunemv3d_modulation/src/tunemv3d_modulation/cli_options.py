@@ -47,7 +47,9 @@ def read_seeds(words: str) -> list[int]:
     return seeds
 
 
-def read_cameras(file: Path | None, views: int | None, elevation: float, trained: int) -> "Cameras":
+def read_cameras(
+    file: Path | None, views: int | None, elevation: float, trained: int, aspect: float = 1.0
+) -> "Cameras":
     """Return cameras ``n``: those of a ``transforms.json``, or ``views`` of them around the object.
 
     Args:
@@ -55,6 +57,7 @@ def read_cameras(file: Path | None, views: int | None, elevation: float, trained
         views: None stands for ``trained``.
         elevation: degrees.
         trained: number of views in training.
+        aspect: width over height of the views.
 
     Raises:
         TuneMV3DError: both are given, or the file cannot be read.
@@ -63,7 +66,7 @@ def read_cameras(file: Path | None, views: int | None, elevation: float, trained
     from tunemv3d_core.io.posed_images import read_object
 
     if file is None:
-        return Cameras.orbit(trained if views is None else views, elevation=elevation)
+        return Cameras.orbit(trained if views is None else views, elevation=elevation, aspect=aspect)
     if views is not None:
         raise TuneMV3DError("--views and --cameras: give one of them")
     if not file.is_dir() and file.name != "transforms.json":

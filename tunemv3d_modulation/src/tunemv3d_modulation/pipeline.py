@@ -301,7 +301,8 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _cameras(self, cameras: Cameras | None, objects: int) -> Cameras:
         if cameras is None:
-            cameras = Cameras.orbit(self.spec.views.inputs, elevation=ELEVATION)
+            h, w = self.latent_size()
+            cameras = Cameras.orbit(self.spec.views.inputs, elevation=ELEVATION, aspect=w / h)
         if len(cameras.shape) == 1:
             cameras = cameras[None].expand(objects, cameras.shape[0])
         if cameras.shape[0] != objects:

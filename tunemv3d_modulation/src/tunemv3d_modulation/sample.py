@@ -86,7 +86,8 @@ def sample(
     read_cameras(cameras, views, elevation, trained=8)
     pipe, options = _load(checkpoint, device, given)
     _check(options, pairs, negative)
-    around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs)
+    h, w = pipe.latent_size()
+    around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs, aspect=w / h)
     # Heavy, and needs what was loaded.
     from tunemv3d_modulation.generate import Order
 

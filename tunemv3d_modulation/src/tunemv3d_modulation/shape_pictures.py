@@ -75,7 +75,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 def turntable(pipe: TuneMV3DPipeline, scene: Scene, views: int = TURNTABLE) -> list[Image.Image]:
     """Draw one turn around a scene (a batch of one): the field's novel views, decoded, beside its surface."""
     h, w = pipe.latent_size()
-    around = Cameras.orbit(views, elevation=ELEVATION).to(pipe.execution_device)[None]
+    around = Cameras.orbit(views, elevation=ELEVATION, aspect=w / h).to(pipe.execution_device)[None]
     frames = []
     for index in range(views):
         camera = around[:, index : index + 1]

@@ -12,7 +12,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.sampling import sample
+from tunemv3d_core.sampling import latent_size, sample
 from tunemv3d_core.slots import MeasuredObject
 from tunemv3d_eval.measure import Figures, Measurement, finished_objects
 from tunemv3d_eval.pictures import write_picture
@@ -119,7 +119,9 @@ def sample_objects(
 ) -> list[MeasuredObject]:
     """Sample a batch at K = ``k``."""
     device, backbone = _device(model), model.backbone
-    cameras = Cameras.orbit(settings.views, settings.elevation).to(device)[None].expand(len(batch), settings.views)
+    h, w = latent_size(backbone.ports, settings.options.size)
+    cameras = Cameras.orbit(settings.views, settings.elevation, aspect=w / h).to(device)[None]
+    cameras = cameras.expand(len(batch), settings.views)
     prompts = [job.prompt for job in batch]
     text = backbone.encode_text(prompts)
     latents = sample(

@@ -86,7 +86,7 @@ def make_mesh(
     on_stage("simpler")
     unwrapped = unwrap(surface, options.texture)
     on_stage("unwrapped")
-    unseen = shape.pictures(from_above_and_below())
+    unseen = shape.pictures(from_above_and_below(views.size))
     sources = [views] if unseen is None else [views, unseen]
     mesh = TexturedMesh(
         surface.vertices,
@@ -102,6 +102,8 @@ def make_mesh(
     return mesh, whole
 
 
-def from_above_and_below() -> Cameras:
-    """Eight cameras where an orbit does not look."""
-    return Cameras.cat([Cameras.orbit(4, elevation=-40), Cameras.orbit(4, elevation=60, azimuth=45)])
+def from_above_and_below(size: tuple[int, int]) -> Cameras:
+    """Place eight cameras where an orbit does not look, for pictures of ``size`` (H, W)."""
+    aspect = size[1] / size[0]
+    below, above = Cameras.orbit(4, elevation=-40, aspect=aspect), Cameras.orbit(4, 60, azimuth=45, aspect=aspect)
+    return Cameras.cat([below, above])

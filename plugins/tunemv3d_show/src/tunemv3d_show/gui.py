@@ -110,11 +110,15 @@ class Viewer:
     def _button(self, label: str, work: Callable[..., Any], client: bool = False, **options: Any) -> None:
         """A button whose work runs alone, with its client's camera where ``client`` says so."""
         button = self.server.gui.add_button(label, **options)
-        button.on_click(lambda event: self.work(lambda: work(_stands(event)) if client else work()))
+        button.on_click(
+            lambda event: self.work(lambda: work(_stands(event, self.session.aspect)) if client else work())
+        )
 
     def _with_client(self, label: str, act: Callable[[Cameras], None]) -> None:
         """A button that only moves cameras: it needs not wait for a sampling."""
-        self.server.gui.add_button(label).on_click(lambda event: self._guarded(lambda: act(_stands(event))))
+        self.server.gui.add_button(label).on_click(
+            lambda event: self._guarded(lambda: act(_stands(event, self.session.aspect)))
+        )
 
     def work(self, piece: Callable[[], Any]) -> None:
         """Do it with the widgets' settings, or say that something else is being done."""
@@ -215,7 +219,7 @@ class Viewer:
 
     def _orbit(self) -> None:
         views, elevation, distance = int(self.count.value), float(self.elevation.value), float(self.distance.value)
-        self.session.cameras = Cameras.orbit(views, elevation=elevation, distance=distance)
+        self.session.cameras = Cameras.orbit(views, elevation=elevation, distance=distance, aspect=self.session.aspect)
         self._place_cameras()
 
     def _add_camera(self, camera: Cameras) -> None:
@@ -239,7 +243,13 @@ class Viewer:
             camera = cameras[index]
             fov = 2 * math.atan(0.5 / float(camera.intrinsics[1]))
             frustum = self.server.scene.add_camera_frustum(
-                f"/cameras/{index}", fov, 1.0, scale=0.26, color=ACCENT, cast_shadow=False, **_pose(camera)
+                f"/cameras/{index}",
+                fov,
+                self.session.aspect,
+                scale=0.26,
+                color=ACCENT,
+                cast_shadow=False,
+                **_pose(camera),
             )
             self._frusta.append(frustum)
         self._place_handles()
@@ -261,7 +271,7 @@ class Viewer:
         def moved(_: Any) -> None:
             eye = torch.tensor(handle.position, dtype=torch.float32)
             cameras = self.session.cameras
-            placed = Cameras.look_at(eye).check()
+            placed = Cameras.look_at(eye, aspect=self.session.aspect).check()
             self._drawn = Cameras.cat([cameras[:index], placed[None], cameras[index + 1 :]])
             self.session.cameras = self._drawn
             for name, value in _pose(placed).items():
@@ -271,11 +281,12 @@ class Viewer:
         return handle
 
 
-def _stands(event: Any) -> Cameras:
+def _stands(event: Any, aspect: float) -> Cameras:
     """A camera (shape ``(1,)``) where the reader stands, which looks at the object."""
     if event.client is None:
         raise TuneMV3DError("no browser is connected")
-    return Cameras.look_at(torch.tensor(np.asarray(event.client.camera.position), dtype=torch.float32)[None])
+    eye = torch.tensor(np.asarray(event.client.camera.position), dtype=torch.float32)
+    return Cameras.look_at(eye[None], aspect=aspect)
 
 
 def _pose(camera: Cameras) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.sample_files import check_finite
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
-from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, sample
+from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.types import Text
 from tunemv3d_show.surface import PreviewMesh, extract
@@ -120,7 +120,15 @@ class Session:
         # A slider has one number: of a schedule, its first.
         first = check_consistency(own.consistency)[0]
         settings = ViewerSettings(steps=own.steps, consistency=first, guidance=own.guidance)
-        return cls(model, spec, checkpoint, settings, Cameras.orbit(spec.views.inputs))
+        session = cls(model, spec, checkpoint, settings)
+        session.cameras = Cameras.orbit(spec.views.inputs, aspect=session.aspect)
+        return session
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the views."""
+        h, w = latent_size(self.model.backbone.ports, self.spec.sample.size)
+        return w / h
 
     @property
     def finished(self) -> bool:
