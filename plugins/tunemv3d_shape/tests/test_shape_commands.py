@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(
     ("arguments", "said"),
     [
         (("nowhere",), "no sampled object here"),
-        (("chair", "--format", "glb,fbx"), "--format glb,fbx: fbx; choose of glb, obj, ply"),
+        (("chair", "--format", "glb,fbx"), "--format glb,fbx: fbx; choose from glb, obj, ply"),
         (("chair", "--out", "chair/manifest.json"), "is a file"),
         (("chair", "--out", "/proc/meshes"), "/proc is not writable"),
     ],
