@@ -82,7 +82,7 @@ def test_evaluation_leaves_out_what_needs_novel_views_and_the_viewer_says_so(
     session = Session.of(pipe.model, SPEC, "toy")
     session.cameras = Cameras.orbit(2)
     session.start()
-    with pytest.raises(CameraError, match="renders only the 2 cameras that it saw"):
+    with pytest.raises(CameraError, match="renders only its 2 input cameras"):
         session.render(Cameras.orbit(1, azimuth=45.0))
     assert session.surface(session.history[0], 8) is None
     files = json.loads((export(session, tmp_path) / "manifest.json").read_text())["files"]
