@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from tunemv3d_data.sources.objects import read_sources
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
@@ -20,6 +19,7 @@ from tunemv3d_data.renderers import moderngl as opengl
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import RenderJob
 from tunemv3d_data.rendering.viewpoints import viewpoints
+from tunemv3d_data.sources.reading import read_sources
 
 RADIUS, DISTANCE, FOCAL = 0.9, 2.7, 1.3  # meshes are scaled to radius 0.9
 SHAPES = pytest.mark.parametrize("size", [(96, 64), (64, 96)], ids=["2:3", "3:2"])
