@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.old_names import current_tensor_names
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SpecError, TuneMV3DWarning
-from tunemv3d_core.io.checkpoint import load_weights, trainable_tensors
+from tunemv3d_core.generation import LoadedCheckpoint
+from tunemv3d_core.io.checkpoint import load_weights, spec_ids, trainable_tensors
+from tunemv3d_core.plugins.assets import find_asset
 
 MERGE = {"aggregator": {"type": "mean-variance"}}
 SDF = {"sharpness": ("variance", 0.25), "chunk": ("chunk_size", 512), "difference": ("fd_eps", 0.01)}
@@ -144,3 +147,11 @@ def test_weights_with_old_names_load_to_the_same(tmp_path: Path) -> None:
     load_weights(other, tmp_path / "old.safetensors")
     for name, tensor in trainable_tensors(other).items():
         assert torch.equal(tensor, own[name]), name
+
+
+def test_samples_of_before_still_name_their_checkpoint() -> None:
+    """A packaged adapter was saved under the id of its old option names; samples carry that id or today's."""
+    folder = find_asset("chairs-mini")
+    saved = json.loads((folder / "provenance.json").read_text())["spec_id"]
+    assert set(spec_ids(folder)) == {saved, spec_id(load_spec(folder / "spec.json", saved=True))}
+    assert LoadedCheckpoint.load("chairs-mini", torch.device("cpu")).saved_id == saved

@@ -50,12 +50,14 @@ class LoadedCheckpoint:
         spec: its spec.
         model: its model.
         data: what its provenance says of the training data.
+        saved_id: the id of its spec as it was saved; today's options may give it another.
     """
 
     name: str
     spec: RunSpec
     model: MultiviewDiffusion
     data: dict[str, Any]
+    saved_id: str = ""
 
     @classmethod
     def load(cls, name: str, device: torch.device) -> "LoadedCheckpoint":
@@ -65,8 +67,8 @@ class LoadedCheckpoint:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
         """
         spec, model = load_checkpoint(name, device)
-        data = read_json(find_checkpoint(name) / "provenance.json").get("data") or {}
-        return cls(name, spec, model, data)
+        record = read_json(find_checkpoint(name) / "provenance.json")
+        return cls(name, spec, model, record.get("data") or {}, str(record.get("spec_id", "")))
 
     @property
     def latent_size(self) -> tuple[int, int]:

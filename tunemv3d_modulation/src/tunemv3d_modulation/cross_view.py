@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import MapPort
 
 HEAD_CHANNELS = 64
@@ -59,9 +60,7 @@ class CrossViewAttention(nn.Module):
         self.heads = channels // math.gcd(channels, HEAD_CHANNELS)
         self.norm = nn.GroupNorm(math.gcd(channels, GROUPS), channels)
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         """Attend over ``(b n) c h w`` with n = ``views``; returns the same shape."""

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import PortsError
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import BuildContext, InjectorPorts, Neighbours
 from tunemv3d_core.types import Skips
 from tunemv3d_modulation.spec import ZeroConvSpec
@@ -22,10 +23,7 @@ def build(spec: ZeroConvSpec, neighbours: Neighbours, context: BuildContext) -> 
 
 def zero_conv(channels: int, out: int) -> nn.Conv2d:
     """Make a 1x1 convolution that gives exact zeros until its first update."""
-    conv = nn.Conv2d(channels, out, 1)
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
+    return zero_init(nn.Conv2d(channels, out, 1))
 
 
 class ZeroConv(nn.Module):

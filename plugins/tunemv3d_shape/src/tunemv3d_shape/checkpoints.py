@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tunemv3d_core.config.run_spec import RunSpec, spec_id
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint, SceneShape
 from tunemv3d_core.io.checkpoint import find_checkpoint
@@ -50,7 +50,7 @@ class Checkpoints:
             raise SampleError(f"{sample.folder / MANIFEST}: names no checkpoint, which is needed for the shape")
         loaded = self.get(name)
         model = loaded.model
-        _check_same(sample, loaded.spec, model.backbone.ports.latent_channels)
+        _check_same(sample, (loaded.saved_id, spec_id(loaded.spec)), model.backbone.ports.latent_channels)
         scene = sample.scene(model) if model.field is not None else None
         if not isinstance(scene, HasSurface):
             raise SampleError(f"{sample.folder}: the field of '{name}' has no surface, so there is nothing to mesh")
@@ -87,7 +87,7 @@ def _checkpoint_of(folder: Path) -> str:
         return ""
 
 
-def _check_same(sample: SampledObject, spec: RunSpec, channels: int) -> None:
+def _check_same(sample: SampledObject, spec_ids: tuple[str, ...], channels: int) -> None:
     """Refuse views that the checkpoint cannot have made, and warn where it is another one by now.
 
     Raises:
@@ -99,7 +99,7 @@ def _check_same(sample: SampledObject, spec: RunSpec, channels: int) -> None:
             f"{sample.folder / SCENE}: the latents are {shape}, where {views} views of {channels} channels are "
             f"expected: they were made with another checkpoint than '{sample.manifest['checkpoint']}'"
         )
-    made, now = str(sample.manifest.get("spec_id", "")), spec_id(spec)
-    if made and made != now:
-        told = f"was sampled with another '{sample.manifest['checkpoint']}' than there is now (spec {made[:12]}, not "
-        warnings.warn(f"{sample.folder}: {told}{now[:12]}): its shape may differ", TuneMV3DWarning, stacklevel=2)
+    made = str(sample.manifest.get("spec_id", ""))
+    if made and made not in spec_ids:
+        message = f"was sampled with another '{sample.manifest['checkpoint']}' than there is now (spec {made[:12]})"
+        warnings.warn(f"{sample.folder}: {message}: its shape may differ", TuneMV3DWarning, stacklevel=2)

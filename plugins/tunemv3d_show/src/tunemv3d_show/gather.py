@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from tunemv3d_core.errors import SampleError, TuneMV3DError
-from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
+from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints, spec_ids
 from tunemv3d_core.io.posed_images import is_whole, read_json
 from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
@@ -200,7 +200,7 @@ def _samples(name: str, folder: Path, objects: list[Sampled]) -> Source:
     spec = None
     try:
         checkpoint = find_checkpoint(str(manifest["checkpoint"]))
-        if read_json(checkpoint / "provenance.json").get("spec_id") == spec_id:
+        if spec_id in spec_ids(checkpoint):
             spec = read_json(checkpoint / "spec.json")
     except (TuneMV3DError, KeyError):
         pass

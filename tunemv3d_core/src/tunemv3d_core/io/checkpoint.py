@@ -167,6 +167,16 @@ def load_state(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{error}; remove {folder} to resume from the checkpoint before it") from None
 
 
+def spec_ids(folder: Path) -> tuple[str, str]:
+    """Return the ids by which samples name a checkpoint's spec: as it was saved, and as it reads with today's options.
+
+    Raises:
+        TuneMV3DError: its files cannot be read, or its spec does not fit what is installed.
+    """
+    today = load_spec(folder / "spec.json", unneeded=("dataset",), saved=True)
+    return str(read_json(folder / "provenance.json").get("spec_id", "")), spec_id(today)
+
+
 def find_checkpoint(name: str | Path) -> Path:
     """Find the folder of a packaged checkpoint, of a checkpoint, or of a run's last complete checkpoint.
 

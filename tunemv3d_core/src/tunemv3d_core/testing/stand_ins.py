@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras, intersect_sphere
+from tunemv3d_core.layers import zero_init
 from tunemv3d_core.ports import BackbonePorts, FieldPorts, InjectorPorts, LifterPorts, MapPort, ViewEncoderPorts
 from tunemv3d_core.slots import Aggregator
 from tunemv3d_core.types import Rendering, Skips, Text
@@ -211,9 +212,7 @@ class StandInInjector(nn.Module):
         super().__init__()
         self.ports = InjectorPorts(maps, residuals)
         pairs = zip(maps, residuals, strict=True)
-        self.layers = nn.ModuleList(nn.Conv2d(m.channels, r.channels, 1) for m, r in pairs)
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
+        self.layers = zero_init(nn.ModuleList(nn.Conv2d(m.channels, r.channels, 1) for m, r in pairs))
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
         """Map L maps to L residuals."""
