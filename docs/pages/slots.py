@@ -64,7 +64,7 @@ def _component_slot(slot: str) -> str:
 
 
 def _documented(subject: type) -> str:
-    special = [":special-members: __call__, __len__"] if subject.__module__ == interfaces.__name__ else []
+    special = [":special-members: __call__, __len__"] if subject.__module__.startswith(interfaces.__name__) else []
     return autodoc("autoclass", f"{subject.__module__}.{subject.__qualname__}", ":members:", *special)
 
 

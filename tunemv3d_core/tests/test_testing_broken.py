@@ -19,6 +19,7 @@ GOOD = {
     "injector": "StandInInjector",
     "aggregator": "StandInAggregator",
     "loss": "Loss",
+    "mesher": "Star",
     "metric": "Brightness",
 }
 
@@ -63,6 +64,7 @@ PARTS = {
     "compiles": ("view_encoder", "CompilesOtherwise"),
     "loss_falls": ("field", "GoesUphill"),
     "survives_ddp": ("view_encoder", "DiffersByRank"),
+    "meshes_a_sphere": ("mesher", "TurnsFaces"),
     "declares_figures": ("metric", "NeedsMore"),
     "gives_figures": ("metric", "GivesMore"),
     "figures_deterministic": ("metric", "Guesses"),
@@ -87,6 +89,9 @@ SUBTLE = [
     ("scene", "field", "DepthBehind"),
     ("scene_losses", "field", "RegularisesInTrainingAlone"),
     ("per_view", "loss", "ForgetsPixels"),
+    ("meshes_a_sphere", "mesher", "LeavesAHole"),
+    ("meshes_a_sphere", "mesher", "SwapsRedAndBlue"),
+    ("meshes_a_sphere", "mesher", "Shrinks"),
     ("declares_figures", "metric", "MeasuresTwice"),
     ("gives_figures", "metric", "BrightnessOfTheObject"),
     ("gives_figures", "metric", "BrightnessInLevels"),

@@ -49,7 +49,7 @@ def seat(top: tuple[int, int, int], legs: tuple[int, int, int]) -> trimesh.Scene
 def described(scene: object, of: SourceObject) -> tuple[str, ...]:
     mesh = from_trimesh(scene)
     cameras = viewpoints("seat", 6)
-    views = list(EmbreeRenderer(1)(mesh, cameras, 48))
+    views = list(EmbreeRenderer(1)(mesh, cameras, (48, 48)))
     captions: tuple[str, ...] = RULES["describe"](of, mesh, measure(views, cameras, mesh)).captions
     return captions
 

@@ -1,4 +1,4 @@
-"""From a typed spec to a model: build each component, and refuse neighbours that do not fit before anything runs."""
+"""Assembly of a model from its typed spec: build each component, and refuse neighbours that do not fit before anything runs."""
 
 from dataclasses import replace
 from typing import Any

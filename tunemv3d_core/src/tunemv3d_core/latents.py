@@ -1,4 +1,4 @@
-"""From pictures to latents and back, the same way for everyone."""
+"""Pictures to latents and back, the same way for everyone."""
 
 import torch
 from torch import Tensor

@@ -34,7 +34,7 @@ MESH = "object.glb"
 
 @dataclass(frozen=True)
 class Order:
-    """What is made of every prompt.
+    """Things to make of every prompt.
 
     Attributes:
         cameras: ``n``.

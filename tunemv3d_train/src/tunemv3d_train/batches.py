@@ -1,4 +1,4 @@
-"""From a plan to the tensors of a training step; every caption is encoded once."""
+"""Tensors of a training step, made from its plan; every caption is encoded once."""
 
 from typing import NotRequired, Protocol, TypedDict
 
@@ -46,7 +46,7 @@ class Batch(TypedDict):
 
 
 class LatentSource(Protocol):
-    """Where the pictures' latents come from: a cache of all of them, or a stream."""
+    """Source of the pictures' latents: a cache of all of them, or a stream."""
 
     device: torch.device
 

@@ -1,4 +1,4 @@
-"""Where figures go during a run: a progress bar or lines for people, ``metrics.jsonl`` and TensorBoard."""
+"""Outlets of a run's figures: a progress bar or lines for people, ``metrics.jsonl`` and TensorBoard."""
 
 import time
 from collections.abc import Mapping

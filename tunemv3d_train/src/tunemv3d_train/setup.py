@@ -1,4 +1,4 @@
-"""What a run is made of, built and checked before its first step."""
+"""Parts of a run, built and checked before its first step."""
 
 import hashlib
 import warnings
@@ -288,7 +288,7 @@ def _preview(
 
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
-    """What the checkpoint records of its data: options, size, licences, creators, and each object's licence and source.
+    """Return the checkpoint's record of its data: options, size, licences, creators, and each object's licence and source.
 
     The objects stand under their licence; of more than ``CREDITED`` objects there is a hash of the list, which
     ``tunemv3d data attributions`` writes, in its place.

@@ -1,4 +1,4 @@
-"""What a run needs to go on as if it had never stopped, as plain tensors and JSON values by name."""
+"""State that a run needs to go on as if it had never stopped, as plain tensors and JSON values by name."""
 
 from collections.abc import Mapping
 from pathlib import Path

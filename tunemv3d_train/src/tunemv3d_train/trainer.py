@@ -29,7 +29,7 @@ from tunemv3d_train.setup import Parts, accelerate, build_parts, provenance
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind.
+    """Result of a run.
 
     Attributes:
         step: steps done.
@@ -198,7 +198,7 @@ class Trainer:
         return means
 
     def _report(self, done: int, interrupted: bool, progress: Progressed | None) -> None:
-        """What is due after a step: log, checkpoint, measurement, preview, in this order, so that nothing is lost."""
+        """Do what is due after a step: log, checkpoint, measurement, preview, in this order, so that nothing is lost."""
         options = self.spec.train
         last = done == options.steps
         saving = interrupted or last or done % options.checkpoint_every == 0
@@ -265,7 +265,7 @@ class Trainer:
                 yield
 
     def _stop_wanted(self, interruption: Interruption, done: int) -> bool:
-        """Whether to stop after this step. Several processes agree on it every few steps."""
+        """Tell whether to stop after this step. Several processes agree on it every few steps."""
         if self.accelerator.num_processes == 1:
             return interruption.requested
         if done % self.spec.train.log_every:
@@ -300,7 +300,7 @@ def _opened(progress: Progressed | None) -> Iterator[None]:
 
 
 def _capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
-    """Whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
+    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
     if not spec.train.cuda_graph:
         return False
     reasons: dict[str, Any] = {

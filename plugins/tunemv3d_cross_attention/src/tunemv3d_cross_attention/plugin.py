@@ -1,4 +1,4 @@
-"""What this distribution adds to the registry. Light: imports no torch."""
+"""Descriptors of this distribution's components. Light: imports no torch."""
 
 from pathlib import Path
 

@@ -1,3 +1,3 @@
-"""From meshes to multi-view datasets: rendering, checking, converting, captions, shards."""
+"""Multi-view datasets from meshes: rendering, checking, converting, captions, shards."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Which metrics an evaluation runs: those that are asked for, or all that are installed."""
+"""Choice of an evaluation's metrics: those that are asked for, or all that are installed."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ class ChosenMetric:
         """The numbers that it gives."""
         return dict(self.metric.figures)
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """Describe it for the report; a range's open end is None."""
         return {
             "distribution": self.record.distribution,

@@ -1,4 +1,4 @@
-"""What this distribution adds to the ``tunemv3d`` command. Apart from ``plugin.py``, so that its help reads no spec."""
+"""Descriptors of this distribution's commands. Apart from ``plugin.py``, so that its help reads no spec."""
 
 from tunemv3d_core.plugins.descriptor import CommandPlugin
 

@@ -24,7 +24,7 @@ POSE_FIT = 0.5
 
 
 def silhouettes(images: Tensor, threshold: float = 0.05) -> Tensor:
-    """Which pixels show the object: those that differ from the white ground.
+    """Find the pixels that show the object: those that differ from the white ground.
 
     Args:
         images: ``... 3 H W`` in [-1, 1].
@@ -92,7 +92,7 @@ def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
 
 
 def _seen_as_foreground(points: Tensor, camera: Cameras, near_foreground: Tensor) -> Tensor:
-    """Whether points ``p 3`` project onto ``near_foreground`` (``H+1 W+1``, the corners between pixels)."""
+    """Tell whether points ``p 3`` project onto ``near_foreground`` (``H+1 W+1``, the corners between pixels)."""
     pixels, depth = camera.project(points)
     height, width = near_foreground.shape[0] - 1, near_foreground.shape[1] - 1
     inside = (pixels >= 0).all(-1) & (pixels <= 1).all(-1) & (depth > 0)

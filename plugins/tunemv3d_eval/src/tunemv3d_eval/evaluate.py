@@ -205,7 +205,7 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chose
         "versions": {**versions(), "tunemv3d-eval": __version__},
         "settings": settings.as_json(),
         "figures": {name: figure.summary for each in chosen.metrics for name, figure in each.figures.items()},
-        "metrics": {each.name: each.told() for each in chosen.metrics},
+        "metrics": {each.name: each.description() for each in chosen.metrics},
     }
 
 

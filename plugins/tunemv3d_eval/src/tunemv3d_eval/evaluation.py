@@ -21,7 +21,7 @@ OBJECTS_AT_ONCE = 8
 """Objects in a batch on an accelerator; halved whenever they do not fit. One at a time on a CPU."""
 
 Progress = Callable[[int], None]
-"""Is told how many objects are measured by now (each once for every K)."""
+"""Callback on progress: how many objects are measured by now (each once for every K)."""
 
 Item = TypeVar("Item")
 

@@ -67,7 +67,7 @@ def finished_objects(
 
 
 class Measurement:
-    """The chosen metrics on one set of objects after another; one that fails is told, and not asked again.
+    """The chosen metrics on one set of objects after another; one that fails is reported, and not asked again.
 
     Args:
         chosen: the metrics.
@@ -83,7 +83,7 @@ class Measurement:
 
     @property
     def asks_sets(self) -> bool:
-        """Whether a metric of sets is at work, for which all objects must be kept."""
+        """Tell whether a metric of sets is at work, for which all objects must be kept."""
         return any(isinstance(each.metric, SetMetric) for each in self._working())
 
     def of_object(self, sample: MeasuredObject, where: str, alone: bool = True) -> Figures:
@@ -111,8 +111,8 @@ class Measurement:
     def means(self, rows: Sequence[Mapping[str, Any]]) -> Figures:
         """Mean of every figure of objects over those to which it applies; None of a metric that failed."""
         found = {name: [v for row in rows if (v := row[name]) is not None] for name in self._names(ObjectMetric)}
-        told = {name for each in self._working() for name in each.figures}
-        return {name: fmean(values) if values and name in told else None for name, values in found.items()}
+        known = {name for each in self._working() for name in each.figures}
+        return {name: fmean(values) if values and name in known else None for name, values in found.items()}
 
     def _working(self) -> list[ChosenMetric]:
         return [each for each in self._chosen if each.name not in self.skipped.keys() | self.failed.keys()]
@@ -122,7 +122,7 @@ class Measurement:
 
     @torch.no_grad()
     def _ask(self, each: ChosenMetric, measure: Callable[[], Any], where: str, alone: bool) -> Figures:
-        """What a metric gives, if it is as declared."""
+        """Return the figures that a metric gives, if they are as declared."""
         try:
             given = measure()
             error = figures_error(each.figures, given)

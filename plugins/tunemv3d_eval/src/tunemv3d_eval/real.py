@@ -53,8 +53,8 @@ def held_out_objects(dataset: Dataset, views: int) -> list[int]:
     for index in held_out:
         known = infos[index] if infos is not None else dataset.record(index)
         if known.views < views:
-            told = f"object '{known.id}' has {known.views} cameras, fewer than {views}"
-            raise DatasetError(f"--real: {told}: use fewer --views")
+            problem = f"object '{known.id}' has {known.views} cameras, fewer than {views}"
+            raise DatasetError(f"--real: {problem}: use fewer --views")
     return held_out
 
 

@@ -1,4 +1,4 @@
-"""From aggregated features to a density along rays, and to the shape of each pixel's Gaussian."""
+"""Networks from aggregated features to a density along rays, and to the shape of each pixel's Gaussian."""
 
 import torch
 import torch.nn.functional as F

@@ -73,7 +73,7 @@ class Sampled:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Those of ``FIGURES`` that were measured."""
+        """Members of ``FIGURES`` that were measured."""
         return {key: float(self.manifest[key]) for key in FIGURES if _is_number(self.manifest.get(key))}
 
 
@@ -174,7 +174,7 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _run(name: str, folder: Path, faults: list[str]) -> Source:
-    """A trainer's folder; what is damaged in it is left out and told."""
+    """A trainer's folder; what is damaged in it is left out and listed."""
     spec = _attempt(lambda: read_json(folder / "spec.json"), faults)
     log = folder / "metrics.jsonl"
     curves = _attempt(lambda: read_curves(log), faults) if log.is_file() else None
@@ -231,12 +231,12 @@ OPTIONS = {
 
 def _shared(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """The options that all objects have in common."""
-    told: dict[str, Any] = {}
+    shared: dict[str, Any] = {}
     for key, name in OPTIONS.items():
         values = [manifest.get(key) for manifest in manifests]
         if values and values[0] not in (None, "", False) and all(value == values[0] for value in values):
-            told[name] = values[0]
-    return told
+            shared[name] = values[0]
+    return shared
 
 
 def _is_number(value: Any) -> bool:

@@ -1,1 +1,1 @@
-"""What lies on a disk: posed pictures, shards, samples, checkpoints and their provenance."""
+"""Files and folders: posed pictures, shards, samples, checkpoints and their provenance."""

@@ -115,8 +115,8 @@ def _read_rgba(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
             if "A" not in image.getbands():
                 raise SampleError(f"{path}: no alpha channel, so the object cannot be told from the background")
             if image.size[::-1] != size:
-                told = f"{image.size[0]} x {image.size[1]}, but transforms.json says {size[1]} x {size[0]}"
-                raise SampleError(f"{path}: the picture has {told} pixels")
+                sizes = f"{image.size[0]} x {image.size[1]}, but transforms.json says {size[1]} x {size[0]}"
+                raise SampleError(f"{path}: the picture has {sizes} pixels")
             return np.asarray(image.convert("RGBA"))
     except FileNotFoundError:
         raise SampleError(f"{path}: the view is missing; sample the object again, or restore the file") from None

@@ -1,4 +1,4 @@
-"""What every field's ``build`` does: ports from the neighbours, the aggregator from its options."""
+"""Parts of every field's ``build``: ports from the neighbours, the aggregator from its options."""
 
 from collections.abc import Callable
 from typing import TypeVar

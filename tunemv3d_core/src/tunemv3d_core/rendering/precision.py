@@ -1,4 +1,4 @@
-"""Where autocast is switched off: geometry, the signed distance and compositing stay in float32."""
+"""Context without autocast: geometry, the signed distance and compositing stay in float32."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""From cameras to the rays that may meet the object, and from rendered rays back to maps."""
+"""Rays of cameras that may meet the object, and maps of rendered rays."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

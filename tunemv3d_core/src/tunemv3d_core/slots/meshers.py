@@ -64,7 +64,7 @@ class TexturedMesh:
 
     @property
     def watertight(self) -> bool:
-        """Whether every edge belongs to exactly two faces, so that nobody sees the inside."""
+        """Tell whether every edge belongs to exactly two faces, so that nobody sees the inside."""
         edges = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         return bool((np.unique(edges, axis=0, return_counts=True)[1] == 2).all())
 

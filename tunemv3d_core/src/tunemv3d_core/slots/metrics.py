@@ -47,7 +47,7 @@ class MeasuredObject:
 
 
 class Need(StrEnum):
-    """What a metric may need beside the views, their cameras and the prompt."""
+    """Data that a metric may need beside the views, their cameras and the prompt."""
 
     FIELD = "field"
     """A model with a field, so that ``MeasuredObject.opacity`` is there."""
@@ -61,7 +61,7 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Figure:
-    """What a metric says of one of its numbers.
+    """Description of one of a metric's numbers.
 
     Attributes:
         summary: what the number is, one line, with its unit.
@@ -85,7 +85,7 @@ class Figure:
             raise ValueError(f"a figure's range should not be empty, got {self.low:g} to {self.high:g}")
 
     def error(self, value: Any) -> str | None:
-        """What is wrong with a value, if anything; follows the figure's name in a sentence."""
+        """Return an error in a value, if any; follows the figure's name in a sentence."""
         if value is None:  # the figure says nothing of this object
             return None
         if not isinstance(value, int | float):
@@ -98,7 +98,7 @@ class Figure:
 
 
 def figures_error(declared: Mapping[str, Figure], given: Any) -> str | None:
-    """What is wrong with the figures that a metric gave, if anything: other names than it declares, or a bad value."""
+    """Return an error in the figures that a metric gave, if any: other names than it declares, or a bad value."""
     if not isinstance(given, Mapping):
         return f"gives {given!r:.60}, not figures by name"
     if given.keys() != declared.keys():
@@ -122,7 +122,7 @@ class ObjectMetric(Protocol):
 
     @property
     def needs(self) -> Collection[Need]:
-        """What must be there; where something is not, the metric is left out with that reason."""
+        """Data that must be there; where something is not, the metric is left out with that reason."""
         ...
 
     def measure(self, sample: MeasuredObject, model: Any) -> Mapping[str, float | None]:
@@ -149,7 +149,7 @@ class SetMetric(Protocol):
 
     @property
     def needs(self) -> Collection[Need]:
-        """What must be there of every object."""
+        """Data that must be there of every object."""
         ...
 
     def measure_set(self, samples: Sequence[MeasuredObject], model: Any) -> Mapping[str, float | None]:
@@ -163,7 +163,7 @@ class SetMetric(Protocol):
 
 
 def metric_error(metric: Any) -> str | None:
-    """What is wrong with a built metric, if anything: neither or both protocols, or a declaration that is none."""
+    """Return an error in a built metric, if any: neither or both protocols, or a declaration that is none."""
     if isinstance(metric, ObjectMetric) == isinstance(metric, SetMetric):
         return "should have 'figures', 'needs' and either 'measure' (an object at a time) or 'measure_set'"
     if not metric.figures or not all(isinstance(figure, Figure) for figure in metric.figures.values()):

@@ -1,4 +1,4 @@
-"""Whether a loss judges every view, teaches what is trained, and leaves alone what it is given."""
+"""Checks that a loss judges every view, teaches what is trained, and leaves alone what it is given."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ def check_per_view(component: ComponentUnderTest) -> None:
         views = loss(prediction, targets)
         n, m = SIZE.n, 0 if novel == "none" else SIZE.m
         shapes = {(SIZE.b, n), (SIZE.b, n + m)}
-        told = "" if novel == "none" else f" of {n} input views and {m} novel ones, rendered {novel}"
+        of_views = "" if novel == "none" else f" of {n} input views and {m} novel ones, rendered {novel}"
         if not isinstance(views, Tensor) or tuple(views.shape) not in shapes:
             got = tuple(views.shape) if isinstance(views, Tensor) else type(views).__name__
             wanted = " or ".join(map(str, sorted(shapes)))
-            raise ConformanceError(f"{SIZE.b} objects{told}: should give a tensor of shape {wanted}, got {got}")
+            raise ConformanceError(f"{SIZE.b} objects{of_views}: should give a tensor of shape {wanted}, got {got}")
         if not bool(views.isfinite().all()):
-            raise ConformanceError(f"{SIZE.b} objects{told}: gives numbers that are not finite")
+            raise ConformanceError(f"{SIZE.b} objects{of_views}: gives numbers that are not finite")
 
 
 def check_gradients_reach_prediction(component: ComponentUnderTest) -> None:

@@ -1,4 +1,4 @@
-"""What a mesher must do: mesh a sphere whose size and colours are known."""
+"""The check of meshers: mesh a sphere whose size and colours are known."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Whether a metric gives the numbers that it declares, of what it is given and of nothing else."""
+"""Checks that a metric gives the numbers that it declares, of what it is given and of nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields

@@ -28,5 +28,5 @@ def words_of(text: str) -> str:
     lower = re.sub(r"\blow[ _\-]?poly\b|3d|[_\-]", " ", spaced.lower())
     words = re.sub(r"[^a-z' ]+", " ", lower).split()
     # What is left of codes: single letters, and letters that nobody can pronounce.
-    told = [w for w in words if len(w) > 1 and w not in _GENERIC and (len(w) < 5 or re.search(r"[aeiouy]", w))]
-    return " ".join(told[:_MOST_WORDS])
+    kept = [w for w in words if len(w) > 1 and w not in _GENERIC and (len(w) < 5 or re.search(r"[aeiouy]", w))]
+    return " ".join(kept[:_MOST_WORDS])

@@ -1,4 +1,4 @@
-"""Where the cameras of a dataset stand: a ring first, then points over a band of the sphere."""
+"""Placement of a dataset's cameras: a ring first, then points over a band of the sphere."""
 
 import math
 from typing import Literal

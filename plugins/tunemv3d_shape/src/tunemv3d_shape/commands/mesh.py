@@ -136,10 +136,10 @@ def _formats(text: str) -> tuple[str, ...]:
 
 
 def _show(made: dict[str, Any]) -> None:
-    told = [f"{made['faces']} faces", "watertight" if made["watertight"] else "not watertight"]
-    told.append(f"silhouettes' IoU with the masks {made['silhouette_iou']:.3f}")
+    figures = [f"{made['faces']} faces", "watertight" if made["watertight"] else "not watertight"]
+    figures.append(f"silhouettes' IoU with the masks {made['silhouette_iou']:.3f}")
     if made["views_psnr"] is not None:
-        told.append(f"shape's own views on white {made['views_psnr']:.1f} dB")
-    told.append(f"{made['seconds']:.0f} s")
-    line = f"{Path(made['folder']) / made['files'][0]}  ({', '.join(told)})"
+        figures.append(f"shape's own views on white {made['views_psnr']:.1f} dB")
+    figures.append(f"{made['seconds']:.0f} s")
+    line = f"{Path(made['folder']) / made['files'][0]}  ({', '.join(figures)})"
     console.print(line, soft_wrap=True, highlight=False, markup=False)

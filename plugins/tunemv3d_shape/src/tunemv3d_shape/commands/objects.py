@@ -59,9 +59,9 @@ def objects(source: str, prompts: list[str], out: Path | None, checkpoints: "Che
 def refused(what: Path | str, error: TuneMV3DError) -> dict[str, str]:
     """Tell that an object, a folder or a prompt, was not made, and why; return the same for machines."""
     name = str(what) if isinstance(what, Path) else repr(what)
-    told = str(error) if name in str(error) else f"{name}: {error}"
-    show_error(TuneMV3DError(told))
-    return {"folder" if isinstance(what, Path) else "prompt": str(what), "error": told}
+    message = str(error) if name in str(error) else f"{name}: {error}"
+    show_error(TuneMV3DError(message))
+    return {"folder" if isinstance(what, Path) else "prompt": str(what), "error": message}
 
 
 def _sampled(checkpoint: str, prompts: list[str], out: Path, checkpoints: "Checkpoints") -> Objects:

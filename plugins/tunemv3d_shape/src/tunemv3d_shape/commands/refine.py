@@ -144,5 +144,7 @@ def _copy_sample(folder: Path, place: Path) -> None:
 
 def _show(made: dict[str, Any]) -> None:
     first, best = made["looks"][0]["loss"], min(look["loss"] for look in made["looks"])
-    told = f"{made['steps']} steps, loss of unseen rays {first:.4f} to {best:.4f}, {made['seconds']:.0f} s"
-    console.print(f"{Path(made['folder']) / made['files'][0]}  ({told})", soft_wrap=True, highlight=False, markup=False)
+    figures = f"{made['steps']} steps, loss of unseen rays {first:.4f} to {best:.4f}, {made['seconds']:.0f} s"
+    console.print(
+        f"{Path(made['folder']) / made['files'][0]}  ({figures})", soft_wrap=True, highlight=False, markup=False
+    )
