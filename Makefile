@@ -5,6 +5,7 @@
 # make release-dry-run: build and check all distributions (RELEASING.md)
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: install train test check docs release release-dry-run
@@ -20,8 +21,9 @@ $(VENV)/installed: requirements-dev.txt constraints.txt pyproject.toml $(wildcar
 train: install
 	$(BIN)/tunemv3d-train chairs-mini
 
+# Two processes of one thread each: with two threads each they would only wait for one another.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .

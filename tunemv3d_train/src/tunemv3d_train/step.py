@@ -17,7 +17,7 @@ from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights
 
 
 class TrainingStep(nn.Module):
-    """A training step, from clean latents, noise and t to the total loss (paper Eq. 3). Nothing inside waits for the device.
+    """A step from clean latents, noise and t to the total loss (paper Eq. 3). Nothing inside waits for the device.
 
     Args:
         model: the model; without a field its backbone alone is tuned, on L_denoise and the spec's further terms.

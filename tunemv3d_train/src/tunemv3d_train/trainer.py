@@ -198,7 +198,7 @@ class Trainer:
         return means
 
     def _report(self, done: int, interrupted: bool, progress: Progressed | None) -> None:
-        """Do what is due after a step: log, checkpoint, measurement, preview, in this order, so that nothing is lost."""
+        """Do what is due after a step: log, checkpoint, measurement, preview; in this order nothing is lost."""
         options = self.spec.train
         last = done == options.steps
         saving = interrupted or last or done % options.checkpoint_every == 0
