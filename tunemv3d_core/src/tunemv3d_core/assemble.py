@@ -1,4 +1,4 @@
-"""Assembly of a model from its typed spec: components are built, and neighbours that do not fit refused before it runs."""
+"""Assembly of a model from its typed spec: build each component, and refuse neighbours that do not fit."""
 
 from dataclasses import replace
 from typing import Any

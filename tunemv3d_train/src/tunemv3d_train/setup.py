@@ -288,7 +288,7 @@ def _preview(
 
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint records of its data: options, size, licences, creators, each object's licence and source.
+    """Return a checkpoint's record of its data: options, size, licences, creators, each object's licence and source.
 
     The objects stand under their licence; of more than ``CREDITED`` objects there is a hash of the list, which
     ``tunemv3d data attributions`` writes, in its place.
