@@ -148,10 +148,12 @@ def sample(
     """
     ports, device = model.backbone.ports, cameras.intrinsics.device
     size = latent_size(ports, options.size)
-    noise = initial_noise(seeds, cameras.shape[1], ports.latent_channels, size, options.shared_noise)
+    # One generator per object draws the first noise and whatever the steps add, as diffusers' pipelines do.
+    generators = [seed if isinstance(seed, Generator) else Generator().manual_seed(int(seed)) for seed in seeds]
+    noise = initial_noise(generators, cameras.shape[1], ports.latent_channels, size, options.shared_noise)
     chosen = options.scheduler if scheduler is None else scheduler
     scheduler = prepared_scheduler(model.backbone, chosen, options.steps, device)
-    drawing = step_options(scheduler, seeds)
+    drawing = step_options(scheduler, generators)
     guided = options.guidance != 1
     if guided:
         if negative is None:
@@ -209,12 +211,9 @@ def model_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
     return latents if scale is None else scale(latents, t)
 
 
-def step_options(scheduler: Any, seeds: Sequence[Seed]) -> dict[str, Any]:
-    """Options of a scheduler's ``step``: for one that draws noise, generators on from each object's own seed."""
-    if "generator" not in inspect.signature(scheduler.step).parameters:
-        return {}
-    # Other numbers than those of the initial noise.
-    return {"generator": [s if isinstance(s, Generator) else Generator().manual_seed(2**32 + int(s)) for s in seeds]}
+def step_options(scheduler: Any, generators: list[Generator]) -> dict[str, Any]:
+    """Return the options of a scheduler's ``step``: for one that draws noise, each object's generator."""
+    return {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
 
 
 def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Tensor]:
