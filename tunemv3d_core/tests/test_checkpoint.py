@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from stand_ins import TinyLifter, tiny_inputs, tiny_model
 
 from tunemv3d_core.errors import CheckpointError
@@ -153,3 +154,30 @@ def test_a_missing_component_says_what_to_install(tmp_path: Path) -> None:
 def test_another_frozen_model_is_noticed() -> None:
     assert check_frozen({"unet": "a"}, {"unet": "a", "vae": "b"}) == []
     assert "different: unet" in check_frozen({"unet": "a"}, {"unet": "c"})[0]
+
+
+def test_a_millionth_step_is_newer_than_the_one_before(saved: Path) -> None:
+    run = saved.parent.parent
+    for step in (999_999, 1_000_000):
+        shutil.copytree(saved, saved.parent / f"step-{step:06d}")
+    assert [folder.name for folder in run_checkpoints(run)] == ["step-000007", "step-999999", "step-1000000"]
+    assert find_checkpoint(run).name == "step-1000000"
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.float8_e4m3fn])
+def test_weights_of_another_kind_of_number_are_refused_by_name(saved: Path, kind: torch.dtype) -> None:
+    weights = load_file(saved / "model.safetensors")
+    save_file({name: tensor.to(kind) for name, tensor in weights.items()}, saved / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"of another kind of number \(field\.layer\.\w+ "):
+        load_weights(tiny_model(), saved / "other.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(saved: Path, value: float) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["lifter.layer.bias"][2] = value
+    save_file(weights, saved / "other.safetensors")
+    model, before = tiny_model(), tiny_model().lifter.layer.bias.clone()
+    with pytest.raises(CheckpointError, match=r"1 tensors hold numbers that are not finite \(lifter\.layer\.bias "):
+        load_weights(model, saved / "other.safetensors")
+    assert torch.equal(model.lifter.layer.bias, before)

@@ -127,6 +127,22 @@ def test_faults_of_the_file(folder: Path, text: str, told: str) -> None:
     assert line.startswith(told)
 
 
+@pytest.mark.parametrize("told", ["../../x", "/x", "a/b", "a\\b", ".hidden", "..", "a\nb", "", "x" * 121])
+def test_a_name_is_no_path(folder: Path, told: str) -> None:
+    """The run's folder is made of it."""
+    (line,) = message(write(folder / "a.json", SPEC | {"name": told}))
+    assert line.startswith("a.json: name: should ")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_options_of_components_are_finite(folder: Path, number: str) -> None:
+    content = json.dumps(SPEC | {"model": MODEL | {"field": {"type": "fake", "omega": 0}}}).replace(
+        '"omega": 0', f'"omega": {number}'
+    )
+    (line,) = message(write(folder / "a.json", content))
+    assert line.startswith("a.json: model.field.omega: should be ")
+
+
 def test_files_that_cannot_be_read(folder: Path) -> None:
     (folder / "latin.json").write_bytes('{"name": "chaise percée"}'.encode("latin-1"))
     assert message("latin.json")[0].startswith("latin.json: not UTF-8 text: byte ")
@@ -202,7 +218,7 @@ positive = st.floats(1e-12, 1e6)
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.text(min_size=1),
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\."), min_size=1, max_size=120),
     seed=st.integers(0, 2**32 - 1),
     hidden=st.integers(1, 4096),
     omega=positive,

@@ -70,6 +70,10 @@ def test_pipelines_of_other_kinds(spoilt):
         spoilt("sdxl", "model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline"),
         "is a StableDiffusionXLImg2ImgPipeline; this backbone takes StableDiffusionPipeline and StableDiffusionXL",
     )
+    refused(
+        spoilt("sd15", "model_index.json", _class_name=["pipeline_mvdream", "MVDreamPipeline"]),
+        "is a MVDreamPipeline; this backbone takes StableDiffusionPipeline and StableDiffusionXLPipeline",
+    )
     index = {"text_encoder": ["transformers", "T5EncoderModel"]}
     refused(spoilt("sd15", "model_index.json", **index), "its text_encoder is a T5EncoderModel .needed: CLIPTextModel")
 

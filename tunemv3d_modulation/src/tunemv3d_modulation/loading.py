@@ -170,7 +170,9 @@ def _part_names(origin: Origin, index: dict[str, Any]) -> list[str]:
         ComponentError: a pipeline of another kind, or one that lacks a part.
     """
     kind = index.get("_class_name")
-    if kind not in WEIGHTS:
+    if isinstance(kind, list):  # a pipeline of the model's own, [module, class]
+        kind = kind[-1] if kind else None
+    if not isinstance(kind, str) or kind not in WEIGHTS:
         raise ComponentError(
             f"backbone 'diffusers': {origin.name} is a {kind}; this backbone takes {' and '.join(WEIGHTS)}"
         )

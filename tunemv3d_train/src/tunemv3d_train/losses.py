@@ -117,7 +117,8 @@ def weigher(
     Raises:
         SpecError: a weighting that has no meaning for this prediction type.
     """
-    if target == "backbone" and weighting == "uniform":
+    # An error of v is weighed by v as it is; by way of epsilon, the clip would take its weight at high t.
+    if target == "backbone" and (weighting == "uniform" or (weighting, prediction) == ("v", "v_prediction")):
         return torch.ones_like
     if prediction not in _EPSILON_PER_OWN:
         raise SpecError(

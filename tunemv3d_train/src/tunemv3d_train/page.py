@@ -37,7 +37,8 @@ def write_page(folder: RunFolder, done: int) -> None:
         chart(title, {folder.spec.name: curve}, ["light-dark(#0d6560, #74cbc0)"]) for title, curve in curves.items()
     ]
     reload = "" if done >= steps else '<meta http-equiv="refresh" content="60">'
-    newest, *older = [_figure(path) for path in sorted(folder.previews.glob("step-*.png"), reverse=True)] or [""]
+    previews = sorted(folder.previews.glob("step-*.png"), key=_by_step, reverse=True)
+    newest, *older = [_figure(path) for path in previews] or [""]
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 {reload}<link rel="icon" href="data:,"><title>{name}</title><style>{_STYLE}</style></head>
@@ -61,3 +62,8 @@ def _figure(preview: Path) -> str:
     caption = f"Preview after step {step:,}"
     picture = f'<img src="previews/{preview.name}" alt="{caption}" loading="lazy">'
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def _by_step(picture: Path) -> tuple[int, str]:
+    """Sort names of steps as numbers: of a million steps and more, too."""
+    return len(picture.name), picture.name

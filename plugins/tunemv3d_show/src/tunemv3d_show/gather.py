@@ -180,7 +180,7 @@ def _run(name: str, folder: Path, faults: list[str]) -> Source:
     curves = _attempt(lambda: read_curves(log), faults) if log.is_file() else None
     whole = run_checkpoints(folder)
     record = (_attempt(lambda: read_json(whole[-1] / "provenance.json"), faults) if whole else None) or {}
-    previews = sorted((folder / "previews").glob("step-*.png"))
+    previews = sorted((folder / "previews").glob("step-*.png"), key=lambda file: (len(file.name), file.name))
     return Source(
         name=name,
         folder=folder,

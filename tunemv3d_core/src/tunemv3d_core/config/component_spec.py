@@ -15,7 +15,7 @@ class ComponentSpec(BaseModel):
             replacement, so that weights and runs of before load.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     old_options: ClassVar[Mapping[str, str]] = {}
     old_tensors: ClassVar[Mapping[str, str]] = {}

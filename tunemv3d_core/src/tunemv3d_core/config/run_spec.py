@@ -238,8 +238,8 @@ class SampleSpec(Block):
 class RunSpec(Block):
     """A whole run."""
 
-    name: Annotated[str, Field(min_length=1)]
-    """Name of the run, for people."""
+    name: str
+    """Name of the run, for people, and of its folder below ``runs``: no slashes, no dot at its start."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random generator."""
     model: ModelSpec
@@ -256,6 +256,16 @@ class RunSpec(Block):
     """Length, batch size and precision of training, and its checkpoints, logs and previews."""
     sample: SampleSpec = SampleSpec()
     """Defaults of sampling."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_path(cls, name: str) -> str:
+        if not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,119}", name):
+            raise spec_error(
+                "should be at most 120 letters, without slashes and without a dot at its start, because it names the "
+                f"run's folder; got {json.dumps(name)[:60]}"
+            )
+        return name
 
 
 def canonical_json(spec: RunSpec) -> str:

@@ -129,22 +129,34 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
     """Copy stored trainable weights into a model, casting to its types. Old names of tensors are understood.
 
     Raises:
-        CheckpointError: the file cannot be read, or names or shapes differ.
+        CheckpointError: the file cannot be read, names, shapes or kinds of numbers differ, or one is not finite.
     """
     own, stored = trainable_tensors(model), _tensors(path)
     current = current_tensor_names(model.components, stored)
     stored = {current[name]: tensor for name, tensor in stored.items()}
     missing, surplus = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
-    wrong = sorted(k for k in own.keys() & stored.keys() if own[k].shape != stored[k].shape)
-    if missing or surplus or wrong:
+    both = sorted(own.keys() & stored.keys())
+    wrong = [k for k in both if own[k].shape != stored[k].shape]
+    untyped = [k for k in both if not _same_kind(own[k].dtype, stored[k].dtype)]
+    if missing or surplus or wrong or untyped:
         problems = [
             f"{len(n)} {what} ({n[0]} ...)"
-            for n, what in ((missing, "missing"), (surplus, "surplus"), (wrong, "of another shape"))
+            for n, what in (
+                (missing, "missing"),
+                (surplus, "surplus"),
+                (wrong, "of another shape"),
+                (untyped, "of another kind of number"),
+            )
             if n
         ]
         raise CheckpointError(
             f"{path}: the weights are not this model's: {', '.join(problems)}; "
             "the spec's model block must be the one that they were trained with"
+        )
+    if infinite := [k for k in both if not bool(stored[k].isfinite().all())]:
+        raise CheckpointError(
+            f"{path}: {len(infinite)} tensors hold numbers that are not finite ({infinite[0]} ...): the training "
+            "diverged, or the file is damaged; take an earlier checkpoint"
         )
     with torch.no_grad():
         for name, tensor in own.items():
@@ -200,7 +212,9 @@ def find_checkpoint(name: str | Path) -> Path:
 def run_checkpoints(run: Path) -> list[Path]:
     """List a run's complete checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted(f for f in found if f.name[5:].isdecimal() and (f / "provenance.json").is_file())
+    complete = (f for f in found if f.name[5:].isdecimal() and (f / "provenance.json").is_file())
+    # As numbers: as text, step-1000000 would come before step-999999 and be pruned as the oldest.
+    return sorted(complete, key=lambda f: int(f.name[5:]))
 
 
 def check_checkpoint(folder: Path) -> dict[str, Any]:
@@ -229,6 +243,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
+
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _same_kind(own: torch.dtype, stored: torch.dtype) -> bool:
+    """Tell whether stored numbers can become the model's: floating-point numbers of 16 bits or more, or equal types."""
+    return stored in _FLOATS if own in _FLOATS else own == stored
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
