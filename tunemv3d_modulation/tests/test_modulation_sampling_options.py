@@ -242,3 +242,10 @@ def test_stochastic_schedulers_show_the_noise_level_of_their_t(name):
     sample(Exact(), text, cameras, [7], SampleSpec(steps=20, guidance=1), scheduler=scheduler)
     for std, expected in seen[:15]:
         assert std == pytest.approx(expected, rel=0.05)
+
+
+def test_no_negative_prompt_is_an_empty_one(pipe):
+    """None is what every pipeline of diffusers has as its default."""
+    options = {"num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "latent", "cameras": Cameras.orbit(2)}
+    none, empty = (pipe("a chair", negative_prompt=words, **options).latents for words in (None, ""))
+    assert torch.equal(none, empty)

@@ -145,7 +145,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         consistency: float | Sequence[float] | None = None,
-        negative_prompt: str | Sequence[str] = "",
+        negative_prompt: str | Sequence[str] | None = None,
         generator: Seed | Sequence[Seed] | None = 0,
         shared_noise: bool | None = None,
         known_views: Mapping[int, Image.Image | Tensor] | None = None,
@@ -163,7 +163,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance_scale: scale of classifier-free guidance; 1 is none and takes half the time.
             consistency: K, at least 0: 0 gives the plain 2D model, 1 the tuned one, more extrapolates. Several numbers
                 are a schedule over the steps.
-            negative_prompt: prompt that guidance moves away from: one for all objects or one each.
+            negative_prompt: prompt that guidance moves away from: one for all objects or one each; None is empty.
             generator: a seed or a generator on the CPU: one for all objects or one each. An object's noise depends on
                 its own alone, so one seed gives every object of a batch the same noise. None draws seeds from torch's
                 own generator.
@@ -178,6 +178,7 @@ class TuneMV3DPipeline(DiffusionPipeline):  # type: ignore[misc]
             TuneMV3DError: an empty prompt, an option out of its range, or a known view without a camera.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        negative_prompt = negative_prompt or ""
         negatives = [negative_prompt] * len(prompts) if isinstance(negative_prompt, str) else list(negative_prompt)
         seeds = as_seeds(generator, len(prompts))
         options = self.spec.sample.merged(
