@@ -1,8 +1,12 @@
 """Says what to do when the workspace is not installed, instead of failing in every test."""
 
 import importlib
+import os
 
 import pytest
+
+# Rich fixes a console's width at its creation where this is set, as pytest-xdist does in its workers.
+os.environ.pop("COLUMNS", None)
 
 if importlib.import_module("tunemv3d_core").__file__ is None:
     pytest.exit("the packages are not installed here; run: make install", returncode=2)
