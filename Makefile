@@ -1,5 +1,6 @@
 # make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
 # make test:  install everything, then run all tests
+# make test-gpu: the tests that need a GPU, and the conformance kit there
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
 # make release-dry-run: build and check all distributions (RELEASING.md)
@@ -8,7 +9,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: install train test check docs release release-dry-run
+.PHONY: install train test test-gpu check docs release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -24,6 +25,10 @@ train: install
 # Two processes of one thread each: with two threads each they would only wait for one another.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu
+	TUNEMV3D_TEST_DEVICE=cuda $(BIN)/python -m pytest $(wildcard tunemv3d_*/tests/*_conformance.py plugins/*/tests/*_conformance.py)
 
 check: install
 	$(BIN)/ruff format --check .

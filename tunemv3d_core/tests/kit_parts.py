@@ -303,6 +303,16 @@ class ForgetsPixels(Loss):
         return errors.abs().mean((2, 3, 4))
 
 
+class LeavesATensorBehind(ViewEncoder):
+    """A tensor that is neither a parameter nor a buffer stays on the CPU when the component moves."""
+
+    def begin(self) -> None:
+        self.gains = torch.ones(4, 1, 1)
+
+    def forward(self, x_t: Tensor, t: Tensor, text: Any, cameras: Any) -> Tensor:
+        return super().forward(x_t * self.gains, t, text, cameras)
+
+
 def build_loss(kind: Any, context: BuildContext) -> Any:
     return kind()
 

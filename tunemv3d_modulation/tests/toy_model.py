@@ -49,11 +49,12 @@ class MeanScene:
     ) -> Rendering:
         mean = torch.nn.functional.interpolate(self.mean, size)
         values = mean[:, None].expand(-1, cameras.shape[1], -1, -1, -1)
-        opacity = torch.zeros(*cameras.shape, *size)
+        opacity = mean.new_zeros(*cameras.shape, *size, dtype=torch.float32)
         opacity[..., : size[1] // 2] = 1
-        depth = opacity * torch.linspace(2, 3, size[0])[:, None]
+        depth = opacity * torch.linspace(2, 3, size[0], device=mean.device)[:, None]
         seen = values * opacity[:, :, None].to(values)
-        return at_pixels(Rendering(seen, opacity.to(values), depth, torch.zeros(*cameras.shape, 3, *size)), pixels)
+        facing = torch.zeros(*cameras.shape, 3, *size, device=mean.device)
+        return at_pixels(Rendering(seen, opacity.to(values), depth, facing), pixels)
 
     def losses(self) -> dict[str, Tensor]:
         return {}

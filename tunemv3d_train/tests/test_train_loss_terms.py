@@ -166,7 +166,11 @@ def test_a_term_that_is_not_what_it_should_be_is_refused_before_the_first_step(
 def scene_losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """What the tiny field's scenes give; a test fills it."""
     given: dict[str, Tensor] = {}
-    monkeypatch.setattr(tiny.TinyScene, "losses", lambda scene: {k: v + 0 * scene.field.v for k, v in given.items()})
+
+    def losses(scene: tiny.TinyScene) -> dict[str, Tensor]:
+        return {name: loss.to(scene.field.v.device) + 0 * scene.field.v for name, loss in given.items()}
+
+    monkeypatch.setattr(tiny.TinyScene, "losses", losses)
     return given
 
 

@@ -23,10 +23,12 @@ def check(
     name: Annotated[str, typer.Argument(help="A component from `plugins list`.")],
     slot: Annotated[str | None, typer.Option(help="Its slot, where several have one of this name.")] = None,
     spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
+    device: Annotated[str, typer.Option(help="Device on which it is built and called, such as cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run all checks of its slot on a component. Exit code 1 if one fails."""
     # Building components needs torch; listing them does not.
+    from tunemv3d_core.devices import find_device
     from tunemv3d_core.testing.check import FINDINGS
     from tunemv3d_core.testing.suite import Suite
 
@@ -36,7 +38,8 @@ def check(
         raise SpecError(
             f"'{name}' is in the slots {' and '.join(slots)}; say which one these options are for: --slot {slots[0]}"
         )
-    suites = {of: Suite(of, name, given) for of in slots}
+    where = str(find_device(device))
+    suites = {of: Suite(of, name, given, device=where) for of in slots}
     for suite in suites.values():
         suite.check_options()
     results = {of: _run(suite, of) for of, suite in suites.items()}

@@ -72,6 +72,13 @@ class Batch:
     values: Tensor
     maps: tuple[Tensor, ...]
 
+    def to(self, device: torch.device) -> "Batch":
+        """Move all tensors to a device."""
+        names = [f.name for f in fields(self) if f.name not in ("size", "text", "maps")]
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
+        text, maps = self.text.map(lambda x: x.to(device)), tuple(m.to(device) for m in self.maps)
+        return replace(self, text=text, maps=maps, **moved)
+
     def permuted(self, order: list[int]) -> "Batch":
         """Reorder the input views."""
         names = ("x_t", "foreground_x0", "t", "cameras", "features", "values")

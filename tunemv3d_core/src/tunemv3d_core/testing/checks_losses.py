@@ -78,17 +78,17 @@ def _step(component: ComponentUnderTest, novel: str) -> tuple[MultiviewDiffusion
         shape = (SIZE.b, SIZE.m, *((SIZE.h, SIZE.w) if novel == "whole" else (PIXELS,)))
         rendered["novel_cameras"] = batch.novel
         rendered["novel_pixels"] = batch.pixels if novel == "at pixels" else None
-        rendered["novel_alpha"] = torch.rand(shape)
-        rendered["novel_latents"] = torch.randn(*shape[:2], batch.x_t.shape[2], *shape[2:])
+        rendered["novel_alpha"] = torch.rand(shape, device=built.device)
+        rendered["novel_latents"] = torch.randn(*shape[:2], batch.x_t.shape[2], *shape[2:], device=built.device)
     pixels = rendered.get("novel_pixels")
     prediction = model(batch.x_t, batch.t, batch.text, batch.cameras, rendered.get("novel_cameras"), pixels)
     targets = Targets(
         latents=batch.values,
-        alpha=torch.rand(SIZE.b, SIZE.n, SIZE.h, SIZE.w),
+        alpha=torch.rand(SIZE.b, SIZE.n, SIZE.h, SIZE.w, device=built.device),
         x_t=batch.x_t,
         prediction=batch.foreground_x0,
         t=batch.t,
-        is_clean=torch.zeros(SIZE.b, SIZE.n, dtype=torch.bool),
+        is_clean=torch.zeros(SIZE.b, SIZE.n, dtype=torch.bool, device=built.device),
         text=batch.text,
         cameras=batch.cameras,
         **rendered,

@@ -97,7 +97,7 @@ def _model() -> MultiviewDiffusion:
     """A model of stand-ins, the same at every call; its field gives latents and renders any camera."""
     torch.manual_seed(0)
     backbone = StandInBackbone()
-    return Built("backbone", backbone, backbone, Neighbours(backbone.ports)).system().eval()
+    return Built("backbone", backbone, backbone, Neighbours(backbone.ports), torch.device("cpu")).system().eval()
 
 
 def _samples() -> list[MeasuredObject]:

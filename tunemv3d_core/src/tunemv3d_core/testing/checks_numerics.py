@@ -32,7 +32,7 @@ BESIDE = 1e-3
 def check_autocast(component: ComponentUnderTest) -> None:
     """Under autocast to bfloat16 outputs are nearly the same, depths are float32 and gradients are finite."""
     built = _awake(component)
-    batch, mixed = built.batch(), torch.autocast("cpu", torch.bfloat16)
+    batch, mixed = built.batch(), torch.autocast(built.device.type, torch.bfloat16)
     with torch.no_grad():
         exact = call(built, batch).all()
         with mixed:
@@ -70,7 +70,7 @@ def check_state_dict(component: ComponentUnderTest) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         save_file({name: tensor.detach() for name, tensor in own.items()}, file)
-        stored = load_file(file)
+        stored = load_file(file, str(trained.device))
     places = _own_state(fresh)
     if places.keys() != stored.keys():
         raise ConformanceError(
@@ -116,7 +116,7 @@ def check_pixels_match_maps(component: ComponentUnderTest) -> None:
     if not built.module.ports.novel_views:
         raise NotApplicableError("it renders no novel views, and only those are rendered at pixels")
     batch, (h, w) = built.batch(), (8, 6)
-    centres = pixel_centres((h, w)).expand(batch.size.b, batch.size.m, h * w, 2)
+    centres = pixel_centres((h, w)).to(built.device).expand(batch.size.b, batch.size.m, h * w, 2)
     with torch.no_grad():
         scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
         maps, pixels = scene.render(batch.novel, (h, w)), scene.render(batch.novel, (h, w), centres)

@@ -61,16 +61,17 @@ def check_coarse_features(component: ComponentUnderTest) -> None:
 
 def check_image_shapes(component: ComponentUnderTest) -> None:
     """Texts, latents and pictures have the shapes that its ports promise."""
-    module, ports = component.built().module, component.built().module.ports
+    module, device = component.built().module, component.device
+    ports = module.ports
     text = module.encode_text(["a red chair", ""])
     _same("tokens", text.tokens, (2, text.tokens.shape[1], ports.text_channels))
     if ports.pooled_channels is not None:
         _same("pooled text", text.pooled, (2, ports.pooled_channels))
-    images = torch.rand(1, 2, 3, 8 * ports.image_stride, 4 * ports.image_stride) * 2 - 1
+    images = torch.rand(1, 2, 3, 8 * ports.image_stride, 4 * ports.image_stride, device=device) * 2 - 1
     latents = module.encode_images(images)
     _same("latents of encode_images", latents, (1, 2, ports.latent_channels, 8, 4))
     _same("pictures of decode_latents", module.decode_latents(latents), tuple(images.shape))
-    t = torch.full((1, 2), 300.0)
+    t = torch.full((1, 2), 300.0, device=device)
     for name in ("add_noise", "target", "predict_x0"):
         _same(name, getattr(module, name)(latents, torch.randn_like(latents), t), tuple(latents.shape))
     _same("alphas_cumprod", module.alphas_cumprod(t), (1, 2))

@@ -162,9 +162,9 @@ def _object(model: MultiviewDiffusion, batch: Batch) -> tuple[Tensor, Tensor]:
     """Draw a ball of one colour as clean latents ``b n c h w`` and alpha ``b n h w``, the same from everywhere."""
     size = (batch.size.h, batch.size.w)
     ground = model.background_latent(size)
-    y, x = torch.meshgrid(*((torch.arange(s) + 0.5) / s - 0.5 for s in size), indexing="ij")
+    y, x = torch.meshgrid(*((torch.arange(s, device=ground.device) + 0.5) / s - 0.5 for s in size), indexing="ij")
     alpha = (x.square() + y.square() < 0.3**2).float().expand(batch.size.b, batch.size.n, *size)
-    colour = torch.linspace(1.0, -1.0, len(ground))[:, None, None]
+    colour = torch.linspace(1.0, -1.0, len(ground), device=ground.device)[:, None, None]
     return ground + alpha[:, :, None] * (colour - ground), alpha
 
 

@@ -31,10 +31,11 @@ class ComponentUnderTest:
         slot: its slot.
         name: its name.
         given: options over its defaults.
+        device: device on which it is built and called.
     """
 
-    def __init__(self, slot: str, name: str, given: dict[str, Any]) -> None:
-        self.slot, self.name, self.given = slot, name, given
+    def __init__(self, slot: str, name: str, given: dict[str, Any], device: str = "cpu") -> None:
+        self.slot, self.name, self.given, self.device = slot, name, given, torch.device(device)
         self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
 
     @cached_property
@@ -74,18 +75,18 @@ class ComponentUnderTest:
             stride: stride of the view encoder before it.
         """
         torch.manual_seed(0)
-        backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(dtype)
+        backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(self.device, dtype)
         torch.manual_seed(seed)
         build = load_value(self.plugin.build)
         if self.slot == "aggregator":
-            module = build(self.spec, stand_ins.FEATURES)
-            return Built(self.slot, module, backbone, self._neighbours(backbone, stride))
-        context = BuildContext(torch.device("cpu"), dtype, backbone)
+            module = build(self.spec, stand_ins.FEATURES).to(self.device)
+            return Built(self.slot, module, backbone, self._neighbours(backbone, stride), self.device)
+        context = BuildContext(self.device, dtype, backbone)
         if self.slot == "loss":
-            return Built(self.slot, build(self.spec, context), backbone, Neighbours(backbone.ports))
+            return Built(self.slot, build(self.spec, context), backbone, Neighbours(backbone.ports), self.device)
         if self.slot == "backbone":
-            module = build(self.spec, None, context)
-            return Built(self.slot, module, module, Neighbours(module.ports))
+            module = build(self.spec, None, context).to(self.device)
+            return Built(self.slot, module, module, Neighbours(module.ports), self.device)
         neighbours = self._neighbours(backbone, stride)
         module = build(self.spec, neighbours, context)
         if self.slot == "lifter" and module.ports.takes == "features":
@@ -93,7 +94,7 @@ class ComponentUnderTest:
             neighbours = replace(neighbours, field=field)
             torch.manual_seed(seed)
             module = build(self.spec, neighbours, context)
-        return Built(self.slot, module, backbone, neighbours)
+        return Built(self.slot, module.to(self.device), backbone, neighbours, self.device)
 
     def _neighbours(self, backbone: Backbone, stride: int) -> Neighbours:
         """Return the ports before the slot, as ``assemble`` would give them; an aggregator has those of a field."""
@@ -118,12 +119,14 @@ class Built:
         module: the component.
         backbone: the stand-in, or the component itself.
         neighbours: ports of those before it.
+        device: device of the component, and of the inputs drawn for it.
     """
 
     slot: str
     module: Any
     backbone: Any
     neighbours: Neighbours
+    device: torch.device
 
     def batch(self, size: Size | None = None, seed: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
         """Draw inputs that fit it."""
@@ -135,7 +138,7 @@ class Built:
             maps=lifter.maps if lifter else self.backbone.ports.residuals,
             stride=before.view_encoder.stride if before.view_encoder else 1,
         )
-        return draw(self.backbone, channels, size or Size(), seed, dtype)
+        return draw(self.backbone, channels, size or Size(), seed, dtype).to(self.device)
 
     def system(self) -> MultiviewDiffusion:
         """Assemble a whole model with stand-ins in the other slots."""
@@ -150,7 +153,8 @@ class Built:
         lifter = parts.setdefault("lifter", stand_ins.StandInLifter(ports, field.ports))
         parts.setdefault("injector", stand_ins.StandInInjector(lifter.ports.maps, ports.residuals))
         types = dict.fromkeys(parts, "stand-in") | {self.slot: "checked"}
-        return MultiviewDiffusion(**parts, components={k: ComponentSpec(type=v) for k, v in types.items()})
+        components = {k: ComponentSpec(type=v) for k, v in types.items()}
+        return MultiviewDiffusion(**parts, components=components).to(self.device)
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

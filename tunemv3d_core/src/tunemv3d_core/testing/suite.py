@@ -71,6 +71,7 @@ class Suite:
         name: its name, as ``tunemv3d plugins list`` shows it.
         spec: options that make it tiny, over its defaults.
         expected_failures: why a check is known to fail, by the check's name.
+        device: device on which it is built and called; data-parallel training is checked on the CPU everywhere.
 
     Raises:
         ComponentError: no such slot, or an expected failure of a check that the slot does not have.
@@ -82,6 +83,7 @@ class Suite:
         name: str,
         spec: Mapping[str, Any] | None = None,
         expected_failures: Mapping[str, str] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.checks = checks_of(slot)
         self.expected = dict(expected_failures or {})
@@ -91,7 +93,7 @@ class Suite:
                 f"expected_failures: the slot '{slot}' has no check '{unknown}'.{suggestion(unknown, names)} "
                 f"Checks: {', '.join(names)}"
             )
-        self._component = ComponentUnderTest(slot, name, dict(spec or {}))
+        self._component = ComponentUnderTest(slot, name, dict(spec or {}), device)
         self._by_name = dict(zip(names, self.checks, strict=True))
         self._results: dict[str, Result] = {}
 
@@ -113,6 +115,11 @@ class Suite:
             self._results[check.name] = self._run(check)
         return self._results[check.name]
 
+    def _gpus(self) -> list[torch.device]:
+        """Return the devices whose random numbers checks may draw, besides the CPU."""
+        device = self._component.device
+        return [device] if device.type == "cuda" else []
+
     def _run(self, check: Check) -> Result:
         for gate in check.gates:
             if self.result(self._by_name[gate]).outcome not in (Outcome.PASSED, Outcome.UNEXPECTED):
@@ -122,7 +129,7 @@ class Suite:
         error: BaseException | None = None
         try:
             # Checks draw the same numbers whichever ran before them.
-            with torch.random.fork_rng(devices=[]), checks_conduct.settings_kept(self._component.changed):
+            with torch.random.fork_rng(self._gpus()), checks_conduct.settings_kept(self._component.changed):
                 torch.manual_seed(0)
                 check.ask(self._component)
         except NotApplicableError as reason:
@@ -143,9 +150,10 @@ def run_checks(
     name: str,
     spec: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
+    device: str = "cpu",
 ) -> list[Result]:
     """Run all checks of its slot on a component; arguments as for ``Suite``."""
-    suite = Suite(slot, name, spec, expected_failures)
+    suite = Suite(slot, name, spec, expected_failures, device)
     return [suite.result(check) for check in suite.checks]
 
 
@@ -157,11 +165,12 @@ def parametrize_with_checks(
 ) -> "pytest.MarkDecorator":
     """Make one pytest test of every check: the decorated function is given ``check`` and calls it.
 
-    An expected failure is reported as such (xfail); one that does not fail is an error. Arguments as for ``Suite``.
+    An expected failure is reported as such (xfail); one that does not fail is an error. Arguments as for ``Suite``;
+    the device is that of the environment variable ``TUNEMV3D_TEST_DEVICE``, the CPU where it is not set.
     """
     import pytest
 
-    suite = Suite(slot, name, spec, expected_failures)
+    suite = Suite(slot, name, spec, expected_failures, os.environ.get("TUNEMV3D_TEST_DEVICE", "cpu"))
     calls: list[Callable[[], None]] = [partial(_judge, suite, check) for check in suite.checks]
     return pytest.mark.parametrize("check", calls, ids=[check.name for check in suite.checks])
 
