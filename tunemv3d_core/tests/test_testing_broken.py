@@ -6,32 +6,11 @@ from typing import Any
 import pytest
 import torch
 from fake_distributions import FakeSite
+from kit_tables import DESCRIPTORS, GOOD
 
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.testing import Outcome, checks_descriptor, checks_of, run_checks
 from tunemv3d_core.testing.suite import Suite
-
-GOOD = {
-    "backbone": "Backbone",
-    "view_encoder": "ViewEncoder",
-    "field": "Field",
-    "lifter": "Lifter",
-    "injector": "StandInInjector",
-    "aggregator": "StandInAggregator",
-    "loss": "Loss",
-    "mesher": "Star",
-    "metric": "Brightness",
-}
-
-DESCRIPTORS = {
-    "discoverable": "MISNAMED",
-    "light_descriptor": "HEAVY",
-    "interface_version": "FROM_TOMORROW",
-    "spec_frozen": "CHANGEABLE",
-    "spec_closed": "OPEN",
-    "spec_described": "SILENT",
-    "spec_round_trip": "DRIFTING",
-}
 
 PARTS = {
     "builds": ("field", "FieldOfOtherFeatures"),
@@ -102,18 +81,6 @@ SUBTLE = [
 
 SLOW = {"compiles", "survives_ddp"}
 """Asked of the components that break them, and of the good ones in slow tests."""
-
-
-@pytest.fixture
-def kit(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> FakeSite:
-    """The good components and the broken ones, installed."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    points = {f"tunemv3d.{slot}": {"good": f"kit_plugins:GOOD_{slot.upper()}"} for slot in (*GOOD, "dataset")}
-    broken = {value.lower().replace("_", "-"): f"kit_plugins:{value}" for value in DESCRIPTORS.values()}
-    broken |= {"heavy": "kit_heavy_plugin:HEAVY", "dicing": "kit_plugins:DICING"}
-    points["tunemv3d.view_encoder"] |= broken
-    site.distribution("kit_parts", points)
-    return site
 
 
 def failures(slot: str, name: str, spec: dict[str, Any], also: set[str]) -> set[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fake_distributions import FakeSite
-from test_testing_broken import GOOD
+from kit_tables import GOOD
 
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.testing import Outcome, run_checks

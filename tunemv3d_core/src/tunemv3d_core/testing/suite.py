@@ -128,8 +128,12 @@ class Suite:
         outcome, note = Outcome.PASSED, ""
         error: BaseException | None = None
         try:
-            # Checks draw the same numbers whichever ran before them.
-            with torch.random.fork_rng(self._gpus()), checks_conduct.settings_kept(self._component.changed):
+            # Checks draw the same numbers whichever ran before them, and convolutions on a GPU round as on a CPU.
+            with (
+                torch.random.fork_rng(self._gpus()),
+                torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+                checks_conduct.settings_kept(self._component.changed),
+            ):
                 torch.manual_seed(0)
                 check.ask(self._component)
         except NotApplicableError as reason:
