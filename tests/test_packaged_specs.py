@@ -31,10 +31,16 @@ ABLATIONS = {
 """What each differs in from the paper's spec, and with the suffix -mini from chairs-mini."""
 
 FOLLOWS = {
-    "ablation-direct-features": {"model.field.values", "model.lifter", "optimizer.lr_scale.lifter"},
+    "ablation-direct-features": {
+        "model.field.values",
+        "model.field.hidden",
+        "model.lifter",
+        "optimizer.lr_scale.lifter",
+    },
+    "ablation-no-neus-loss": {"loss.mask"},
     "baseline-2d": {"model", "optimizer"},
 }
-"""What may change with it: options of parts that are gone, and the channels of features."""
+"""What may change with it: options of parts that are gone, the width of features, and what else teaches the field."""
 
 
 def difference(name: str, base: str) -> dict[str, object]:
@@ -52,6 +58,33 @@ def test_the_papers_specs_say_what_the_supplement_says() -> None:
     assert "stable-diffusion-v1" in chair.model.backbone.pretrained
     assert set(difference("paper-mini-objaverse", PAPER)) == {"name", "model.field.omega", "data.path"}
     assert load_spec("furniture-mini").model.field.omega == 2.0
+
+
+def test_the_letter_leaves_out_what_the_supplement_does_not_say() -> None:
+    for paper in (PAPER, "paper-mini-objaverse"):
+        changed = difference(f"{paper}-letter", paper)
+        assert changed.pop("name") == f"{paper}-letter"
+        assert changed == {
+            "model.field.directions": "input",
+            "model.field.skip_features": False,
+            "views.clean_probability": 0.0,
+            "loss.target": "x_prev",
+            "loss.scene.eikonal": 0.0,
+            "optimizer.clip": 0.0,
+            "train.text_dropout": 0.0,
+        }
+
+
+@pytest.mark.parametrize("base", [PAPER, MINI])
+@pytest.mark.parametrize("name", ["ablation-direct-features", "ablation-no-neus-loss"])
+def test_ablations_are_as_strong_as_their_name_says(name: str, base: str) -> None:
+    spec = load_spec(name if base == PAPER else f"{name}-mini")
+    if name == "ablation-no-neus-loss":
+        assert spec.loss.neus == spec.loss.mask == 0
+    else:
+        # A linear layer after the hidden features and the mean and variance of all views': no more is independent.
+        field, features = spec.model.field, spec.model.view_encoder.features
+        assert field.values == field.hidden // 2 + 2 * features
 
 
 @pytest.mark.parametrize("base", [PAPER, MINI])

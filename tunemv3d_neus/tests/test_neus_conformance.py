@@ -35,6 +35,14 @@ def test_neus_of_features_with_fine_samples(check: Callable[[], None]) -> None:
     check()
 
 
+LETTER = {"directions": "input", "skip_features": False}
+
+
+@parametrize_with_checks("field", "neus", {**TINY, **LETTER, "aggregator": {"type": "mean-variance"}})
+def test_neus_by_the_letter(check: Callable[[], None]) -> None:
+    check()
+
+
 @parametrize_with_checks("aggregator", "mean-variance")
 def test_mean_variance(check: Callable[[], None]) -> None:
     check()

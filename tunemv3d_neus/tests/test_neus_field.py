@@ -6,6 +6,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.testing import fields
 from tunemv3d_core.testing.fields import randomize_zero_init, small_views
+from tunemv3d_neus.field import AggregatedSDF
 from tunemv3d_neus.network import INITIAL_RADIUS, softplus
 
 
@@ -49,6 +50,32 @@ def test_aggregated_features_reach_distance_and_value_through_skip_connections()
     by_rays = hidden.reshape(1, 3, 2, 16), seen.reshape(1, 3, 2, -1)
     values = network.values(*by_rays, torch.zeros(1, 3, 3))
     torch.testing.assert_close(values.flatten(1, 2), seen @ network.value_agg.weight.T)
+
+
+def test_without_skip_connections_features_enter_through_the_network_alone() -> None:
+    field = small_field(skip_features=False)
+    assert not [name for name, _ in field.named_parameters() if "_agg" in name]
+    randomize_zero_init(field)
+    features, cameras = small_views()
+    t, points = torch.zeros(2), torch.randn(2, 50, 3) * 0.3
+    first, other = (field.fuse(z, cameras, t).signed_distance(points) for z in (features, features.flip(0)))
+    assert not torch.allclose(first, other)
+    torch.nn.init.zeros_(field.network.latent.weight)
+    first, other = (field.fuse(z, cameras, t).signed_distance(points) for z in (features, features.flip(0)))
+    torch.testing.assert_close(first, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("entrance", ["values", "input"])
+def test_view_directions_change_the_surface_only_where_they_enter_with_the_coordinates(entrance: str) -> None:
+    field = small_field(directions=entrance)
+    randomize_zero_init(field)
+    features, cameras = small_views()
+    points = torch.randn(2, 1, 4, 3) * 0.3
+    sdf = AggregatedSDF(field, features, cameras, field.network.embed(torch.zeros(2)))
+    ways = torch.nn.functional.normalize(torch.randn(2, 2, 1, 3), dim=-1)
+    (here, values), (there, others) = (sdf.query(points, way) for way in ways)
+    assert torch.equal(here, there) == (entrance == "values")
+    assert not torch.allclose(values, others)
 
 
 def test_regularisers_measure_what_they_say() -> None:

@@ -69,6 +69,17 @@ def test_resuming_equals_no_interruption_bitwise(
     assert (resumed.before, resumed.after) == (whole.before, whole.after)
 
 
+def test_gradients_are_clipped_at_a_norm_and_at_zero_left_as_they_are(spec_file: Path, tmp_path: Path) -> None:
+    # With an eps far above the gradients, AdamW's step is in proportion to them.
+    given = ["train.steps=1", "optimizer.eps=1e6"]
+    finals = {}
+    for clip in ("0", "1e9", "1e-4"):
+        run = train(load_spec(spec_file, [*given, f"optimizer.clip={clip}"]), tmp_path / clip)
+        finals[clip] = load_file(run.checkpoint / "model.safetensors")
+    assert all(torch.equal(finals["0"][name], finals["1e9"][name]) for name in finals["0"])
+    assert any(not torch.equal(finals["0"][name], finals["1e-4"][name]) for name in finals["0"])
+
+
 def test_training_lowers_the_losses_and_leaves_the_frozen_model_alone(spec_file: Path, tmp_path: Path) -> None:
     spec = load_spec(spec_file, ["train.steps=60", "train.checkpoint_every=30", "train.log_every=20"])
     outcome = train(spec, tmp_path / "run")

@@ -54,9 +54,11 @@ class AggregatedSDF:
 
     def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return signed distances ``b r s`` and values ``b r s v`` at points ``b r s 3`` of rays ``b r 3``."""
-        samples, points = points.shape[2], points.flatten(1, 2)
+        samples = points.shape[2]
+        seen_along = directions[:, :, None].expand_as(points).flatten(1, 2)
+        points = points.flatten(1, 2)
         aggregated = self._aggregator(self._features, self._cameras, points)
-        hidden = self._network.trunk(points, aggregated, self._time)
+        hidden = self._network.trunk(points, seen_along, aggregated, self._time)
         sdf = self._network.signed_distance(points, hidden, aggregated)
         hidden, aggregated = (torch.unflatten(z, 1, (-1, samples)) for z in (hidden, aggregated))
         return torch.unflatten(sdf, 1, (-1, samples)), self._network.values(hidden, aggregated, directions)
@@ -64,4 +66,6 @@ class AggregatedSDF:
     def signed_distance(self, points: Tensor) -> Tensor:
         """Return signed distances ``b p`` at points ``b p 3``."""
         aggregated = self._aggregator(self._features, self._cameras, points)
-        return self._network.signed_distance(points, self._network.trunk(points, aggregated, self._time), aggregated)
+        return self._network.signed_distance(
+            points, self._network.trunk(points, None, aggregated, self._time), aggregated
+        )

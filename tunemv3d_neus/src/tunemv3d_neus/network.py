@@ -21,12 +21,10 @@ SOFTPLUS_BETA = 100.0
 class NeuSNetwork(nn.Module):
     """Signed distances and values at points.
 
-    The trunk sees no view direction, so the surface looks the same from everywhere. Last layers start at zero: the
-    surface is exactly a sphere and all latents are zero (white), whatever the features and t. Rendered features start
-    at random: of zero ones an injector that is zero as well would never learn.
-
-    Aggregated features reach distance and value through skip connections too (``*_agg``), as SparseNeuS and IBRNet
-    blend pixels: the network need not first learn to pass them on.
+    By default the trunk sees no view direction, so the surface is the same from everywhere, and aggregated features
+    reach distance and value through skip connections too (``*_agg``). Last layers start at zero: the surface is exactly
+    a sphere and all latents are zero (white), whatever the features and t. Rendered features start at random: of zero
+    ones an injector that is zero as well would never learn.
     """
 
     def __init__(self, spec: NeuSSpec, aggregated: int, values: int) -> None:
@@ -35,16 +33,18 @@ class NeuSNetwork(nn.Module):
         self.latent_blocks = spec.latent_blocks
         hidden = spec.hidden
         self.time = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, spec.blocks * hidden))
-        self.fc_in = nn.Linear(3 + 6 * spec.frequencies, hidden)
+        self.directed = spec.directions == "input"
+        self.fc_in = nn.Linear(3 + 6 * spec.frequencies + 3 * self.directed, hidden)
         self.latent = nn.Linear(aggregated, spec.latent_blocks * hidden)
         self.blocks = nn.ModuleList(ResnetBlock(hidden) for _ in range(spec.blocks))
         self.distance = zero_init(nn.Linear(hidden, 1))
-        self.distance_agg = zero_init(nn.Linear(aggregated, 1, bias=False))
         self.value_in = nn.Linear(hidden, hidden // 2)
-        self.value_direction = nn.Linear(3, hidden // 2, bias=False)
+        self.value_direction = None if self.directed else nn.Linear(3, hidden // 2, bias=False)
         value_out = nn.Linear(hidden // 2, values)
         self.value_out = zero_init(value_out) if spec.gives == "latents" else value_out
-        self.value_agg = zero_init(nn.Linear(aggregated, values, bias=False))
+        skips = spec.skip_features
+        self.distance_agg = zero_init(nn.Linear(aggregated, 1, bias=False)) if skips else None
+        self.value_agg = zero_init(nn.Linear(aggregated, values, bias=False)) if skips else None
 
     def embed(self, t: Tensor) -> Tensor:
         """Embed the noise level ``b`` as ``b k hidden``, which is added inside each block."""
@@ -52,10 +52,19 @@ class NeuSNetwork(nn.Module):
         time: Tensor = self.time(embed_noise_level(t, width))
         return torch.unflatten(time, -1, (-1, width))
 
-    def trunk(self, points: Tensor, aggregated: Tensor, time: Tensor) -> Tensor:
-        """Map points ``b p 3``, aggregated features ``b p a`` and ``embed``'s ``b k hidden`` to ``b p hidden``."""
+    def trunk(self, points: Tensor, directions: Tensor | None, aggregated: Tensor, time: Tensor) -> Tensor:
+        """Map points to hidden features ``b p hidden``.
+
+        Args:
+            points: ``b p 3``.
+            directions: ``b p 3``, unit; None where no ray goes through the points. Seen with ``directions = "input"``.
+            aggregated: ``b p a``.
+            time: ``embed``'s ``b k hidden``.
+        """
         with full_precision(points):
             encoded = torch.cat([points, encode_points(points, self.frequencies, self.omega)], dim=-1)
+        if self.directed:
+            encoded = torch.cat([encoded, torch.zeros_like(points) if directions is None else directions], dim=-1)
         x = self.fc_in(encoded)
         latents = self.latent(aggregated).chunk(self.latent_blocks, dim=-1)
         for k, block in enumerate(self.blocks):
@@ -68,14 +77,18 @@ class NeuSNetwork(nn.Module):
         """Return ``b p``, float32, negative inside, of ``b p 3``, the trunk's ``b p hidden`` and ``b p a``."""
         with full_precision(points):
             sphere: Tensor = torch.linalg.vector_norm(points, dim=-1) - INITIAL_RADIUS
-            change: Tensor = self.distance(hidden.float()) + self.distance_agg(aggregated.float())
+            change: Tensor = self.distance(hidden.float())
+            if self.distance_agg is not None:
+                change = change + self.distance_agg(aggregated.float())
             return sphere + torch.squeeze(change, -1)
 
     def values(self, hidden: Tensor, aggregated: Tensor, directions: Tensor) -> Tensor:
         """Return ``b r s v`` of the trunk's ``b r s hidden`` and ``b r s a`` along unit directions ``b r 3``."""
-        inner = self.value_in(hidden) + self.value_direction(directions)[:, :, None]
-        values: Tensor = self.value_out(softplus(inner)) + self.value_agg(aggregated)
-        return values
+        inner = self.value_in(hidden)
+        if self.value_direction is not None:
+            inner = inner + self.value_direction(directions)[:, :, None]
+        values: Tensor = self.value_out(softplus(inner))
+        return values if self.value_agg is None else values + self.value_agg(aggregated)
 
 
 class ResnetBlock(nn.Module):

@@ -1,7 +1,7 @@
 """Options of this package's components. Light: imports no torch."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -102,6 +102,15 @@ class NeuSSpec(SDFFieldSpec):
 
     omega: Positive = 1.5
     """Omega of Eq. 1, the lowest frequency, radians per world unit: 1.5 for ShapeNet chairs, 2.0 for mini-Objaverse."""
+
+    directions: Literal["values", "input"] = "values"
+    """Where view directions enter: at the values alone, so that the surface is the same from everywhere, or beside the
+    coordinates at the network's entrance, as B.1 can be read; distances without a ray then have a direction of zeros.
+    """
+
+    skip_features: bool = True
+    """Aggregated features also reach distance and value past the network, as SparseNeuS and IBRNet blend pixels: it
+    need not first learn to pass them on. Not in the paper."""
 
     @model_validator(mode="after")
     def _latent_blocks_exist(self) -> Self:

@@ -161,7 +161,8 @@ class Trainer:
             loss, scalars = parts.step(**batch)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(parts.parameters.values(), self.spec.optimizer.clip)
+                if self.spec.optimizer.clip:
+                    accelerator.clip_grad_norm_(parts.parameters.values(), self.spec.optimizer.clip)
                 parts.accelerated_optimizer.step()
                 if parts.average is not None:
                     parts.average.update()

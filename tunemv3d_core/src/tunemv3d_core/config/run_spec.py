@@ -147,8 +147,8 @@ class OptimizerSpec(Block):
     """Steps over which lr rises linearly from zero."""
     schedule: Literal["constant", "cosine"] = "constant"
     """"cosine": constant for 60 % of the steps, then along a cosine to zero."""
-    clip: Positive = 1.0
-    """Largest norm of the whole gradient."""
+    clip: Weight = 1.0
+    """Largest norm of the whole gradient; 0 clips nothing."""
 
     @field_validator("lr_scale")
     @classmethod
