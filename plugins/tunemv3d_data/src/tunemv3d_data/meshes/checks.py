@@ -1,7 +1,6 @@
 """Checks of a mesh file before it is parsed: its size, and what its parser would pass over in silence."""
 
 import base64
-import logging
 import re
 import struct
 from typing import Any
@@ -9,8 +8,7 @@ from typing import Any
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.files import gltf_parts
 from tunemv3d_data.meshes.textures import opened
-
-log = logging.getLogger(__name__)
+from tunemv3d_data.notes import note
 
 MAX_FACES = 4_000_000
 """Triangles of one object; loading that many takes up to 2 GB of memory."""
@@ -33,7 +31,7 @@ def check_faces(count: int, limit: int = MAX_FACES) -> None:
 
 
 def check_file(data: bytes, suffix: str, limit: int = MAX_FACES) -> None:
-    """Refuse what would not fit in memory or cannot be decoded, and warn of textures that cannot be shown.
+    """Refuse what would not fit in memory or cannot be decoded, and note textures that cannot be shown.
 
     Raises:
         DatasetError: empty, cut off, too many faces, or a needed glTF extension is not understood.
@@ -85,9 +83,9 @@ def _corners(primitive: dict[str, Any], accessors: list[dict[str, Any]]) -> int:
 
 
 def _check_image(image: dict[str, Any], header: dict[str, Any], binary: bytes, name: str) -> None:
-    """Warn of a picture inside the file that cannot be opened; trimesh leaves it out without a word."""
+    """Note a picture inside the file that cannot be opened; trimesh leaves it out without a word."""
     if image.get("mimeType") == "image/ktx2":
-        log.warning("texture %s: KTX2 is not read; the material's colour instead", name)
+        note("unreadable texture", f"texture {name}: KTX2 is not read; the material's colour instead")
     elif str(image.get("uri", "")).startswith("data:"):
         opened(base64.b64decode(image["uri"].split(",", 1)[1]), name)
     elif "bufferView" in image:

@@ -1,7 +1,6 @@
 """Meshes as renderers need them: one triangle soup whose every material is a texture, in the unit sphere, z up."""
 
 import io
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -24,9 +23,8 @@ from tunemv3d_data.meshes.materials import Material as Material
 from tunemv3d_data.meshes.materials import material_of
 from tunemv3d_data.meshes.textures import Bytes as Bytes
 from tunemv3d_data.meshes.textures import is_picture, opened
+from tunemv3d_data.notes import Kind, note
 from tunemv3d_data.objects import SourceObject
-
-log = logging.getLogger(__name__)
 
 RADIUS = 0.9
 """Radius of the sphere around the origin into which objects are scaled, world units."""
@@ -74,7 +72,7 @@ class Mesh:
 def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
     """Load an object as a fitted mesh, z up with its front at -y; ``formats`` says how the formats lie.
 
-    What is missing but can be done without (a texture, a material) is logged as a warning.
+    What is missing but can be done without (a texture, a material) is a note.
 
     Raises:
         DatasetError: the file cannot be read, is too large, or holds no triangles; names it.
@@ -120,7 +118,8 @@ class _Neighbours(Resolver):  # type: ignore[misc]
     def get(self, name: str) -> bytes:
         found = self.files.beside(self.mesh, name)
         if found is None:
-            log.warning("%s is missing, or lies outside the source", name)
+            kind: Kind = "missing texture" if is_picture(name) else "missing file"
+            note(kind, f"{name} is missing, or lies outside the source")
             raise DatasetError(f"needs {name}, which is missing or lies outside the source")
         data = self.files.read(found)
         if is_picture(found) and opened(data, name) is None:

@@ -1,15 +1,15 @@
-"""Pictures on meshes as 8-bit RGBA, whatever they were; those that cannot be shown are named in a warning."""
+"""Pictures on meshes as 8-bit RGBA, whatever they were; those that cannot be shown are notes."""
 
 import io
-import logging
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tunemv3d_data.notes import note
+
 Bytes = NDArray[np.uint8]
-log = logging.getLogger(__name__)
 
 MAX_SIDE = 4096
 """Larger textures are reduced: no picture shows more of them."""
@@ -24,28 +24,28 @@ def is_picture(name: str) -> bool:
 
 
 def opened(data: bytes, name: str) -> Image.Image | None:
-    """Open a picture without decoding it; None with a warning if it is none or is out of all bounds."""
+    """Open a picture without decoding it; None with a note if it is none or is out of all bounds."""
     try:
         return Image.open(io.BytesIO(data))
     except Exception as error:  # damaged headers provoke errors of any kind
-        log.warning("texture %s: %s; the material's colour instead", name, _short(error))
+        _colour_instead(name, _short(error))
         return None
 
 
 def pixels(image: Image.Image, name: str) -> Bytes | None:
-    """Decode a picture as ``h w 4``, at most ``MAX_SIDE`` per side; None with a warning if too large or damaged."""
+    """Decode a picture as ``h w 4``, at most ``MAX_SIDE`` per side; None with a note if too large or damaged."""
     try:
         if max(image.size) > MAX_SIDE:
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
         if image.width * image.height > MAX_PIXELS:
-            log.warning("texture %s: %d x %d pixels; the material's colour instead", name, *image.size)
+            _colour_instead(name, f"{image.width} x {image.height} pixels")
             return None
         image = _eight_bit(image)
         factor = -(-max(image.size) // MAX_SIDE)
         rgba = image.convert("RGBA")
         return np.asarray(rgba if factor == 1 else rgba.reduce(factor))
     except Exception as error:  # so do damaged contents
-        log.warning("texture %s: %s; the material's colour instead", name, _short(error))
+        _colour_instead(name, _short(error))
         return None
 
 
@@ -75,6 +75,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     else:
         return image
     return Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
+
+
+def _colour_instead(name: str, why: str) -> None:
+    note("unreadable texture", f"texture {name}: {why}; the material's colour instead")
 
 
 def _short(error: Exception) -> str:

@@ -1,0 +1,107 @@
+"""Notes: what an object lacks, or had to be changed in, although it was made.
+
+Whoever reads a file says ``note("missing texture", "wood.png is missing")``. The note travels as a warning of the
+logging module, so that what other libraries log about a mesh is heard too, and Python's callers see it without asking.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "missing texture",
+    "missing file",
+    "unreadable texture",
+    "texture scaled down",
+    "untextured",
+    "unsupported extension",
+    "no normals",
+    "changed colours",
+    "changed shape",
+    "camera",
+    "caption",
+    "other",
+]
+"""What a note is about. ``report.json`` and the tables of the commands count by these words, so they stay as they are:
+
+- missing texture, missing file: named by the object, not there (or outside the source).
+- unreadable texture: damaged, or in a format that is not read; the material's colour is shown instead.
+- texture scaled down: larger than what is kept.
+- untextured: nothing but a default colour is known of the object or a part.
+- unsupported extension: a part of a format that can be done without, and is.
+- no normals: none in the file, or unusable ones; they are computed.
+- changed colours, changed shape: shown otherwise than its file asks, in colour or in form.
+- camera, caption: of the pictures' cameras, of the words.
+- other: whatever a library logged.
+"""
+
+_CHANNEL = logging.getLogger("tunemv3d_data.notes")
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note on one object.
+
+    Attributes:
+        kind: one of ``Kind``'s words.
+        text: one sentence that names what it is about, such as a file.
+    """
+
+    kind: str
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as JSON's types."""
+        return asdict(self)
+
+
+def note(kind: Kind, text: str) -> None:
+    """Note something about the object at hand; whoever ``collect``s hears it."""
+    _CHANNEL.warning("%s", text, extra={"kind": kind})
+
+
+@contextmanager
+def collect() -> Iterator[list[Note]]:
+    """Collect the notes on an object while it is made, each once; the list fills as they come."""
+    listener = _Listener()
+    logging.getLogger().addHandler(listener)
+    try:
+        yield listener.heard
+    finally:
+        logging.getLogger().removeHandler(listener)
+
+
+def notes_of(extra: dict[str, Any]) -> tuple[Note, ...]:
+    """Read the notes in an object's record; those of older datasets ("warnings") have no kind and are of "other"."""
+    stored, older = (value if isinstance(value, list) else [] for value in (extra.get("notes"), extra.get("warnings")))
+    kinds = get_args(Kind)
+    pairs = [(entry.get("kind"), entry.get("text")) for entry in stored if isinstance(entry, dict)]
+    return tuple(
+        Note(str(kind) if kind in kinds else "other", _line(str(text)))
+        for kind, text in (*pairs, *(("other", text) for text in older))
+    )
+
+
+class _Listener(logging.Handler):
+    """Turns what is logged as a warning into notes, each thing once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[Note] = []
+        self._known: set[Note] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = getattr(record, "kind", "other") if record.name == _CHANNEL.name else "other"
+        heard = Note(kind, _line(record.getMessage()))
+        if heard not in self._known:
+            self._known.add(heard)
+            self.heard.append(heard)
+
+
+def _line(text: str) -> str:
+    """The first line of a text, without what would change a terminal: names in it come from other people's files."""
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text.split("\n")[0])
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
