@@ -5,10 +5,13 @@ logging module, so that what other libraries log about a mesh is heard too, and 
 """
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self, get_args
+
+from tunemv3d_core.io.posed_images import PosedImages
 
 Kind = Literal[
     "missing texture",
@@ -64,14 +67,18 @@ def note(kind: Kind, text: str) -> None:
 
 
 @contextmanager
-def collect() -> Iterator[list[Note]]:
-    """Collect the notes on an object while it is made, each once; the list fills as they come."""
-    listener = _Listener()
-    logging.getLogger().addHandler(listener)
+def collect(only_ours: bool = False) -> Iterator[list[Note]]:
+    """Collect the notes on an object while it is made, each once; the list fills as they come.
+
+    Args:
+        only_ours: leave out what other libraries log.
+    """
+    listener, logger = _Listener(), _CHANNEL if only_ours else logging.getLogger()
+    logger.addHandler(listener)
     try:
         yield listener.heard
     finally:
-        logging.getLogger().removeHandler(listener)
+        logger.removeHandler(listener)
 
 
 def notes_of(extra: dict[str, Any]) -> tuple[Note, ...]:
@@ -83,6 +90,76 @@ def notes_of(extra: dict[str, Any]) -> tuple[Note, ...]:
         Note(str(kind) if kind in kinds else "other", _line(str(text)))
         for kind, text in (*pairs, *(("other", text) for text in older))
     )
+
+
+def with_notes(record: PosedImages, notes: Sequence[Note]) -> PosedImages:
+    """Return a record whose notes are these, each once; ``notes_of`` its ``extra`` reads them."""
+    extra = {key: value for key, value in record.extra.items() if key not in ("notes", "warnings")}
+    stored = [note.to_json() for note in dict.fromkeys(notes)]
+    return replace(record, extra={**extra, "notes": stored} if stored else extra)
+
+
+def refusal(notes: Sequence[Note]) -> str:
+    """Return the reason why an object with notes is refused where notes are not allowed."""
+    more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
+    return f"{notes[0].kind}: {notes[0].text}{more}"
+
+
+@dataclass
+class Counted:
+    """Count of one kind's notes.
+
+    Attributes:
+        objects: that have such notes.
+        notes: how many they are.
+        example: the first object with its first note.
+    """
+
+    objects: int = 0
+    notes: int = 0
+    example: str = ""
+
+
+class NoteCounts:
+    """Notes of a dataset by kind."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Counted] = {}
+
+    def add(self, id_: str, notes: Sequence[Note]) -> None:
+        """Count an object's notes."""
+        for kind, count in Counter(note.kind for note in notes).items():
+            text = next(note.text for note in notes if note.kind == kind)
+            counted = self._kinds.setdefault(kind, Counted(example=f"{id_}: {text}"))
+            counted.objects += 1
+            counted.notes += count
+
+    @classmethod
+    def of(cls, records: Iterable[PosedImages]) -> Self:
+        """Count the notes in records; variants have those of their object and are left out."""
+        counts = cls()
+        for record in records:
+            if record.extra.get("variant", 0) == 0:
+                counts.add(record.id, notes_of(record.extra))
+        return counts
+
+    @classmethod
+    def from_json(cls, content: dict[str, dict[str, Any]]) -> Self:
+        """Read what ``to_json`` returned."""
+        counts = cls()
+        counts._kinds = {kind: Counted(**counted) for kind, counted in content.items()}
+        return counts
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def items(self) -> list[tuple[str, Counted]]:
+        """List kinds and counts, those of the most objects first."""
+        return sorted(self._kinds.items(), key=lambda item: (-item[1].objects, item[0]))
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Return the counts as JSON's types, by kind."""
+        return {kind: asdict(counted) for kind, counted in self.items()}
 
 
 class _Listener(logging.Handler):

@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
     from tunemv3d_data.layouts.convert import Converted
@@ -25,6 +26,9 @@ def convert(
     up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
     captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
     licence: Annotated[str, typer.Option(help="Of objects that state none, such as CC-BY-4.0.")] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out objects with notes, such as scaled cameras.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
@@ -37,7 +41,7 @@ def convert(
     if up is not None and up not in AXES:
         raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
     collection = open_dataset(source, layout, World(scale, _point(centre), up))
-    job = Conversion(out, resolution, licence, read_captions(captions) if captions else {})
+    job = Conversion(out, resolution, licence, read_captions(captions) if captions else {}, strict)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:
@@ -61,10 +65,18 @@ def _point(text: str | None) -> tuple[float, float, float] | None:
 
 
 def _show(results: "list[Converted]", layout: str, out: Path, as_json: bool) -> None:
+    from tunemv3d_core.io.posed_images import read_json
+    from tunemv3d_data.notes import NoteCounts
+
+    report = out / "report.json"
+    notes = NoteCounts.from_json(read_json(report)["notes"])
     if as_json:
         entries = [{"id": r.id, "status": r.status, "note": r.note} for r in results]
-        print_json({"out": str(out), "layout": layout, "results": entries})
+        print_json(
+            {"out": str(out), "layout": layout, "results": entries, "notes": notes.to_json(), "report": str(report)}
+        )
         return
+    show_notes(notes, report)
     for result in results:
         if result.status == "refused":
             console.print(f"refused {result.id}: {result.note}", markup=False, highlight=False, soft_wrap=True)

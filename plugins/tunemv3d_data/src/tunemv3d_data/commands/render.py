@@ -10,6 +10,7 @@ import typer
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
     from tunemv3d_data.objects import SourceObject
@@ -59,6 +60,7 @@ def render(
     ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one per CPU by default.", min=1)] = None,
+    strict: Annotated[bool, _option("Leave out objects with notes, such as missing textures.", "--strict")] = False,
     executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
     shard: Annotated[str, _option("i/n: objects i, i + n, …, for job arrays that share --out.")] = "0/1",
     limit: Annotated[float, _option("Seconds that an object may take.", min=1)] = 1800.0,
@@ -76,7 +78,7 @@ def render(
     chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
     size = _size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules)
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
 
 
@@ -211,9 +213,11 @@ def _show(report: "Report", job: "RenderJob", seconds: float, as_json: bool) -> 
                 "bytes_written": sum(result.bytes for result in report.results),
                 "peak_worker_bytes": report.peak,
                 "problems": [{"id": r.id, "status": r.status, "cause": r.cause, "reason": r.reason} for r in lost],
+                **{"notes": report.notes.to_json(), "report": str(job.out / "report.json")},
             }
         )
         return
+    show_notes(report.notes, job.out / "report.json")
     for result in lost[:SHOWN]:
         console.print(f"{result.status} {result.id}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
     if len(lost) > SHOWN:

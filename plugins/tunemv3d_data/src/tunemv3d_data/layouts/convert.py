@@ -1,6 +1,6 @@
 """Convert a dataset of any layout to ours. Finished objects are never redone; a broken one is listed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +10,20 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.io.posed_images import PosedImages, read_json, read_object, write_json, write_manifest, write_object
+from tunemv3d_core.io.posed_images import (
+    PosedImages,
+    read_json,
+    read_object,
+    write_json,
+    write_json_list,
+    write_manifest,
+    write_object,
+)
 from tunemv3d_data.captions.wording import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame
 from tunemv3d_data.licences import attribution, spdx
+from tunemv3d_data.notes import NoteCounts, collect, notes_of, refusal, with_notes
 from tunemv3d_data.rendering.pictures import save_image
 
 
@@ -27,12 +36,14 @@ class Conversion:
         resolution: pixels, square; None keeps the pictures' own.
         licence: of objects whose layout states none.
         captions: by id, before those of the layout.
+        strict: refuse objects on which there are notes.
     """
 
     out: Path
     resolution: int | None = None
     licence: str = ""
     captions: dict[str, list[str]] = field(default_factory=dict)
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Converted:
 
 
 def convert(source: Collection, job: Conversion, done: Callable[[], object] = lambda: None) -> list[Converted]:
-    """Convert all objects, then write ``dataset.json`` and ``ATTRIBUTION.md`` for those that are finished.
+    """Convert all objects, then write ``dataset.json``, ``ATTRIBUTION.md`` and ``report.json`` for those finished.
 
     Args:
         source: the dataset.
@@ -56,14 +67,15 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
         DatasetError: the folder holds something else, or cannot be written.
     """
     settings = {"source": source.layout, "resolution": job.resolution, "world": asdict(source.world)}
+    settings |= {"strict": True} if job.strict else {}
     _claim(job.out, settings)
-    results = []
+    results: list[Converted] = []
     try:
         for id_ in source.ids:
             results.append(_convert_object(source, job, id_))
             done()
     finally:
-        _finish(job.out, settings)
+        _finish(job.out, settings, results)
     return results
 
 
@@ -74,25 +86,34 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
     if (folder / "transforms.json").exists():
         return Converted(id_, "kept")
     try:
-        record = source.record(id_)
-        intrinsics = record.cameras.intrinsics.double().numpy()
-        seen = []
-        is_cut_out = False
-        for view in range(record.views):
-            rgba = source.picture(id_, view)
-            seen.append(Seen.of(rgba, intrinsics[view]))
-            is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
-        if not is_cut_out:
-            raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
-        frame = common_frame(seen, job.resolution)
-        pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(record.views)]
-        described = _described(source, job, record, pictures, frame.intrinsics, frame.resolution)
+        with collect(only_ours=True) as heard:
+            described, pictures = _read(source, job, id_)
     except (DatasetError, CameraError) as error:
         return Converted(id_, "refused", str(error))
     except Exception as error:  # other people's cameras and pictures provoke errors of any kind
         return Converted(id_, "refused", f"cannot be converted: {type(error).__name__}: {error}")
-    _write(folder, described, pictures)
+    notes = (*notes_of(described.extra), *heard)
+    if job.strict and notes:
+        return Converted(id_, "refused", refusal(notes))
+    _write(folder, with_notes(described, notes), pictures)
     return Converted(id_, "converted")
+
+
+def _read(source: Collection, job: Conversion, id_: str) -> tuple[PosedImages, list[Any]]:
+    """Read one object's record and RGBA pictures, ``h w 4`` each, as they shall be written."""
+    record = source.record(id_)
+    intrinsics = record.cameras.intrinsics.double().numpy()
+    seen = []
+    is_cut_out = False
+    for view in range(record.views):
+        rgba = source.picture(id_, view)
+        seen.append(Seen.of(rgba, intrinsics[view]))
+        is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
+    if not is_cut_out:
+        raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
+    frame = common_frame(seen, job.resolution)
+    pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(record.views)]
+    return _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures
 
 
 def _described(
@@ -138,15 +159,20 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         write_json(path, {"settings": wanted})
 
 
-def _finish(out: Path, settings: dict[str, Any]) -> None:
-    """Write the manifest and the attribution of all finished objects, earlier runs' included."""
+def _finish(out: Path, settings: dict[str, Any], results: Sequence[Converted]) -> None:
+    """Write the manifest and the attribution of all finished objects, earlier runs' included, and the report."""
     finished = sorted(path.parent for path in (out / "objects").glob("*/transforms.json"))
-    if not finished:
-        return
     records = [read_object(folder) for folder in finished]
-    entries = [
-        {"id": r.id, "split": str(r.extra.get("split", "train")), "licence": r.licence, "source": r.source}
-        for r in records
+    if records:
+        entries = [
+            {"id": r.id, "split": str(r.extra.get("split", "train")), "licence": r.licence, "source": r.source}
+            for r in records
+        ]
+        write_manifest(out, out.resolve().name, entries, settings=settings)
+        (out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8")
+    refused = [{"id": r.id, "status": r.status, "reason": r.note} for r in results if r.status == "refused"]
+    noted = [
+        {"id": r.id, "status": "converted", "notes": [note.to_json() for note in notes_of(r.extra)]} for r in records
     ]
-    write_manifest(out, out.resolve().name, entries, settings=settings)
-    (out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8")
+    head = {"converted": len(records), "refused": len(refused), "notes": NoteCounts.of(records).to_json()}
+    write_json_list(out / "report.json", head, "objects", (*noted, *refused))

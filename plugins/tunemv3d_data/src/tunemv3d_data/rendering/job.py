@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from tunemv3d_core.plugins.registry import registry
+from tunemv3d_data.notes import NoteCounts
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Here, Lost
-from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, note
+from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, keep
 from tunemv3d_data.rendering.names import unusable
 from tunemv3d_data.rendering.one_object import Work
 from tunemv3d_data.rendering.settings import JobShard, RenderJob, Result, writing
@@ -31,10 +32,12 @@ class Report:
     Attributes:
         results: of this shard's objects, in the order of the source.
         peak: largest memory of a worker in bytes, 0 where none ran.
+        notes: on all finished objects of the dataset, earlier runs' and other shards' included.
     """
 
     results: list[Result] = field(default_factory=list)
     peak: int = 0
+    notes: NoteCounts = field(default_factory=NoteCounts)
 
     def of(self, *status: str) -> list[Result]:
         """Select the results with one of the given statuses."""
@@ -80,7 +83,7 @@ def run_job(
                 describe(job, scratch)
             raise
         with writing(job.out):
-            describe(job, scratch)
+            report.notes = describe(job, scratch)
     return report
 
 
@@ -141,7 +144,7 @@ def _work_through(
         elif all(job.is_finished(name) for name in job.names_of(id_)):
             found[place] = [Result(name, "kept") for name in job.names_of(id_)]
     for results in found.values():
-        _note_all(job, scratch, results)
+        _keep_all(job, scratch, results)
     progress(len(found), len(mine))
     places = {sources[place].id: place for place in mine if place not in found}
     report = Report()
@@ -152,7 +155,7 @@ def _work_through(
             else:
                 results, peak = outcome
                 report.peak = max(report.peak, peak)
-            _note_all(job, scratch, results)
+            _keep_all(job, scratch, results)
             found[places[source.id]] = results
             progress(len(found), len(mine))
     report.results = [result for place in sorted(found) for result in found[place]]
@@ -167,7 +170,7 @@ def _lost(job: RenderJob, id_: str, lost: Lost) -> list[Result]:
     ]
 
 
-def _note_all(job: RenderJob, scratch: Path, results: Sequence[Result]) -> None:
+def _keep_all(job: RenderJob, scratch: Path, results: Sequence[Result]) -> None:
     with writing(job.out):
         for result in results:
-            note(job, scratch, result)
+            keep(job, scratch, result)

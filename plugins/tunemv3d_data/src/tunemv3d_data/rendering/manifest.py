@@ -22,6 +22,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
 from tunemv3d_data.licences import attribution
+from tunemv3d_data.notes import NoteCounts, notes_of
 from tunemv3d_data.rendering.settings import RenderJob, Result
 
 UNFINISHED = ".unfinished"
@@ -53,16 +54,17 @@ def check_settings(job: RenderJob) -> None:
         DatasetError: the folder's settings differ; names them.
     """
     path = job.out / "dataset.json"
-    before, now = read_json(path).get("settings"), job.settings()
+    before, now = read_json(path).get("settings"), {"strict": False, **job.settings()}
     if not isinstance(before, dict):
         raise DatasetError(f"{path}: not made by tunemv3d data render; use another --out")
+    before = {"strict": False, **before}
     if before != now:
         differing = [key for key in (*before, *now) if before.get(key) != now.get(key)]
         said = ", ".join(f"{key} {before.get(key)}, not {now.get(key)}" for key in dict.fromkeys(differing))
         raise DatasetError(f"{path}: this folder was rendered with {said}; use another --out or the same options")
 
 
-def note(job: RenderJob, scratch: Path, result: Result) -> None:
+def keep(job: RenderJob, scratch: Path, result: Result) -> None:
     """Keep on disk what became of an object without pictures, and forget it once it has them."""
     path = job.out / REFUSED / f"{hashlib.sha256(result.id.encode()).hexdigest()[:24]}.json"
     if result.status in ("rendered", "kept"):
@@ -74,10 +76,14 @@ def note(job: RenderJob, scratch: Path, result: Result) -> None:
     put_in_place(scratch / path.name, path)
 
 
-def describe(job: RenderJob, scratch: Path) -> None:
-    """Write the three files for all finished objects, those of earlier runs and other shards included."""
+def describe(job: RenderJob, scratch: Path) -> NoteCounts:
+    """Write the three files for all finished objects, those of earlier runs and other shards included.
+
+    Returns:
+        Their notes by kind; variants have those of their object and are not counted.
+    """
     check_settings(job)
-    written = None
+    facts, written = _Facts(job, scratch / "facts.jsonl", []), None
     while written != (state := (_listing(job.out / "objects"), _listing(job.out / REFUSED))):
         written = state
         facts = _Facts(job, scratch / "facts.jsonl", written[0])
@@ -91,20 +97,24 @@ def describe(job: RenderJob, scratch: Path) -> None:
                 page.writelines(attribution(map(_credits, facts)))
         for file in files:
             put_in_place(scratch / file, job.out / file)
+    return facts.notes
 
 
 class _Facts:
     """Facts of every finished object for the three files, read from its folder once and kept on the disk."""
 
     def __init__(self, job: RenderJob, path: Path, names: list[str]) -> None:
-        self.path, self.count = path, 0
-        defaults = {"split": "train", "licence": "", "creator": "", "source": "", "variant": 0, "warnings": []}
+        self.path, self.count, self.notes = path, 0, NoteCounts()
+        defaults = {"split": "train", "licence": "", "creator": "", "source": "", "variant": 0}
         with path.open("w", encoding="utf-8") as file:
             for name in filter(job.is_finished, names):
                 content = read_json(job.folder(name) / "transforms.json")
+                notes = notes_of(content)
                 fact = {"id": name, **{key: content.get(key, value) for key, value in defaults.items()}}
-                file.write(json.dumps(fact) + "\n")
+                file.write(json.dumps({**fact, "notes": [note.to_json() for note in notes]}) + "\n")
                 self.count += 1
+                if fact["variant"] == 0:
+                    self.notes.add(name, notes)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
@@ -126,8 +136,9 @@ def _write_report(path: Path, facts: _Facts, refused: list[dict[str, Any]]) -> N
         "rendered": facts.count,
         **{status: statuses[status] for status in ("refused", "failed")},
         "causes": dict(sorted(Counter(entry["cause"] for entry in refused).items())),
+        "notes": facts.notes.to_json(),
     }
-    rendered = ({"id": fact["id"], "status": "rendered", "warnings": fact["warnings"]} for fact in facts)
+    rendered = ({"id": fact["id"], "status": "rendered", "notes": fact["notes"]} for fact in facts)
     entries = heapq.merge(rendered, refused, key=lambda entry: str(entry["id"]))
     write_json_list(path, head, "objects", entries)
 

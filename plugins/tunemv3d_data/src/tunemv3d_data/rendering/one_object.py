@@ -1,14 +1,12 @@
 """One object of a job: load it, render it, describe it, and put its folder in place when it is whole."""
 
-import logging
 import os
 import resource
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tunemv3d_data.captions.appearance import Appearance, measure
 from tunemv3d_data.captions.rules import caption_rules
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.meshes.recolour import is_paintable, variant
+from tunemv3d_data.notes import Note, collect, refusal, with_notes
 from tunemv3d_data.objects import SourceObject, source_digest
 from tunemv3d_data.rendering.pictures import file_names, save_view
 from tunemv3d_data.rendering.settings import MIN_COVER, OutputError, RenderJob, Result, writing
@@ -83,7 +82,7 @@ def render_object(job: RenderJob, scratch: Path, renderer: MeshRenderer, source:
     if waiting and source.problem:
         return [Result(source.id, "refused", "source", _without_folder(source.problem, source))]
     try:
-        with _warnings() as heard:
+        with collect() as heard:
             mesh = load_mesh(source) if waiting else None
             digest = source_digest(source) if waiting else ""
     except Exception as error:  # meshes of any kind provoke errors of any kind
@@ -92,10 +91,9 @@ def render_object(job: RenderJob, scratch: Path, renderer: MeshRenderer, source:
         assert mesh is not None
         number = names[name]
         facts = {"base": source.id, "variant": number, "split": job.split_of(source.id), "source_sha256": digest}
-        facts |= {"warnings": heard} if heard else {}
         try:
             shape = mesh if number == 0 else variant(mesh, source.id, number, recolour=is_paintable(source))
-            results[name] = _render_one(job, scratch, renderer, source, shape, name, facts)
+            results[name] = _render_one(job, scratch, renderer, source, shape, name, facts, heard)
         except OutputError:
             raise
         except Exception as error:  # so do renderers
@@ -115,26 +113,48 @@ def _without_folder(said: str, source: SourceObject) -> str:
 
 
 def _render_one(
-    job: RenderJob, scratch: Path, renderer: MeshRenderer, source: SourceObject, mesh: Mesh, name: str, facts: Any
+    job: RenderJob,
+    scratch: Path,
+    renderer: MeshRenderer,
+    source: SourceObject,
+    mesh: Mesh,
+    name: str,
+    facts: dict[str, Any],
+    loading: Sequence[Note],
 ) -> Result:
-    """Render into a folder of the scratch space, and move it in place when it is whole."""
+    """Render into a folder of the scratch space, and move it in place when it is whole.
+
+    To ``loading``, the notes on the mesh, those on pictures and captions are added.
+    """
+    if job.strict and loading:
+        return _refused(name, loading, source)
     cameras = viewpoints(name, job.views, job.rig, job.size[1] / job.size[0])
     part = scratch / uuid.uuid4().hex
     try:
         with writing(job.out):
             part.mkdir()
-        seen = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
-        if seen.cover < MIN_COVER:
-            reason = f"covers {seen.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
-            return Result(name, "refused", "too little to see", reason)
-        record = _record(job, source, mesh, name, cameras, seen, facts)
+        with collect(
+            only_ours=True
+        ) as heard:  # a library may log a thing once in a process: at another object each run
+            seen = _pictures(job, part, renderer, mesh, cameras, name, keep_names=facts["variant"] == 0)
+            if seen.cover < MIN_COVER:
+                reason = f"covers {seen.cover:.2%} of the picture; at least {MIN_COVER:.0%} is needed"
+                return Result(name, "refused", "too little to see", reason)
+            record = _record(job, source, mesh, name, cameras, seen, facts)
+        notes = [replace(note, text=_without_folder(note.text, source)) for note in (*loading, *heard)]
+        if job.strict and notes:
+            return _refused(name, notes, source)
         with writing(job.out):
-            write_object(part, record)
+            write_object(part, with_notes(record, notes))
             size = sum(entry.stat().st_size for entry in os.scandir(part))
             _put_in_place(part, job.folder(name))
         return Result(name, "rendered", bytes=size)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _refused(name: str, notes: Sequence[Note], source: SourceObject) -> Result:
+    return Result(name, "refused", notes[0].kind, _without_folder(refusal(notes), source))
 
 
 def _pictures(
@@ -187,26 +207,3 @@ def _put_in_place(part: Path, folder: Path) -> None:
     except OSError:
         if not (folder / "transforms.json").exists():  # where it exists, another process of this job was first
             raise
-
-
-class _Listener(logging.Handler):
-    """Collect what is logged as a warning, each thing once."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.heard: dict[str, None] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard[record.getMessage().split("\n")[0]] = None
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Collect the warnings about a mesh as it loads, such as missing materials; the list is filled at the end."""
-    listener, heard = _Listener(), list[str]()
-    logging.getLogger().addHandler(listener)
-    try:
-        yield heard
-    finally:
-        logging.getLogger().removeHandler(listener)
-        heard += listener.heard

@@ -49,6 +49,7 @@ class RenderJob:
         quality: 1 to 100 for lossy WebP, None for lossless.
         geometry: write depth and normals beside the pictures.
         held_out: ids that training never sees.
+        strict: refuse objects on which there are notes.
         caption_rules: a Python file whose ``describe`` writes type and captions, as ``captions.wording.describe`` does.
     """
 
@@ -64,6 +65,7 @@ class RenderJob:
     geometry: bool = True
     held_out: frozenset[str] = frozenset()
     caption_rules: Path | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         colour = self.background_colour()
@@ -84,6 +86,7 @@ class RenderJob:
             "resolution": w if h == w else [h, w],
             **{name: getattr(self, name) for name in names},
             "cameras": self.rig.model_dump(mode="json"),
+            **({"strict": True} if self.strict else {}),
         }
 
     def background_colour(self) -> tuple[int, int, int] | None:
