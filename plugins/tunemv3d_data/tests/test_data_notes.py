@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest, write_json
+from tunemv3d_core.io.posed_images import read_json, read_manifest, write_json, write_manifest
+from tunemv3d_core.io.shards import parse_index
+from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.notes import Note, collect, note, notes_of
 from tunemv3d_data.rendering.executors import Here
@@ -154,3 +157,47 @@ def test_conversion_keeps_counts_and_refuses_notes(rendered: Path, tmp_path: Pat
     }
     with pytest.raises(DatasetError, match="use another --out"):
         run("convert", rendered / "out", "--out", out, "--strict")
+
+
+def test_packing_counts_notes_and_leaves_them_out(rendered: Path, tmp_path: Path) -> None:
+    code, said = run("pack", rendered / "out", "--out", tmp_path / "all")
+    assert code == 0 and "missing texture" in said and str(rendered / "out" / "report.json") in said
+    code, said = run("pack", rendered / "out", "--out", tmp_path / "strict", "--strict", "--json")
+    told = json.loads(said)
+    assert code == 1 and counts(told["notes"]) == COUNTS and told["objects"] == 1
+    assert [entry["id"] for entry in told["left_out"]] == ["bare", "barer"]
+    index = parse_index(json.loads((tmp_path / "strict" / "shards.json").read_text()), "here")
+    assert [packed.id for packed in index] == ["whole"]
+
+
+def test_a_dataset_of_notes_alone_is_not_packed_strictly(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "objects").mkdir(parents=True)
+    shutil.copytree(rendered / "out" / "objects" / "bare", tmp_path / "in" / "objects" / "bare")
+    write_manifest(tmp_path / "in", "in", {"bare": "train"})
+    with pytest.raises(DatasetError, match="every object has notes"):
+        run("pack", tmp_path / "in", "--out", tmp_path / "out", "--strict")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pages_show_notes_by_kind_and_by_object(rendered: Path, tmp_path: Path) -> None:
+    code, _ = run("show", rendered / "out", "--out", tmp_path / "pages")
+    index = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert code == 0 and "<td>missing texture</td><td>2</td><td>3</td>" in index and "report.json" in index
+    page = (tmp_path / "pages" / "objects" / "barer" / "index.html").read_text(encoding="utf-8")
+    assert "missing texture: glass.png is missing, or lies outside the source" in page
+    assert "<h2>Notes</h2>" not in (tmp_path / "pages" / "objects" / "whole" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_doctor_finds_notes_and_harmless_ones_do_not_set_the_exit_code(rendered: Path, tmp_path: Path) -> None:
+    code, said = run("check", rendered / "out", "--out", tmp_path / "c", "--workers", 1, "--json")
+    found = [finding for finding in json.loads(said)["found"] if finding["check"] == "missing-texture"]
+    assert code == 1 and [(f["object"], f["level"]) for f in found] == [("bare", "warning"), ("barer", "warning")]
+    assert "glass.png" in found[1]["text"] and found[1]["numbers"] == {"notes": 2}
+    (tmp_path / "in" / "objects").mkdir(parents=True)
+    chair = "blend-swap-cc-0-chair"
+    shutil.copytree(find_asset("chairs") / "objects" / chair, tmp_path / "in" / "objects" / chair)
+    write_manifest(tmp_path / "in", "in", {chair: "train"})
+    record = tmp_path / "in" / "objects" / chair / "transforms.json"
+    write_json(record, {**read_json(record), "notes": [{"kind": "texture scaled down", "text": "wood.png"}]})
+    code, said = run("check", tmp_path / "in", "--out", tmp_path / "c", "--workers", 1)
+    assert code == 0 and "texture-scaled-down" in said and "0 errors, 0 warnings, 1 notes" in said

@@ -40,6 +40,9 @@ Kind = Literal[
 - other: whatever a library logged.
 """
 
+HARMLESS = frozenset({"texture scaled down", "no normals", "other"})
+"""Kinds after which the pictures still show what the file holds, as far as anybody knows."""
+
 _CHANNEL = logging.getLogger("tunemv3d_data.notes")
 _LONGEST = 300
 

@@ -1,7 +1,7 @@
 """``tunemv3d data check``: what would make training learn something wrong, and what to do about it."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,10 @@ from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
 if TYPE_CHECKING:
     from tunemv3d_data.doctor.findings import Finding
+
+
+_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+"""Of findings, the worst first."""
 
 
 class _Speed(TextColumn):
@@ -70,7 +74,7 @@ def check(
         )
     else:
         _show(findings, count, root, out)
-    if findings:
+    if any(finding.level != "note" for finding in findings):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -87,14 +91,14 @@ def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> N
     table = Table(show_lines=True)
     for heading in ("level", "check", "objects", "what is wrong", "what to do"):
         table.add_column(heading, overflow="fold")
-    for (level, name, advice), found in sorted(kinds.items(), key=lambda kind: (kind[0], -len(kind[1]))):
-        table.add_row(
-            level, name, _objects(found), found[0].text, advice, style="red" if level == "error" else "yellow"
-        )
+    for (level, name, advice), found in sorted(
+        kinds.items(), key=lambda kind: (list(_STYLES).index(kind[0][0]), -len(kind[1]))
+    ):
+        table.add_row(level, name, _objects(found), found[0].text, advice, style=_STYLES[level])
     console.print(table)
-    errors = sum(finding.level == "error" for finding in findings)
-    warned = len(findings) - errors
-    console.print(f"{root}: {count} objects, {errors} errors, {warned} warnings; pictures in {out}", soft_wrap=True)
+    levels = Counter(finding.level for finding in findings)
+    said = f"{levels['error']} errors, {levels['warning']} warnings, {levels['note']} notes; pictures in {out}"
+    console.print(f"{root}: {count} objects, {said}", soft_wrap=True)
 
 
 def _objects(found: Sequence["Finding"]) -> str:

@@ -8,10 +8,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemv3d_core.console import console, messages, print_json
-from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
-    from tunemv3d_data.shards.job import Packed
+    from tunemv3d_data.shards.job import Packed, PackJob
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -24,6 +25,9 @@ def pack(
     latents: Annotated[
         str, typer.Option(help="Pack latents too: a spec whose image encoder makes them, or a pipeline.")
     ] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out objects with notes, such as missing textures.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Pack a dataset into WebDataset shards that training streams from disk or from an address."""
@@ -32,7 +36,7 @@ def pack(
     from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.shards.job import PackJob, run_pack
 
-    job = PackJob(find_asset(folder), out, size, objects, latents)
+    job = PackJob(find_asset(folder), out, size, objects, latents, strict)
     with _progress() as progress:
         task = progress.add_task("objects", total=None)
         packed = run_pack(
@@ -40,7 +44,9 @@ def pack(
             lambda total: progress.update(task, total=total),
             lambda count: progress.advance(task, count),
         )
-    _show(packed, out, as_json)
+    _show(packed, job, as_json)
+    if packed.left_out:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 def parse_size(text: str) -> int:
@@ -60,8 +66,8 @@ def _progress() -> Progress:
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=messages)
 
 
-def _show(packed: "Packed", out: Path, as_json: bool) -> None:
-    index = packed.index
+def _show(packed: "Packed", job: "PackJob", as_json: bool) -> None:
+    index, out, report = packed.index, job.out, job.folder / "report.json"
     total = sum(shard.bytes for shard in index.shards)
     if as_json:
         print_json(
@@ -73,9 +79,14 @@ def _show(packed: "Packed", out: Path, as_json: bool) -> None:
                 "bytes": total,
                 "latent_key": None if index.latents is None else index.latents.key,
                 "licences": packed.licences(),
+                "notes": packed.notes.to_json(),
+                "left_out": [{"id": id_, "reason": reason} for id_, reason in packed.left_out.items()],
             }
         )
         return
+    show_notes(packed.notes, report if report.exists() else None)
+    for id_, reason in packed.left_out.items():
+        console.print(f"left out {id_}: {reason}", soft_wrap=True, highlight=False)
     held = "pictures" if index.latents is None else "pictures and latents"
     kept = f", {packed.kept} of them kept" if packed.kept else ""
     console.print(

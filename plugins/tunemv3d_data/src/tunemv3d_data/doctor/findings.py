@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Level = Literal["error", "warning"]
+Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Finding:
         views: the views concerned.
         numbers: what was measured.
         others: further objects concerned, as with duplicates.
-        level: an "error" makes training fail or learn something wrong; a "warning" is probably not intended.
+        level: an "error" makes training fail or learn something wrong; a "warning" is probably not intended;
+            a "note" is known and harmless.
         picture: file that shows it, "" for none.
     """
 

@@ -17,6 +17,7 @@ from tunemv3d_core.io.posed_images import PosedImages, read_manifest
 from tunemv3d_data.doctor.views import ObjectViews, open_views
 from tunemv3d_data.layouts import OURS, Collection
 from tunemv3d_data.pages.cloud import cloud
+from tunemv3d_data.pages.summary import notes_list, notes_section
 
 _LARGEST, _CONTACT, _ACROSS = 320, 96, 16
 """Pixels of a view on a page, of an object on the contact sheet, and objects in its row."""
@@ -64,18 +65,20 @@ def write_pages(
             f"{source.path}: no object can be shown; the first: {next(iter(faults.values()), 'none is chosen')}"
         )
     contact_sheet(tiles).save(out / "contact.webp", quality=85)
-    (out / "index.html").write_text(index_page(source.path.resolve().name, shown, splits), encoding="utf-8")
+    (out / "index.html").write_text(index_page(source.path, shown, splits), encoding="utf-8")
     return faults
 
 
-def index_page(name: str, records: dict[str, PosedImages], splits: dict[str, str]) -> str:
-    """Write all objects as cards, with a search over names, captions and licences."""
+def index_page(path: Path, records: dict[str, PosedImages], splits: dict[str, str]) -> str:
+    """Write all objects as cards, with a search over names, captions and licences, and the notes on them."""
+    name, report = path.resolve().name, path / "report.json"
     cards = "".join(_card(id_, record, splits[id_]) for id_, record in records.items())
     held_out = sum(splits[id_] == "held_out" for id_ in records)
     views = sum(record.views for record in records.values())
     body = f"""<h1>{escape(name)}</h1>
 <p class="soft">{len(records)} objects, {held_out} of them held out; {views} views.
 <a href="contact.webp">Contact sheet</a></p>
+{notes_section(records.values(), str(report) if report.exists() else "")}
 <input type="search" placeholder="Search names, captions, licences" aria-label="Search">
 <div class="cards">{cards}</div>
 <script>{_SEARCH}</script>"""
@@ -101,7 +104,7 @@ def object_page(views: ObjectViews, split: str, nav: str) -> str:
 <div class="top"><div><canvas id="orbit" aria-label="The cameras around the object"></canvas>
 <p class="soft">Drag to turn, wheel or pinch to zoom, tap a camera or a view to find the other.
 The circle is the unit sphere's.{missing}</p></div>
-<div><h2>Captions</h2><ul>{captions}</ul><h2>About</h2><dl>{rows}</dl></div></div>
+<div><h2>Captions</h2><ul>{captions}</ul><h2>About</h2><dl>{rows}</dl>{notes_list(record)}</div></div>
 <h2>Views <span class="soft">number · azimuth / elevation</span></h2>
 <div class="views">{figures}</div>
 <script type="application/json" id="scene">{embedded}</script>

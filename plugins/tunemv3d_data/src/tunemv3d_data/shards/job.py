@@ -11,6 +11,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Dataset
+from tunemv3d_data.notes import NoteCounts, notes_of, refusal
 from tunemv3d_data.shards.encoder import Encoder
 from tunemv3d_data.shards.plan import PlannedShard, plan
 from tunemv3d_data.shards.writer import NOTE, note_of, remembered, write_shard
@@ -28,6 +29,7 @@ class PackJob:
         shard_bytes: about how large a shard becomes.
         objects: how many a shard holds; None goes by ``shard_bytes``.
         latents: whose latents are packed too (``Encoder``); "" packs none.
+        strict: leave out objects on which there are notes.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class PackJob:
     shard_bytes: int = 256_000_000
     objects: int | None = None
     latents: str = ""
+    strict: bool = False
 
     def full(self, objects: int, total: int) -> bool:
         """Return whether so many objects, of so many bytes, are too much for one shard."""
@@ -43,10 +46,19 @@ class PackJob:
 
 @dataclass(frozen=True)
 class Packed:
-    """Result of a packing: its index, and how many shards were there already."""
+    """Result of a packing.
+
+    Attributes:
+        index: of the shards.
+        kept: how many shards were there already.
+        notes: on the dataset's objects, packed or left out.
+        left_out: reasons by id.
+    """
 
     index: ShardIndex
     kept: int
+    notes: NoteCounts
+    left_out: dict[str, str]
 
     def licences(self) -> dict[str, int]:
         """Count objects by licence."""
@@ -70,18 +82,28 @@ def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int
     dataset: Dataset = build_component("dataset", options(type="multiview", path=str(job.folder)))  # type: ignore[call-arg]
     encoder = Encoder(job.latents, dataset) if job.latents else None
     c, h, w = encoder.packed.shape if encoder else (0, 0, 0)
-    shards = plan(job.folder, dataset, _name(job), job.full, extra=4 * (c + 1) * h * w)
-    started(len(dataset))
+    left_out = _left_out(dataset) if job.strict else {}
+    if len(left_out) == len(dataset):
+        raise DatasetError(f"{job.folder}: every object has notes, and --strict leaves all out; see its report.json")
+    shards = plan(job.folder, dataset, _name(job), job.full, 4 * (c + 1) * h * w, frozenset(left_out))
+    started(len(dataset) - len(left_out))
     try:
         job.out.mkdir(parents=True, exist_ok=True)
-        return _write(job, dataset, encoder, shards, done)
+        index, kept = _write(job, dataset, encoder, shards, done)
     except OSError as error:
         raise DatasetError(f"{job.out}: cannot be written: {error}; finished shards are kept, run it again") from None
+    return Packed(index, kept, NoteCounts.of(map(dataset.record, range(len(dataset)))), left_out)
+
+
+def _left_out(dataset: Dataset) -> dict[str, str]:
+    """Find the objects with notes, with the reason, by id."""
+    records = map(dataset.record, range(len(dataset)))
+    return {record.id: refusal(notes) for record in records if (notes := notes_of(record.extra))}
 
 
 def _write(
     job: PackJob, dataset: Dataset, encoder: Encoder | None, shards: list[PlannedShard], done: Callable[[int], object]
-) -> Packed:
+) -> tuple[ShardIndex, int]:
     files: list[Shard] = []
     objects: dict[str, PackedObject] = {}
     kept = 0
@@ -97,13 +119,14 @@ def _write(
         files.append(found[0])
         objects |= {packed.id: packed for packed in found[1]}
     size = dataset.record(0).size
-    in_order = (objects[dataset.record(index).id] for index in range(len(dataset)))
+    ids = (dataset.record(index).id for index in range(len(dataset)))
+    in_order = (objects[id_] for id_ in ids if id_ in objects)
     index = ShardIndex(_name(job), size, encoder.packed if encoder else None, files, in_order)
     if (job.folder / ATTRIBUTION).exists():
         shutil.copyfile(job.folder / ATTRIBUTION, job.out / ATTRIBUTION)
     write_index(job.out / INDEX, index)
     _tidy(job.out, {shard.file for shard in files})
-    return Packed(index, kept)
+    return index, kept
 
 
 def _tidy(out: Path, files: set[str]) -> None:

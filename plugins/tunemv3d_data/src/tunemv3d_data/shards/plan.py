@@ -1,7 +1,7 @@
 """Plan of which object goes into which shard, made before anything is written."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,12 @@ class PlannedShard:
 
 
 def plan(
-    folder: Path, dataset: Dataset, name: str, full: Callable[[int, int], bool], extra: int = 0
+    folder: Path,
+    dataset: Dataset,
+    name: str,
+    full: Callable[[int, int], bool],
+    extra: int = 0,
+    left_out: Collection[str] = (),
 ) -> list[PlannedShard]:
     """Deal a dataset's objects to shards: those of one split together, in an order drawn by their ids.
 
@@ -63,14 +68,15 @@ def plan(
         name: the shards' files begin with it.
         full: whether a shard of so many objects and bytes takes no more.
         extra: bytes of a view's latents.
+        left_out: ids of objects that are not packed.
 
     Raises:
         DatasetError: a frame names a file that is missing.
     """
     shards: list[PlannedShard] = []
     for split, objects in dataset.splits().items():
-        ids = {index: dataset.record(index).id for index in objects}
-        drawn = sorted(objects, key=lambda index: hashlib.sha256(ids[index].encode()).digest())
+        ids = {index: id_ for index in objects if (id_ := dataset.record(index).id) not in left_out}
+        drawn = sorted(ids, key=lambda index: hashlib.sha256(ids[index].encode()).digest())
         for samples in _filled((_sample(folder, ids[index], index, extra) for index in drawn), full):
             shards.append(PlannedShard(f"{name}-{len(shards):06d}.tar", split, samples))
     return shards

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from tunemv3d_data.doctor.checks import alpha, cameras, depth, pictures, scale, texts
+from tunemv3d_data.doctor.checks import alpha, cameras, depth, notes, pictures, scale, texts
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.views import ObjectViews
 
@@ -25,5 +25,6 @@ OBJECT_CHECKS: Checks = (
     scale.in_the_unit_sphere,
     depth.depth_fits,
     depth.normals_fit,
+    notes.noted,
 )
 """Checks of every object, in this order; of depth and normals where there are any."""
