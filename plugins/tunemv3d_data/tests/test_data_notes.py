@@ -192,7 +192,7 @@ def test_the_doctor_finds_notes_and_harmless_ones_do_not_set_the_exit_code(rende
     code, said = run("check", rendered / "out", "--out", tmp_path / "c", "--workers", 1, "--json")
     found = [finding for finding in json.loads(said)["found"] if finding["check"] == "missing-texture"]
     assert code == 1 and [(f["object"], f["level"]) for f in found] == [("bare", "warning"), ("barer", "warning")]
-    assert "glass.png" in found[1]["text"] and found[1]["numbers"] == {"notes": 2}
+    assert "wood.png" in found[1]["text"] and found[1]["numbers"] == {"notes": 2}
     (tmp_path / "in" / "objects").mkdir(parents=True)
     chair = "blend-swap-cc-0-chair"
     shutil.copytree(find_asset("chairs") / "objects" / chair, tmp_path / "in" / "objects" / chair)

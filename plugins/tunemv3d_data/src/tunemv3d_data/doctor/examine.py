@@ -70,24 +70,33 @@ def examine(round_: Round, workers: int = 1, done: Callable[[], object] = lambda
 
 
 def examine_object(round_: Round, tokens: Tokens, id_: str) -> tuple[str, list[Finding], Summary | None]:
-    """Look at one object; what keeps it from being read is a finding, too."""
+    """Look at one object; what keeps it from being read is a finding, too, and so is what a check stumbles over."""
     try:
         views = round_.views(id_)
         views.pictures  # noqa: B018
-    except TuneMV3DError as error:
-        advice = "restore the file, or take the object out of the dataset"
-        return id_, [Finding("unreadable", id_, str(error), advice)], None
+    except Exception as error:  # other people's files provoke errors of any kind
+        return id_, [_unreadable(id_, "", error, "restore the file, or take the object out of the dataset")], None
     findings = list(texts.too_long(views.record, tokens.count, tokens.limit))
     checks = (*OUR_CHECKS, *OBJECT_CHECKS) if round_.source.layout == OURS else OBJECT_CHECKS
+    advice = "restore the file, or take it out of the record"
     for check in checks:
         try:
             findings += (_for_layout(round_.source.layout, finding) for finding in check(views))
-        except TuneMV3DError as error:
-            findings.append(Finding("unreadable", id_, str(error), "restore the file, or take it out of the record"))
+        except Exception as error:
+            findings.append(_unreadable(id_, f"{check.__name__}: ", error, advice))
     if round_.pictures is not None:
         findings = [draw(views, finding, round_.pictures) for finding in findings]
-    shifted = shifted_errors(views.seen) if views.fit is not None and views.fit.fits else ()
-    return id_, findings, Summary(views.record, duplicates.digests(views), duplicates.look(views), shifted)
+    try:
+        shifted = shifted_errors(views.seen) if views.fit is not None and views.fit.fits else ()
+        summary = Summary(views.record, duplicates.digests(views), duplicates.look(views), shifted)
+    except Exception as error:
+        return id_, [*findings, _unreadable(id_, "summary: ", error, advice)], None
+    return id_, findings, summary
+
+
+def _unreadable(id_: str, where: str, error: Exception, advice: str) -> Finding:
+    said = str(error) if isinstance(error, TuneMV3DError) else f"{where}{type(error).__name__}: {error}"
+    return Finding("unreadable", id_, said.split("\n")[0], advice)
 
 
 def _dataset_checks(round_: Round, summaries: Sequence[Summary]) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ def index_page(path: Path, records: dict[str, PosedImages], splits: dict[str, st
     body = f"""<h1>{escape(name)}</h1>
 <p class="soft">{len(records)} objects, {held_out} of them held out; {views} views.
 <a href="contact.webp">Contact sheet</a></p>
-{notes_section(records.values(), str(report) if report.exists() else "")}
+{notes_section(records.values(), f"{name}/report.json" if report.exists() else "")}
 <input type="search" placeholder="Search names, captions, licences" aria-label="Search">
 <div class="cards">{cards}</div>
 <script>{_SEARCH}</script>"""

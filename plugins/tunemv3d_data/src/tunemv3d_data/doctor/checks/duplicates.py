@@ -54,7 +54,9 @@ def same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
 def same_looks(summaries: Sequence[Summary]) -> Iterator[Finding]:
     """No two objects, variants aside, look the same; other names, borders and compression do not hide it."""
     known = [summary for summary in summaries if summary.look is not None and not _is_variant(summary.record)]
-    looks = np.stack([summary.look for summary in known if summary.look is not None]) if known else np.zeros((0, 4))
+    if not known:
+        return
+    looks = np.stack([summary.look for summary in known if summary.look is not None])
     alpha = looks.reshape(len(looks), -1, 4)[..., 3].mean(1)
     for index in range(1, len(known)):
         away = np.abs(looks[:index] - looks[index]).mean(1) / np.maximum(alpha[:index], alpha[index])
