@@ -8,28 +8,30 @@ import typer
 
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import StatedCreator, StatedLicence
 
 
 def attributions(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the page; ATTRIBUTION.md in the dataset.")] = None,
+    state_licence: StatedLicence = "",
+    state_creator: StatedCreator = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Write the page that credits every object of a dataset, and count its licences.
+    """Write the page that credits every object of a dataset, count its licences, and state those that are missing.
 
     Exit code 1 where objects state no licence; they are listed.
     """
-    from tunemv3d_core.io.posed_images import read_manifest, read_object
-    from tunemv3d_data.licences import attribution
+    from tunemv3d_data.licences import attribution, spdx, state
 
     page = out or dataset / "ATTRIBUTION.md"
-    records = [read_object(dataset / "objects" / id_) for id_ in read_manifest(dataset)]
+    records = state(dataset, state_licence, state_creator)
     try:
         page.write_text("".join(attribution(records)), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{page}: cannot be written: {error.strerror}") from None
     originals = [record for record in records if record.extra.get("variant", 0) == 0]
-    licences = Counter(record.licence for record in originals)
+    licences = Counter(spdx(record.licence) for record in originals)
     unknown = [record.id for record in originals if not record.licence]
     if as_json:
         print_json({"page": str(page), "objects": len(originals), "licences": licences, "unknown": unknown})

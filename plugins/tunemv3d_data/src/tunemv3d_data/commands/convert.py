@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ def convert(
     centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
     up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
     captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
-    licence: Annotated[str, typer.Option(help="Of objects that state none, such as CC-BY-4.0.")] = "",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leave out objects with notes, such as scaled cameras.")
-    ] = False,
+    licence: WantedLicences = None,
+    state_licence: StatedLicence = "",
+    state_creator: StatedCreator = "",
+    strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
@@ -41,7 +42,9 @@ def convert(
     if up is not None and up not in AXES:
         raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
     collection = open_dataset(source, layout, World(scale, _point(centre), up))
-    job = Conversion(out, resolution, licence, read_captions(captions) if captions else {}, strict)
+    given = read_captions(captions) if captions else {}
+    wanted = tuple(licence.split(",")) if licence is not None else None
+    job = Conversion(out, resolution, state_licence, given, strict, state_creator, wanted)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:
@@ -49,6 +52,8 @@ def convert(
         except OSError as error:
             said = f"{out}: cannot be written: {error}; finished objects are kept, run it again"
             raise DatasetError(said) from None
+    if all(result.status == "left out" for result in results):
+        raise DatasetError(f"--licence {licence}: {results[0].note}, and no other fits; to state one, --state-licence")
     _show(results, collection.layout, out, as_json)
     if any(result.status == "refused" for result in results):
         raise typer.Exit(EXIT_FINDINGS)
@@ -81,5 +86,5 @@ def _show(results: "list[Converted]", layout: str, out: Path, as_json: bool) -> 
         if result.status == "refused":
             console.print(f"refused {result.id}: {result.note}", markup=False, highlight=False, soft_wrap=True)
     statuses = [result.status for result in results]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("converted", "kept", "refused"))
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("converted", "kept", "refused", "left out"))
     console.print(f"{out}: {layout}, {counts}", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import Strict
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ def pack(
     latents: Annotated[
         str, typer.Option(help="Pack latents too: a spec whose image encoder makes them, or a pipeline.")
     ] = "",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leave out objects with notes, such as missing textures.")
-    ] = False,
+    strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Pack a dataset into WebDataset shards that training streams from disk or from an address."""

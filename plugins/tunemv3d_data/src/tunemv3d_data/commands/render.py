@@ -10,6 +10,7 @@ import typer
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def render(
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
     choose: Annotated[str, _option("all, or a file of ids, one per line.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
-    licence: Annotated[str | None, _option("Only objects under these licences, such as cc0,cc-by.")] = None,
+    licence: WantedLicences = None,
+    state_licence: StatedLicence = "",
+    state_creator: StatedCreator = "",
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
     captions: Annotated[Path | None, _option("A CSV file of id,caption; they come before the measured ones.")] = None,
     caption_rules: Annotated[
@@ -60,7 +63,7 @@ def render(
     ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one per CPU by default.", min=1)] = None,
-    strict: Annotated[bool, _option("Leave out objects with notes, such as missing textures.", "--strict")] = False,
+    strict: Strict = False,
     executor: Annotated[Literal["processes", "ray"], _option("ray: a cluster that shares its disks.")] = "processes",
     shard: Annotated[str, _option("i/n: objects i, i + n, …, for job arrays that share --out.")] = "0/1",
     limit: Annotated[float, _option("Seconds that an object may take.", min=1)] = 1800.0,
@@ -75,7 +78,8 @@ def render(
     rules = caption_rules.absolute() if caption_rules else None
     load_rules(rules)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
-    chosen, drawn = _objects(read_sources(source.absolute(), captions, up), choose, exclude, licence, held_out)
+    found = _stated(read_sources(source.absolute(), captions, up), state_licence, state_creator)
+    chosen, drawn = _objects(found, choose, exclude, licence, held_out)
     size = _size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
     job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict)
@@ -108,6 +112,17 @@ def _rig(
     except ValidationError as error:
         said = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()]
         raise DatasetError(f"cameras: {'; '.join(said)}") from None
+
+
+def _stated(objects: list["SourceObject"], licence: str, creator: str) -> list["SourceObject"]:
+    """State what the objects do not say of themselves, and say for how many."""
+    from tunemv3d_data.licences import spdx
+    from tunemv3d_data.sources.selection import state_credits
+
+    without = sum(not entry.licence for entry in objects)
+    if licence:
+        messages.print(f"{spdx(licence)} stated for {without} objects", highlight=False, soft_wrap=True)
+    return state_credits(objects, licence, creator)
 
 
 def _objects(

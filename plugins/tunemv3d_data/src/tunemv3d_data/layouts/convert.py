@@ -22,7 +22,7 @@ from tunemv3d_core.io.posed_images import (
 from tunemv3d_data.captions.wording import describe_pictures
 from tunemv3d_data.layouts.collection import Collection
 from tunemv3d_data.layouts.framing import Seen, common_frame
-from tunemv3d_data.licences import attribution, spdx
+from tunemv3d_data.licences import attribution, matches, spdx
 from tunemv3d_data.notes import NoteCounts, collect, notes_of, refusal, with_notes
 from tunemv3d_data.rendering.pictures import save_image
 
@@ -37,6 +37,8 @@ class Conversion:
         licence: of objects whose layout states none.
         captions: by id, before those of the layout.
         strict: refuse objects on which there are notes.
+        creator: of objects whose layout names none.
+        licences: only objects under these (``licences.matches``); None takes all.
     """
 
     out: Path
@@ -44,14 +46,16 @@ class Conversion:
     licence: str = ""
     captions: dict[str, list[str]] = field(default_factory=dict)
     strict: bool = False
+    creator: str = ""
+    licences: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Converted:
-    """Outcome of one object; ``note`` says why it was refused."""
+    """Outcome of one object; ``note`` says why it was refused or left out."""
 
     id: str
-    status: Literal["converted", "kept", "refused"]
+    status: Literal["converted", "kept", "refused", "left out"]
     note: str = ""
 
 
@@ -86,6 +90,9 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
     if (folder / "transforms.json").exists():
         return Converted(id_, "kept")
     try:
+        licence = spdx(source.views(id_).licence or job.licence)
+        if job.licences is not None and not matches(licence, job.licences):
+            return Converted(id_, "left out", f"the licence of {id_} is {licence or 'not stated'}")
         with collect(only_ours=True) as heard:
             described, pictures = _read(source, job, id_)
     except (DatasetError, CameraError) as error:
@@ -129,6 +136,7 @@ def _described(
         size=(resolution, resolution),
         captions=tuple(dict.fromkeys(captions or describe_pictures(pictures, views.name))),
         licence=spdx(record.licence or job.licence),
+        creator=record.creator or job.creator,
         source=record.source or f"{source.path.resolve().name}: {record.id}",
     )
 

@@ -17,7 +17,7 @@ from tunemv3d_core.io.posed_images import PosedImages, read_manifest
 from tunemv3d_data.doctor.views import ObjectViews, open_views
 from tunemv3d_data.layouts import OURS, Collection
 from tunemv3d_data.pages.cloud import cloud
-from tunemv3d_data.pages.summary import notes_list, notes_section
+from tunemv3d_data.pages.summary import licences_section, notes_list, notes_section
 
 _LARGEST, _CONTACT, _ACROSS = 320, 96, 16
 """Pixels of a view on a page, of an object on the contact sheet, and objects in its row."""
@@ -81,6 +81,7 @@ def index_page(path: Path, records: dict[str, PosedImages], splits: dict[str, st
 {notes_section(records.values(), f"{name}/report.json" if report.exists() else "")}
 <input type="search" placeholder="Search names, captions, licences" aria-label="Search">
 <div class="cards">{cards}</div>
+{licences_section(records.values())}
 <script>{_SEARCH}</script>"""
     return _page(name, body)
 

@@ -11,6 +11,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Dataset
+from tunemv3d_data.licences import spdx
 from tunemv3d_data.notes import NoteCounts, notes_of, refusal
 from tunemv3d_data.shards.encoder import Encoder
 from tunemv3d_data.shards.plan import PlannedShard, plan
@@ -62,7 +63,7 @@ class Packed:
 
     def licences(self) -> dict[str, int]:
         """Count objects by licence."""
-        return dict(Counter(packed.licence for packed in self.index))
+        return dict(Counter(spdx(packed.licence) for packed in self.index))
 
 
 def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int], object]) -> Packed:

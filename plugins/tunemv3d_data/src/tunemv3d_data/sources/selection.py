@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.licences import matches
+from tunemv3d_data.licences import matches, spdx
 from tunemv3d_data.objects import SourceObject
 
 
@@ -22,8 +23,16 @@ def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceO
     left_out = Counter(entry.licence for entry in objects if not matches(entry.licence, wanted))
     if not kept:
         there = ", ".join(f"{licence or 'not stated'} ({count})" for licence, count in left_out.most_common(6))
-        raise DatasetError(f"--licence {text}: no object of the source fits; it has {there}")
+        raise DatasetError(
+            f"--licence {text}: no object of the source fits; it has {there}; to state one, --state-licence"
+        )
     return kept, left_out
+
+
+def state_credits(objects: Sequence[SourceObject], licence: str, creator: str) -> list[SourceObject]:
+    """Give objects that state no licence this one, and those that name no creator this one; "" changes nothing."""
+    named = spdx(licence)
+    return [replace(each, licence=each.licence or named, creator=each.creator or creator) for each in objects]
 
 
 def select(objects: Sequence[SourceObject], which: str) -> list[SourceObject]:

@@ -25,7 +25,7 @@ def licence(views: ObjectViews) -> Iterator[Finding]:
     if not record.licence.strip():
         text, advice = (
             "no licence is stated",
-            "write its SPDX name under 'licence' in transforms.json, then run tunemv3d data attributions",
+            "run tunemv3d data attributions --state-licence NAME, such as CC-BY-4.0, with --state-creator",
         )
         yield Finding("licence-missing", record.id, text, advice, level="warning")
     elif asks_for_credit(record.licence) and not record.creator.strip():
@@ -34,7 +34,7 @@ def licence(views: ObjectViews) -> Iterator[Finding]:
             "creator-missing",
             record.id,
             text,
-            "name who made the object under 'creator' in transforms.json, then run tunemv3d data attributions",
+            "name who made it: tunemv3d data attributions --state-creator NAME",
         )
 
 

@@ -1,0 +1,18 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+WantedLicences = Annotated[
+    str | None, typer.Option("--licence", help="Only objects under these licences, such as cc0,cc-by.")
+]
+StatedLicence = Annotated[
+    str, typer.Option("--state-licence", help="Licence of all objects that state none, such as 'CC-BY 4.0'.")
+]
+StatedCreator = Annotated[
+    str, typer.Option("--state-creator", help="Who made the objects that name nobody; CC-BY asks for it.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Leave out objects on which there are notes, such as missing textures.")
+]
