@@ -49,7 +49,7 @@ def memory(pids: list[int]) -> tuple[int, int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:  # it has ended meanwhile
         return ""
 

@@ -15,7 +15,6 @@ to a process; the samples stay as they are. For each:
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,8 @@ from tunemv3d_shape.views import psnr
 
 
 def peak_mib() -> int:
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,8 @@ def install(folder: Path, count: int) -> set[str]:
 
 def measure(folder: Path, made: set[str]) -> tuple[float, float]:
     """Seconds by the clock and of the processor for one listing in a fresh process."""
+    import resource  # not on Windows
+
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-c", SCRIPT.format(made=made)]

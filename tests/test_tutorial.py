@@ -35,12 +35,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 def change(file: Path, diff: str) -> None:
     """Apply the diff of a page: lines that are taken out, each time followed by those in their place."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     for hunk in diff.strip("\n").split("\n\n"):
         old, new = ("".join(f"{line[1:]}\n" for line in hunk.split("\n") if line[0] == sign) for sign in "-+")
         assert text.count(old) == 1, f"the page changes what the field does not have: {old}"
         text = text.replace(old, new)
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
 
 
 def test_the_page_is_read_whole() -> None:

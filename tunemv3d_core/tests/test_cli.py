@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -285,6 +284,7 @@ def processor_seconds(site: FakeSite, *arguments: str, unwanted: set[str] | None
         f"try: main()\nfinally: assert not {modules} & sys.modules.keys(), {modules} & sys.modules.keys()"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")])}
+    resource = pytest.importorskip("resource")
     spent = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

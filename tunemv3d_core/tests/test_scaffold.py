@@ -19,7 +19,7 @@ LONG = "cross_view_attention"
 
 
 def code_lines(file: Path) -> int:
-    return len(file.read_text().splitlines())
+    return len(file.read_text(encoding="utf-8").splitlines())
 
 
 def test_every_model_slot_but_the_2d_models_has_a_template() -> None:
@@ -98,6 +98,6 @@ def test_a_folder_that_is_there_or_cannot_be_written(
     Path("mine").mkdir()
     assert "mine exists already; choose another folder with --out" in new(capsys, "field", "mine")
     assert list(Path("mine").iterdir()) == []
-    Path("file").write_text("x")
+    Path("file").write_text("x", encoding="utf-8")
     assert "cannot be written" in new(capsys, "field", "other", "--out", "file/other")
     assert sorted(os.listdir()) == ["file", "mine"]

@@ -28,7 +28,7 @@ class Links(HTMLParser):
         super().__init__()
         self.named: list[str] = []
         self.refreshes = self.polylines = 0
-        self.feed(page.read_text())
+        self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)

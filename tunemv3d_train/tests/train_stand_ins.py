@@ -289,5 +289,5 @@ def write_spec(path: Path, dataset: Path, *, field: bool = True, **train: Any) -
         "train": {"steps": 6, "batch": 2, "ema": 0.9, "checkpoint_every": 2, "log_every": 1, **train},
         "sample": {"steps": 2},
     }
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path

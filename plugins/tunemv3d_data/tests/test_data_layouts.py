@@ -208,7 +208,7 @@ def test_pickles_of_old_and_new_numpy_are_read(tmp_path: Path) -> None:
 
 
 def edit(path: Path, **change: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
 
 
 def record_of(folder: Path) -> PosedImages:

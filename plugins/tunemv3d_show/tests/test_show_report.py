@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import re
-import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -194,6 +193,7 @@ def test_bad_input_is_one_message_before_anything_is_written(samples: Path, tmp_
 @contextmanager
 def room(size: int) -> Iterator[None]:
     """No file may grow beyond ``size`` bytes."""
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

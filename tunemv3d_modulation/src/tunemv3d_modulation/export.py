@@ -40,7 +40,9 @@ def export(
     try:
         with atomic_folder(out) as beside:
             pipe.save_pretrained(beside, kinds[dtype])
-            (beside / "README.md").write_text(model_card(out.name, pipe, beside, licence), encoding="utf-8")
+            (beside / "README.md").write_text(
+                model_card(out.name, pipe, beside, licence), encoding="utf-8", newline="\n"
+            )
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(beside), str(out))) from error
     except OSError as error:

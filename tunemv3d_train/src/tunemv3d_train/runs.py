@@ -92,7 +92,7 @@ class RunFolder:
             CheckpointError: the disk is full or not writable.
         """
         try:
-            with self.metrics.open("a", encoding="utf-8") as file:
+            with self.metrics.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error

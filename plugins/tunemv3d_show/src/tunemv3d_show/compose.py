@@ -62,7 +62,7 @@ def write_page(out: Path, found: Gathered, title: str, compact: bool = False) ->
         TuneMV3DError: it cannot be written, such as on a full disk; what was there before stays.
     """
     try:
-        with atomic_file(out) as beside, beside.open("w", encoding="utf-8") as file:
+        with atomic_file(out) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
             for piece in _template().generate(**_content(found, title, compact)):
                 file.write(piece)
         return out.stat().st_size

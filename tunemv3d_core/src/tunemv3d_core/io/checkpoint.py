@@ -72,7 +72,7 @@ def save_checkpoint(
     """
     try:
         with atomic_folder(folder, replace=True) as beside:
-            (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8")
+            (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8", newline="\n")
             tensors = {**trainable_tensors(model), **(weights or {})}
             save_file({k: _stored(v, dtype) for k, v in tensors.items()}, beside / "model.safetensors")
             if state is not None:
@@ -84,7 +84,9 @@ def save_checkpoint(
                 **provenance_of(spec, frozen, data),
                 "files": {name: sha256(beside / name) for name in _CHECKED},
             }
-            (beside / "provenance.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            (beside / "provenance.json").write_text(
+                json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8", newline="\n"
+            )
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the checkpoint could not be written: {error}. Make room or give write permission there; "
@@ -263,4 +265,4 @@ def _write_state(folder: Path, state: dict[str, Any]) -> None:
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     save_file({k: _stored(v, None) for k, v in tensors.items()}, folder / "tensors.safetensors")
     values = {k: v for k, v in state.items() if k not in tensors}
-    (folder / "values.json").write_text(json.dumps(values), "utf-8")
+    (folder / "values.json").write_text(json.dumps(values), "utf-8", newline="\n")

@@ -317,7 +317,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as beside:
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
@@ -330,7 +330,7 @@ def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterabl
         entries: what it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f",\n {json.dumps(key)}: [")
         separator = "\n"
         for entry in entries:

@@ -87,5 +87,5 @@ def _fill(file: Path, layer: Path, folder: Path, values: dict[str, str]) -> Path
     """Write one template, whose path is a template as well."""
     path = Path(Template(str(file.relative_to(layer).with_suffix(""))).substitute(values))
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    (folder / path).write_text(Template(file.read_text("utf-8")).substitute(values), "utf-8")
+    (folder / path).write_text(Template(file.read_text("utf-8")).substitute(values), "utf-8", newline="\n")
     return path

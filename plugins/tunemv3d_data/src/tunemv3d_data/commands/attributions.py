@@ -27,7 +27,7 @@ def attributions(
     page = out or dataset / "ATTRIBUTION.md"
     records = state(dataset, state_licence, state_creator)
     try:
-        page.write_text("".join(attribution(records)), encoding="utf-8")
+        page.write_text("".join(attribution(records)), encoding="utf-8", newline="\n")
     except OSError as error:
         raise DatasetError(f"{page}: cannot be written: {error.strerror}") from None
     originals = [record for record in records if record.extra.get("variant", 0) == 0]

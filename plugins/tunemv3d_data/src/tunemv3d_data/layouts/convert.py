@@ -177,7 +177,7 @@ def _finish(out: Path, settings: dict[str, Any], results: Sequence[Converted]) -
             for r in records
         ]
         write_manifest(out, out.resolve().name, entries, settings=settings)
-        (out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8")
+        (out / "ATTRIBUTION.md").write_text("".join(attribution(records)), encoding="utf-8", newline="\n")
     refused = [{"id": r.id, "status": r.status, "reason": r.note} for r in results if r.status == "refused"]
     noted = [
         {"id": r.id, "status": "converted", "notes": [note.to_json() for note in notes_of(r.extra)]} for r in records

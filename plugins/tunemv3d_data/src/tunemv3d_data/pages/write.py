@@ -58,14 +58,14 @@ def write_pages(
             faults[id_] = str(error)
             page = _page(id_, f"{nav}\n<h1>{escape(id_)}</h1>\n<p>{escape(str(error))}</p>")
         target.mkdir(parents=True, exist_ok=True)
-        (target / "index.html").write_text(page, encoding="utf-8")
+        (target / "index.html").write_text(page, encoding="utf-8", newline="\n")
         done()
     if not shown:
         raise DatasetError(
             f"{source.path}: no object can be shown; the first: {next(iter(faults.values()), 'none is chosen')}"
         )
     contact_sheet(tiles).save(out / "contact.webp", quality=85)
-    (out / "index.html").write_text(index_page(source.path, shown, splits), encoding="utf-8")
+    (out / "index.html").write_text(index_page(source.path, shown, splits), encoding="utf-8", newline="\n")
     return faults
 
 

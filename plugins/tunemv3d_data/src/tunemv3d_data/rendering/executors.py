@@ -211,11 +211,14 @@ _worker: Work | None = None
 
 def _start_pool(workers: int, work: Work) -> ProcessPool:
     """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
+    pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: the workers ignore it once they have started
+        _ = pool.active  # looking at it starts it
+        return pool
     resource_tracker.ensure_running()  # would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
-        _ = pool.active  # looking at it starts it
+        _ = pool.active
         return pool
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -223,6 +226,7 @@ def _start_pool(workers: int, work: Work) -> ProcessPool:
 
 def _start_worker(work: Work) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = work

@@ -5,7 +5,6 @@ there is finished whatever kills the job. What describes the dataset is made fro
 same dataset, byte for byte, however often a job was interrupted and however many processes and shards shared it.
 """
 
-import fcntl
 import shutil
 import uuid
 from collections import Counter
@@ -13,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_data.notes import NoteCounts
@@ -31,7 +31,7 @@ class Report:
 
     Attributes:
         results: of this shard's objects, in the order of the source.
-        peak: largest memory of a worker in bytes, 0 where none ran.
+        peak: largest memory of a worker in bytes, 0 where none ran or the system does not tell.
         notes: on all finished objects of the dataset, earlier runs' and other shards' included.
     """
 
@@ -100,24 +100,23 @@ def _room(job: RenderJob, shard: JobShard) -> Iterator[Path]:
         with writing(job.out):
             claim(job, scratch)
         if lock := _locked(scratch):
-            held.enter_context(lock)
+            held.callback(lock.release)
         for left in set(room.glob("*" if shard.count == 1 else f"{shard}-*")) - {scratch}:
             if lock := _locked(left):
                 shutil.rmtree(left, ignore_errors=True)
-                lock.close()
+                lock.release()
+                shutil.rmtree(left, ignore_errors=True)  # Windows removes no file that is open, such as the lock
         yield scratch
 
 
-def _locked(scratch: Path) -> IO[str] | None:
+def _locked(scratch: Path) -> FileLock | None:
     """Hold a folder of unfinished work; None where a run that lives holds it, or the disk knows no locks."""
-    with suppress(OSError):
-        file = (scratch / "lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except OSError:
-            file.close()
-    return None
+    lock = FileLock(scratch / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except (OSError, NotImplementedError, Timeout):
+        return None
+    return lock
 
 
 def _remove(scratch: Path) -> None:

@@ -93,7 +93,7 @@ def describe(job: RenderJob, scratch: Path) -> NoteCounts:
             files += ["dataset.json", "ATTRIBUTION.md"]
             entries = ({key: fact[key] for key in ("id", "split", "licence", "source")} for fact in facts)
             write_manifest(scratch, job.out.resolve().name, entries, settings=job.settings())
-            with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8") as page:
+            with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8", newline="\n") as page:
                 page.writelines(attribution(map(_credits, facts)))
         for file in files:
             put_in_place(scratch / file, job.out / file)
@@ -106,7 +106,7 @@ class _Facts:
     def __init__(self, job: RenderJob, path: Path, names: list[str]) -> None:
         self.path, self.count, self.notes = path, 0, NoteCounts()
         defaults = {"split": "train", "licence": "", "creator": "", "source": "", "variant": 0}
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
             for name in filter(job.is_finished, names):
                 content = read_json(job.folder(name) / "transforms.json")
                 notes = notes_of(content)

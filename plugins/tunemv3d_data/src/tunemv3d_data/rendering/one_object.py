@@ -1,7 +1,6 @@
 """One object of a job: load it, render it, describe it, and put its folder in place when it is whole."""
 
 import os
-import resource
 import shutil
 import sys
 import uuid
@@ -57,11 +56,15 @@ class Work:
 
 
 def peak_memory() -> int:
-    """Return this process's largest memory so far, bytes."""
+    """Return this process's largest memory so far, bytes; 0 where the system does not tell, as Windows."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage, whose figure a process that was started by a larger one inherits.
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+        return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
