@@ -4,6 +4,7 @@ Neither system is at hand here, so their lacks are made: modules that cannot be 
 """
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -133,3 +134,21 @@ def test_a_render_with_workers_ends_where_posix_lacks(tmp_path: Path, lacking: d
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("dataset.json", "ATTRIBUTION.md", "report.json", "objects")
     }
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_output_needs_no_letter_that_a_console_lacks(tmp_path: Path, encoding: str) -> None:
+    """Windows' pipes and older consoles are not UTF-8."""
+    folder = tmp_path / "objects" / "椅子"
+    folder.mkdir(parents=True)
+    (folder / "transforms.json").write_text("{}")
+    manifest = {"format": "tunemv3d-multiview/1", "name": "x", "objects": [{"id": "椅子", "split": "train"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
+    command = [sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "data", "check", str(tmp_path)]
+    command += ["--out", str(tmp_path.parent / "check"), "--workers", "1"]
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True)
+    assert done.returncode == 1, done.stderr[-500:]
+    assert json.loads(done.stdout.decode(encoding))["found"][0]["object"] == "椅子"
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr[-500:]

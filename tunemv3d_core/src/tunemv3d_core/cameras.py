@@ -158,8 +158,9 @@ class Cameras:
         Raises:
             CameraError: naming the first camera that is not, and why.
         """
-        pose = self.camera_to_world.reshape(-1, 4, 4).double()
-        focal = self.intrinsics.reshape(-1, 4)[:, :2]
+        # On the CPU: Apple's devices have no float64.
+        pose = self.camera_to_world.reshape(-1, 4, 4).cpu().double()
+        focal = self.intrinsics.reshape(-1, 4)[:, :2].cpu()
         rotation = pose[:, :3, :3]
         identity = torch.eye(3, dtype=pose.dtype, device=pose.device)
         skew = (rotation @ rotation.mT - identity).abs().amax((1, 2))

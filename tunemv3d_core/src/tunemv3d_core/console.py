@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -33,6 +34,9 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
         app: a typer app, or a function with typer annotations.
         arguments: instead of ``sys.argv[1:]``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or pipe that lacks a letter shows it as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _interruptible(), _one_line_warnings():
             typer.main.get_command(_as_typer(app)).main(arguments)
@@ -48,8 +52,9 @@ def show_error(error: TuneMV3DError) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a result for machines on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a result for machines on standard output; other letters as escapes where it is not UTF-8, as on Windows."""
+    is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not is_utf_8))
 
 
 def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:

@@ -49,7 +49,9 @@ def export(
         raise CheckpointError(
             f"{out}: could not be written: {error}; make room there, or choose another --out"
         ) from error
-    written = {str(file.relative_to(out)): file.stat().st_size for file in sorted(out.rglob("*")) if file.is_file()}
+    written = {
+        file.relative_to(out).as_posix(): file.stat().st_size for file in sorted(out.rglob("*")) if file.is_file()
+    }
     if as_json:
         print_json({"folder": str(out), "files": written})
     else:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunemv3d_core import console
-from tunemv3d_core.errors import EXIT_INTERRUPTED
+from tunemv3d_core.errors import EXIT_INTERRUPTED, SpecError
+from tunemv3d_core.io.file_names import fault_of
 
 if TYPE_CHECKING:
     from tunemv3d_train.trainer import Outcome
@@ -29,7 +30,7 @@ def train(
 
     overrides = [*(set_ or []), *([] if steps is None else [f"train.steps={steps}"])]
     resolved = load_spec(spec, overrides)
-    folder = out or Path("runs") / resolved.name
+    folder = out or _default_folder(resolved.name)
 
     from tunemv3d_train.trainer import train as run_training
 
@@ -43,6 +44,13 @@ def train(
             message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
             console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _default_folder(name: str) -> Path:
+    folder = Path("runs") / name
+    if not folder.exists() and (fault := fault_of(name)):
+        raise SpecError(f"name: {name!r} {fault}, so it names no run's folder on every system; give one with --out")
+    return folder
 
 
 def _print_outcome(outcome: "Outcome", folder: Path, as_json: bool) -> None:

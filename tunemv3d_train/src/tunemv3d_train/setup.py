@@ -16,6 +16,7 @@ from torch import nn
 from tunemv3d_core.assemble import assemble, build_component
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
+from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
@@ -86,21 +87,24 @@ def accelerate(spec: RunSpec) -> Accelerator:
     """Device, precision and processes.
 
     Raises:
-        SpecError: fp16 without a GPU.
+        SpecError: fp16 without a GPU, or a precision that this one does not have.
     """
-    cuda = torch.cuda.is_available()
-    if spec.train.precision == "fp16" and not cuda:
+    device = preferred_device()
+    if spec.train.precision == "fp16" and device == "cpu":
         raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
-    return Accelerator(
-        cpu=not cuda,
-        mixed_precision={"fp32": "no"}.get(spec.train.precision, spec.train.precision),
-        gradient_accumulation_steps=spec.train.accumulate,
-        kwargs_handlers=[
-            # Cached casts of a weight would outlive the step that a CUDA graph captures.
-            AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
-            DistributedDataParallelKwargs(broadcast_buffers=False),
-        ],
-    )
+    try:
+        return Accelerator(
+            cpu=device == "cpu",
+            mixed_precision={"fp32": "no"}.get(spec.train.precision, spec.train.precision),
+            gradient_accumulation_steps=spec.train.accumulate,
+            kwargs_handlers=[
+                # Cached casts of a weight would outlive the step that a CUDA graph captures.
+                AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+            ],
+        )
+    except ValueError as error:  # an older Apple has no bf16
+        raise SpecError(f"train.precision: '{spec.train.precision}' cannot be had on {device}: {error}") from None
 
 
 def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | None) -> Parts:

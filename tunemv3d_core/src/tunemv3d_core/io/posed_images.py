@@ -18,7 +18,7 @@ A dataset is a folder::
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
@@ -111,8 +111,8 @@ def write_object(folder: Path, record: PosedImages) -> None:
     if not record.files:
         raise DatasetError(f"{folder}: object '{record.id}' names no image files; give one per camera")
     h, w = record.size
-    fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].double())
-    poses = opengl_to_opencv(record.cameras.camera_to_world.double())
+    fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].cpu().double())
+    poses = opengl_to_opencv(record.cameras.camera_to_world.cpu().double())
     head: dict[str, Any] = {
         "camera_model": "OPENCV",
         **{"w": w, "h": h, "fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h},
@@ -211,8 +211,8 @@ def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
     """Refuse frames that name files outside their object's folder: these would be read, copied and packed."""
     for position, frame in enumerate(frames):
         for key in (key for key in frame if key.endswith("file_path")):
-            file = PurePosixPath(str(frame[key]).replace("\\", "/"))
-            if not isinstance(frame[key], str) or file.is_absolute() or ".." in file.parts or not _is_text(str(file)):
+            file = PureWindowsPath(str(frame[key]))  # takes both slashes, and knows drives
+            if not isinstance(frame[key], str) or file.anchor or ".." in file.parts or not _is_text(str(file)):
                 wrong = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
                 raise DatasetError(f"{path}: {wrong}; put the file there and name it")
 
@@ -228,7 +228,8 @@ def _is_text(name: str) -> bool:
 
 
 def _is_folder_name(id_: str) -> bool:
-    return _is_text(id_) and not set("/\\") & set(id_) and id_ not in ("", ".", "..") and len(id_.encode()) < 256
+    is_one = not set("/\\") & set(id_) and id_ not in ("", ".", "..") and not PureWindowsPath(id_).drive
+    return _is_text(id_) and is_one and len(id_.encode()) < 256
 
 
 def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.depth_normals import save_depth, save_normals
+from tunemv3d_core.io.file_names import is_device
 from tunemv3d_core.io.posed_images import PosedImages, write_json, write_object
 from tunemv3d_core.io.samples import MANIFEST, write_scene
 from tunemv3d_core.viz.pictures import cut_out, grid, to_pil
@@ -154,6 +155,7 @@ def _reserve(out: Path, prompt: str, seed: int) -> tuple[Path, Path]:
     commands are skipped.
     """
     slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
+    slug = f"sample-{slug}" if is_device(slug) else slug
     # File systems count bytes.
     slug = slug.encode()[:180].decode(errors="ignore") + (f"-seed{seed}" if seed else "")
     out.mkdir(parents=True, exist_ok=True)

@@ -144,4 +144,4 @@ def open_dataset(path: Path, layout: str = "auto", world: World | None = None) -
 
 
 def _relative(file: Path, folder: Path) -> str:
-    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()

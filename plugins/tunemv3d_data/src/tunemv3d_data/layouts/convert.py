@@ -10,6 +10,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.io.file_names import clashes, fault_of
 from tunemv3d_core.io.posed_images import (
     PosedImages,
     read_json,
@@ -75,8 +76,10 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
     _claim(job.out, settings)
     results: list[Converted] = []
     try:
+        taken = clashes({id_: [id_] for id_ in source.ids})
         for id_ in source.ids:
-            results.append(_convert_object(source, job, id_))
+            shared = f"would share its folder with {taken[id_]!r}; rename one" if id_ in taken else ""
+            results.append(Converted(id_, "refused", shared) if shared else _convert_object(source, job, id_))
             done()
     finally:
         _finish(job.out, settings, results)
@@ -84,8 +87,8 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
 
 
 def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
-    if Path(id_).name != id_:
-        return Converted(id_, "refused", "its id is not the name of one folder")
+    if fault := fault_of(id_):
+        return Converted(id_, "refused", f"its id {fault}; rename it")
     folder = job.out / "objects" / id_
     if (folder / "transforms.json").exists():
         return Converted(id_, "kept")

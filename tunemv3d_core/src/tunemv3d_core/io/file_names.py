@@ -1,0 +1,50 @@
+"""Names of files and folders that every common file system takes, those of Windows and macOS included."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+LONGEST = 200
+"""Bytes of a name that we make; file systems take 255, and a suffix may follow."""
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b2\u00b3])( *\..*)?", re.IGNORECASE)
+"""Devices of Windows, whatever follows a dot."""
+_FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+
+
+def is_device(name: str) -> bool:
+    """Return whether a name is that of a device on Windows, such as "con", "aux.txt" or "COM1"."""
+    return bool(_DEVICE.fullmatch(name))
+
+
+def fault_of(name: str) -> str:
+    """Say why a name cannot be a folder's on every common file system, after "its id"; "" if it can."""
+    if not name.strip() or name != name.strip() or name.startswith(".") or name.endswith("."):
+        return "is empty, or begins or ends with a dot or a space"
+    if match := _FORBIDDEN.search(name):
+        return f"holds {match[0]!r}, which cannot be in a folder's name"
+    if is_device(name):
+        return "is the name of a device on Windows"
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST:
+        return f"is longer than {LONGEST} bytes"
+    return "" if name.isprintable() else "holds characters that cannot be printed"
+
+
+def clashes(folders: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Find owners whose folders another one has already where case and the spelling of accents do not count.
+
+    Args:
+        folders: names of folders by owner, in the order in which they get them.
+
+    Returns:
+        The owner that has the folder, by the owner that would share it.
+    """
+    owners: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for owner, names in folders.items():
+        keys = {unicodedata.normalize("NFC", name).casefold() for name in names}
+        if taken := sorted(keys & owners.keys()):
+            found[owner] = owners[taken[0]]
+        else:
+            owners |= dict.fromkeys(keys, owner)
+    return found
