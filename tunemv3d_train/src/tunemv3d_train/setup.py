@@ -104,7 +104,8 @@ def accelerate(spec: RunSpec) -> Accelerator:
             ],
         )
     except ValueError as error:  # an older Apple has no bf16
-        raise SpecError(f"train.precision: '{spec.train.precision}' cannot be had on {device}: {error}") from None
+        named = f"train.precision: '{spec.train.precision}'"
+        raise SpecError(f"{named} cannot be had on {device} ({error}); use 'fp32'") from None
 
 
 def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | None) -> Parts:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -135,6 +136,7 @@ def _all(round_: Round, ids: Sequence[str], workers: int) -> Iterator[_Result]:
         yield from (examine_object(round_, tokens, id_) for id_ in ids)
         return
     context = multiprocessing.get_context("spawn")
+    workers = min(workers, 61) if sys.platform == "win32" else workers  # as many as the pool takes there
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(round_,)) as pool:
         running = [pool.submit(_work, id_) for id_ in ids]
         try:
