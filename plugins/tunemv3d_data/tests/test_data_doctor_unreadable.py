@@ -16,7 +16,8 @@ from tunemv3d_core.io.posed_images import read_manifest
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.doctor import examine as doctor
-from tunemv3d_data.layouts import open_dataset
+from tunemv3d_data.layouts import nerfstudio, open_dataset
+from tunemv3d_data.notes import note
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -128,3 +129,19 @@ def test_what_a_check_stumbles_over_is_a_finding_and_the_other_objects_are_looke
     findings = doctor.examine(doctor.Round(open_dataset(folder)), 1, lambda: seen.append(None))
     (found,) = [finding for finding in findings if finding.check == "unreadable"]
     assert found.object == first and "stumble" in found.text and len(seen) == 2 and second
+
+
+def test_what_is_noted_while_another_layout_is_read_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = nerfstudio.read
+
+    def noting(folder: Path) -> Any:
+        note("camera", "its matrices scale")
+        return read(folder)
+
+    monkeypatch.setattr(nerfstudio, "read", noting)
+    _, found = check(capture(tmp_path / "mine", lambda content: None), "--layout", "nerfstudio")
+    assert [(f["object"], f["level"], f["text"]) for f in found if f["check"] == "camera"] == [
+        ("mine", "warning", "camera: its matrices scale")
+    ]

@@ -15,6 +15,7 @@ from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
 from tunemv3d_data.doctor.hull import visual_hull
 from tunemv3d_data.doctor.silhouettes import Floats, Masks, in_camera, outline
 from tunemv3d_data.layouts import OURS, Collection
+from tunemv3d_data.notes import collect, notes_of, with_notes
 
 Bytes = NDArray[np.uint8]
 
@@ -151,13 +152,17 @@ class ObjectViews:
 def open_views(source: Collection, id_: str) -> ObjectViews:
     """Open one object of a dataset of any layout, its cameras unchecked; ours with depth, normals and the stated size.
 
+    What is noted while another layout is read is in its record, as if it had been converted.
+
     Raises:
         DatasetError: it cannot be read; names the file.
     """
     folder = source.folders[id_]
     if source.layout == OURS:
         return ObjectViews(read_object(folder, check_cameras=False), folder)
-    return ObjectViews(source.record(id_, check_cameras=False), folder, source.views(id_).picture)
+    with collect(only_ours=True) as heard:
+        record, picture = source.record(id_, check_cameras=False), source.views(id_).picture
+    return ObjectViews(with_notes(record, (*notes_of(record.extra), *heard)), folder, picture)
 
 
 def read_picture(path: Path) -> Picture:
