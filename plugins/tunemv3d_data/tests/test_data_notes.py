@@ -15,6 +15,7 @@ from tunemv3d_core.io.posed_images import read_json, read_manifest, write_json, 
 from tunemv3d_core.io.shards import parse_index
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
+from tunemv3d_data.layouts import ours
 from tunemv3d_data.notes import Note, collect, note, notes_of
 from tunemv3d_data.rendering.executors import Here
 
@@ -201,3 +202,18 @@ def test_the_doctor_finds_notes_and_harmless_ones_do_not_set_the_exit_code(rende
     write_json(record, {**read_json(record), "notes": [{"kind": "texture scaled down", "text": "wood.png"}]})
     code, said = run("check", tmp_path / "in", "--out", tmp_path / "c", "--workers", 1)
     assert code == 0 and "texture-scaled-down" in said and "0 errors, 0 warnings, 1 notes" in said
+
+
+def test_what_is_noted_while_a_capture_is_first_read_is_in_its_record(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ours.read
+
+    def noting(folder: Path) -> Any:
+        note("camera", "its matrices scale")
+        return read(folder)
+
+    monkeypatch.setattr(ours, "read", noting)
+    run("convert", rendered / "out", "--out", tmp_path / "out")
+    notes = read_json(tmp_path / "out" / "report.json")["notes"]
+    assert counts(notes) == {**COUNTS, "camera": {"objects": 3, "notes": 3}}

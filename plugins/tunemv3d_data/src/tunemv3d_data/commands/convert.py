@@ -44,7 +44,7 @@ def convert(
     collection = open_dataset(source, layout, World(scale, _point(centre), up))
     given = read_captions(captions) if captions else {}
     wanted = tuple(licence.split(",")) if licence is not None else None
-    job = Conversion(out, resolution, state_licence, given, strict, state_creator, wanted)
+    job = Conversion(out, resolution, state_licence, given, strict=strict, creator=state_creator, licences=wanted)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:

@@ -82,7 +82,9 @@ def render(
     chosen, drawn = _objects(found, choose, exclude, licence, held_out)
     size = _size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict)
+    job = RenderJob(
+        out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict=strict
+    )
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
 
 

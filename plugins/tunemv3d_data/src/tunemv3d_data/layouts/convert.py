@@ -93,10 +93,10 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
     if (folder / "transforms.json").exists():
         return Converted(id_, "kept")
     try:
-        licence = spdx(source.views(id_).licence or job.licence)
-        if job.licences is not None and not matches(licence, job.licences):
-            return Converted(id_, "left out", f"the licence of {id_} is {licence or 'not stated'}")
         with collect(only_ours=True) as heard:
+            licence = spdx(source.views(id_).licence or job.licence)
+            if job.licences is not None and not matches(licence, job.licences):
+                return Converted(id_, "left out", f"the licence of {id_} is {licence or 'not stated'}")
             described, pictures = _read(source, job, id_)
     except (DatasetError, CameraError) as error:
         return Converted(id_, "refused", str(error))
