@@ -18,6 +18,9 @@ from tunemv3d_data.commands import app
 from tunemv3d_data.layouts import ours
 from tunemv3d_data.notes import Note, collect, note, notes_of
 from tunemv3d_data.rendering.executors import Here
+from tunemv3d_data.rendering.job import run_job
+from tunemv3d_data.rendering.settings import JobShard, RenderJob
+from tunemv3d_data.sources.reading import read_sources
 
 
 def test_notes_are_collected_once_each_with_their_kind_and_others_logs_as_other() -> None:
@@ -115,6 +118,21 @@ def test_variants_do_not_count_again_and_an_interrupted_job_counts_all(tmp_path:
     assert counts(read_json(out / "report.json")["notes"]) == {"missing texture": {"objects": 1, "notes": 1}}
     _, said = run("render", meshes, "--out", out, *QUICK, "--variants", 2, "--json")
     assert json.loads(said)["counts"]["kept"] == 3 and counts(json.loads(said)["notes"]) == COUNTS
+
+
+def test_the_report_of_an_interrupted_job_counts_what_is_there_and_the_next_one_all(tmp_path: Path) -> None:
+    sources = read_sources(chairs_without_wood(tmp_path / "meshes"))
+    job = RenderJob(tmp_path / "out", views=2, size=(16, 16))
+
+    def interrupt(finished: int, of: int) -> None:
+        if finished == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, sources, progress=interrupt)
+    assert counts(read_json(job.out / "report.json")["notes"]) == {"missing texture": {"objects": 1, "notes": 1}}
+    assert counts(run_job(job, sources).notes.to_json()) == COUNTS
+    assert counts(run_job(job, sources, shard=JobShard(2, 3)).notes.to_json()) == COUNTS  # other shards' count, too
 
 
 def test_a_dataset_of_before_there_were_kinds_goes_on(tmp_path: Path) -> None:
