@@ -211,17 +211,20 @@ _worker: Work | None = None
 
 def _start_pool(workers: int, work: Work) -> ProcessPool:
     """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
-    pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: the workers ignore it once they have started
-        _ = pool.active  # looking at it starts it
-        return pool
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: they ignore it once they have started
+        return _pool(workers, work)
     resource_tracker.ensure_running()  # would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        _ = pool.active
-        return pool
+        return _pool(workers, work)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _pool(workers: int, work: Work) -> ProcessPool:
+    pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
+    _ = pool.active  # looking at it starts it
+    return pool
 
 
 def _start_worker(work: Work) -> None:
