@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from tunemv3d_core.io.posed_images import PosedImages
-from tunemv3d_data.licences import address, spdx
+from tunemv3d_data.licences import spdx
 from tunemv3d_data.notes import NoteCounts, notes_of
 
 
@@ -25,10 +25,10 @@ def notes_section(records: Iterable[PosedImages], report: str) -> str:
 
 
 def licences_section(records: Iterable[PosedImages]) -> str:
-    """Write every licence once, with how many objects are under it and where it can be read."""
+    """Write every licence once, with how many objects are under it; ``ATTRIBUTION.md`` says where it can be read."""
     counts = Counter(spdx(record.licence) for record in records if record.extra.get("variant", 0) == 0)
-    rows = [(name or "not stated", str(count), address(name)) for name, count in counts.most_common()]
-    return f"<h2>Licences</h2>{table(('licence', 'objects', 'where it can be read'), rows)}"
+    rows = [(name or "not stated", str(count)) for name, count in counts.most_common()]
+    return f"<h2>Licences</h2>{table(('licence', 'objects'), rows)}"
 
 
 def notes_list(record: PosedImages) -> str:
@@ -40,11 +40,5 @@ def notes_list(record: PosedImages) -> str:
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a table of texts."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(text: str) -> str:
-    """A text, or a link where it is one of the addresses of ``licences.address``."""
-    shown = escape(text)
-    return f'<a href="{shown}">{shown}</a>' if text.startswith("https://") else shown
