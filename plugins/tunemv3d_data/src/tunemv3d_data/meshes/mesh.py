@@ -1,7 +1,7 @@
 """Meshes as renderers need them: one triangle soup whose every material is a texture, in the unit sphere, z up."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
@@ -17,10 +17,12 @@ from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_data.files import Files
 from tunemv3d_data.formats import BLENDER, up_axis
 from tunemv3d_data.meshes.blender import to_glb
-from tunemv3d_data.meshes.checks import MAX_FACES, check_faces, check_file
+from tunemv3d_data.meshes.checks import MAX_FACES, check_file
 from tunemv3d_data.meshes.materials import Floats as Floats
 from tunemv3d_data.meshes.materials import Material as Material
 from tunemv3d_data.meshes.materials import material_of
+from tunemv3d_data.meshes.normals import crosses, unit
+from tunemv3d_data.meshes.parts import Part, check_parts, shading_normals
 from tunemv3d_data.meshes.textures import Bytes as Bytes
 from tunemv3d_data.meshes.textures import is_picture, opened
 from tunemv3d_data.notes import Kind, note
@@ -29,9 +31,7 @@ from tunemv3d_data.objects import SourceObject
 RADIUS = 0.9
 """Radius of the sphere around the origin into which objects are scaled, world units."""
 
-_CREASE = np.cos(np.radians(45.0))
 _Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Mesh:
 
     def areas(self) -> Floats:
         """Compute the area of every triangle, ``f``."""
-        return np.asarray(np.linalg.norm(_cross(self.triangles), axis=-1) / 2, dtype=np.float32)
+        return np.asarray(np.linalg.norm(crosses(self.triangles), axis=-1) / 2, dtype=np.float32)
 
     def stretched(self, factors: tuple[float, float, float]) -> "Mesh":
         """Scale along x, y and z, and fit into the sphere again."""
         scale = np.asarray(factors, dtype=np.float32)
-        normals = np.asarray(_unit(self.normals / scale), dtype=np.float32)
+        normals = np.asarray(unit(self.normals / scale), dtype=np.float32)
         return replace(self, triangles=fit(self.triangles * scale), normals=normals)
 
 
@@ -155,26 +155,14 @@ def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_
     Raises:
         DatasetError: no triangles, too many, or vertices that are not finite.
     """
-    parts = list(_parts(loaded))
-    if not parts:
-        raise DatasetError("holds no triangles")
-    check_faces(sum(len(part.faces) for part, _ in parts), max_faces)
-    turn = np.eye(3) if rotation is None else np.asarray(rotation)
-    vertices = [_placed(part, matrix) @ turn.T for part, matrix in parts]
-    centre, scale = _placement([v[_is_used(part, len(v))] for v, (part, _) in zip(vertices, parts, strict=True)])
-    corners, uvs, indices = [], [], []
-    materials: list[Material] = []
-    for (part, _), points in zip(parts, vertices, strict=True):
+    parts = []
+    for part, matrix in _nodes(loaded):
         material, uv = material_of(part, neighbours.picture) if neighbours else material_of(part)
-        corners.append(((points - centre) * scale).astype(np.float32)[part.faces])
-        uvs.append(np.nan_to_num(uv).astype(np.float32))
-        indices.append(np.full(len(part.faces), len(materials), dtype=np.int32))
-        materials.append(material)
-    triangles = np.concatenate(corners)
-    return Mesh(triangles, _smooth_normals(triangles), np.concatenate(uvs), np.concatenate(indices), tuple(materials))
+        parts.append(Part(_placed(part, matrix)[_checked(part)], material, np.asarray(uv, dtype=np.float32)))
+    return assembled(parts, rotation, max_faces)
 
 
-def _parts(loaded: Any) -> Iterator[tuple[trimesh.Trimesh, Any]]:
+def _nodes(loaded: Any) -> Iterator[tuple[trimesh.Trimesh, Any]]:
     """Yield the meshes of a scene, one per node, each with its 4x4 transform."""
     if not isinstance(loaded, trimesh.Scene):
         placed = [(loaded, np.eye(4))]
@@ -191,23 +179,46 @@ def _placed(part: trimesh.Trimesh, matrix: Any) -> Any:
     return vertices if np.array_equal(matrix, np.eye(4)) else trimesh.transformations.transform_points(vertices, matrix)
 
 
-def _is_used(part: trimesh.Trimesh, count: int) -> Any:
-    faces = np.asarray(part.faces)
+def _checked(part: trimesh.Trimesh) -> Any:
+    faces, count = np.asarray(part.faces), len(part.vertices)
     if faces.min() < 0 or faces.max() >= count:
         raise DatasetError(f"has faces of vertices that it lacks: {faces.max() + 1} of {count}")
-    used = np.zeros(count, dtype=bool)
-    used[faces.reshape(-1)] = True
-    return used
+    return faces
+
+
+def assembled(parts: Sequence[Part], rotation: Any = None, max_faces: int = MAX_FACES) -> Mesh:
+    """Fit parts into the sphere together, and complete their normals.
+
+    Args:
+        parts: in any order.
+        rotation: 3x3, applied to corners and normals.
+        max_faces: that the mesh may have.
+
+    Raises:
+        DatasetError: no triangles, too many, or corners that are not finite, all one point, or too far apart.
+    """
+    check_parts(parts, max_faces)
+    turn = np.eye(3) if rotation is None else np.asarray(rotation)
+    centre, scale = _placement([part.triangles.reshape(-1, 3) @ turn.T for part in parts])
+    triangles = np.concatenate([((part.triangles @ turn.T - centre) * scale).astype(np.float32) for part in parts])
+    uvs = [np.zeros((len(part.triangles), 3, 2), dtype=np.float32) if part.uv is None else part.uv for part in parts]
+    return Mesh(
+        triangles,
+        shading_normals(triangles, parts, turn),
+        np.nan_to_num(np.concatenate(uvs)),
+        np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.triangles) for part in parts]),
+        tuple(part.material for part in parts),
+    )
 
 
 def _placement(points: list[Any]) -> tuple[Any, float]:
     """The centre of the points' bounding box, and what scales the farthest one to ``RADIUS``."""
-    low, high = (np.stack([extreme(p, 0) for p in points]) for extreme in (np.min, np.max))
+    low, high = (np.stack([extreme(p, 0) for p in points if len(p)]) for extreme in (np.min, np.max))
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise DatasetError("has vertices that are not finite")
     centre = (high.max(0) + low.min(0)) / 2
     with np.errstate(all="ignore"):
-        radius = max(float(np.linalg.norm(p - centre, axis=1).max()) for p in points)
+        radius = max(float(np.linalg.norm(p - centre, axis=1).max()) for p in points if len(p))
     if not 0 < radius < np.inf:
         raise DatasetError("all its vertices are one point" if radius == 0 else "is too large for numbers")
     return centre, RADIUS / radius
@@ -218,36 +229,3 @@ def fit(triangles: Any) -> Floats:
     points = np.asarray(triangles, dtype=np.float64).reshape(-1, 3)
     centre, scale = _placement([points])
     return np.asarray(((points - centre) * scale).reshape(-1, 3, 3), dtype=np.float32)
-
-
-def _cross(triangles: Floats) -> Floats:
-    edges = triangles[:, 1:] - triangles[:, :1]
-    return np.asarray(np.cross(edges[:, 0], edges[:, 1]), dtype=np.float32)
-
-
-def _unit(vectors: Any) -> Any:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20)
-
-
-def _smooth_normals(triangles: Floats) -> Floats:
-    """Area-weighted normals of the corners that coincide; the flat normal where they differ from it by a crease."""
-    crossed = _cross(triangles).astype(np.float64)
-    corner = _coinciding(triangles)
-    summed = np.stack([np.bincount(corner, np.repeat(crossed[:, axis], 3)) for axis in range(3)], axis=-1)
-    shared, corner = _unit(summed), corner.reshape(-1, 3)
-    normals = np.empty_like(triangles)
-    for start in range(0, len(triangles), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        flat, smooth = _unit(crossed[some])[:, None], shared[corner[some]]
-        is_smooth = (smooth * flat).sum(-1, keepdims=True) > _CREASE
-        normals[some] = np.where(is_smooth, smooth, flat)
-    return normals
-
-
-def _coinciding(triangles: Floats) -> NDArray[np.int64]:
-    """A number for every corner, ``f 3`` flat, the same for corners at one place (of a grid of 1/20000)."""
-    keys = np.zeros(len(triangles) * 3, dtype=np.int64)
-    for axis in range(3):
-        cells = (triangles[..., axis] * np.float32(20000)).round().astype(np.int64).reshape(-1)
-        keys = (keys << 21) | (cells + (1 << 20))
-    return np.asarray(np.unique(keys, return_inverse=True)[1]).reshape(-1)
