@@ -14,6 +14,7 @@ import mathutils
 import numpy as np
 
 _NEAR = 0.002
+_GAMMA = 2.2
 
 
 def main(folder: Path) -> None:
@@ -21,7 +22,7 @@ def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
-    _add_mesh(scene, folder)
+    _add_mesh(scene, folder, job)
     _add_light(scene, job)
     _set_up(scene, job)
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
@@ -38,7 +39,7 @@ def main(folder: Path) -> None:
             bpy.ops.render.render(write_still=True)
 
 
-def _add_mesh(scene: Any, folder: Path) -> None:
+def _add_mesh(scene: Any, folder: Path, job: dict[str, Any]) -> None:
     arrays = np.load(folder / "scene.npz")
     faces = len(arrays["material"])
     mesh = bpy.data.meshes.new("mesh")
@@ -53,51 +54,98 @@ def _add_mesh(scene: Any, folder: Path) -> None:
         mesh.use_auto_smooth = True
     mesh.polygons.foreach_set("use_smooth", np.ones(faces, dtype=bool))
     mesh.uv_layers.new().data.foreach_set("uv", arrays["uv"].ravel())
+    is_coloured = "colours" in arrays
+    if is_coloured:
+        factors = mesh.color_attributes.new("factors", "FLOAT_COLOR", "CORNER")
+        factors.data.foreach_set("color", arrays["colours"].ravel())
     for index, path in enumerate(sorted((folder / "textures").iterdir())):
-        mesh.materials.append(_material(index, path))
+        surface = _Surface(index, path, job["materials"][index])
+        mesh.materials.append(surface.finished(job["darkest"] if is_coloured else None))
     mesh.polygons.foreach_set("material_index", arrays["material"])
     mesh.update(calc_edges=True)
     mesh.normals_split_custom_set(arrays["normals"].reshape(-1, 3))
     scene.collection.objects.link(bpy.data.objects.new("mesh", mesh))
 
 
-def _material(index: int, path: Path) -> Any:
+class _Surface:
     """A matt surface with the texture's colours; where its alpha is under a half, there is none.
 
     Light passes what lies within ``_NEAR`` of its surface: sheets that lie on one another, as those of many files do,
     would be in each other's shadow.
     """
-    material = bpy.data.materials.new(path.stem)
-    material.use_nodes = True
-    material.pass_index = index + 1
-    nodes, link = material.node_tree.nodes, material.node_tree.links.new
-    nodes.clear()
 
-    def calculated(operation: str, *values: Any) -> Any:
-        node = nodes.new("ShaderNodeMath")
+    def __init__(self, index: int, path: Path, kind: dict[str, Any]) -> None:
+        self.material = bpy.data.materials.new(path.stem)
+        self.material.use_nodes = True
+        self.material.pass_index = index + 1
+        self.nodes, self.link = self.material.node_tree.nodes, self.material.node_tree.links.new
+        self.nodes.clear()
+        self.kind = kind
+        self.image = self.nodes.new("ShaderNodeTexImage")
+        self.image.image = bpy.data.images.load(str(path))
+        self.image.image.alpha_mode = "CHANNEL_PACKED"
+        self.image.interpolation = "Linear" if kind["smooth"] else "Closest"
+        if kind["wrap"] != ["repeat", "repeat"]:
+            self._wrap()
+
+    def finished(self, darkest: float | None) -> Any:
+        """Link all; with ``darkest`` (sRGB) the corners' factors count, and what comes out is raised to it."""
+        path_of_light, geometry = self.nodes.new("ShaderNodeLightPath"), self.nodes.new("ShaderNodeNewGeometry")
+        colour, alpha = self.image.outputs["Color"], self.image.outputs["Alpha"]
+        if darkest is not None:
+            colour, alpha = self._multiplied(colour, alpha, darkest)
+        far = self._calculated("GREATER_THAN", path_of_light.outputs["Ray Length"], _NEAR)
+        met = self._calculated("MAXIMUM", path_of_light.outputs["Is Camera Ray"], far)
+        solid = self._calculated("GREATER_THAN", alpha, 127.0 / 255.0)
+        if not self.kind["double_sided"]:
+            front = self._calculated("SUBTRACT", 1.0, geometry.outputs["Backfacing"])
+            solid = self._calculated("MULTIPLY", solid, front)
+        names = ("BsdfTransparent", "BsdfDiffuse", "MixShader", "OutputMaterial")
+        hole, surface, mix, out = (self.nodes.new(f"ShaderNode{name}") for name in names)
+        self.link(colour, surface.inputs["Color"])
+        self.link(self._calculated("MULTIPLY", met, solid), mix.inputs[0])
+        self.link(hole.outputs[0], mix.inputs[1])
+        self.link(surface.outputs[0], mix.inputs[2])
+        self.link(mix.outputs[0], out.inputs["Surface"])
+        return self.material
+
+    def _calculated(self, operation: str, *values: Any) -> Any:
+        node = self.nodes.new("ShaderNodeMath")
         node.operation = operation
         for place, value in enumerate(values):
             if isinstance(value, float):
                 node.inputs[place].default_value = value
             else:
-                link(value, node.inputs[place])
+                self.link(value, node.inputs[place])
         return node.outputs[0]
 
-    image, path_of_light = nodes.new("ShaderNodeTexImage"), nodes.new("ShaderNodeLightPath")
-    image.image = bpy.data.images.load(str(path))
-    image.image.alpha_mode = "CHANNEL_PACKED"
-    far = calculated("GREATER_THAN", path_of_light.outputs["Ray Length"], _NEAR)
-    met = calculated("MAXIMUM", path_of_light.outputs["Is Camera Ray"], far)
-    solid = calculated("GREATER_THAN", image.outputs["Alpha"], 127.0 / 255.0)
-    hole, surface, mix, out = (
-        nodes.new(f"ShaderNode{name}") for name in ("BsdfTransparent", "BsdfDiffuse", "MixShader", "OutputMaterial")
-    )
-    link(image.outputs["Color"], surface.inputs["Color"])
-    link(calculated("MULTIPLY", met, solid), mix.inputs[0])
-    link(hole.outputs[0], mix.inputs[1])
-    link(surface.outputs[0], mix.inputs[2])
-    link(mix.outputs[0], out.inputs["Surface"])
-    return material
+    def _wrap(self) -> None:
+        """The texture repeats; where it should not, coordinates stay half a texel within its border."""
+        place, split, joined = (self.nodes.new(f"ShaderNode{name}") for name in ("UVMap", "SeparateXYZ", "CombineXYZ"))
+        self.link(place.outputs["UV"], split.inputs[0])
+        for axis, (wrap, size) in enumerate(zip(self.kind["wrap"], self.image.image.size, strict=True)):
+            value = split.outputs[axis]
+            if wrap == "mirror":
+                value = self._calculated("PINGPONG", value, 1.0)
+            if wrap != "repeat":
+                value = self._calculated("MINIMUM", self._calculated("MAXIMUM", value, 0.5 / size), 1 - 0.5 / size)
+            self.link(value, joined.inputs[axis])
+        self.link(joined.outputs[0], self.image.inputs["Vector"])
+
+    def _multiplied(self, colour: Any, alpha: Any, darkest: float) -> tuple[Any, Any]:
+        """Colour and alpha times the corners' factors. Raising is linear in sRGB, here a power of 2.2."""
+        factors, product = self.nodes.new("ShaderNodeVertexColor"), self.nodes.new("ShaderNodeVectorMath")
+        factors.layer_name, product.operation = "factors", "MULTIPLY"
+        self.link(colour, product.inputs[0])
+        self.link(factors.outputs["Color"], product.inputs[1])
+        encoded, raised, decoded = (self.nodes.new(f"ShaderNode{name}") for name in ("Gamma", "VectorMath", "Gamma"))
+        encoded.inputs["Gamma"].default_value, decoded.inputs["Gamma"].default_value = 1 / _GAMMA, _GAMMA
+        raised.operation = "MULTIPLY_ADD"
+        raised.inputs[1].default_value, raised.inputs[2].default_value = (1 - darkest,) * 3, (darkest,) * 3
+        self.link(product.outputs[0], encoded.inputs["Color"])
+        self.link(encoded.outputs[0], raised.inputs[0])
+        self.link(raised.outputs[0], decoded.inputs["Color"])
+        return decoded.outputs[0], self._calculated("MULTIPLY", alpha, factors.outputs["Alpha"])
 
 
 def _add_light(scene: Any, job: dict[str, Any]) -> None:

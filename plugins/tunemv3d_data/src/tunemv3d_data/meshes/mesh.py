@@ -41,9 +41,11 @@ class Mesh:
     Attributes:
         triangles: ``f 3 3``, corners in world units.
         normals: ``f 3 3``, unit normals at the corners, for shading only; their sign means nothing.
-        uv: ``f 3 2``, texture coordinates of the corners, v upwards, repeating.
+        uv: ``f 3 2``, texture coordinates of the corners, v upwards.
         material: ``f``, index into ``materials``.
         materials: at least one.
+        colours: ``f 3 4``, factors of the corners on the texture's colour in linear light and on its alpha, which run
+            evenly over a face; None where all are 1.
     """
 
     triangles: Floats
@@ -51,6 +53,7 @@ class Mesh:
     uv: Floats
     material: NDArray[np.int32]
     materials: tuple[Material, ...]
+    colours: Floats | None = None
 
     @property
     def size(self) -> Floats:
@@ -157,8 +160,9 @@ def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_
     """
     parts = []
     for part, matrix in _nodes(loaded):
-        material, uv = material_of(part, neighbours.picture) if neighbours else material_of(part)
-        parts.append(Part(_placed(part, matrix)[_checked(part)], material, np.asarray(uv, dtype=np.float32)))
+        material, uv, colours = material_of(part, neighbours.picture) if neighbours else material_of(part)
+        corners = _placed(part, matrix)[_checked(part)]
+        parts.append(Part(corners, material, np.asarray(uv, dtype=np.float32), colours=colours))
     return assembled(parts, rotation, max_faces)
 
 
@@ -208,6 +212,17 @@ def assembled(parts: Sequence[Part], rotation: Any = None, max_faces: int = MAX_
         np.nan_to_num(np.concatenate(uvs)),
         np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.triangles) for part in parts]),
         tuple(part.material for part in parts),
+        _factors(parts),
+    )
+
+
+def _factors(parts: Sequence[Part]) -> Floats | None:
+    """Factors on the colours of all parts, 1 where a part has none."""
+    if all(part.colours is None for part in parts):
+        return None
+    ones = (np.ones((len(part.triangles), 3, 4), dtype=np.float32) for part in parts)
+    return np.concatenate(
+        [one if part.colours is None else part.colours for part, one in zip(parts, ones, strict=True)]
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tunemv3d_data.colours import COLOURS, colour_name
 from tunemv3d_data.meshes.materials import Material
-from tunemv3d_data.meshes.mesh import Mesh
+from tunemv3d_data.meshes.mesh import Floats, Mesh
 from tunemv3d_data.meshes.textures import Bytes
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.seeding import random_for
@@ -57,7 +57,7 @@ def repaint(mesh: Mesh, main: str, random: np.random.Generator) -> Mesh:
         target = _shade_of(paint, random)
         for index in group:
             materials[index] = painted(materials[index], target)
-    return replace(mesh, materials=tuple(materials))
+    return replace(mesh, materials=tuple(materials), colours=_bleached(mesh))
 
 
 def painted(material: Material, colour: tuple[float, float, float]) -> Material:
@@ -69,6 +69,18 @@ def painted(material: Material, colour: tuple[float, float, float]) -> Material:
     contrast = np.clip((light / mean) ** 0.7, 0.5, 1.4)
     rgb = np.asarray(colour) * (contrast / contrast[opaque].mean() if opaque.any() else contrast)[..., None]
     return replace(material, texture=_bytes(np.concatenate([rgb, texture[..., 3:]], axis=-1)))
+
+
+def _bleached(mesh: Mesh) -> Floats | None:
+    """The corners' factors without their hue: lighter and darker places of the paint, around its own lightness."""
+    if mesh.colours is None:
+        return None
+    light = mesh.colours[..., :3] @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32) + np.float32(0.03)
+    areas = np.repeat(mesh.areas(), 3)
+    material = np.repeat(mesh.material, 3)
+    mean = np.bincount(material, areas * light.reshape(-1)) / np.maximum(np.bincount(material, areas), 1e-12)
+    contrast = np.clip(light / mean[mesh.material].astype(np.float32)[:, None], 0.3, 2.0)
+    return np.concatenate([np.repeat(contrast[..., None], 3, axis=-1), mesh.colours[..., 3:]], axis=-1)
 
 
 def _groups(mesh: Mesh) -> list[list[int]]:

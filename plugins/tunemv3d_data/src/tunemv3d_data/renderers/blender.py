@@ -19,6 +19,7 @@ from PIL import Image
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_data.meshes.blender import find_blender, run_in_blender
+from tunemv3d_data.meshes.materials import Material
 from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
 from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.samples import Samples, resolve
@@ -74,8 +75,9 @@ class BlenderRenderer:
         with tempfile.TemporaryDirectory(prefix="tunemv3d-") as name:
             folder = Path(name)
             _write_scene(folder, mesh, prefiltered(mesh, cameras, size[1]))
-            job = self._job(cameras, size, light)
-            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8", newline="\n")
+            job = self._job(cameras, size, light) | {"materials": [_kind(material) for material in mesh.materials]}
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8", newline="
+")
             if words := run_in_blender(self.program, "render.py", folder):
                 raise ValueError(f"Blender: {words}")
             for index in range(cameras.shape[0]):
@@ -87,6 +89,7 @@ class BlenderRenderer:
             "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in views],
             "size": size,
             "grid": _GRID,
+            "darkest": DARKEST / 255,
             **self.spec.model_dump(include={"samples", "denoise", "threads", "hdri_strength"}),
             "hdri": None if self.spec.hdri is None else str(Path(self.spec.hdri).resolve()),
             **_physical(light),
@@ -100,12 +103,19 @@ def build(spec: BlenderSpec) -> BlenderRenderer:
 
 def _write_scene(folder: Path, mesh: Mesh, textures: list[Bytes]) -> None:
     arrays = {name: getattr(mesh, name) for name in ("triangles", "uv", "material")}
+    if mesh.colours is not None:
+        arrays["colours"] = mesh.colours
     np.savez(folder / "scene.npz", normals=corner_normals(mesh), **arrays)
     (folder / "textures").mkdir()
     for index, texture in enumerate(textures):
         raised = texture.copy()
-        raised[..., :3] = np.rint(DARKEST + texture[..., :3] * ((255 - DARKEST) / 255))
+        if mesh.colours is None:  # else Blender raises what it multiplied
+            raised[..., :3] = np.rint(DARKEST + texture[..., :3] * ((255 - DARKEST) / 255))
         Image.fromarray(raised).save(folder / "textures" / f"{index:05d}.png")
+
+
+def _kind(material: Material) -> dict[str, Any]:
+    return {"wrap": material.wrap, "smooth": material.smooth, "double_sided": material.double_sided}
 
 
 def _physical(light: Light) -> dict[str, Any]:

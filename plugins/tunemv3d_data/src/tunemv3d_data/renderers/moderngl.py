@@ -27,7 +27,7 @@ _SIDE = 2048
 """Of the large picture, samples; one view may be larger."""
 _ACROSS = 4096
 """Texels in a row of the texture that holds all textures."""
-_CORNER = np.dtype([("position", "3f4"), ("normal", "3f4"), ("uv", "2f4"), ("look", "4i4")])
+_CORNER = np.dtype([("position", "3f4"), ("normal", "3f4"), ("uv", "2f4"), ("look", "4i4"), ("kind", "4i1")])
 
 
 class ModernglRenderer:
@@ -65,7 +65,7 @@ class ModernglRenderer:
     @contextmanager
     def _uploaded(self, mesh: Mesh, cameras: Cameras, width: int) -> Iterator["_Uploaded"]:
         """The mesh's corners and textures on the device, for as long as they are needed."""
-        texels = Texels(prefiltered(mesh, cameras, width))
+        texels = Texels(mesh.materials, prefiltered(mesh, cameras, width))
         rows = -(-len(texels.values) // _ACROSS)
         if rows > (most := self.context.info["GL_MAX_TEXTURE_SIZE"]):
             raise ValueError(f"its textures have {rows} rows of {_ACROSS} texels, more than the {most} of this OpenGL")
@@ -77,9 +77,15 @@ class ModernglRenderer:
             texture = self.context.texture((_ACROSS, rows), 4, padded.tobytes())
             stack.callback(texture.release)
             names = [f"in_{name}" for name in _CORNER.names or ()]
-            triangles = self.context.vertex_array(self.surface_program, [(corners, "3f 3f 2f 4i", *names)])
+            content: list[Any] = [(corners, "3f 3f 2f 4i 4i1", *names)]
+            if mesh.colours is not None:
+                colours = self.context.buffer(mesh.colours.astype(np.float32).tobytes())
+                stack.callback(colours.release)
+                content.append((colours, "4f", "in_colour"))
+            triangles = self.context.vertex_array(self.surface_program, content)
             stack.callback(triangles.release)
-            yield _Uploaded(triangles, texture, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
+            radius = float(np.linalg.norm(mesh.triangles, axis=-1).max())
+            yield _Uploaded(triangles, texture, radius, mesh.colours is not None)
 
     def _targets(self, columns: int, rows: int, size: tuple[int, int]) -> "_Targets":
         wanted = (columns, rows, size)
@@ -97,6 +103,7 @@ class ModernglRenderer:
         uploaded.texture.use(0)
         self.surface_program["texels"] = 0
         self.surface_program["darkest"] = DARKEST / 255
+        self.surface_program["coloured"] = uploaded.is_coloured
         for index in range(cameras.shape[0]):
             row, column = divmod(index, targets.columns)
             self.context.viewport = (column * w, row * h, w, h)
@@ -153,11 +160,19 @@ def context() -> moderngl.Context:
 
 @dataclass(frozen=True)
 class _Uploaded:
-    """A mesh on the device: its corners, all its textures in one, and the radius of the sphere that holds it."""
+    """A mesh on the device.
+
+    Attributes:
+        triangles: its corners.
+        texture: all its textures in one.
+        radius: of the sphere that holds it.
+        is_coloured: its corners have factors on the textures.
+    """
 
     triangles: moderngl.VertexArray
     texture: moderngl.Texture
     radius: float
+    is_coloured: bool
 
 
 @dataclass(frozen=True)
@@ -207,6 +222,8 @@ def _corners(mesh: Mesh, texels: Texels) -> NDArray[Any]:
     corners["position"], corners["normal"], corners["uv"] = mesh.triangles, corner_normals(mesh), mesh.uv
     looks = np.column_stack([texels.offsets, texels.sizes, np.arange(len(mesh.materials))])
     corners["look"] = looks[mesh.material][:, None]
+    kinds = np.column_stack([texels.wraps, texels.is_smooth, texels.is_double_sided])
+    corners["kind"] = kinds[mesh.material][:, None]
     return corners
 
 

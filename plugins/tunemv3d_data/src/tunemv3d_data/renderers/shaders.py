@@ -10,11 +10,17 @@ in vec3 in_position;
 in vec3 in_normal;
 in vec2 in_uv;
 in ivec4 in_look;
+in ivec4 in_kind;
+in vec4 in_colour;
 out vec3 corner_normal;
 out vec2 uv;
+out vec4 factors;
 flat out ivec4 look;
+flat out ivec4 kind;
 
 void main() {
+    factors = in_colour;
+    kind = in_kind;
     corner_normal = in_normal;
     uv = in_uv;
     look = in_look;
@@ -25,10 +31,13 @@ void main() {
 SURFACE_FRAGMENT = """
 #version 330
 uniform float darkest;
+uniform bool coloured;
 uniform sampler2D texels;
 in vec3 corner_normal;
 in vec2 uv;
+in vec4 factors;
 flat in ivec4 look;  // where the texture begins, its height and width, the material
+flat in ivec4 kind;  // how it goes on along v and along u (0 repeats, 1 stops, 2 mirrors), smooth, double-sided
 layout(location = 0) out vec4 albedo;
 layout(location = 1) out vec4 normal_and_depth;
 layout(location = 2) out float material;
@@ -39,20 +48,38 @@ vec4 texel(int row, int column) {
     return texelFetch(texels, ivec2(place % across, place / across), 0);
 }
 
+float folded(float place, int wrap) {
+    return wrap == 0 ? fract(place) : wrap == 1 ? clamp(place, 0.0, 1.0) : place - 2.0 * floor(place / 2.0);
+}
+
+int wrapped(int index, int size, int wrap) {
+    if (wrap == 1) return clamp(index, 0, size - 1);
+    int back = (index + 4 * size) % (2 * size);
+    return wrap == 0 ? back % size : min(back, 2 * size - 1 - back);
+}
+
 vec4 bilinear() {
     int h = look.y, w = look.z;
-    vec2 place = vec2(fract(uv.x) * w, (1.0 - fract(uv.y)) * h) - 0.5;
-    vec2 part = fract(place);
+    vec2 place = vec2(folded(uv.x, kind.y) * w, (1.0 - folded(uv.y, kind.x)) * h) - 0.5;
     ivec2 low = ivec2(floor(place));
-    int left = (low.x + w) % w, right = (low.x + 1) % w;
-    int top = (low.y + h) % h, bottom = (low.y + 1) % h;
+    vec2 part = kind.z == 1 ? place - vec2(low) : step(0.5, place - vec2(low));
+    int left = wrapped(low.x, w, kind.y), right = wrapped(low.x + 1, w, kind.y);
+    int top = wrapped(low.y, h, kind.x), bottom = wrapped(low.y + 1, h, kind.x);
     vec4 above = mix(texel(top, left), texel(top, right), part.x);
     vec4 below = mix(texel(bottom, left), texel(bottom, right), part.x);
     return mix(above, below, part.y);
 }
 
+vec3 multiplied(vec3 colour, vec3 factor) {
+    vec3 linear = mix(pow((colour + 0.055) / 1.055, vec3(2.4)), colour / 12.92, lessThanEqual(colour, vec3(0.04045)));
+    linear = clamp(linear * factor, 0.0, 1.0);
+    return mix(1.055 * pow(linear, vec3(1.0 / 2.4)) - 0.055, linear * 12.92, lessThanEqual(linear, vec3(0.0031308)));
+}
+
 void main() {
+    if (kind.w == 0 && gl_FrontFacing) discard;
     vec4 colour = look.y * look.z == 1 ? texel(0, 0) : bilinear();
+    if (coloured) colour = vec4(multiplied(colour.rgb, factors.rgb), colour.a * factors.a);
     if (colour.a * 255.0 <= 127.0) discard;
     vec3 normal = corner_normal / max(length(corner_normal), 1e-12);
     if (gl_FrontFacing) normal = -normal;  // the picture is drawn upside down: clockwise is counter-clockwise

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_data.meshes.materials import Material, Wrap
 from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
 
 
@@ -42,7 +43,7 @@ def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
     edges = uv[:, 1:] - uv[:, :1]
     uv_area = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
     area = float(mesh.areas()[faces].sum())
-    if h * w == 1 or mesh.materials[index].atlas or uv_area <= 0 or area <= 0:
+    if h * w == 1 or uv_area <= 0 or area <= 0:
         return texture
     texel = np.sqrt(area / (uv_area * h * w))
     factor = int(np.clip(np.floor(footprint / texel), 1, max(h, w)))
@@ -52,6 +53,10 @@ def _prefiltered(mesh: Mesh, index: int, footprint: float) -> Bytes:
     return np.asarray(reduced)
 
 
+WRAPS: tuple[Wrap, ...] = ("repeat", "clamp", "mirror")
+"""Their numbers in ``Texels.wraps``."""
+
+
 class Texels:
     """All textures in one array, row by row, so that shading is a single gather.
 
@@ -59,9 +64,14 @@ class Texels:
         sizes: ``m 2``, (h, w) of every material's texture.
         offsets: ``m``, where each texture begins.
         values: ``t 4`` uint8.
+        wraps: ``m 2``, how each texture goes on along v and along u, as indices into ``WRAPS``.
+        is_smooth, is_double_sided: ``m``, as ``Material`` says.
     """
 
-    def __init__(self, textures: list[Bytes]) -> None:
+    def __init__(self, materials: tuple[Material, ...], textures: list[Bytes]) -> None:
+        self.wraps = np.array([[WRAPS.index(wrap) for wrap in material.wrap[::-1]] for material in materials])
+        self.is_smooth = np.array([material.smooth for material in materials])
+        self.is_double_sided = np.array([material.double_sided for material in materials])
         self.sizes = np.array([texture.shape[:2] for texture in textures], dtype=np.int64)
         self.offsets = np.cumsum([0, *(h * w for h, w in self.sizes[:-1])])
         self.values = np.concatenate([texture.reshape(-1, 4) for texture in textures])
