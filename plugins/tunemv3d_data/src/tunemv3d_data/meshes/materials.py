@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 Pictures = Callable[[str], Image.Image | None]
 Wrap = Literal["repeat", "clamp", "mirror"]
 
-_GLASS = np.array([0.80, 0.88, 0.90])
+GLASS = np.array([0.80, 0.88, 0.90])
 _UNPAINTED = np.array([0.7, 0.7, 0.7, 1.0])
 
 
@@ -153,9 +153,28 @@ def tinted(texture: Bytes, colour: Any) -> Bytes:
     """Return a texture times a colour, made paler where the colour is see-through."""
     if (colour == 1).all():
         return texture
-    levels = np.arange(256)[:, None] / 255 * colour[:3] * colour[3] + _GLASS * (1 - colour[3])
+    levels = np.arange(256)[:, None] / 255 * colour[:3] * colour[3] + GLASS * (1 - colour[3])
     table = to_bytes(levels)
     return np.dstack([*(table[texture[..., i], i] for i in range(3)), texture[..., 3]])
+
+
+def emitting(texture: Bytes, emission: Bytes) -> Bytes:
+    """Add light that a surface sends out to its colour, in linear light: the surface shows both, cut at white.
+
+    Args:
+        texture: ``h w 4`` sRGB.
+        emission: ``h w 3`` sRGB; resized to the texture, or the texture to it, whichever is larger.
+    """
+    if not emission.any():
+        return texture
+    size = (max(texture.shape[0], emission.shape[0]), max(texture.shape[1], emission.shape[1]))
+    texture, emission = (
+        np.dstack([resized(np.ascontiguousarray(values[..., i]), size) for i in range(values.shape[-1])])
+        for values in (texture, emission)
+    )
+    linear = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
+    total = np.clip(linear[texture[..., :3]] + linear[emission], 0, 1)
+    return np.dstack([to_bytes(linear_to_srgb(total)), texture[..., 3]])
 
 
 def coloured(corners: Any) -> tuple[Material, Floats | None]:
@@ -177,8 +196,8 @@ def coloured(corners: Any) -> tuple[Material, Floats | None]:
 
 
 def glassy(colour: Any) -> Any:
-    """Return a see-through colour as an opaque, pale one: views of glass stay consistent, and glass still looks like glass."""
-    rgb = colour[:3] * colour[3] + _GLASS * (1 - colour[3])
+    """Return a see-through colour as an opaque, pale one: views stay consistent, and glass still looks like glass."""
+    rgb = colour[:3] * colour[3] + GLASS * (1 - colour[3])
     return np.append(rgb, 1.0)
 
 

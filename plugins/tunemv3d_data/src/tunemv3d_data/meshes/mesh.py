@@ -17,10 +17,13 @@ from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_data.files import Files
 from tunemv3d_data.formats import BLENDER, up_axis
 from tunemv3d_data.meshes.blender import to_glb
+from tunemv3d_data.meshes.bounds import shown_points
 from tunemv3d_data.meshes.checks import MAX_FACES, check_file
+from tunemv3d_data.meshes.gltf.read import read_gltf
 from tunemv3d_data.meshes.materials import Floats as Floats
 from tunemv3d_data.meshes.materials import Material as Material
 from tunemv3d_data.meshes.materials import material_of
+from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.normals import crosses, unit
 from tunemv3d_data.meshes.parts import Part, check_parts, shading_normals
 from tunemv3d_data.meshes.textures import Bytes as Bytes
@@ -69,7 +72,16 @@ class Mesh:
         """Scale along x, y and z, and fit into the sphere again."""
         scale = np.asarray(factors, dtype=np.float32)
         normals = np.asarray(unit(self.normals / scale), dtype=np.float32)
-        return replace(self, triangles=fit(self.triangles * scale), normals=normals)
+        triangles = (self.triangles * scale).astype(np.float64)
+        parts = [(self.material == index, material) for index, material in enumerate(self.materials)]
+        colours = [None if self.colours is None else self.colours[faces] for faces, _ in parts]
+        centre, size = _placement(
+            [
+                shown_points(triangles[faces], material, self.uv[faces], factor)
+                for (faces, material), factor in zip(parts, colours, strict=True)
+            ]
+        )
+        return replace(self, triangles=((triangles - centre) * size).astype(np.float32), normals=normals)
 
 
 def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
@@ -97,6 +109,8 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
         if source.rotation is not None:
             rotation = rotation @ np.array(source.rotation).reshape(3, 3)
         with np.errstate(all="ignore"):
+            if suffix in (".glb", ".gltf"):
+                return assembled(read_gltf(data, Neighbours(files, name), max_faces), rotation, max_faces)
             return from_trimesh(_parsed(data, suffix, neighbours), rotation, neighbours, max_faces)
     except TuneMV3DError as error:
         raise DatasetError(f"{where}: {error}") from None
@@ -203,15 +217,19 @@ def assembled(parts: Sequence[Part], rotation: Any = None, max_faces: int = MAX_
     """
     check_parts(parts, max_faces)
     turn = np.eye(3) if rotation is None else np.asarray(rotation)
-    centre, scale = _placement([part.triangles.reshape(-1, 3) @ turn.T for part in parts])
+    shown = (shown_points(part.triangles, part.material, part.uv, part.colours) for part in parts)
+    centre, scale = _placement([points @ turn.T for points in shown])
     triangles = np.concatenate([((part.triangles @ turn.T - centre) * scale).astype(np.float32) for part in parts])
     uvs = [np.zeros((len(part.triangles), 3, 2), dtype=np.float32) if part.uv is None else part.uv for part in parts]
+    # Parts may share a material, whose texture is then kept once.
+    materials = {id(part.material): part.material for part in parts}
+    numbers = {key: number for number, key in enumerate(materials)}
     return Mesh(
         triangles,
         shading_normals(triangles, parts, turn),
         np.nan_to_num(np.concatenate(uvs)),
-        np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.triangles) for part in parts]),
-        tuple(part.material for part in parts),
+        np.repeat([np.int32(numbers[id(part.material)]) for part in parts], [len(part.triangles) for part in parts]),
+        tuple(materials.values()),
         _factors(parts),
     )
 
@@ -228,6 +246,8 @@ def _factors(parts: Sequence[Part]) -> Floats | None:
 
 def _placement(points: list[Any]) -> tuple[Any, float]:
     """The centre of the points' bounding box, and what scales the farthest one to ``RADIUS``."""
+    if not any(len(p) for p in points):
+        raise DatasetError("shows nothing: all of it is see-through")
     low, high = (np.stack([extreme(p, 0) for p in points if len(p)]) for extreme in (np.min, np.max))
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise DatasetError("has vertices that are not finite")
@@ -237,10 +257,3 @@ def _placement(points: list[Any]) -> tuple[Any, float]:
     if not 0 < radius < np.inf:
         raise DatasetError("all its vertices are one point" if radius == 0 else "is too large for numbers")
     return centre, RADIUS / radius
-
-
-def fit(triangles: Any) -> Floats:
-    """Centre corners ``f 3 3`` on their bounding box and scale the farthest one to ``RADIUS``."""
-    points = np.asarray(triangles, dtype=np.float64).reshape(-1, 3)
-    centre, scale = _placement([points])
-    return np.asarray(((points - centre) * scale).reshape(-1, 3, 3), dtype=np.float32)
