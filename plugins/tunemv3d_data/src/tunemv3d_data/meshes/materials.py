@@ -16,7 +16,7 @@ Pictures = Callable[[str], Image.Image | None]
 Wrap = Literal["repeat", "clamp", "mirror"]
 
 GLASS = np.array([0.80, 0.88, 0.90])
-_UNPAINTED = np.array([0.7, 0.7, 0.7, 1.0])
+UNPAINTED = np.array([0.7, 0.7, 0.7, 1.0])
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def material_of(part: trimesh.Trimesh, picture: Pictures = lambda name: None) ->
 def _painted(part: trimesh.Trimesh) -> tuple[Material, Floats | None]:
     """Colours of faces or vertices."""
     if part.visual.kind is None:
-        return Material("", plain(_UNPAINTED)), None
+        return Material("", plain(UNPAINTED)), None
     if part.visual.kind == "face":
         corners = np.repeat(np.asarray(part.visual.face_colors, dtype=np.uint8).reshape(-1, 1, 4), 3, axis=1)
     else:

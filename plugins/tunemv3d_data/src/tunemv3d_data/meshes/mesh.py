@@ -1,7 +1,8 @@
 """Meshes as renderers need them: one triangle soup whose every material is a texture, in the unit sphere, z up."""
 
 import io
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
@@ -28,9 +29,14 @@ from tunemv3d_data.meshes.normals import crosses, unit
 from tunemv3d_data.meshes.parts import Part, check_parts, shading_normals
 from tunemv3d_data.meshes.textures import Bytes as Bytes
 from tunemv3d_data.meshes.textures import is_picture, opened
+from tunemv3d_data.meshes.wavefront.obj import read_obj
 from tunemv3d_data.notes import Kind, note
 from tunemv3d_data.objects import SourceObject
 
+log = logging.getLogger(__name__)
+
+READERS: dict[str, Callable[[bytes, Neighbours], list[Part]]] = {".obj": read_obj}
+"""What reads a format; COLLADA goes through trimesh."""
 RADIUS = 0.9
 """Radius of the sphere around the origin into which objects are scaled, world units."""
 
@@ -104,20 +110,22 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
             data = files.read(name)
             up = source.up or up_axis(suffix, data)
         check_file(data, suffix, max_faces)
-        neighbours = _Neighbours(files, name)
         rotation = np.eye(3) if up == "z" else _Y_UP_TO_Z_UP
         if source.rotation is not None:
             rotation = rotation @ np.array(source.rotation).reshape(3, 3)
         with np.errstate(all="ignore"):
             if suffix in (".glb", ".gltf"):
                 return assembled(read_gltf(data, Neighbours(files, name), max_faces), rotation, max_faces)
-            return from_trimesh(_parsed(data, suffix, neighbours), rotation, neighbours, max_faces)
+            if suffix in READERS:
+                return assembled(READERS[suffix](data, Neighbours(files, name)), rotation, max_faces)
+            return from_trimesh(_parsed(data, suffix, neighbours := _Neighbours(files, name)), rotation, neighbours, max_faces)
     except TuneMV3DError as error:
         raise DatasetError(f"{where}: {error}") from None
     except MemoryError:
         raise DatasetError(f"{where}: does not fit in memory") from None
-    except Exception as error:  # trimesh's loaders raise whatever their formats provoke
-        raise DatasetError(f"{where}: cannot be read: {type(error).__name__}: {error}") from None
+    except Exception:  # loaders of other libraries raise whatever their formats provoke
+        log.debug("%s", where, exc_info=True)
+        raise DatasetError(f"{where}: cannot be read: it is damaged, or not what its name says") from None
 
 
 def _parsed(data: bytes, suffix: str, neighbours: "_Neighbours") -> Any:

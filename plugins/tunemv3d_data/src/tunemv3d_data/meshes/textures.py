@@ -52,8 +52,11 @@ def pixels(image: Image.Image, name: str) -> Bytes | None:
 def opacity(image: Image.Image, name: str) -> Bytes | None:
     """Read an opacity map ``h w``: its alpha where it has one, else its brightness."""
     rgba = pixels(image, name)
-    if rgba is None:
-        return None
+    return None if rgba is None else opacity_of(rgba)
+
+
+def opacity_of(rgba: Bytes) -> Bytes:
+    """Take a picture ``h w 4`` for an opacity map ``h w``: its alpha where it has one, else its brightness."""
     if (rgba[..., 3] < 255).any():
         return rgba[..., 3]
     return np.asarray(Image.fromarray(rgba).convert("L"))
