@@ -23,7 +23,6 @@ def corner_normals(triangles: Floats) -> Floats:
     where it has no such neighbours.
     """
     crossed = crosses(triangles)
-    flat = unit(crossed).astype(np.float32)
     place = _coinciding(triangles)
     order = np.argsort(place, kind="stable")
     place = place[order]
@@ -32,26 +31,29 @@ def corner_normals(triangles: Floats) -> Floats:
     while start < len(order):
         stop = int(np.searchsorted(place, place[min(start + _AT_ONCE, len(order)) - 1], side="right"))
         face = order[start:stop] // 3
-        normals[order[start:stop]] = _summed(crossed[face], flat[face], place[start:stop])
+        normals[order[start:stop]] = _summed(crossed[face].T, place[start:stop]).T
         start = stop
     return np.asarray(unit(normals).reshape(-1, 3, 3), dtype=np.float32)
 
 
-def _summed(crossed: Floats, flat: Floats, place: NDArray[np.int64]) -> Floats:
-    """Sums of ``c 3`` face normals over corners at one place; the places are in order, so that they are neighbours."""
-    summed = crossed.copy()
-    end = np.searchsorted(place, place, side="right")
-    one = np.arange(len(place))
-    for step in range(1, MOST_FACES):
-        one = one[one + step < end[one]]
-        if not len(one):
-            break
-        other = one + step
-        cosine = np.einsum("ij,ij->i", flat[one], flat[other])
-        near = np.abs(cosine) > np.cos(np.radians(CREASE))
-        a, b, sign = one[near], other[near], np.sign(cosine[near])[:, None]
-        summed[a] += sign * crossed[b]
-        summed[b] += sign * crossed[a]
+def _summed(crossed: Floats, place: NDArray[np.int64]) -> Floats:
+    """Sums of normals ``3 c`` over the corners at one place; ``place`` is in order, so that they are neighbours."""
+    summed, every = crossed.copy(), np.arange(len(place))
+    alike = np.searchsorted(place, place, side="right") - np.searchsorted(place, place)
+    flat = crossed / np.maximum(np.linalg.norm(crossed, axis=0), 1e-20)
+    step = 1
+    while step < MOST_FACES:
+        kept = alike > step  # at every power of two, the places that are done are left
+        every, place, alike, flat, crossed = every[kept], place[kept], alike[kept], flat[:, kept], crossed[:, kept]
+        added = np.zeros_like(crossed)
+        for distance in range(step, min(2 * step, len(place))):
+            cosine = (flat[:, distance:] * flat[:, :-distance]).sum(0)
+            is_near = (place[distance:] == place[:-distance]) & (np.abs(cosine) > np.cos(np.radians(CREASE)))
+            weight = np.sign(cosine) * is_near
+            added[:, :-distance] += weight * crossed[:, distance:]
+            added[:, distance:] += weight * crossed[:, :-distance]
+        summed[:, every] += added
+        step *= 2
     return summed
 
 

@@ -33,7 +33,7 @@ def read_corners(said: Statements) -> tuple[Indices, Indices]:
     counts = np.array([len(row.split()) for row in rows], dtype=np.int64)
     corners = _uniform(rows, int(counts.sum()))
     if corners is None:
-        corners = _any(rows, said)
+        corners = _mixed(rows, counts, said)
     if (corners < 0).any():
         _count_from_behind(corners, counts, said)
     _check(corners, counts, said)
@@ -74,15 +74,32 @@ def _integers(text: str) -> Indices | None:
             return None
 
 
-def _any(rows: Sequence[str], said: Statements) -> Indices:
-    """Corners that are written in several ways."""
+def _mixed(rows: Sequence[str], counts: Indices, said: Statements) -> Indices:
+    """Corners of faces that are not all written alike: those like "1/2" together, then those like "1//3", and so on."""
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for index, row in enumerate(rows):
+        first = row.split(maxsplit=1)[0] if counts[index] else ""
+        groups.setdefault((first.count("/"), "//" in first), []).append(index)
+    corners = np.zeros((counts.sum(), 3), dtype=np.int64)
+    group_of = np.empty(len(rows), dtype=np.int64)
+    for number, indices in enumerate(groups.values()):
+        group_of[indices] = number
+    group_of = np.repeat(group_of, counts)
+    for number, indices in enumerate(groups.values()):
+        found = _uniform([rows[index] for index in indices], int(counts[indices].sum()))
+        corners[group_of == number] = _any(rows, indices, said) if found is None else found
+    return corners
+
+
+def _any(rows: Sequence[str], indices: Sequence[int], said: Statements) -> Indices:
+    """Corners in any way of writing, one after the other."""
     corners = []
-    for row, text in enumerate(rows):
-        for word in text.split():
+    for index in indices:
+        for word in rows[index].split():
             match = _CORNER.fullmatch(word)
             if not match or max(map(len, word.split("/"))) > 18:
-                raise DatasetError(f"line {said.line_of('f', row)}: {word[:40]!r} is no corner of a face")
-            corners.append([int(index) if index and index not in "+-" else 0 for index in match.groups()])
+                raise DatasetError(f"line {said.line_of('f', index)}: {word[:40]!r} is no corner of a face")
+            corners.append([int(part) if part and part not in "+-" else 0 for part in match.groups()])
     return np.array(corners, dtype=np.int64).reshape(-1, 3)
 
 

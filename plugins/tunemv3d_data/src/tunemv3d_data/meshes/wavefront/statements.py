@@ -31,6 +31,7 @@ class Statements:
         uses: of each "usemtl" the number of faces and of "mtllib" lines before it, and the name.
         libraries: the texts behind "mtllib".
         unshown: how often there is what is not shown.
+        unknown: numbers and first words of the lines that make no sense.
     """
 
     text: str
@@ -38,14 +39,17 @@ class Statements:
     uses: list[tuple[int, int, str]] = field(default_factory=list)
     libraries: list[str] = field(default_factory=list)
     unshown: Counter[str] = field(default_factory=Counter)
+    unknown: list[tuple[int, str]] = field(default_factory=list)
 
     def keys(self) -> Iterator[tuple[str, str]]:
         """Yield the first word and the rest of every line."""
-        for line in _lines(self.text):
-            key, _, rest = line.partition(" ")
-            if not key:
-                key, _, rest = line.strip().partition(" ")
-            yield ("f" if key == "fo" else key), rest
+        for block in _blocks(self.text):
+            for line in block.split("\n"):
+                key, _, rest = line.partition(" ")
+                if not key or key == "fo":  # an indented line, or the old name of a face
+                    key, _, rest = line.strip().partition(" ")
+                    key = "f" if key == "fo" else key
+                yield key, rest
 
     def line_of(self, key: str, row: int) -> int:
         """Return the number of a row's line, from 1."""
@@ -64,42 +68,55 @@ def statements(text: str) -> Statements:
         text, joined = _CONTINUED.subn(r"\1 ", text)
         if not joined:
             break
-    said, unknown = Statements(text), []
+    said, number = Statements(text), 0
     append = {key: rows.append for key, rows in said.rows.items()}.get
-    faces = said.rows["f"]
-    for number, (key, rest) in enumerate(said.keys(), 1):
-        if add := append(key):
-            add(rest)
-        elif key == "usemtl":
-            said.uses.append((len(faces), len(said.libraries), rest.strip()))
-        elif key == "mtllib":
-            said.libraries.append(rest.strip())
-        elif key in _UNSHOWN:
-            said.unshown[_UNSHOWN[key]] += 1
-        elif key not in _PASSED_OVER and key[0] != "#":
-            unknown.append((number, key))
-    if len(unknown) > sum(map(len, said.rows.values())):
-        raise DatasetError(f"is no OBJ file: line {unknown[0][0]} begins with {unknown[0][1][:40]!r}")
-    _note(said, unknown)
+    for block in _blocks(text):
+        for line in block.split("\n"):
+            number += 1
+            key, _, rest = line.partition(" ")
+            if add := append(key):
+                add(rest)
+            elif line and line[0] != "#":
+                _other(said, line.strip(), number)
+    if len(said.unknown) > sum(map(len, said.rows.values())):
+        number, key = said.unknown[0]
+        raise DatasetError(f"is no OBJ file: line {number} begins with {key[:40]!r}")
+    _note(said)
     return said
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of a text, without a list of all of them at once."""
+def _other(said: Statements, line: str, number: int) -> None:
+    """Sort a line that is no vertex and no face, or is indented."""
+    key, _, rest = line.partition(" ")
+    key = "f" if key == "fo" else key  # an old name
+    if key in said.rows:
+        said.rows[key].append(rest)
+    elif key == "usemtl":
+        said.uses.append((len(said.rows["f"]), len(said.libraries), rest.strip()))
+    elif key == "mtllib":
+        said.libraries.append(rest.strip())
+    elif key in _UNSHOWN:
+        said.unshown[_UNSHOWN[key]] += 1
+    elif key not in _PASSED_OVER and key[0] != "#":
+        said.unknown.append((number, key))
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """A text in blocks of whole lines: a list of all its lines would be much larger than the text."""
     start = 0
     while start < len(text):
         stop = text.find("\n", start + _BLOCK)
         stop = len(text) if stop < 0 else stop
-        yield from text[start:stop].split("\n")
+        yield text[start:stop]
         start = stop + 1
 
 
-def _note(said: Statements, unknown: list[tuple[int, str]]) -> None:
+def _note(said: Statements) -> None:
     if said.unshown:
         note("changed shape", f"{listed(said.unshown)} not shown: only polygons are")
-    if unknown:
-        number, key = unknown[0]
-        note("other", f"{len(unknown)} lines make no sense and are passed over, the first is line {number}: {key[:40]}")
+    if said.unknown:
+        number, key = said.unknown[0]
+        note("other", f"{len(said.unknown)} lines make no sense and are passed over, the first is line {number}: {key[:40]}")
     if "\n#MRGB" in said.text:
         note("changed colours", "the colours of ZBrush (#MRGB) are not read; export colours of vertices instead")
 
