@@ -26,7 +26,10 @@ from tunemv3d_data.meshes.materials import Material as Material
 from tunemv3d_data.meshes.materials import material_of
 from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.normals import crosses, unit
+from tunemv3d_data.meshes.off import read_off
 from tunemv3d_data.meshes.parts import Part, check_parts, shading_normals
+from tunemv3d_data.meshes.ply.ply import read_ply
+from tunemv3d_data.meshes.stl import read_stl
 from tunemv3d_data.meshes.textures import Bytes as Bytes
 from tunemv3d_data.meshes.textures import is_picture, opened
 from tunemv3d_data.meshes.wavefront.obj import read_obj
@@ -35,7 +38,12 @@ from tunemv3d_data.objects import SourceObject
 
 log = logging.getLogger(__name__)
 
-READERS: dict[str, Callable[[bytes, Neighbours], list[Part]]] = {".obj": read_obj}
+READERS: dict[str, Callable[[bytes, Neighbours], list[Part]]] = {
+    ".obj": read_obj,
+    ".ply": read_ply,
+    ".stl": read_stl,
+    ".off": read_off,
+}
 """What reads a format; COLLADA goes through trimesh."""
 RADIUS = 0.9
 """Radius of the sphere around the origin into which objects are scaled, world units."""
@@ -118,7 +126,9 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
                 return assembled(read_gltf(data, Neighbours(files, name), max_faces), rotation, max_faces)
             if suffix in READERS:
                 return assembled(READERS[suffix](data, Neighbours(files, name)), rotation, max_faces)
-            return from_trimesh(_parsed(data, suffix, neighbours := _Neighbours(files, name)), rotation, neighbours, max_faces)
+            return from_trimesh(
+                _parsed(data, suffix, neighbours := _Neighbours(files, name)), rotation, neighbours, max_faces
+            )
     except TuneMV3DError as error:
         raise DatasetError(f"{where}: {error}") from None
     except MemoryError:

@@ -37,7 +37,9 @@ def triangulate(corners: Points, counts: Indices) -> tuple[Indices, Indices]:
     for count in np.unique(counts):
         polygons = np.flatnonzero(counts == count)
         first = starts[polygons][:, None, None]
-        made = first + np.stack([np.zeros(count - 2), np.arange(1, count - 1), np.arange(2, count)], -1).astype(np.int64)
+        made = first + np.stack([np.zeros(count - 2), np.arange(1, count - 1), np.arange(2, count)], -1).astype(
+            np.int64
+        )
         folded = _folded(corners, made) if count > 3 else np.empty(0, dtype=np.int64)
         if count == 4:
             other = first[folded] + np.array([[1, 2, 3], [1, 3, 0]])
@@ -103,4 +105,6 @@ def _note_crossing(triangles: Points, owner: Indices, crossing: Indices) -> None
     if len(crossing):
         areas = np.linalg.norm(_crossed(triangles), axis=-1)
         if areas[np.isin(owner, crossing)].sum() > _NOTED * areas.sum():
-            note("changed shape", f"{len(crossing):,} polygons cross themselves; they are filled from their first corner")
+            note(
+                "changed shape", f"{len(crossing):,} polygons cross themselves; they are filled from their first corner"
+            )

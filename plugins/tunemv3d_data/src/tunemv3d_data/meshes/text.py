@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -73,6 +74,34 @@ def numbers(rows: Sequence[str], line_of: LineOf, least: int) -> tuple[NDArray[n
         for column, word in enumerate(words):
             values[index, column] = number(word, line_of(index))
     return values, lengths
+
+
+def listed_numbers(rows: Sequence[str], line_of: LineOf) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read rows of any numbers of numbers.
+
+    Returns:
+        numbers: of all rows, one after the other.
+        lengths: ``n``, of the rows.
+
+    Raises:
+        DatasetError: a row holds what is no number; names line and word.
+    """
+    lengths = np.array([len(row.split()) for row in rows], dtype=np.int64)
+    found = spaced_numbers(" ".join(rows))
+    if found is not None and len(found) == lengths.sum():
+        return found, lengths
+    values = [number(word, line_of(index)) for index, row in enumerate(rows) for word in row.split()]
+    return np.array(values, dtype=np.float64), lengths
+
+
+def spaced_numbers(text: str) -> NDArray[np.float64] | None:
+    """Read numbers with white space between them; None if there is something else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return np.fromstring(text, sep=" ", dtype=np.float64)
+        except (ValueError, DeprecationWarning):
+            return None
 
 
 def number(word: str, line: int) -> float:

@@ -12,9 +12,11 @@ from tunemv3d_data.notes import note
 Bytes = NDArray[np.uint8]
 
 MAX_SIDE = 4096
-"""Larger textures are reduced: no picture shows more of them."""
-MAX_PIXELS = 8192**2
-"""Of a texture before it is reduced. JPEG files are decoded at a fraction of their size and may have more."""
+"""Larger textures are scaled down: no picture shows more of them."""
+MAX_PIXELS = 16384**2
+"""Of a texture before it is scaled down, which takes 1.1 GB for the moment; JPEG files, which are decoded at a fraction
+of their size, may have 64 times as many."""
+_ROWS = 256
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tga", ".tif", ".tiff", ".webp", ".dds", ".ktx2")
 
 
@@ -24,29 +26,49 @@ def is_picture(name: str) -> bool:
 
 
 def opened(data: bytes, name: str) -> Image.Image | None:
-    """Open a picture without decoding it; None with a note if it is none or is out of all bounds."""
+    """Open a picture of any size without decoding it; None with a note if it is none."""
+    limit = Image.MAX_IMAGE_PIXELS
     try:
+        Image.MAX_IMAGE_PIXELS = None  # ``pixels`` has a limit of its own
         return Image.open(io.BytesIO(data))
     except Exception as error:  # damaged headers provoke errors of any kind
         _colour_instead(name, _short(error))
         return None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def pixels(image: Image.Image, name: str) -> Bytes | None:
-    """Decode a picture as ``h w 4``, at most ``MAX_SIDE`` per side; None with a note if too large or damaged."""
+    """Decode a picture as ``h w 4``, scaled down to at most ``MAX_SIDE`` per side with a note.
+
+    None with a note if it is damaged, or has more than ``MAX_PIXELS``.
+    """
+    width, height = image.size
     try:
-        if max(image.size) > MAX_SIDE:
+        if max(width, height) > MAX_SIDE:
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
         if image.width * image.height > MAX_PIXELS:
-            _colour_instead(name, f"{image.width} x {image.height} pixels")
+            _colour_instead(name, f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}; scale it down")
             return None
-        image = _eight_bit(image)
-        factor = -(-max(image.size) // MAX_SIDE)
-        rgba = image.convert("RGBA")
-        return np.asarray(rgba if factor == 1 else rgba.reduce(factor))
+        rgba = _reduced(image, -(-max(image.size) // MAX_SIDE))
     except Exception as error:  # so do damaged contents
         _colour_instead(name, _short(error))
         return None
+    if rgba.shape[:2] != (height, width):
+        said = f"{width:,} x {height:,} pixels are scaled down to {rgba.shape[1]:,} x {rgba.shape[0]:,}"
+        note("texture scaled down", f"texture {name}: {said}")
+    return rgba
+
+
+def _reduced(image: Image.Image, factor: int) -> Bytes:
+    """A picture as ``h w 4``, every square of ``factor`` x ``factor`` pixels as one; in strips, to need no copy of it."""
+    if factor == 1:
+        return np.asarray(_eight_bit(image).convert("RGBA"))
+    strips = []
+    for top in range(0, image.height, _ROWS * factor):
+        strip = image.crop((0, top, image.width, min(top + _ROWS * factor, image.height)))
+        strips.append(np.asarray(_eight_bit(strip).convert("RGBA").reduce(factor)))
+    return np.concatenate(strips)
 
 
 def opacity(image: Image.Image, name: str) -> Bytes | None:

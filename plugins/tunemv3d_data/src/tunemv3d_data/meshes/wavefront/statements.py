@@ -116,7 +116,10 @@ def _note(said: Statements) -> None:
         note("changed shape", f"{listed(said.unshown)} not shown: only polygons are")
     if said.unknown:
         number, key = said.unknown[0]
-        note("other", f"{len(said.unknown)} lines make no sense and are passed over, the first is line {number}: {key[:40]}")
+        note(
+            "other",
+            f"{len(said.unknown)} lines make no sense and are passed over, the first is line {number}: {key[:40]}",
+        )
     if "\n#MRGB" in said.text:
         note("changed colours", "the colours of ZBrush (#MRGB) are not read; export colours of vertices instead")
 
