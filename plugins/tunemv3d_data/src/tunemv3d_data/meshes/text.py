@@ -4,6 +4,7 @@ import codecs
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +60,10 @@ def numbers(rows: Sequence[str], line_of: LineOf, least: int) -> tuple[NDArray[n
     Raises:
         DatasetError: a row is too short, or holds what is no number; names line and word.
     """
-    try:
-        values = np.loadtxt(rows, dtype=np.float64, ndmin=2) if rows else np.empty((0, least))
-    except ValueError:
-        values = np.empty((0, 0))
+    values = np.empty((0, 0 if rows else least))
+    with warnings.catch_warnings(), suppress(ValueError):  # which the careful way below finds again, with its line
+        warnings.simplefilter("ignore", UserWarning)
+        values = np.loadtxt(rows, dtype=np.float64, ndmin=2) if rows else values
     if len(values) == len(rows) and values.shape[1] >= least:
         return values, np.full(len(rows), values.shape[1])
     split = [_NOT_FINITE.sub("nan", row).partition("#")[0].split() for row in rows]

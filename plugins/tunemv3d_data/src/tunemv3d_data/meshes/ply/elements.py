@@ -88,7 +88,7 @@ def _header(lines: Sequence[str]) -> tuple[str, dict[str, Element], list[str]]:
             found = _property(words, line)
             list(elements.values())[-1].properties[found.name] = found
         elif words[0] not in ("comment", "obj_info"):
-            raise DatasetError(f"its header has a line that makes no sense: {line[:60]!r}")
+            note("other", f"a line of its header makes no sense and is passed over: {line[:60]}")
     if order is None:
         raise DatasetError(f"its header names no format of {', '.join(_FORMATS)}")
     return order, elements, textures

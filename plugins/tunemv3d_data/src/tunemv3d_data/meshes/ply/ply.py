@@ -37,8 +37,6 @@ def read_ply(data: bytes, neighbours: Neighbours) -> list[Part]:
     if not all(axis in vertex.columns for axis in "xyz") and vertex.count:
         raise DatasetError("its vertices lack x, y or z")
     _refuse_splats(vertex)
-    if elements.get("edge", _NO_ELEMENT).count and face.count:
-        note("changed shape", f"{elements['edge'].count:,} edges are not shown: only faces are")
     if not face.count and "tristrips" in elements:
         corners, counts = _strips(elements["tristrips"])
     else:
@@ -51,12 +49,28 @@ def read_ply(data: bytes, neighbours: Neighbours) -> list[Part]:
         face_colours=_colours(face),
         vertex_normals=_columns(vertex, ("nx", "ny", "nz")) if "nx" in vertex.columns else None,
     )
+    _note_edges(elements.get("edge", _NO_ELEMENT), polygons)
     polygons = replace(polygons, uv=_texture_coordinates(vertex, face, polygons))
     if names and polygons.uv is not None:
         return list(_textured(polygons, face, names, neighbours))
     if names:
         note("changed colours", f"{names[0]} is named as its texture, but there are no texture coordinates")
     return [painted_part(polygons)]
+
+
+def _note_edges(edge: Element, polygons: Polygons) -> None:
+    """Note edges that are not those of faces."""
+    ends = np.sort(_columns(edge, ("vertex1", "vertex2")).astype(np.int64), axis=1)
+    if not len(ends) or not len(polygons.corners):
+        return
+    last = np.cumsum(polygons.counts) - 1
+    following = np.roll(polygons.corners, -1)
+    full = polygons.counts > 0
+    following[last[full]] = polygons.corners[(last - polygons.counts + 1)[full]]
+    sides = np.sort(np.stack([polygons.corners, following], axis=-1), axis=1)
+    loose = ~np.isin(ends @ np.array([1 << 32, 1]), sides @ np.array([1 << 32, 1]))
+    if loose.any():
+        note("changed shape", f"{loose.sum():,} edges of no face are not shown")
 
 
 def _refuse_splats(vertex: Element) -> None:

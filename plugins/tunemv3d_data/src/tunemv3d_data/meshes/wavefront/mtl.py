@@ -4,10 +4,21 @@ Read are Kd, Ke, d, Tr, map_Kd, map_Ke and map_d; the others say how a surface s
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from tunemv3d_data.meshes.materials import UNPAINTED, Floats, Material, glassy, plain, tinted, to_bytes
+from tunemv3d_data.meshes.materials import (
+    UNPAINTED,
+    Floats,
+    Material,
+    glassy,
+    linear_to_srgb,
+    plain,
+    srgb_to_linear,
+    tinted,
+    to_bytes,
+)
 from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.textures import Bytes, opacity_of, resized
 from tunemv3d_data.meshes.udim import is_tiled, tiles
@@ -167,7 +178,7 @@ def painted(look: Look, uv: Floats | None, neighbours: Neighbours) -> tuple[Mate
     texture, placed = (None, uv) if shown is None else _placed(shown, uv, neighbours)
     base = np.asarray(UNPAINTED[:3] if look.diffuse is None else look.diffuse)
     # Where a texture is given, many exporters leave a diffuse colour that was never meant to be multiplied.
-    colour = np.append(np.ones(3) if texture is not None else np.clip(base + look.emission, 0, 1), look.opacity)
+    colour = np.append(np.ones(3) if texture is not None else _glowing(base, look.emission), look.opacity)
     mask = None if uv is None else _mask(look, texture, neighbours)
     if mask is not None and texture is None:
         texture = np.dstack([np.broadcast_to(to_bytes(colour[:3]), (*mask.shape, 3)), mask])
@@ -180,6 +191,11 @@ def painted(look: Look, uv: Floats | None, neighbours: Neighbours) -> tuple[Mate
     if placed is None:
         return replace(material, texture=plain(np.append(material.colour, 1.0))), None
     return (replace(material, wrap=("clamp", "clamp")) if shown and shown.clamp else material), placed
+
+
+def _glowing(colour: Any, emission: tuple[float, float, float]) -> Any:
+    """A colour, sRGB, and what it emits beside, as light adds up."""
+    return linear_to_srgb(np.minimum(srgb_to_linear(colour) + srgb_to_linear(np.asarray(emission)), 1))
 
 
 def _placed(shown: Map, uv: Floats | None, neighbours: Neighbours) -> tuple[Bytes | None, Floats | None]:

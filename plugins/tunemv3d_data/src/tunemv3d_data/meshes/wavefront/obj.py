@@ -74,6 +74,8 @@ def read_obj(data: bytes, neighbours: Neighbours) -> list[Part]:
         _colours(points, widths),
     )
     looks, look_of_face = _looks(said, neighbours)
+    if found.colours is None and (look_of_face == 0).any():
+        note("untextured", "has parts without a known material; they are shown grey")
     look = look_of_face[np.flatnonzero(is_polygon)[polygon]]
     groups = ((looks[index], found.of(np.flatnonzero(look == index))) for index in np.unique(look))
     return [part for look, chosen in groups for part in _parts(look, chosen, neighbours)]
@@ -134,7 +136,7 @@ def _looks(said: Statements, neighbours: Neighbours) -> tuple[list[Look | None],
         of_face[first:] = 0 if look is None else numbers_of[id(look)]
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        note("untextured", f"no material file describes {', '.join(list(lacking)[:3])}{more}")
+        note("missing file", f"no material file describes {', '.join(list(lacking)[:3])}{more}")
     return looks, of_face
 
 
@@ -172,16 +174,13 @@ def _part(look: Look | None, chosen: _Triangles, has_uv: bool, neighbours: Neigh
         material = Material("", plain(UNPAINTED))
     else:
         material, uv = painted(look, uv, neighbours)
-    if chosen.colours is not None:
-        if material.texture.shape[:2] != (1, 1):
-            note("changed colours", "colours of vertices beside a texture are not shown")
-        else:
-            corners = np.ones((*vertex.shape, 4), dtype=np.float32)
-            corners[..., :3] = srgb_to_linear(chosen.colours)[vertex - 1]
-            mean, colours = coloured(corners)
+    corners = None if chosen.colours is None else chosen.colours[vertex - 1]
+    if corners is not None and not (corners == 1).all():
+        if material.texture.shape[:2] == (1, 1):
+            mean, colours = coloured(np.pad(srgb_to_linear(corners), ((0, 0), (0, 0), (0, 1)), constant_values=1))
             material = replace(material, texture=mean.texture)
-    elif look is None:
-        note("untextured", "has parts without a material; they are shown grey")
+        else:
+            note("changed colours", "colours of vertices beside a texture are not shown")
     normals = None
     if (normal > 0).any():
         normals = chosen.normals[normal - 1].astype(np.float32)
