@@ -74,7 +74,7 @@ def test_offset_scale_and_clamp_move_what_is_seen(
     halves(tmp_path / "halves.png")
     mesh, notes = sheet(tmp_path, f"map_Kd {option}halves.png\n")
     view = next(EmbreeRenderer(1)(mesh, Cameras.orbit(1, elevation=0.0), (48, 48)))
-    columns = np.flatnonzero((view["rgba"][24, :, 3] == 255))
+    columns = np.flatnonzero(view["rgba"][24, :, 3] == 255)
     seen = [view["albedo"][24, columns[at]] for at in (len(columns) // 8, -1 - len(columns) // 8)]
     ground = 24 + np.array([left, right]) * (231 / 255)
     assert np.abs(np.array(seen, dtype=float) - ground).max() < 30 and not notes
@@ -86,9 +86,18 @@ def test_values_that_make_no_sense_are_noted(tmp_path: Path, line: str) -> None:
     assert any("a.mtl" in note.text or "no colour" in note.text for note in notes)
 
 
-def test_what_emits_light_is_no_black(tmp_path: Path) -> None:
-    mesh, _ = sheet(tmp_path, "Kd 0 0 0\nKe 1 0.5 0\n")
-    assert np.allclose(mesh.materials[0].colour, (1, 0.5, 0), atol=0.01)
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("Kd 0 0 0\nKe 1 0.5 0\n", (1, 0.5, 0)),
+        ("Kd 0 1 0\nmap_Ke halves.png\n", (0.5, 1, 0.5)),
+        ("map_Kd halves.png\nKe 0 1 0\n", (0.5, 1, 0.5)),
+    ],
+)
+def test_what_emits_light_shows_it(tmp_path: Path, lines: str, expected: tuple[float, ...]) -> None:
+    halves(tmp_path / "halves.png")
+    mesh, notes = sheet(tmp_path, lines)
+    assert np.allclose(mesh.materials[0].colour, expected, atol=0.01) and not notes
 
 
 def test_faces_without_texture_coordinates_have_the_mean_colour_and_a_note(tmp_path: Path) -> None:

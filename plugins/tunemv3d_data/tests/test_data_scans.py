@@ -1,4 +1,4 @@
-"""PLY, STL and OFF files written by hand after their formats' descriptions; textures, colours, traps and ends cut off."""
+"""PLY, STL and OFF files written by hand after their formats' descriptions: textures, colours, traps, lost ends."""
 
 import struct
 from pathlib import Path
@@ -44,7 +44,8 @@ def ply(form: str, vertex: str = "", face: str = "", values: str = "", of_face: 
     """
     name = {"ascii": "ascii", "<": "binary_little_endian", ">": "binary_big_endian"}[form]
     head = f"ply\nformat {name} 1.0\n{comment}element vertex {len(POINTS)}\nproperty float x\nproperty float y\n"
-    head += f"property float z\n{vertex}element face {len(FACES)}\nproperty list uchar int vertex_indices\n{face}end_header\n"
+    head += f"property float z\n{vertex}element face {len(FACES)}\nproperty list uchar int vertex_indices\n"
+    head += f"{face}end_header\n"
     if form == "ascii":
         rows = [f"{x} {y} {z} {values}" for x, y, z in POINTS]
         rows += [f"{len(face)} {' '.join(map(str, face))} {of_face}" for face in FACES]
@@ -156,10 +157,11 @@ def test_splats_are_no_meshes(tmp_path: Path) -> None:
 
 
 FACETS = POINTS[[[0, 1, 3], [0, 1, 5]]]
-STL_TEXT = "solid thing\n" + "".join(
-    f"facet normal 0 0 1\n outer loop\n{''.join('  vertex {} {} {}'.format(*p) + chr(10) for p in f)} endloop\nendfacet\n"
-    for f in FACETS
-)
+STL_TEXT = "solid thing\n"
+for facet in FACETS:
+    STL_TEXT += "facet normal 0 0 1\n outer loop\n"
+    STL_TEXT += "".join("  vertex {} {} {}\n".format(*point) for point in facet)
+    STL_TEXT += " endloop\nendfacet\n"
 
 
 def stl_binary(header: bytes = b"made by hand", attribute: int = 0, count: int = 2) -> bytes:

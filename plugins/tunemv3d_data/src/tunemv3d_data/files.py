@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.meshes.text import decoded
 
 MAX_BYTES = 1 << 30
 """Size limit of one file or member; a larger one would not fit in memory as a mesh."""
@@ -25,7 +26,8 @@ MAX_RATIO = 250
 """An archive that claims to hold more than this many times its own size is a bomb; meshes shrink by 3 to 20."""
 
 _OPTIONS = re.compile(r"^(?:-[a-zA-Z]+\s+(?:(?:on|off|[-+.\d]+)\s+)*)+")
-_REFERENCES = re.compile(rb"^[ \t]*(?:mtllib|map_\w+|bump|disp|norm|refl)[ \t]+(.+?)[ \t]*\r?$", re.MULTILINE)
+_REFERENCES = re.compile(r"^[ \t]*(mtllib|map_\w+|bump|disp|norm|refl)[ \t]+(.+?)[ \t]*$", re.MULTILINE)
+_PLY_TEXTURES = re.compile(rb"^comment[ \t]+TextureFile[ \t]+(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
@@ -179,7 +181,11 @@ def _references(name: str, data: bytes) -> Iterator[str]:
     """List what a mesh or material file refers to."""
     suffix = posixpath.splitext(name)[1].lower()
     if suffix in (".obj", ".mtl"):
-        yield from (match.decode("utf-8", "replace") for match in _REFERENCES.findall(data))
+        for statement, named in _REFERENCES.findall(decoded(data)):
+            yield named
+            yield from named.split() if statement == "mtllib" else ()  # several files on one line
+    elif suffix == ".ply":
+        yield from (named.decode("utf-8", "replace") for named in _PLY_TEXTURES.findall(data[:65536]))
     elif suffix in (".gltf", ".glb"):
         try:
             header, _ = gltf_parts(data)

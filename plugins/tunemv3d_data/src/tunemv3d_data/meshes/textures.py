@@ -61,7 +61,7 @@ def pixels(image: Image.Image, name: str) -> Bytes | None:
 
 
 def _reduced(image: Image.Image, factor: int) -> Bytes:
-    """A picture as ``h w 4``, every square of ``factor`` x ``factor`` pixels as one; in strips, to need no copy of it."""
+    """A picture as ``h w 4``, squares of ``factor`` x ``factor`` pixels as one; in strips, to need no copy of it."""
     if factor == 1:
         return np.asarray(_eight_bit(image).convert("RGBA"))
     strips = []

@@ -14,8 +14,11 @@ from tunemv3d_data.meshes.ply.elements import Element, read_elements
 from tunemv3d_data.meshes.surfaces import Indices, Polygons, Values, painted_part, scaled_colours
 from tunemv3d_data.notes import note
 
-_COLOURS = (("red", "green", "blue", "alpha"), ("diffuse_red", "diffuse_green", "diffuse_blue", "diffuse_alpha"))
-_COLOURS += (("r", "g", "b", "a"),)
+_COLOURS = (
+    ("red", "green", "blue", "alpha"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue", "diffuse_alpha"),
+    ("r", "g", "b", "a"),
+)
 _TEXTURE_COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _NO_ELEMENT = Element(0, {})
 
@@ -85,21 +88,19 @@ def _columns(element: Element, names: tuple[str, ...]) -> Values:
 
 
 def _corners(face: Element) -> tuple[Indices, Indices]:
-    name = next((name for name in ("vertex_indices", "vertex_index") if name in face.lists), None)
-    if name is None and len(face.lists) == 1:
-        name = next(iter(face.lists))
-    if name is None:
-        if face.count:
-            raise DatasetError("its faces lack vertex_indices")
+    names = [name for name in face.lists if name in ("vertex_indices", "vertex_index") or len(face.lists) == 1]
+    if face.count and not names:
+        raise DatasetError("its faces lack vertex_indices")
+    if not names:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    values, counts = face.lists[name]
+    values, counts = face.lists[names[0]]
     return _whole(values), counts
 
 
 def _whole(values: Any) -> Indices:
     if not np.array_equal(np.floor(values), values):
         raise DatasetError("a face names a vertex by what is no whole number")
-    return values.astype(np.int64)
+    return np.asarray(values, dtype=np.int64)
 
 
 def _strips(element: Element) -> tuple[Indices, Indices]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.wavefront.statements import Statements
-from tunemv3d_data.notes import note
+from tunemv3d_data.notes import Kind, note
 
 Indices = NDArray[np.int64]
 _DIGITS = b"0123456789-+"
@@ -133,7 +133,7 @@ def _check(corners: Indices, counts: Indices, said: Statements) -> None:
                 raise DatasetError(f"{where} {corners[corner, 0]}; the file has {there:,}")
         elif missing.any():
             corners[missing, column] = 0
-            kind = "no normals" if key == "vn" else "changed colours"
+            kind: Kind = "no normals" if key == "vn" else "changed colours"
             note(kind, f"{missing.sum():,} corners of faces name a {name} that the file lacks")
 
 

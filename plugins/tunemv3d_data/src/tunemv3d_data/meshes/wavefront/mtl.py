@@ -4,7 +4,6 @@ Read are Kd, Ke, d, Tr, map_Kd, map_Ke and map_d; the others say how a surface s
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,9 @@ from tunemv3d_data.meshes.materials import (
     UNPAINTED,
     Floats,
     Material,
+    emitting,
     glassy,
-    linear_to_srgb,
     plain,
-    srgb_to_linear,
     tinted,
     to_bytes,
 )
@@ -169,43 +167,54 @@ def painted(look: Look, uv: Floats | None, neighbours: Neighbours) -> tuple[Mate
     Returns:
         the material, and the texture coordinates in its texture.
     """
-    shown = look.colour_map or look.emission_map
-    if look.colour_map and look.emission_map and look.colour_map.file != look.emission_map.file:
-        note("changed colours", f"{look.emission_map.file}: the glow of {look.name} is not shown")
     name = " ".join(filter(None, (look.name, look.colour_map.file if look.colour_map else "")))
-    if look.diffuse is None and shown is None:
+    if look.diffuse is None and not (look.colour_map or look.emission_map):
         note("untextured", f"the material {look.name} has no colour (Kd); it is shown grey")
-    texture, placed = (None, uv) if shown is None else _placed(shown, uv, neighbours)
-    base = np.asarray(UNPAINTED[:3] if look.diffuse is None else look.diffuse)
+    texture, placed = None, _moved(look.emission_map, uv)
+    if look.colour_map is not None:
+        texture, placed = _placed(look.colour_map, uv, neighbours)
     # Where a texture is given, many exporters leave a diffuse colour that was never meant to be multiplied.
-    colour = np.append(np.ones(3) if texture is not None else _glowing(base, look.emission), look.opacity)
+    base = UNPAINTED[:3] if look.diffuse is None else np.asarray(look.diffuse)
+    colour = np.append(base if texture is None else np.ones(3), look.opacity)
     mask = None if uv is None else _mask(look, texture, neighbours)
     if mask is not None and texture is None:
         texture = np.dstack([np.broadcast_to(to_bytes(colour[:3]), (*mask.shape, 3)), mask])
         colour[:3] = 1
     elif mask is not None and texture is not None:
         texture = np.dstack([texture[..., :3], resized(mask, texture.shape[:2])])
-    if texture is None:
-        return Material(name, plain(glassy(colour))), None
-    material = Material(name, tinted(texture, colour))
+    whole = emitting(plain(glassy(colour)) if texture is None else tinted(texture, colour), _glow(look, neighbours))
+    material = Material(name, whole)
+    if texture is None and whole.shape[:2] == (1, 1):
+        return material, None
     if placed is None:
         return replace(material, texture=plain(np.append(material.colour, 1.0))), None
+    shown = look.colour_map or look.emission_map
     return (replace(material, wrap=("clamp", "clamp")) if shown and shown.clamp else material), placed
-
-
-def _glowing(colour: Any, emission: tuple[float, float, float]) -> Any:
-    """A colour, sRGB, and what it emits beside, as light adds up."""
-    return linear_to_srgb(np.minimum(srgb_to_linear(colour) + srgb_to_linear(np.asarray(emission)), 1))
 
 
 def _placed(shown: Map, uv: Floats | None, neighbours: Neighbours) -> tuple[Bytes | None, Floats | None]:
     """A map's texture, and the texture coordinates in it."""
-    if uv is not None:
-        moved = uv if (shown.scale, shown.offset) == ((1, 1), (0, 0)) else uv * shown.scale + shown.offset
-        uv = np.asarray(moved, dtype=np.float32)
+    uv = _moved(shown, uv)
     if is_tiled(shown.file, uv, neighbours):
         return tiles(shown.file, uv, neighbours)
     return neighbours.texture(shown.file), uv
+
+
+def _moved(shown: Map | None, uv: Floats | None) -> Floats | None:
+    if uv is None or shown is None or (shown.scale, shown.offset) == ((1, 1), (0, 0)):
+        return uv
+    return np.asarray(uv * shown.scale + shown.offset, dtype=np.float32)
+
+
+def _glow(look: Look, neighbours: Neighbours) -> Bytes:
+    """What a surface emits, ``h w 3``, which lies as its texture does."""
+    if look.emission_map is not None:
+        if look.colour_map and replace(look.emission_map, file="") != replace(look.colour_map, file=""):
+            note("changed colours", f"{look.emission_map.file}: lies as the texture does, whatever its own options say")
+        found = neighbours.texture(look.emission_map.file)
+        if found is not None:
+            return found[..., :3]
+    return to_bytes(np.reshape(look.emission, (1, 1, 3)))
 
 
 def _mask(look: Look, texture: Bytes | None, neighbours: Neighbours) -> Bytes | None:
