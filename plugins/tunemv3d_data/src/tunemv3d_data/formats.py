@@ -13,7 +13,7 @@ import re
 from pathlib import PurePath
 
 OWN = (".obj", ".glb", ".gltf", ".ply", ".stl", ".off", ".dae")
-"""Read here, by trimesh."""
+"""Read here; COLLADA by trimesh."""
 
 BLENDER = (".blend", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".3ds", ".x3d")
 """Read through Blender, where it is installed."""
