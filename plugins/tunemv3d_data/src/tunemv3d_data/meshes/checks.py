@@ -6,7 +6,7 @@ import struct
 from tunemv3d_core.errors import DatasetError
 
 MAX_FACES = 4_000_000
-"""Triangles of one object; loading that many takes up to 2 GB of memory."""
+"""Triangles of one object; loading that many takes up to 2.5 GB of memory."""
 
 
 def check_faces(count: int, limit: int = MAX_FACES) -> None:

@@ -1,6 +1,5 @@
 """Materials of trimesh's meshes as textures: colours, pictures, what is see-through, and colours of vertices."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,10 +8,9 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
-from tunemv3d_data.meshes.textures import Bytes, opacity, pixels, resized
+from tunemv3d_data.meshes.textures import Bytes, pixels, resized
 
 Floats = NDArray[np.float32]
-Pictures = Callable[[str], Image.Image | None]
 Wrap = Literal["repeat", "clamp", "mirror"]
 
 GLASS = np.array([0.80, 0.88, 0.90])
@@ -45,12 +43,11 @@ class Material:
         return np.asarray(found[:, :3].mean(0) / 255, dtype=np.float32)
 
 
-def material_of(part: trimesh.Trimesh, picture: Pictures = lambda name: None) -> tuple[Material, Any, Floats | None]:
+def material_of(part: trimesh.Trimesh) -> tuple[Material, Any, Floats | None]:
     """Read a part's material, its corners' texture coordinates ``f 3 2``, and factors on the colour or None.
 
     Args:
         part: a trimesh mesh with faces.
-        picture: finds a picture by the name that a material file gives it.
     """
     nowhere = np.zeros((len(part.faces), 3, 2), dtype=np.float32)
     look = getattr(part.visual, "material", None)
@@ -64,9 +61,6 @@ def material_of(part: trimesh.Trimesh, picture: Pictures = lambda name: None) ->
     has_uv = uv is not None and len(uv) == len(part.vertices)
     texture = None if image is None else pixels(image, _file_of(image) or name or "inside the file")
     colour = _physical(look) if is_physical else _phong(look, texture is not None)
-    mask = _opacity_map(look, picture) if has_uv and not is_physical else None
-    if mask is not None:
-        texture, colour = _with_opacity(texture, mask, colour)
     if texture is None:
         return Material(name, plain(glassy(colour))), nowhere, None
     if is_physical:
@@ -99,43 +93,10 @@ def _physical(look: Any) -> Any:
 
 
 def _phong(look: Any, is_textured: bool) -> Any:
-    """Diffuse colour of an OBJ or COLLADA material, with its opacity."""
+    """Diffuse colour of a material without physics."""
     # Where a texture is given, many exporters leave a diffuse colour that was never meant to be multiplied.
     colour = np.ones(3) if is_textured else np.asarray(look.diffuse, dtype=np.float64)[:3] / 255
-    return np.append(colour, _opacity(look))
-
-
-def _opacity(look: Any) -> float:
-    """``d`` of an MTL file, or 1 - ``Tr``; whole transparency by ``Tr`` is an exporter that meant the opposite."""
-    for key, sign in (("d", 1.0), ("tr", -1.0)):
-        value = look.kwargs.get(key)
-        try:
-            number = float(value[-1] if isinstance(value, list) else value)
-        except (TypeError, ValueError, IndexError):
-            continue
-        return number if sign > 0 else 1.0 - number % 1.0
-    return 1.0
-
-
-def _opacity_map(look: Any, picture: Pictures) -> Bytes | None:
-    """``map_d`` of an MTL file."""
-    named = getattr(look, "kwargs", None) and look.kwargs.get("map_d")
-    if not named:
-        return None
-    name = " ".join(named)
-    image = getattr(look, "image", None)
-    if image is not None and name == _file_of(image) and image.mode in ("RGBA", "LA", "PA", "P"):
-        return None  # the picture's own alpha, which is used anyway
-    found = picture(name)
-    return None if found is None else opacity(found, name)
-
-
-def _with_opacity(texture: Bytes | None, mask: Bytes, colour: Any) -> tuple[Bytes, Any]:
-    """A texture, or a plain colour, with an opacity map as its alpha; and the tint that is left."""
-    if texture is not None:
-        return np.dstack([texture[..., :3], resized(mask, texture.shape[:2])]), colour
-    plain = np.broadcast_to(to_bytes(colour[:3]), (*mask.shape, 3))
-    return np.dstack([plain, mask]), np.append(np.ones(3), colour[3])
+    return np.append(colour, 1.0)
 
 
 def _alpha_by_mode(texture: Bytes, look: Any, colour: Any) -> tuple[Bytes, Any]:

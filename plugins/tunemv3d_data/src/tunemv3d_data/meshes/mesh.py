@@ -30,8 +30,8 @@ from tunemv3d_data.meshes.off import read_off
 from tunemv3d_data.meshes.parts import Part, check_parts, shading_normals
 from tunemv3d_data.meshes.ply.ply import read_ply
 from tunemv3d_data.meshes.stl import read_stl
+from tunemv3d_data.meshes.textures import MAX_PIXELS, is_picture, opened
 from tunemv3d_data.meshes.textures import Bytes as Bytes
-from tunemv3d_data.meshes.textures import is_picture, opened
 from tunemv3d_data.meshes.wavefront.obj import read_obj
 from tunemv3d_data.notes import Kind, note
 from tunemv3d_data.objects import SourceObject
@@ -126,9 +126,7 @@ def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
                 return assembled(read_gltf(data, Neighbours(files, name), max_faces), rotation, max_faces)
             if suffix in READERS:
                 return assembled(READERS[suffix](data, Neighbours(files, name)), rotation, max_faces)
-            return from_trimesh(
-                _parsed(data, suffix, neighbours := _Neighbours(files, name)), rotation, neighbours, max_faces
-            )
+            return from_trimesh(_parsed(data, suffix, _Neighbours(files, name)), rotation, max_faces)
     except TuneMV3DError as error:
         raise DatasetError(f"{where}: {error}") from None
     except MemoryError:
@@ -157,16 +155,12 @@ class _Neighbours(Resolver):  # type: ignore[misc]
             note(kind, f"{name} is missing, or lies outside the source")
             raise DatasetError(f"needs {name}, which is missing or lies outside the source")
         data = self.files.read(found)
-        if is_picture(found) and opened(data, name) is None:
+        image = opened(data, name) if is_picture(found) else None
+        if is_picture(found) and image is None:
             raise DatasetError(f"{name} is no picture")
+        if image is not None and image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
+            note("unreadable texture", f"texture {name}: {image.width} x {image.height} pixels; scale it down")
         return data
-
-    def picture(self, name: str) -> Image.Image | None:
-        """Open a picture by its name in a material file."""
-        try:
-            return Image.open(io.BytesIO(self.get(name)))
-        except (DatasetError, OSError):
-            return None
 
     def keys(self) -> list[str]:
         return []
@@ -178,13 +172,12 @@ class _Neighbours(Resolver):  # type: ignore[misc]
         raise DatasetError("sources are only read")
 
 
-def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_faces: int = MAX_FACES) -> Mesh:
+def from_trimesh(loaded: Any, rotation: Any = None, max_faces: int = MAX_FACES) -> Mesh:
     """Turn a trimesh mesh or scene (its node transforms applied) into a fitted mesh.
 
     Args:
         loaded: ``trimesh.Trimesh`` or ``trimesh.Scene``.
         rotation: 3x3, applied to the vertices.
-        neighbours: finds pictures that trimesh does not load (opacity maps).
         max_faces: that the mesh may have.
 
     Raises:
@@ -192,7 +185,7 @@ def from_trimesh(loaded: Any, rotation: Any = None, neighbours: Any = None, max_
     """
     parts = []
     for part, matrix in _nodes(loaded):
-        material, uv, colours = material_of(part, neighbours.picture) if neighbours else material_of(part)
+        material, uv, colours = material_of(part)
         corners = _placed(part, matrix)[_checked(part)]
         parts.append(Part(corners, material, np.asarray(uv, dtype=np.float32), colours=colours))
     return assembled(parts, rotation, max_faces)

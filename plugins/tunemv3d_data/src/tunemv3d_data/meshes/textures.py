@@ -71,12 +71,6 @@ def _reduced(image: Image.Image, factor: int) -> Bytes:
     return np.concatenate(strips)
 
 
-def opacity(image: Image.Image, name: str) -> Bytes | None:
-    """Read an opacity map ``h w``: its alpha where it has one, else its brightness."""
-    rgba = pixels(image, name)
-    return None if rgba is None else opacity_of(rgba)
-
-
 def opacity_of(rgba: Bytes) -> Bytes:
     """Take a picture ``h w 4`` for an opacity map ``h w``: its alpha where it has one, else its brightness."""
     if (rgba[..., 3] < 255).any():
