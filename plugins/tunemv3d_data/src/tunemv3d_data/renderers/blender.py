@@ -76,8 +76,7 @@ class BlenderRenderer:
             folder = Path(name)
             _write_scene(folder, mesh, prefiltered(mesh, cameras, size[1]))
             job = self._job(cameras, size, light) | {"materials": [_kind(material) for material in mesh.materials]}
-            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8", newline="
-")
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8", newline="\n")
             if words := run_in_blender(self.program, "render.py", folder):
                 raise ValueError(f"Blender: {words}")
             for index in range(cameras.shape[0]):
