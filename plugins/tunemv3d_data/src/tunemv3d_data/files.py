@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.meshes.text import decoded
+from tunemv3d_data.text import decoded
 
 MAX_BYTES = 1 << 30
 """Size limit of one file or member; a larger one would not fit in memory as a mesh."""

@@ -9,8 +9,8 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.parts import Part
 from tunemv3d_data.meshes.surfaces import Indices, Polygons, Values, painted_part, scaled_colours
-from tunemv3d_data.meshes.text import decoded, listed_numbers, numbers
 from tunemv3d_data.notes import note
+from tunemv3d_data.text import decoded, listed_numbers, numbers
 
 _HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z])")
 

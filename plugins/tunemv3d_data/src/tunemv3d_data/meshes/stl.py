@@ -8,8 +8,8 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.parts import Part
 from tunemv3d_data.meshes.surfaces import Polygons, Values, painted_part
-from tunemv3d_data.meshes.text import decoded, numbers
 from tunemv3d_data.notes import note
+from tunemv3d_data.text import decoded, numbers
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _HEADER = 84

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.meshes.text import listed_numbers, spaced_numbers
 from tunemv3d_data.notes import note
+from tunemv3d_data.text import listed_numbers, spaced_numbers
 
 _TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4"},

@@ -12,11 +12,11 @@ from tunemv3d_data.meshes.materials import UNPAINTED, Material, coloured, plain,
 from tunemv3d_data.meshes.neighbours import Neighbours
 from tunemv3d_data.meshes.parts import Part
 from tunemv3d_data.meshes.polygons import triangulate
-from tunemv3d_data.meshes.text import decoded, numbers
 from tunemv3d_data.meshes.wavefront.corners import read_corners
 from tunemv3d_data.meshes.wavefront.mtl import Look, painted, read_materials
 from tunemv3d_data.meshes.wavefront.statements import Statements, listed, statements
 from tunemv3d_data.notes import note
+from tunemv3d_data.text import decoded, numbers
 
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]
