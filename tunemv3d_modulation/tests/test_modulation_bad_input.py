@@ -112,7 +112,8 @@ def test_a_prompt_that_is_cut_is_told_once_before_it_is_sampled(command, tmp_pat
 @pytest.mark.parametrize("size", [(40, 32), (30, 32)])
 def test_a_picture_that_is_not_square_is_padded_and_that_is_told(command, tmp_path, size):
     Image.new("RGB", size, "red").save(tmp_path / "front.png")
-    code, out, err = command("a chair", *QUICK, "--image", tmp_path / "front.png", "--out", tmp_path / "s", "--json")
+    asked = ("a chair", *QUICK, "--image", tmp_path / "front.png", "--as-is", "--out", tmp_path / "s", "--json")
+    code, out, err = command(*asked)
     told = f"the picture of view 0 is {size[0]} x {size[1]}: white is put beside it"
     assert code == 0 and told in err and json.loads(out)[0]["notes"] == [told]
 
@@ -120,7 +121,8 @@ def test_a_picture_that_is_not_square_is_padded_and_that_is_told(command, tmp_pa
 def test_of_a_moving_picture_the_first_frame_is_taken_and_that_is_told(command, tmp_path):
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / "turn.gif", save_all=True, append_images=frames[1:])
-    code, out, err = command("a chair", *QUICK, "--image", tmp_path / "turn.gif", "--out", tmp_path / "s", "--json")
+    asked = ("a chair", *QUICK, "--image", tmp_path / "turn.gif", "--as-is", "--out", tmp_path / "s", "--json")
+    code, out, err = command(*asked)
     told = "the picture of view 0 moves: the first of its 3 frames is taken"
     assert code == 0 and told in err and json.loads(out)[0]["notes"] == [told]
     view = Image.open(tmp_path / "s/a-chair/views/000.png").convert("RGB").getpixel((4, 16))
@@ -129,7 +131,9 @@ def test_of_a_moving_picture_the_first_frame_is_taken_and_that_is_told(command, 
 
 def test_given_pictures_are_checked_once_before_sampling(command, tmp_path):
     Image.new("F", (32, 32), 0.5).save(tmp_path / "real.tif")
-    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    red = Image.new("RGB", (32, 32), "white")
+    red.paste("red", (8, 8, 24, 24))
+    red.save(tmp_path / "red.png")
     asked = ("a chair", *QUICK, "--seeds", "0-2", "--out", tmp_path / "s", "--image")
     for image, told in (
         (tmp_path / "real.tif", "a picture of floating-point numbers"),

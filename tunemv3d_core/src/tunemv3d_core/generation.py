@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tunemv3d_core.agreement import disagreement, silhouettes_iou
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec, SampleSpec, spec_id
 from tunemv3d_core.console import messages
@@ -36,6 +37,7 @@ from tunemv3d_core.sampling import (
 from tunemv3d_core.slots import HasSurface, Mesher, Pictures, Scene
 from tunemv3d_core.types import Text
 from tunemv3d_core.viz.geometry import render_shape
+from tunemv3d_core.viz.pictures import cut_out
 
 ELEVATION = 20.0
 """Degrees above the horizon at which cameras stand around an object unless somebody says where."""
@@ -221,7 +223,21 @@ def generate(checkpoint: LoadedCheckpoint, prompt: str, out: Path) -> Path:
         finished = finish(model, latents, prompt, cameras)
     about = manifest_model(checkpoint.name, checkpoint.spec, scheduler, checkpoint.data) | manifest_options(own)
     about |= {"views": len(cameras.origins), "elevation": ELEVATION, "notes": notes, "prompt": prompt, "seed": 0}
+    about |= measured(finished, notes)
     return write_sample(finished, out, {**about, "seconds": round(time.perf_counter() - began, 2)})
+
+
+def measured(finished: FinishedObject, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the manifest's entries on how well an object's views and its field's opacity agree.
+
+    Args:
+        finished: the object.
+        notes: sentences so far; one is added where they hardly agree.
+    """
+    if finished.opacity is None or finished.depth is None:
+        return {"notes": list(notes)}
+    iou = silhouettes_iou(cut_out(finished.images, finished.opacity)[:, 3], finished.opacity)
+    return {"opacity_iou": round(iou, 4), "notes": [*notes, *filter(None, [disagreement(iou)])]}
 
 
 def manifest_options(options: SampleSpec, negative: str = "") -> dict[str, Any]:

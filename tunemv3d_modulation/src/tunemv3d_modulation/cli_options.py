@@ -96,17 +96,58 @@ def read_images(given: list[str]) -> "dict[int, Image]":
     return found
 
 
-def note_images(given: "Mapping[int, Image]", size: tuple[int, int]) -> list[str]:
-    """Return sentences on pictures that are not taken as they are.
+def read_given(given: list[str], cut_out: str, as_is: bool) -> "tuple[dict[int, Image], list[str]]":
+    """Read given pictures by view and cut their objects out.
 
     Args:
-        given: by view.
-        size: (H, W) of the views; white is put beside a picture of another shape.
+        given: arguments, see ``read_images``.
+        cut_out: model that removes backgrounds, see ``tunemv3d_modulation.cut_out``.
+        as_is: leave them as they are.
+
+    Returns:
+        The pictures, and sentences on what was done.
+
+    Raises:
+        TuneMV3DError: a picture that cannot be used, or options that contradict each other.
     """
-    notes = []
-    for view, picture in given.items():
-        if picture.width * size[0] != picture.height * size[1]:
-            notes.append(f"the picture of view {view} is {picture.width} x {picture.height}: white is put beside it")
-        if (frames := getattr(picture, "n_frames", 1)) > 1:
-            notes.append(f"the picture of view {view} moves: the first of its {frames} frames is taken")
-    return notes
+    if as_is and cut_out:
+        raise TuneMV3DError("--as-is and --cut-out: give one of them")
+    pictures = read_images(given)
+    notes = [
+        f"the picture of view {view} moves: the first of its {count} frames is taken"
+        for view, picture in pictures.items()
+        if (count := getattr(picture, "n_frames", 1)) > 1
+    ]
+    if as_is or not pictures:
+        return pictures, notes
+    # Heavy: scipy.
+    from tunemv3d_modulation.given_pictures import cut_objects
+
+    cut, done = cut_objects(pictures, cut_out)
+    return cut, notes + done
+
+
+def place_given(
+    pictures: "dict[int, Image]", size: tuple[int, int], as_is: bool
+) -> "tuple[dict[int, Image], list[str]]":
+    """Place the objects of given pictures as training views show them.
+
+    Args:
+        pictures: of ``read_given``.
+        size: (H, W) of the views.
+        as_is: leave them as they are; white is put beside a picture of another shape.
+
+    Returns:
+        The pictures, and sentences on what was done.
+
+    Raises:
+        TuneMV3DError: an object is too small.
+    """
+    if not as_is:
+        from tunemv3d_modulation.given_pictures import frame_objects
+
+        return frame_objects(pictures, size)
+    odd = {view: p for view, p in pictures.items() if p.width * size[0] != p.height * size[1]}
+    return pictures, [
+        f"the picture of view {view} is {p.width} x {p.height}: white is put beside it" for view, p in odd.items()
+    ]

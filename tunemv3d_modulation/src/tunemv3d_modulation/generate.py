@@ -12,15 +12,16 @@ from PIL.Image import Image
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.generation import SceneShape, sampling_progress
+from tunemv3d_core.generation import SceneShape, measured, sampling_progress
 from tunemv3d_core.io.glb import glb, mesh_provenance
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.sample_files import FinishedObject, write_sample
+from tunemv3d_core.io.real_size import as_large_as, wanted_height
 from tunemv3d_core.io.samples import MANIFEST, note_files, read_pictures, write_file
 from tunemv3d_core.sampling import has_surface
 from tunemv3d_core.slots import Mesher
 from tunemv3d_core.viz.pictures import read_picture
-from tunemv3d_modulation.animation import write_animation
+from tunemv3d_core.viz.animation import write_animation
 from tunemv3d_modulation.output import TuneMV3DOutput
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable
@@ -87,11 +88,13 @@ class Made:
         folder: where it lies.
         output: of the pipeline.
         steps: what the model saw.
+        notes: sentences on it, those of ``about`` first.
     """
 
     folder: Path
     output: TuneMV3DOutput
     steps: Recorder
+    notes: list[str]
 
 
 def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
@@ -100,7 +103,7 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
     Args:
         pipe: the pipeline.
         order: what to make.
-        about: the manifest's content, with ``prompt``, ``seed`` and ``OPTIONS``.
+        about: the manifest's content, with ``prompt``, ``seed``, ``notes`` and ``OPTIONS``.
 
     Raises:
         SampleError: a step gave numbers that are not finite, or the object cannot be written.
@@ -124,8 +127,9 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
             callback_on_step_end_tensor_inputs=("latents", "x_t"),
             **{name: about[name] for name in OPTIONS},
         )
-    about = {**about, "seconds": round(time.perf_counter() - began, 2)}
-    return Made(write_sample(_first(output), order.out, about), output, seen)
+    finished = _first(output, tuple(order.known_views))
+    about = {**about, "seconds": round(time.perf_counter() - began, 2), **measured(finished, about["notes"])}
+    return Made(write_sample(finished, order.out, about), output, seen, about["notes"])
 
 
 def add_pictures(pipe: TuneMV3DPipeline, order: Order, made: Made, prompt: str) -> None:
@@ -145,8 +149,8 @@ def add_pictures(pipe: TuneMV3DPipeline, order: Order, made: Made, prompt: str) 
         note_files(made.folder, {"turntable": f"turntable{order.video}"})
 
 
-def add_mesh(pipe: TuneMV3DPipeline, mesher: Mesher, made: Made) -> None:
-    """Add ``object.glb`` to a written object, as ``tunemv3d mesh`` makes it of the object's folder.
+def add_mesh(pipe: TuneMV3DPipeline, mesher: Mesher, made: Made) -> tuple[str, ...]:
+    """Add ``object.glb`` to a written object, as ``tunemv3d mesh`` makes it of the object's folder; return its notes.
 
     Raises:
         SampleError: the scene has no surface after all, or the file cannot be written; the object stays as it is.
@@ -156,12 +160,15 @@ def add_mesh(pipe: TuneMV3DPipeline, mesher: Mesher, made: Made) -> None:
     shape = SceneShape(scene, pipe.model, pipe.latent_size())
     with messages.status("mesh", spinner="line"):
         mesh = mesher(shape, read_pictures(made.folder), pipe.execution_device)
-    write_file(made.folder / MESH, glb(mesh, mesh_provenance(read_json(made.folder / MANIFEST))))
-    note_files(made.folder, {"mesh": MESH}, mesh.figures)
+    manifest = read_json(made.folder / MANIFEST)
+    mesh = as_large_as(mesh, wanted_height(manifest["prompt"]))
+    write_file(made.folder / MESH, glb(mesh, mesh_provenance(manifest)))
+    note_files(made.folder, {"mesh": MESH}, mesh.figures, mesh.notes)
+    return mesh.notes
 
 
-def _first(output: TuneMV3DOutput) -> FinishedObject:
+def _first(output: TuneMV3DOutput, given: tuple[int, ...]) -> FinishedObject:
     """The only object of a batch of one."""
     maps = {name: getattr(output, name) for name in ("renders", "opacity", "depth", "normals")}
     maps = {name: None if maps[name] is None else maps[name][0] for name in maps}
-    return FinishedObject(output.images[0], output.latents[0], output.cameras[0], **maps)
+    return FinishedObject(output.images[0], output.latents[0], output.cameras[0], **maps, given=given)

@@ -1,5 +1,6 @@
 """The command ``tunemv3d sample``: views of objects from text, with depth, normals and the shape's scene."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST
-from tunemv3d_modulation.cli_options import gather_prompts, note_images, read_cameras, read_images, read_seeds
+from tunemv3d_modulation.cli_options import gather_prompts, place_given, read_cameras, read_given, read_seeds
 
 if TYPE_CHECKING:
     from tunemv3d_core.config.run_spec import SampleSpec
@@ -52,6 +53,17 @@ def sample(
         list[str] | None,
         typer.Option(metavar="[VIEW=]FILE", help="A picture of the object that is given, of view 0 or of VIEW."),
     ] = None,
+    cut_out: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="What removes the background of given pictures: a model of rembg, such as u2net, or a U2-Net's ONNX "
+            "file. Transparency and grounds of one colour need none.",
+        ),
+    ] = "",
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Take given pictures as they are: nothing is cut out, moved or scaled.")
+    ] = False,
     views: Annotated[
         int | None, typer.Option(help="Cameras, evenly around the object; default: as many as in training.")
     ] = None,
@@ -62,8 +74,9 @@ def sample(
     video_format: Annotated[str, typer.Option(help="webp, or mp4, which needs ffmpeg.")] = "webp",
     mesh: Annotated[bool, typer.Option("--mesh", help="Also a textured mesh, object.glb.")] = False,
     mesher: Annotated[
-        str, typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it.")
-    ] = "marching-cubes",
+        str,
+        typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it: --mesh with another than ours."),
+    ] = "",
     device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
@@ -71,17 +84,17 @@ def sample(
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.generation import build_mesher, manifest_model, manifest_options
     from tunemv3d_core.io.sample_files import check_writable
-    from tunemv3d_modulation.animation import check_format
+    from tunemv3d_core.viz.animation import check_format
 
     # Whatever can be wrong without the model is found before it is loaded.
     check_writable(out)
     check_format(video_format)
-    meshed_by = build_mesher(mesher) if mesh else None
+    meshed_by = build_mesher(mesher or "marching-cubes") if mesh or mesher else None
     wanted = [(prompt, seed) for prompt in gather_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
     given: dict[str, Any] = {"steps": steps, "guidance": guidance, "shared_noise": shared_noise}
     given |= {"scheduler": scheduler, "consistency": parse_consistency(consistency) if consistency else None}
-    known = read_images(image or [])
+    known, notes = read_given(image or [], cut_out, as_is)
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
     pipe, options = _load(checkpoint, device, given)
@@ -91,11 +104,12 @@ def sample(
     # Heavy, and needs what was loaded.
     from tunemv3d_modulation.generate import Order
 
-    order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
+    known, framing = place_given(known, pipe.image_size(), as_is)
+    order = Order(around, known, out, strip, f".{video_format}" if video else "", meshed_by is not None)
     order.check(pipe)
     about = manifest_model(checkpoint, pipe.spec, pipe.scheduler, pipe.data) | manifest_options(options, negative)
     about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
-    about["notes"] = note_images(known, pipe.image_size())
+    about["notes"] = notes + framing
     if len(pairs) < len(wanted):
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
     made, failed = _make_all(pipe, order, pairs, about, meshed_by, as_json)
@@ -119,22 +133,28 @@ def _make_all(
     folders, failed = [], 0
     for prompt, seed in pairs:
         notes = [*pipe.cut_prompts([prompt]), *about["notes"]]
-        for note in notes:
-            messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
+        _tell(prompt, notes)
         try:
             made = make(pipe, order, {**about, "prompt": prompt, "seed": seed, "notes": notes})
             folders.append(made.folder)
+            _tell(prompt, made.notes[len(notes) :])
             if not quiet:
                 console.print(f"{made.folder}/grid.png", soft_wrap=True, highlight=False)
             add_pictures(pipe, order, made, prompt)
             if mesher is not None:
-                add_mesh(pipe, mesher, made)
+                _tell(prompt, add_mesh(pipe, mesher, made))
                 if not quiet:
                     console.print(f"{made.folder}/{MESH}", soft_wrap=True, highlight=False)
         except TuneMV3DError as error:
             failed += 1
             show_error(TuneMV3DError(f"{prompt!r}, seed {seed}: {error}"))
     return folders, failed
+
+
+def _tell(prompt: str, notes: Sequence[str]) -> None:
+    """Print sentences on an object."""
+    for note in notes:
+        messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
 
 
 def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -> None:

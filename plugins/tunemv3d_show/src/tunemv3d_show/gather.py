@@ -15,10 +15,11 @@ from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
 
 FIGURES = {
+    "opacity_iou": "the field's opacity against the views' masks: IoU {:.3f}",
     "silhouette_iou": "the mesh's silhouettes against the views' masks: IoU {:.3f}",
     "views_psnr": "the shape's own views against the sampled ones: PSNR {:.1f} dB",
 }
-"""Figures of a manifest, as ``tunemv3d mesh`` measures them, and their sentences on the page."""
+"""Figures of a manifest, as ``tunemv3d sample`` and ``tunemv3d mesh`` measure them, and their sentences on the page."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ _PRIMITIVE = {"attributes": {"POSITION": 1, "NORMAL": 2, "TEXCOORD_0": 3}, "indi
 _SCENE: dict[str, Any] = {
     "scene": 0,
     "scenes": [{"nodes": [0]}],
-    "nodes": [{"name": "object", "mesh": 0}],
-    "meshes": [{"name": "object", "primitives": [_PRIMITIVE]}],
     "textures": [{"source": 0}],
     "images": [{"bufferView": 4, "mimeType": "image/png"}],
 }
@@ -34,12 +32,13 @@ _VERTICES, _INDICES = 34962, 34963
 
 
 def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
-    """Write one mesh with one material and its texture as PNG.
+    """Write one mesh with one material and its texture as PNG; node and mesh are called as the prompt.
 
     Args:
         mesh: the mesh.
         about: of ``mesh_provenance``; goes into the file's ``asset``.
     """
+    name = name_of(about)
     png = BytesIO()
     Image.fromarray(mesh.texture).save(png, "PNG")
     positions, normals = (to_y_up(z[mesh.uv_vertices]) for z in (mesh.vertices, mesh.normals))
@@ -58,6 +57,8 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
     tree = {
         "asset": {"version": "2.0", "generator": "TuneMV3D", "copyright": copyright_of(about), "extras": about},
         **_SCENE,
+        "nodes": [{"name": name, "mesh": 0}],
+        "meshes": [{"name": name, "primitives": [_PRIMITIVE]}],
         "materials": [{"name": "baked", "pbrMetallicRoughness": _DULL, "doubleSided": not mesh.watertight}],
         "accessors": [
             {"bufferView": 0, "componentType": _UINT, "count": mesh.uv_faces.size, "type": "SCALAR"},
@@ -77,6 +78,11 @@ def mesh_provenance(manifest: dict[str, Any]) -> dict[str, Any]:
     """Select what a mesh should carry of its sampled object's manifest."""
     kept = ("prompt", "seed", "checkpoint", "spec_id", "data", "refined")
     return {"generator": "TuneMV3D", **{key: manifest[key] for key in kept if manifest.get(key) is not None}}
+
+
+def name_of(about: dict[str, Any]) -> str:
+    """Return the name under which 3D programs list a mesh: its prompt."""
+    return str(about.get("prompt") or "object")
 
 
 def copyright_of(about: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ class FinishedObject:
         opacity: ``n H W``, 0 to 1.
         depth: ``n H W``, z in the camera, world units, 0 where nothing was hit.
         normals: ``n 3 H W``, outward, world space; None too where the field knows none.
+        given: indices of views that were given, not made; ``images`` shows them as they went in.
     """
 
     images: Tensor
@@ -42,6 +43,7 @@ class FinishedObject:
     opacity: Tensor | None = None
     depth: Tensor | None = None
     normals: Tensor | None = None
+    given: tuple[int, ...] = ()
 
 
 def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path:
@@ -63,7 +65,9 @@ def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path
     check_finite(made.images)
     with _appearing(out, about["prompt"], about["seed"]) as (beside, folder):
         files: dict[str, Any] = {"grid": "grid.png", "cameras": "transforms.json", **_write_views(made, beside)}
-        grid(made.images, made.renders, made.opacity, made.depth).save(beside / "grid.png")
+        grid(made.images, made.renders, made.opacity, made.depth, made.given).save(beside / "grid.png")
+        if made.given:
+            files["given"] = _write_given(made, beside)
         h, w = made.images.shape[-2:]
         cameras, prompt = made.cameras.to("cpu"), about["prompt"]
         maps = {"depth_files": files.get("depth", ()), "normal_files": files.get("normals", ())}
@@ -121,6 +125,15 @@ def _write_views(made: FinishedObject, folder: Path) -> dict[str, tuple[str, ...
         normals = (made.normals * seen[:, None]).float().cpu().movedim(1, -1).numpy()
         files["normals"] = _each(folder, "normals", normals, save_normals)
     return files
+
+
+def _write_given(made: FinishedObject, folder: Path) -> tuple[str, ...]:
+    """Write the views that were given, on white, as they went into the model; return their names."""
+    (folder / "given").mkdir()
+    names = tuple(f"given/{index:03d}.png" for index in made.given)
+    for name, index in zip(names, made.given, strict=True):
+        to_pil(made.images[index]).save(folder / name)
+    return names
 
 
 def _each(folder: Path, kind: str, items: Any, write: Callable[[Path, Any], None]) -> tuple[str, ...]:

@@ -142,19 +142,24 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         raise SampleError(unwritable(folder / MANIFEST, error)) from error
 
 
-def note_files(folder: Path, made: dict[str, Any], figures: Mapping[str, float | None] | None = None) -> None:
+def note_files(
+    folder: Path, made: dict[str, Any], figures: Mapping[str, float | None] | None = None, notes: Sequence[str] = ()
+) -> None:
     """Add what was made of an object later to its manifest.
 
     Args:
         folder: of the object.
         made: names of files by kind.
         figures: what was measured of them, by name.
+        notes: sentences on them.
 
     Raises:
         SampleError: the manifest cannot be written; what was there before stays.
     """
     manifest = read_json(folder / MANIFEST)
-    write_manifest(folder, {**manifest, **(figures or {}), "files": {**(manifest.get("files") or {}), **made}})
+    files = {**(manifest.get("files") or {}), **made}
+    told = list(dict.fromkeys([*(manifest.get("notes") or []), *notes]))
+    write_manifest(folder, {**manifest, **(figures or {}), "notes": told, "files": files})
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -50,6 +50,7 @@ class TexturedMesh:
         uv_faces: ``f 3`` int32, the same triangles as indices of texture coordinates.
         texture: ``s s 3`` uint8, sRGB, row 0 at the top.
         figures: what was measured of the mesh, by name, for manifests; None where it could not be measured.
+        notes: sentences on what is not as it was asked for, shown and kept in manifests.
     """
 
     vertices: NDArray[np.float32]
@@ -61,6 +62,7 @@ class TexturedMesh:
     uv_faces: NDArray[np.int32]
     texture: NDArray[np.uint8]
     figures: dict[str, float | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def watertight(self) -> bool:

@@ -1,5 +1,7 @@
 """Pictures of sampled views, and pictures that are given to a model."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -84,6 +86,16 @@ def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor
         return _resized(picture, size)
     if not isinstance(picture, Image.Image):
         raise TuneMV3DError(f"a known view should be a PIL picture or a tensor '3 H W', not {type(picture).__name__}")
+    padded = ImageOps.pad(on_white(as_rgba(picture)), size[::-1], color="white")
+    return torch.from_numpy(np.array(padded)).movedim(-1, 0).float() / 255
+
+
+def as_rgba(picture: Image.Image) -> Image.Image:
+    """Convert a picture of any mode, upright or with an orientation tag, to an upright RGBA one of 8 bits.
+
+    Raises:
+        TuneMV3DError: a picture of floating-point numbers.
+    """
     picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
         raise TuneMV3DError(
@@ -92,9 +104,12 @@ def read_picture(picture: Image.Image | Tensor, size: tuple[int, int]) -> Tensor
     if picture.mode.startswith("I"):
         # 16 bits per channel, which Pillow would clip to 8.
         picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))
-    on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
-    padded = ImageOps.pad(on_white, size[::-1], color="white")
-    return torch.from_numpy(np.array(padded)).movedim(-1, 0).float() / 255
+    return picture.convert("RGBA")
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """Put an RGBA picture on white: RGB."""
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -107,7 +122,17 @@ def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return sized[0].clamp(0, 1)
 
 
-def grid(images: Tensor, renders: Tensor | None, opacity: Tensor | None, depth: Tensor | None) -> Image.Image:
+GIVEN = (0.95, 0.5, 0.05)
+"""Colour of the frame around views that were given, not made."""
+
+
+def grid(
+    images: Tensor,
+    renders: Tensor | None,
+    opacity: Tensor | None,
+    depth: Tensor | None,
+    given: Collection[int] = (),
+) -> Image.Image:
     """Draw one object's views in a row; below them its field's renders, opacity and depth, if any (near is bright).
 
     Args:
@@ -115,11 +140,23 @@ def grid(images: Tensor, renders: Tensor | None, opacity: Tensor | None, depth: 
         renders: the field's, like ``images``.
         opacity: ``n h w``.
         depth: ``n h w``.
+        given: indices of views that were given; they get a frame.
     """
-    rows = [images] if renders is None else [images, renders]
+    framed = images.clone()
+    for index in given:
+        framed[index] = _framed(images[index])
+    rows = [framed] if renders is None else [framed, renders]
     if opacity is not None and depth is not None:
         rows += [enlarged(m, tuple(images.shape[-2:])) for m in (opacity, near_bright(depth, opacity))]  # type: ignore[arg-type]
     return to_pil(torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2))
+
+
+def _framed(image: Tensor) -> Tensor:
+    """Draw a frame on the outermost pixels of ``3 H W``."""
+    width = max(1, image.shape[-1] // 64)
+    inside = torch.zeros_like(image, dtype=torch.bool)
+    inside[:, width:-width, width:-width] = True
+    return torch.where(inside, image, image.new_tensor(GIVEN)[:, None, None])
 
 
 def near_bright(depth: Tensor, opacity: Tensor) -> Tensor:
