@@ -3,6 +3,7 @@
 import json
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_a_speck_is_no_second_thing_and_a_whole_object_touches_nothing():
 class FakeRembg(SimpleNamespace):
     """rembg's interface; its model takes what is red for the object."""
 
-    asked: list = []
+    asked: ClassVar[list] = []
 
     @classmethod
     def new_session(cls, name, **options):

@@ -13,8 +13,8 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.io.depth_normals import read_depth, read_normals
 from tunemv3d_core.io.posed_images import PosedImages, read_object, write_object
 from tunemv3d_core.io.samples import read_sample
-from tunemv3d_core.viz.pictures import GROUND
 from tunemv3d_core.viz.animation import write_animation
+from tunemv3d_core.viz.pictures import GROUND
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 

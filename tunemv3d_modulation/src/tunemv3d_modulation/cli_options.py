@@ -1,6 +1,5 @@
 """Read the arguments of ``tunemv3d sample``: prompts, seeds, cameras and pictures."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -134,7 +134,7 @@ def _session(rembg: Any, model: str) -> Any:
         raise
     except Exception as error:  # of rembg, pooch, requests and onnxruntime
         raise TuneMV3DError(
-            f"--cut-out {model}: the model cannot be loaded: {error}; take u2net, or an ONNX file of U2-Net that lies here"
+            f"--cut-out {model}: the model cannot be loaded: {error}; take u2net, or a U2-Net's ONNX file"
         ) from None
 
 

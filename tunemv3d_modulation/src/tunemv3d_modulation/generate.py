@@ -15,13 +15,13 @@ from tunemv3d_core.errors import SampleError
 from tunemv3d_core.generation import SceneShape, measured, sampling_progress
 from tunemv3d_core.io.glb import glb, mesh_provenance
 from tunemv3d_core.io.posed_images import read_json
-from tunemv3d_core.io.sample_files import FinishedObject, write_sample
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
+from tunemv3d_core.io.sample_files import FinishedObject, write_sample
 from tunemv3d_core.io.samples import MANIFEST, note_files, read_pictures, write_file
 from tunemv3d_core.sampling import has_surface
 from tunemv3d_core.slots import Mesher
-from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_core.viz.animation import write_animation
+from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.output import TuneMV3DOutput
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.shape_pictures import Recorder, shape_steps, side_by_side, turntable

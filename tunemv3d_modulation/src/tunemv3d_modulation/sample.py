@@ -105,7 +105,7 @@ def sample(
     from tunemv3d_modulation.generate import Order
 
     known, framing = place_given(known, pipe.image_size(), as_is)
-    order = Order(around, known, out, strip, f".{video_format}" if video else "", meshed_by is not None)
+    order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh or bool(mesher))
     order.check(pipe)
     about = manifest_model(checkpoint, pipe.spec, pipe.scheduler, pipe.data) | manifest_options(options, negative)
     about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}

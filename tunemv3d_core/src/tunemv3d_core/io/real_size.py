@@ -1,4 +1,4 @@
-"""Sizes of meshes in the world: as somebody says, or typical of what the prompt names. Shapes have none of their own."""
+"""Sizes of meshes in the world, which shapes do not have: as somebody says, or typical of what the prompt names."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def parse_length(text: str) -> float:
 
 
 def thing_of(prompt: str) -> str | None:
-    """Return the thing that a prompt names, as ``typical_heights.json`` calls it: the last, longest one before its parts."""
+    """Return the thing that a prompt names, as ``typical_heights.json`` calls it: the last one before its parts."""
     words = re.findall(r"[^\W\d_]+", _PARTS.split(prompt.lower())[0])
     for end in range(len(words), 0, -1):
         for start in range(end):
