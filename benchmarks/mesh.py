@@ -3,12 +3,13 @@
 Each sampled object is meshed as ``tunemv3d mesh`` does it, in a process of its own, because the peak of memory belongs
 to a process; the samples stay as they are. For each:
 
-- ``surface_seconds``: corrected distance and zero level at 256 cells a side, floaters removed;
+- ``surface_seconds``: zero level with and without the masks' correction at 256 cells a side, floaters removed;
 - ``textured_seconds``: the rest up to the GLB's bytes;
 - ``cpu_seconds``: of the whole process, loading included;
 - ``peak_mib``: the process's peak resident memory, and ``surface_peak_mib`` when the surface was done;
 - ``glb_mib``, ``faces``, ``raw_watertight``;
-- ``iou_zero_level``, ``silhouette_iou``: of the surface without the masks' correction, and of the final mesh;
+- ``iou_as_generated``, ``iou_corrected``, ``silhouette_iou``: of the surface without the correction, with it, and of the
+  final mesh, with masks of held-out views;
 - ``views_psnr``: of the field's own views with the sampled ones on white, dB.
 """
 
@@ -28,14 +29,9 @@ import torch
 from tunemv3d_core.io.glb import glb, mesh_provenance
 from tunemv3d_core.io.samples import find_samples, read_pictures
 from tunemv3d_shape.checkpoints import Checkpoints, read_whole_sample
-from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh
-from tunemv3d_shape.generate import make_mesh
-from tunemv3d_shape.silhouette_fit import fit_silhouettes
+from tunemv3d_shape.generate import MarchingCubes
 from tunemv3d_shape.spec import MarchingCubesSpec
-from tunemv3d_shape.surface import extract_surface
-from tunemv3d_shape.tracing import silhouette_iou
-from tunemv3d_shape.views import psnr
 
 
 def peak_mib() -> int:
@@ -54,26 +50,22 @@ def measure(folder: Path, keep: Path | None) -> dict[str, Any]:
     def on_stage(stage: str) -> None:
         marks[stage] = time.perf_counter() - began, peak_mib()
 
-    made, whole = make_mesh(fit_silhouettes(shape, pictures), pictures, MarchingCubesSpec(), on_stage=on_stage)
+    made, whole = MarchingCubes(MarchingCubesSpec()).mesh_whole(shape, pictures, torch.device("cpu"), on_stage)
     content = glb(made, mesh_provenance(sample.manifest))
     seconds = time.perf_counter() - began
     found = {
         "object": folder.name,
         "prompt": sample.prompt,
-        "surface_seconds": round(marks["surface"][0], 2),
-        "textured_seconds": round(seconds - marks["surface"][0], 2),
+        "surface_seconds": round(marks["simplify"][0], 2),
+        "textured_seconds": round(seconds - marks["simplify"][0], 2),
         "cpu_seconds": round(time.process_time(), 2),
-        "surface_peak_mib": marks["surface"][1],
+        "surface_peak_mib": marks["simplify"][1],
         "peak_mib": peak_mib(),
         "glb_mib": round(len(content) / 2**20, 2),
         "faces": len(made.faces),
         "raw_watertight": bool(as_trimesh(whole).is_watertight),
-        "silhouette_iou": round(silhouette_iou(made, pictures), 4),
+        **made.figures,
     }
-    shown = shape.pictures(pictures.cameras)
-    found["views_psnr"] = None if shown is None else round(psnr(shown, pictures), 2)
-    zero = remove_floaters(extract_surface(shape, MarchingCubesSpec().resolution))
-    found["iou_zero_level"] = round(silhouette_iou(zero, pictures), 4)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / f"{folder.name}.glb").write_bytes(content)

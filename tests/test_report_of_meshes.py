@@ -12,8 +12,9 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.export import write_mesh
-from tunemv3d_shape.generate import make_mesh
+from tunemv3d_shape.generate import textured
 from tunemv3d_shape.spec import MarchingCubesSpec
+from tunemv3d_shape.surface import extract_surface
 from tunemv3d_show.compose import write_page
 from tunemv3d_show.gather import gather
 
@@ -46,7 +47,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     views = ball.pictures(Cameras.orbit(4, azimuth=45))
     for name in ("a ball", "a chair", "a stool"):
         place = toys.write_object(folder / name.replace(" ", "-"), name)
-        made, _ = make_mesh(ball, views, MarchingCubesSpec(resolution=32, faces=1000, texture=128))
+        made = textured(extract_surface(ball, 32), ball, views, MarchingCubesSpec(faces=1000, texture=128))
         write_mesh(place, "object", made, ("glb",), {"checkpoint": "toy"})
     return folder
 

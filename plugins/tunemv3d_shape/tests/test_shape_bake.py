@@ -19,7 +19,7 @@ AROUND = Cameras.cat([Cameras.orbit(4, elevation=20), Cameras.orbit(2, elevation
 @pytest.mark.parametrize("shape", [sphere(0.6), box((0.4, 0.5, 0.3))])
 def test_every_texel_has_the_paint_of_its_place(shape: object) -> None:
     surface = simplify(extract_surface(shape, 64), 3000)
-    unwrapped = unwrap(surface, 256)
+    unwrapped, _ = unwrap(surface, 256)
     pictures = seen(numpy_of(shape), AROUND, 96)
     texture = bake(unwrapped, surface, [pictures], 256)
     covered, points = texel_points(unwrapped, surface, 256)
@@ -32,7 +32,7 @@ def test_every_texel_has_the_paint_of_its_place(shape: object) -> None:
 
 def test_texels_lie_on_the_surface_that_they_colour() -> None:
     surface = simplify(extract_surface(sphere(0.6), 64), 3000)
-    unwrapped = unwrap(surface, 128)
+    unwrapped, _ = unwrap(surface, 128)
     _covered, points = texel_points(unwrapped, surface, 128)
     np.testing.assert_allclose(np.linalg.norm(points.places, axis=-1), 0.6, atol=0.005)
     np.testing.assert_allclose(points.normals, points.places / 0.6, atol=0.1)

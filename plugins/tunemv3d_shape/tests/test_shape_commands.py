@@ -328,7 +328,7 @@ def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypat
     assert is_whole(tmp_path / "out" / "one")
 
 
-@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("generate.make_mesh", True)])
+@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("generate.textured", True)])
 def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, valid: bool
 ) -> None:

@@ -16,8 +16,9 @@ from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.glb import copyright_of, mesh_provenance
 from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_shape.export import write_mesh
-from tunemv3d_shape.generate import make_mesh
+from tunemv3d_shape.generate import textured
 from tunemv3d_shape.spec import MarchingCubesSpec
+from tunemv3d_shape.surface import extract_surface
 
 TOY = union(box((0.2, 0.3, 0.5)), sphere(0.15, (0, -0.4, 0.3)))
 """Tall, with a nose in front (-y) above the middle."""
@@ -30,9 +31,8 @@ ABOUT = mesh_provenance(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TexturedMesh]:
     cameras = Cameras.cat([Cameras.orbit(4, elevation=20), Cameras.orbit(2, elevation=70)])
-    mesh, _ = make_mesh(
-        TOY, seen(numpy_of(TOY), cameras, 96), MarchingCubesSpec(resolution=64, faces=3000, texture=256)
-    )
+    views, options = seen(numpy_of(TOY), cameras, 96), MarchingCubesSpec(faces=3000, texture=256)
+    mesh = textured(extract_surface(TOY, 64), TOY, views, options)
     folder = tmp_path_factory.mktemp("made")
     files = write_mesh(folder, "object", mesh, ("glb", "obj", "ply"), ABOUT)
     assert files == ["object.glb", "object.obj", "object.mtl", "object.png", "object.ply"]

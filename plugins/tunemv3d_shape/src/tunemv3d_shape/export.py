@@ -12,7 +12,7 @@ from PIL import Image
 from trimesh.exchange.obj import export_obj
 from trimesh.visual.material import SimpleMaterial
 
-from tunemv3d_core.io.glb import copyright_of, glb, to_y_up
+from tunemv3d_core.io.glb import copyright_of, glb, name_of, to_y_up
 from tunemv3d_core.io.samples import write_file
 from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_shape.bake import Colours
@@ -61,7 +61,7 @@ def obj(mesh: TexturedMesh, name: str, about: dict[str, Any]) -> dict[str, bytes
     material = SimpleMaterial(name=name, image=Image.fromarray(mesh.texture), diffuse=[255] * 4, specular=[0] * 4)
     header = f"{copyright_of(about)}\n{json.dumps(about, ensure_ascii=False)}"
     text, beside = export_obj(
-        _y_up(mesh, material),
+        _y_up(mesh, material, name_of(about)),
         include_normals=True,
         return_texture=True,
         mtl_name=f"{name}.mtl",
@@ -78,11 +78,12 @@ def ply(surface: Triangles | TexturedMesh, colours: Colours | None = None) -> by
     return bytes(mesh.export(file_type="ply"))
 
 
-def _y_up(mesh: TexturedMesh, material: SimpleMaterial) -> trimesh.Trimesh:
+def _y_up(mesh: TexturedMesh, material: SimpleMaterial, name: str) -> trimesh.Trimesh:
     return trimesh.Trimesh(
         to_y_up(mesh.vertices[mesh.uv_vertices]),
         mesh.uv_faces,
         vertex_normals=to_y_up(mesh.normals[mesh.uv_vertices]),
         visual=trimesh.visual.TextureVisuals(mesh.uv, material=material),
+        metadata={"name": " ".join(name.split())},
         process=False,
     )

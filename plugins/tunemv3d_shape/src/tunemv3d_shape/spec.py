@@ -18,3 +18,5 @@ class MarchingCubesSpec(ComponentSpec):
     """Triangles at most."""
     texture: int = Field(default=1024, ge=32, le=8192)
     """Texels along the texture's side."""
+    unwrap_seconds: float = Field(default=60.0, gt=0)
+    """Seconds after which charts are given up and every triangle gets its own place in the texture."""
