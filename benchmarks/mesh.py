@@ -8,8 +8,8 @@ to a process; the samples stay as they are. For each:
 - ``cpu_seconds``: of the whole process, loading included;
 - ``peak_mib``: the process's peak resident memory, and ``surface_peak_mib`` when the surface was done;
 - ``glb_mib``, ``faces``, ``raw_watertight``;
-- ``iou_as_generated``, ``iou_corrected``, ``silhouette_iou``: of the surface without the correction, with it, and of the
-  final mesh, with masks of held-out views;
+- ``iou_as_generated``, ``iou_corrected``, ``silhouette_iou``: of the surface without the correction, with it, and of
+  the final mesh, with masks of held-out views;
 - ``views_psnr``: of the field's own views with the sampled ones on white, dB.
 """
 

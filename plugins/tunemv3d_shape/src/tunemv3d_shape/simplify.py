@@ -6,8 +6,8 @@ import numpy as np
 from tunemv3d_shape.surface import Triangles
 
 HASTE = (3, 5, 7, 10)
-"""fast-simplification's ``agg``, one after the other until the budget is kept: higher ones collapse more edges at once and
-leave spikes. Its default is 7; at 3 the surface of a sampled chair is a seventh smoother, in the same time."""
+"""fast-simplification's ``agg``, one after the other until the budget is kept: higher ones collapse more edges at once
+and leave spikes. Its default is 7; at 3 the surface of a sampled chair is a seventh smoother, in the same time."""
 
 
 def simplify(surface: Triangles, faces: int) -> Triangles:

@@ -15,7 +15,7 @@ from tunemv3d_core.errors import SampleError
 from tunemv3d_shape.surface import Floats, Ints, Triangles
 
 CELL = 4
-"""Texels along the side of the smallest square that two triangles share: the corners of each lie in texels of its own."""
+"""Texels along the side of the smallest square that two triangles share: each has texels of its own at its corners."""
 
 OUTSIDE = 0.25
 """Texels by which a triangle reaches beyond the middles of its corner texels, so that these belong to it."""

@@ -57,7 +57,9 @@ def refine(
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, and mesh what is better, before or after.
 
-    Every fourth view is held out and judges. Ctrl-C ends a fit early and keeps what is there. progress.png in the object's folder shows how it stands.
+    Every fourth view is held out and judges. Ctrl-C ends a fit early and keeps what is there.
+
+    progress.png in the object's folder shows how it stands.
     """
     # Heavy: torch and trimesh.
     from tunemv3d_core.devices import find_device
