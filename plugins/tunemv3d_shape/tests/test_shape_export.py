@@ -13,7 +13,7 @@ from shape_toys import box, numpy_of, seen, sphere, stripes, union
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.io.glb import copyright_of, mesh_provenance
+from tunemv3d_core.io.glb import copyright_of, glb, mesh_provenance
 from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_shape.export import write_mesh
 from tunemv3d_shape.generate import textured
@@ -41,7 +41,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TexturedMesh]:
 
 
 def tree_of(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
+    return tree_of_glb(path.read_bytes())
+
+
+def tree_of_glb(content: bytes) -> dict[str, Any]:
     length = struct.unpack("<I", content[12:16])[0]
     tree: dict[str, Any] = json.loads(content[20 : 20 + length])
     return tree
@@ -67,11 +70,19 @@ def test_textured_files_are_y_up_and_painted_in_place(made: tuple[Path, Textured
     assert np.median(error[upper]) < 0.03 and np.quantile(error[upper], 0.9) < 0.08
 
 
-def test_the_material_is_dull_and_one_sided(made: tuple[Path, TexturedMesh]) -> None:
+def test_node_and_mesh_are_called_as_the_prompt(made: tuple[Path, TexturedMesh]) -> None:
+    tree = tree_of(made[0] / "object.glb")
+    assert [entry[0]["name"] for entry in (tree["nodes"], tree["meshes"])] == ["ein Stuhl, größer"] * 2
+    assert "\no ein Stuhl, größer\n" in (made[0] / "object.obj").read_text(encoding="utf-8")
+    assert tree_of_glb(glb(made[1], {}))["nodes"][0]["name"] == "object"
+
+
+def test_the_material_is_unlit_or_dull_and_one_sided(made: tuple[Path, TexturedMesh]) -> None:
     tree = tree_of(made[0] / "object.glb")
     (material,) = tree["materials"]
     look = material["pbrMetallicRoughness"]
     assert (look["metallicFactor"], look["roughnessFactor"]) == (0, 0.9)
+    assert material["extensions"] == {"KHR_materials_unlit": {}} and tree["extensionsUsed"] == ["KHR_materials_unlit"]
     assert made[1].watertight and not material.get("doubleSided", False)
     assert tree["images"][0]["mimeType"] == "image/png"
     (primitive,) = tree["meshes"][0]["primitives"]

@@ -16,6 +16,9 @@ from tunemv3d_core.slots import TexturedMesh
 
 _DULL = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 0.9}
 
+_UNLIT = "KHR_materials_unlit"
+"""Views carry their light, so that lit again they are paler or darker; readers that do not know it take ``_DULL``."""
+
 _PRIMITIVE = {"attributes": {"POSITION": 1, "NORMAL": 2, "TEXCOORD_0": 3}, "indices": 0, "mode": 4, "material": 0}
 
 _SCENE: dict[str, Any] = {
@@ -59,7 +62,15 @@ def glb(mesh: TexturedMesh, about: dict[str, Any]) -> bytes:
         **_SCENE,
         "nodes": [{"name": name, "mesh": 0}],
         "meshes": [{"name": name, "primitives": [_PRIMITIVE]}],
-        "materials": [{"name": "baked", "pbrMetallicRoughness": _DULL, "doubleSided": not mesh.watertight}],
+        "extensionsUsed": [_UNLIT],
+        "materials": [
+            {
+                "name": "baked",
+                "pbrMetallicRoughness": _DULL,
+                "extensions": {_UNLIT: {}},
+                "doubleSided": not mesh.watertight,
+            }
+        ],
         "accessors": [
             {"bufferView": 0, "componentType": _UINT, "count": mesh.uv_faces.size, "type": "SCALAR"},
             {"bufferView": 1, "componentType": _FLOAT, "count": len(positions), "type": "VEC3", **bounds},
