@@ -74,7 +74,8 @@ def small_mesh(glb: bytes) -> bytes:
             image["mimeType"] = "image/jpeg"
     except (KeyError, IndexError, struct.error) as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
-    tree["extensionsUsed"] = tree["extensionsRequired"] = ["KHR_mesh_quantization"]
+    tree["extensionsRequired"] = ["KHR_mesh_quantization"]
+    tree["extensionsUsed"] = [*tree.get("extensionsUsed", []), "KHR_mesh_quantization"]
     return _packed(tree, chunks)
 
 
