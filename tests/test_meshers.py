@@ -117,7 +117,8 @@ def test_sample_and_mesh_with_a_prompt_make_the_same_object(tmp_path: Path) -> N
         one, other = (tmp_path / name / "a-red-chair" / file for name in ("one", "other"))
         assert one.read_bytes() == other.read_bytes(), file
     written, again = (json.loads((tmp_path / n / "a-red-chair/manifest.json").read_text()) for n in ("one", "other"))
-    left_out = ("seconds", "files", "silhouette_iou", "views_psnr", "images")
+    measured = ("silhouette_iou", "iou_as_generated", "iou_corrected", "height", "views_psnr")
+    left_out = ("seconds", "files", "images", "notes", *measured)
     assert {k: v for k, v in written.items() if k not in left_out} == {
         k: v for k, v in again.items() if k not in left_out
     }

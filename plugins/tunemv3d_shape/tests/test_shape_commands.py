@@ -19,7 +19,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import find_samples, read_pictures, read_sample, write_scene
-from tunemv3d_core.slots import Pictures
+from tunemv3d_core.slots import Pictures, TexturedMesh
 from tunemv3d_shape import checkpoints, spec
 from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_shape.commands.mesh import mesh
@@ -34,7 +34,7 @@ from tunemv3d_shape.surface import extract_surface
 CAMERAS = Cameras.orbit(3, elevation=30)
 TOY = box((0.3, 0.4, 0.35))
 PICTURES = seen(numpy_of(TOY), CAMERAS, 32)
-SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64")
+SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64", "--size", "none")
 
 
 OF_A_CHECKPOINT = Checkpoints.shape
@@ -192,7 +192,7 @@ def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(
 
     monkeypatch.setattr(Path, "open", full)
     out = tmp_path / ("in" if command is mesh else "out")
-    options = SMALL if command is mesh else ("--cells", "16", "--steps", "2", "--out", out)
+    options = SMALL if command is mesh else ("--cells", "16", "--steps", "2", "--anyway", "--out", out)
     result = run(command, tmp_path / "in", *options, "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 1 and [Path(made["folder"]).name for made in report["made"]] == ["two"]
@@ -295,7 +295,7 @@ def test_an_empty_prompt_is_refused_before_anything_is_loaded(
 
 def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: Path) -> None:
     folder = write_sample(tmp_path / "chair", PICTURES)
-    result = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--json")
+    result = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--anyway", "--json")
     assert result.exit_code == 0, result.output
     (made,) = json.loads(result.stdout)["made"]
     place = tmp_path / "out" / "chair"
@@ -311,6 +311,78 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert trimesh.load(tmp_path / "again/chair/object.ply").volume == pytest.approx(kept.volume, rel=0.02)
     taken = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3)
     assert taken.exit_code == 1 and "holds a refined object already" in taken.output
+
+
+def test_a_refinement_that_does_not_help_leaves_the_object_as_it_was_and_shows_both(tmp_path: Path) -> None:
+    """The generated shape is the right one, and three steps on sixteen cells make it worse."""
+    folder = write_sample(tmp_path / "chair", PICTURES)
+    options = ("--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--size", "40cm")
+    result = run(refine, folder, *options, "--video", "--json")
+    assert result.exit_code == 0, result.output
+    ((made,), _) = json.loads(result.stdout).values()
+    place = tmp_path / "out" / "chair"
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert made["kept"] is False and "PSNR of held-out views" in made["objections"][0]
+    assert made["before"]["psnr"] > made["after"]["psnr"] and made["before"].keys() == made["after"].keys()
+    assert manifest["refined"]["before"]["non_manifold_edges"] == 0 and not (place / "refined.safetensors").exists()
+    assert made["height"] == pytest.approx(0.4) and is_whole(place)
+    shown = trimesh.load(place / "object.glb", force="mesh")
+    assert np.ptp(shown.vertices[:, 1]) == pytest.approx(0.4, rel=1e-3)
+    assert shown.volume == pytest.approx(8 * 0.3 * 0.4 * 0.35 * (0.4 / 0.7) ** 3, rel=0.06)
+    with Image.open(place / "comparison.png") as picture:
+        assert picture.size == (256, 5 * 256)  # one held-out view; given, twice coloured, twice bare
+    with Image.open(place / manifest["files"]["turntable"]) as moving:
+        assert moving.n_frames == 36 and moving.size == (512, 512)
+    told = run(refine, folder, "--out", tmp_path / "again", "--cells", 16, "--steps", 3)
+    assert "as it was, which is better" in told.output and "non-manifold edges 0 to" in told.output
+    assert "the refinement did not help: PSNR of held-out views" in told.stderr
+
+
+def test_a_single_view_cannot_be_refined(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path / "chair", seen(numpy_of(TOY), Cameras.orbit(1), 32))
+    result = run(refine, folder, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "a refinement needs two views at least" in result.output
+
+
+def test_views_of_another_thing_are_told_and_the_mesh_is_made(tmp_path: Path) -> None:
+    """The views show a ball in one corner, where the shape is not."""
+    elsewhere = seen(numpy_of(sphere(0.15, (0.6, 0.6, 0.2))), CAMERAS, 32)
+    result = run(mesh, write_sample(tmp_path / "chair", elsewhere), *SMALL, "--json")
+    assert result.exit_code == 0, result.output
+    ((made,), _) = json.loads(result.stdout).values()
+    assert made["silhouette_iou"] < 0.3 and made["iou_as_generated"] < 0.3
+    (note,) = made["notes"]
+    assert "does not know this object" in note and "docs/troubleshooting.md" in note
+    assert json.loads((tmp_path / "chair" / "manifest.json").read_text())["notes"] == [note]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--size", "huge"), "--size huge: a height with its unit is expected"),
+        (("--mesher", "marching-cube"), "no component 'marching-cube'"),
+    ],
+)
+def test_sizes_and_meshers_that_are_not_known_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    folder = write_sample(tmp_path / "chair", PICTURES)
+    result = run(mesh, folder, *options)
+    assert isinstance(result.exception, TuneMV3DError) and said in str(result.exception)
+
+
+def test_another_mesher_makes_the_mesh_and_takes_none_of_our_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corners = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces, flat = np.int32([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]), np.zeros((4, 4, 3), np.uint8)
+    tetrahedron = TexturedMesh(corners, faces, corners, flat[0], corners[:, :2], np.int32([0, 1, 2, 3]), faces, flat)
+    monkeypatch.setattr(generation, "build_mesher", lambda name: lambda shape, views, device: tetrahedron)
+    folder = write_sample(tmp_path / "chair", PICTURES)
+    result = run(mesh, folder, "--mesher", "theirs", "--size", "50cm", "--json")
+    assert result.exit_code == 0, result.output
+    ((made,), _) = json.loads(result.stdout).values()
+    assert made["faces"] == 4 and made["height"] == pytest.approx(0.5)
+    refused = run(mesh, folder, "--mesher", "theirs", "--faces", "500", "--raw")
+    assert "--faces, --raw: only for the mesher marching-cubes, not for 'theirs'" in str(refused.exception)
 
 
 def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +408,7 @@ def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
         raise KeyboardInterrupt
 
     folder, out = write_sample(tmp_path / "one", PICTURES), tmp_path / "out"
-    arguments = (refine, folder, "--out", out, "--cells", 16, "--steps", 2)
+    arguments = (refine, folder, "--out", out, "--cells", 16, "--steps", 2, "--anyway")
     with monkeypatch.context() as patched:
         patched.setattr(f"tunemv3d_shape.{where}", interrupt)
         assert run(*arguments).exit_code == 130
