@@ -74,11 +74,16 @@ def test_views_that_are_not_square_keep_the_objects_proportions():
     assert box_of(pixels)[1] == pytest.approx(SHARE, abs=0.05)
 
 
-def test_a_hole_that_the_ground_does_not_reach_keeps_its_colour():
+def test_the_ground_goes_where_it_shows_through_and_dark_parts_stay():
+    """A hole of the ground's colour, and a part that is nearly as dark."""
     picture = disc("black", radius=80)
-    ImageDraw.Draw(picture).ellipse((80, 80, 120, 120), fill="black")
-    cut, _ = cut_out(picture.convert("RGBA"))
-    assert cut.getpixel((100, 100)) == (0, 0, 0, 255) and cut.getpixel((2, 2))[3] == 0
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((80, 80, 120, 120), fill="black")
+    draw.ellipse((60, 130, 80, 150), fill=(10, 10, 10))
+    cut, done = cut_out(picture.convert("RGBA"))
+    assert cut.getpixel((100, 100))[3] == 0 and cut.getpixel((2, 2))[3] == 0
+    assert cut.getpixel((70, 140)) == (10, 10, 10, 255)
+    assert done == "its plain ground (black) was removed, also where it shows through the object"
 
 
 @pytest.mark.parametrize(

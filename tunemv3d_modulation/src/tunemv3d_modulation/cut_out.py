@@ -23,14 +23,17 @@ TOLERANCE = 12
 PLAIN = 0.75
 """Least share of a picture's border that has the ground's colour where the ground is plain; the object may touch it."""
 
+EXACT, HOLE = 3, 0.0005
+"""Largest difference from the ground's colour, and least share of the picture, of ground that an object encloses."""
+
 OFFLINE = ("1", "true", "yes", "on")
 
 
 def cut_out(picture: Image.Image, model: str = "") -> tuple[Image.Image, str]:
     """Cut the object out of its ground.
 
-    Transparency is taken as it is. A ground of one colour goes where it hangs together with the picture's border, so
-    that holes in the object keep it. Anything else needs a model.
+    Transparency is taken as it is. A ground of one colour goes where it hangs together with the picture's border, and
+    where it shows through the object: large parts of just its colour. Anything else needs a model.
 
     Args:
         picture: RGBA, upright.
@@ -57,13 +60,15 @@ def cut_out(picture: Image.Image, model: str = "") -> tuple[Image.Image, str]:
     outside = _reached_from_border(_is_near(pixels[..., :3], ground))
     if outside.all():
         raise TuneMV3DError(f"it shows nothing: it is all {_named(ground)}")
-    alpha = Image.fromarray(np.where(outside, 0, 255).astype(np.uint8))
+    holes = _large_parts(_is_near(pixels[..., :3], ground, EXACT) & ~outside)
+    alpha = Image.fromarray(np.where(outside | holes, 0, 255).astype(np.uint8))
     if min(ground) < 255 - TOLERANCE:
         # The outermost pixels of the object are mixed with the ground.
         alpha = alpha.filter(ImageFilter.MinFilter(3))
     cut = picture.copy()
     cut.putalpha(alpha)
-    return cut, f"its plain ground ({_named(ground)}) was removed"
+    through = ", also where it shows through the object" if holes.any() else ""
+    return cut, f"its plain ground ({_named(ground)}) was removed{through}"
 
 
 def plain_ground(pixels: NDArray[np.uint8]) -> tuple[int, int, int] | None:
@@ -80,8 +85,8 @@ def plain_ground(pixels: NDArray[np.uint8]) -> tuple[int, int, int] | None:
     return colour if _is_near(border, colour).mean() >= PLAIN else None  # type: ignore[return-value]
 
 
-def _is_near(pixels: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.asarray((np.abs(pixels.astype(np.int16) - np.int16(colour)) <= TOLERANCE).all(-1))
+def _is_near(pixels: NDArray[np.uint8], colour: tuple[int, ...], by: int = TOLERANCE) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(pixels.astype(np.int16) - np.int16(colour)) <= by).all(-1))
 
 
 def _reached_from_border(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -89,6 +94,14 @@ def _reached_from_border(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
     parts, _ = label(ground)
     touching = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
     return np.isin(parts, touching[touching > 0])
+
+
+def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those parts of a mask ``H W`` that take ``HOLE`` of it at least."""
+    parts, count = label(mask)
+    areas = np.bincount(parts.ravel(), minlength=count + 1)
+    areas[0] = 0
+    return np.asarray((areas >= HOLE * mask.size)[parts])
 
 
 def _named(colour: tuple[int, int, int]) -> str:
