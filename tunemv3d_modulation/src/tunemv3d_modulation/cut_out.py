@@ -86,7 +86,7 @@ def plain_ground(pixels: NDArray[np.uint8]) -> tuple[int, int, int] | None:
 
 
 def _is_near(pixels: NDArray[np.uint8], colour: tuple[int, ...], by: int = TOLERANCE) -> NDArray[np.bool_]:
-    return np.asarray((np.abs(pixels.astype(np.int16) - np.int16(colour)) <= by).all(-1))
+    return np.asarray((np.abs(pixels.astype(np.int16) - np.array(colour, dtype=np.int16)) <= by).all(-1))
 
 
 def _reached_from_border(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
