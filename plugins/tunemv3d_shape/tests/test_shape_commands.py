@@ -25,11 +25,10 @@ from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_shape.commands.mesh import mesh
 from tunemv3d_shape.commands.refine import refine
 from tunemv3d_shape.export import as_trimesh
+from tunemv3d_shape.generate import agreed_surface
 from tunemv3d_shape.refinement import fit as fitting
 from tunemv3d_shape.refinement.shape import read_refined
-from tunemv3d_shape.silhouette_fit import fit_silhouettes
 from tunemv3d_shape.spec import MarchingCubesSpec
-from tunemv3d_shape.surface import extract_surface
 
 CAMERAS = Cameras.orbit(3, elevation=30)
 TOY = box((0.3, 0.4, 0.35))
@@ -307,7 +306,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert manifest["files"]["mesh"] == "object.glb"
     again = run(mesh, place, *SMALL, "--out", tmp_path / "again", "--format", "ply")
     assert again.exit_code == 0, again.output
-    kept = as_trimesh(extract_surface(fit_silhouettes(read_refined(place), read_pictures(place)), 32))
+    kept = as_trimesh(agreed_surface(read_refined(place), read_pictures(place), 32).surface)
     assert trimesh.load(tmp_path / "again/chair/object.ply").volume == pytest.approx(kept.volume, rel=0.02)
     taken = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3)
     assert taken.exit_code == 1 and "holds a refined object already" in taken.output

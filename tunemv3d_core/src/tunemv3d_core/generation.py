@@ -184,8 +184,8 @@ def finish(model: MultiviewDiffusion, latents: Tensor, prompt: str, cameras: Cam
     text, placed = model.backbone.encode_text([prompt]), cameras[None].to(latents.device)
     seen = view_scene(model, latents, text, placed)
     renders = None if seen.renders is None else decode_pictures(model.backbone, seen.renders)[0]
-    maps = (None if z is None else z[0] for z in (seen.opacity, seen.depth, seen.normals))
-    return FinishedObject(images, latents[0], cameras, renders, *maps)
+    opacity, depth, normals = (None if z is None else z[0] for z in (seen.opacity, seen.depth, seen.normals))
+    return FinishedObject(images, latents[0], cameras, renders, opacity, depth, normals)
 
 
 def generate(checkpoint: LoadedCheckpoint, prompt: str, out: Path) -> Path:

@@ -8,7 +8,7 @@ import torch
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.bake import Colours, bake_vertices, vertex_normals
-from tunemv3d_shape.surface import Floats, Triangles
+from tunemv3d_shape.surface import Floats, Mask, Triangles
 from tunemv3d_shape.tracing import Tracer, silhouette_iou
 from tunemv3d_shape.views import psnr
 
@@ -98,7 +98,7 @@ def pictures_of(surface: Triangles, colours: Colours, cameras: Cameras, size: tu
     """Render a surface with colours at its vertices, unlit, from cameras ``n``."""
     tracer = Tracer(surface.vertices, surface.faces)
     shown = [
-        _attributes(tracer, surface, colours.astype(np.float32) / 255, cameras[i], size)
+        _attributes(tracer, surface, np.asarray(colours / 255, dtype=np.float32), cameras[i], size)
         for i in range(len(cameras.origins))
     ]
     pixels = torch.from_numpy(np.stack([values for values, _ in shown])).movedim(-1, 1)
@@ -120,7 +120,7 @@ def normal_pictures(surface: Triangles, cameras: Cameras, size: tuple[int, int])
 
 def _attributes(
     tracer: Tracer, surface: Triangles, values: Floats, camera: Cameras, size: tuple[int, int]
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Mask]:
     """Values of vertices ``v 3`` as a camera sees them, ``H W 3``, and where it sees the surface, ``H W``."""
     rays = camera.to("cpu").rays(size)
     face, weights = tracer.places(*(z.float().numpy() for z in (rays.origins, rays.directions)))
