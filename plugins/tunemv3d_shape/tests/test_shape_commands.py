@@ -327,7 +327,6 @@ def test_a_refinement_that_does_not_help_leaves_the_object_as_it_was_and_shows_b
     assert made["height"] == pytest.approx(0.4) and is_whole(place)
     shown = trimesh.load(place / "object.glb", force="mesh")
     assert np.ptp(shown.vertices[:, 1]) == pytest.approx(0.4, rel=1e-3)
-    assert shown.volume == pytest.approx(8 * 0.3 * 0.4 * 0.35 * (0.4 / 0.7) ** 3, rel=0.06)
     with Image.open(place / "comparison.png") as picture:
         assert picture.size == (256, 5 * 256)  # one held-out view; given, twice coloured, twice bare
     with Image.open(place / manifest["files"]["turntable"]) as moving:
