@@ -251,9 +251,10 @@ def test_a_leaf_on_a_large_clear_card_is_what_is_centred(tmp_path: Path) -> None
     assert np.allclose(varied.triangles, mesh.triangles, atol=0.02)
 
 
-def test_a_surface_that_shows_nothing_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "alpha"), [("BLEND", 0.0), ("MASK", 0.25)])
+def test_a_surface_that_shows_nothing_is_refused(tmp_path: Path, mode: str, alpha: float) -> None:
     gltf = Gltf()
-    painted(gltf, baseColorFactor=[1, 1, 1, 0], alphaMode="BLEND")
+    painted(gltf, baseColorFactor=[1, 1, 1, alpha], alphaMode=mode)
     with pytest.raises(Exception, match="all of it is see-through"):
         gltf.load(tmp_path)
 

@@ -277,7 +277,7 @@ def stripes() -> Image.Image:
         ({"alphaMode": "BLEND"}, (255, 100)),
         ({"alphaMode": "MASK"}, (255, 0)),
         ({"alphaMode": "MASK", "alphaCutoff": 0.2}, (255, 255)),
-        ({"alphaMode": "MASK", "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 0.25]}}, (0, 0)),
+        ({"alphaMode": "MASK", "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 0.6]}}, (255, 0)),
     ],
 )
 def test_alpha_counts_as_the_gltf_mode_says(tmp_path: Path, material: dict[str, Any], alpha: tuple[int, int]) -> None:
