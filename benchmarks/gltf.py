@@ -1,9 +1,9 @@
 """Is glTF read as Blender reads it? Silhouettes and colours of every .glb and .gltf below a folder, without light.
 
-Run it as ``python benchmarks/gltf.py FOLDER --blender BPY/bin/python [--views 4] [--size 128] [--out FOLDER]``; ``--out``
-gets ``results.json`` and ``sheet.png``: Blender, embree and moderngl beside one another, an asset a row. Blender runs in
-processes of its own (bpy 5.0), with the same cameras, and shows base colour and emission; so do ours, once what they
-raise is taken off. Files of the same content count once.
+Run it as ``python benchmarks/gltf.py FOLDER --blender BPY/bin/python --out OUT [--views 2] [--why WHY.json]``.
+OUT gets ``results.json`` and ``sheet.png``: Blender, embree and moderngl side by side. Blender runs in processes of its
+own (bpy 5.0) with the same cameras, and shows base colour and emission; so do ours, once what they raise is taken off.
+Files of the same content count once. ``--why`` says, by parts of assets' paths, what is known of those that differ.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ from tunemv3d_data.renderers.light import DARKEST, FLAT
 from tunemv3d_data.renderers.moderngl import ModernglRenderer
 from tunemv3d_data.rendering.viewpoints import viewpoints
 
-SAMPLES, GRID, TIME = 64, 8, 300
-"""Of a pixel in Blender, along its side in ours, and seconds for an asset."""
+SAMPLES, GRID = 32, 4
+"""Of a pixel in Blender, and along its side in ours."""
 LEAST_IOU, MOST_COLOUR = 0.99, 6.0
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
@@ -69,72 +69,95 @@ def read(path: Path) -> tuple[Mesh, list[list[float]]]:
     return mesh, matrix.tolist()
 
 
+@cache
+def renderer(name: str) -> Any:
+    """One of ours, with as many samples as tell coverage well."""
+    return (EmbreeRenderer if name == "embree" else ModernglRenderer)(GRID)
+
+
 def ours(name: str, mesh: Mesh, cameras: Cameras, size: int) -> Any:
     """Views ``n h w 4`` without light and without what the darkest colour is raised to."""
-    renderer = (EmbreeRenderer if name == "embree" else ModernglRenderer)(GRID)
-    views = list(renderer(mesh, cameras, (size, size), FLAT))
-    alpha = np.stack([view["rgba"][..., 3] for view in views])
+    views = list(renderer(name)(mesh, cameras, (size, size), FLAT))
+    alpha = np.stack([view["rgba"][..., 3:] for view in views])
     colour = (np.stack([view["albedo"] for view in views]).astype(np.float64) - DARKEST) * (255 / (255 - DARKEST))
-    return np.concatenate([np.rint(colour.clip(0, 255)), alpha[..., None]], axis=-1)
+    return np.concatenate([np.rint(colour.clip(0, 255)).astype(np.uint8), alpha], axis=-1)
 
 
-def blender(program: str, path: Path, fit: Any, cameras: Cameras, size: int) -> Any:
-    """Views ``n h w 4``, or Blender's last words."""
-    poses = zip(cameras.camera_to_world.tolist(), cameras.intrinsics.tolist(), strict=True)
-    with tempfile.TemporaryDirectory() as name:
-        job = {
-            "file": str(path),
-            "fit": fit,
-            "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in poses],
-            "size": size,
-            "samples": SAMPLES,
-            "out": name,
-        }
-        (Path(name) / "job.json").write_text(json.dumps(job))
-        script = Path(__file__).parent / "gltf_in_blender.py"
-        command = [program, str(script), str(Path(name) / "job.json")]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIME)
-        except subprocess.TimeoutExpired:
-            return f"took longer than {TIME} s"
-        pictures = [Path(name) / f"{index}.png" for index in range(cameras.shape[0])]
-        if done.returncode or not all(picture.exists() for picture in pictures):
-            return ((done.stderr.strip() or done.stdout.strip()).splitlines() or ["ended"])[-1][:200]
-        return np.stack([np.asarray(Image.open(picture).convert("RGBA")) for picture in pictures]).astype(np.float64)
+def blender(program: str, jobs: list[dict[str, Any]], scratch: Path) -> None:
+    """Render jobs; where Blender dies, the job at hand has no pictures, and the others go on."""
+    script = Path(__file__).parent / "gltf_in_blender.py"
+    while jobs:
+        (scratch / "jobs.json").write_text(json.dumps(jobs))
+        command = [program, str(script), str(scratch / "jobs.json")]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        left = [job for job in jobs if not Path(job["out"]).exists()]
+        if done.returncode == 0:
+            return
+        print(f"Blender ended with {done.returncode}: {done.stderr[-300:]}", flush=True)
+        jobs = left
+
+
+def pictures(folder: Path, views: int) -> Any:
+    """Views ``n h w 4``, or Blender's words."""
+    error = folder / "error.txt"
+    if error.exists():
+        return error.read_text(encoding="utf-8").splitlines()[-1][:200]
+    files = [folder / f"{index}.png" for index in range(views)]
+    if not all(file.exists() for file in files):
+        return "Blender ended"
+    return np.stack([np.asarray(Image.open(file).convert("RGBA")) for file in files])
 
 
 def agreement(one: Any, other: Any) -> dict[str, float]:
     """IoU of the pixels' coverage; colours where both cover the pixel whole."""
     whole = (one[..., 3] == 255) & (other[..., 3] == 255)
-    both, either = (extreme(one[..., 3], other[..., 3]).sum() for extreme in (np.minimum, np.maximum))
+    both, either = (extreme(one[..., 3], other[..., 3]).sum(dtype=np.float64) for extreme in (np.minimum, np.maximum))
     figures = {"iou": float(both / either) if either else 1.0}
     if whole.any():
-        a, b = one[whole][:, :3], other[whole][:, :3]
+        a, b = (views[whole][:, :3].astype(np.float64) for views in (one, other))
         figures |= {"mean_colour": float(np.abs(a.mean(0) - b.mean(0)).max()), "pixels": float(np.abs(a - b).mean())}
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def row(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
-    """Figures of an asset, and its pictures."""
+def prepared(path: Path, options: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Figures of reading an asset, Blender's job and our pictures; the last two empty where it is refused."""
     figures: dict[str, Any] = {"asset": str(path.relative_to(options.folder))}
-    start = time.perf_counter()
+    start = time.process_time()
     with collect() as heard:
         try:
             mesh, fit = read(path)
         except TuneMV3DError as error:
-            return figures | {"refused": str(error)}, []
-    figures |= {"faces": len(mesh.triangles), "read_s": round(time.perf_counter() - start, 3)}
+            return figures | {"refused": str(error)}, {}, {}
+    figures |= {"faces": len(mesh.triangles), "read_s": round(time.process_time() - start, 2)}
     figures |= {"notes": sorted({note.text for note in heard})} if heard else {}
     cameras = viewpoints(path.stem, options.views)
-    theirs = blender(options.blender, path, fit, cameras, options.size)
-    made = {name: ours(name, mesh, cameras, options.size) for name in options.renderers}
+    poses = zip(cameras.camera_to_world.tolist(), cameras.intrinsics.tolist(), strict=True)
+    job = {
+        "file": str(path),
+        "fit": fit,
+        "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in poses],
+        "size": options.size,
+        "samples": SAMPLES,
+        "out": str(scratch / hashlib.sha256(str(path).encode()).hexdigest()[:16]),
+    }
+    return figures, job, {name: ours(name, mesh, cameras, options.size) for name in options.renderers}
+
+
+def compared(figures: dict[str, Any], job: dict[str, Any], made: Any, options: argparse.Namespace) -> list[Any]:
+    """Add what Blender's pictures say of ours; return all of them."""
+    if not job:
+        return []
+    theirs = pictures(Path(job["out"]), options.views)
     if isinstance(theirs, str):
-        return figures | {"blender": theirs}, []
-    for name, views in made.items():
-        figures[name] = agreement(theirs, views)
+        figures["blender"] = theirs
+        return []
+    figures |= {name: agreement(theirs, views) for name, views in made.items()}
     if len(made) == 2:
         figures["ours"] = agreement(*made.values())
-    return figures, [theirs, *made.values()]
+    why = [said for part, said in options.why.items() if part in figures["asset"]]
+    if why and not is_same(figures, options.renderers):
+        figures["why"] = why[0]
+    return [theirs, *made.values()]
 
 
 def sheet(rows: list[list[Any]], path: Path) -> None:
@@ -163,17 +186,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--blender", required=True)
-    parser.add_argument("--views", type=int, default=4)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--only", default="", help="assets whose path contains this")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--why", type=lambda file: json.loads(Path(file).read_text()), default={})
     options = parser.parse_args()
     options.renderers = ["embree"] if why_not_moderngl() else ["embree", "moderngl"]
     options.out.mkdir(parents=True, exist_ok=True)
     found = [path for path in assets(options.folder) if options.only in str(path)]
-    with ThreadPoolExecutor(1) as pool:
-        made = list(pool.map(lambda path: row(path, options), found))
-    rows = [figures for figures, _ in made]
+    with tempfile.TemporaryDirectory() as name:
+        made = []
+        for path in found:
+            made.append(prepared(path, options, Path(name)))
+        blender(options.blender, [job for _, job, _ in made if job], Path(name))
+        shown = [compared(*each, options) for each in made]
+    rows = [figures for figures, _, _ in made]
     same = [is_same(figures, options.renderers) for figures in rows]
     for figures, agrees in zip(rows, same, strict=True):
         if not agrees:
@@ -189,8 +217,10 @@ def main() -> None:
         "same": sum(same),
     }
     print(json.dumps(summary))
-    (options.out / "results.json").write_text(json.dumps(summary | {"assets": rows}, indent=1))
-    sheet([pictures for _, pictures in made if pictures], options.out / "sheet.png")
+    (options.out / "results.json").write_text(
+        json.dumps(summary | {"assets": rows}, separators=(",", ":")).replace('{"asset"', '\n{"asset"') + "\n"
+    )
+    sheet([views for views in shown if views], options.out / "sheet.png")
 
 
 if __name__ == "__main__":

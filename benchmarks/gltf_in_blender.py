@@ -1,4 +1,4 @@
-"""Render a glTF file by Blender's own importer, its base colour and light without any shading: ``JOB.json``.
+"""Render glTF files by Blender's own importer, base colour and emission without any shading: ``JOBS.json``.
 
 Runs inside Blender, for ``gltf.py``, which writes the job and says what its fields are.
 """
@@ -161,4 +161,9 @@ def _set_up(scene: Any, job: dict[str, Any]) -> None:
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
 
 
-main(json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8")))
+for job in json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8")):
+    Path(job["out"]).mkdir()
+    try:
+        main(job)
+    except Exception as error:
+        (Path(job["out"]) / "error.txt").write_text(str(error).strip() or type(error).__name__, encoding="utf-8")

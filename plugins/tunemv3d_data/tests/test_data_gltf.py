@@ -402,7 +402,7 @@ def test_draco_is_decoded() -> None:
     assert same_triangles(corners(draco_quad()), HOUSE[ROOF].reshape(-1, 3, 3))
 
 
-def meshopt_quad() -> Gltf:
+def meshopt_quad(name: str) -> Gltf:
     meshopt = pytest.importorskip("meshoptimizer")
     gltf = Gltf()
     stored = np.zeros((5, 4), dtype=np.float32)
@@ -416,18 +416,19 @@ def meshopt_quad() -> Gltf:
         packed = gltf.header["bufferViews"][place]
         extension = {**packed, "mode": mode, "byteStride": stride, "count": count}
         packed |= {"buffer": 1, "byteOffset": 0, "byteLength": stride * count}
-        packed["extensions"] = {"EXT_meshopt_compression": extension}
-    gltf.header["buffers"] = [{"byteLength": 116, "extensions": {"EXT_meshopt_compression": {"fallback": True}}}]
+        packed["extensions"] = {name: extension}
+    gltf.header["buffers"] = [{"byteLength": 116, "extensions": {name: {"fallback": True}}}]
     place = gltf.add("accessors", bufferView=0, componentType=5126, count=5, type="VEC3")
     indices = gltf.add("accessors", bufferView=1, componentType=5125, count=9, type="SCALAR")
     gltf.add("meshes", primitives=[{"attributes": {"POSITION": place}, "indices": indices}])
     gltf.add("nodes", mesh=0)
-    gltf.header["extensionsRequired"] = ["EXT_meshopt_compression"]
+    gltf.header["extensionsRequired"] = [name]
     return gltf
 
 
-def test_meshopt_is_decoded() -> None:
-    assert same_triangles(corners(meshopt_quad()), HOUSE[ROOF].reshape(-1, 3, 3))
+@pytest.mark.parametrize("name", ["EXT_meshopt_compression", "KHR_meshopt_compression"])
+def test_meshopt_is_decoded(name: str) -> None:
+    assert same_triangles(corners(meshopt_quad(name)), HOUSE[ROOF].reshape(-1, 3, 3))
 
 
 @pytest.mark.parametrize(("library", "extra"), [("DracoPy", "draco"), ("meshoptimizer", "meshopt")])
