@@ -37,8 +37,8 @@ from tunemv3d_data.renderers.light import DARKEST, FLAT
 from tunemv3d_data.renderers.moderngl import ModernglRenderer
 from tunemv3d_data.rendering.viewpoints import viewpoints
 
-SAMPLES, GRID = 32, 4
-"""Of a pixel in Blender, and along its side in ours."""
+GRID, AT_ONCE = 4, 20
+"""Samples along a pixel's side, at the same places in all renderers; assets in one process of Blender."""
 LEAST_IOU, MOST_COLOUR = 0.99, 6.0
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
@@ -105,7 +105,12 @@ def pictures(folder: Path, views: int) -> Any:
     files = [folder / f"{index}.png" for index in range(views)]
     if not all(file.exists() for file in files):
         return "Blender ended"
-    return np.stack([np.asarray(Image.open(file).convert("RGBA")) for file in files])
+    fine = np.stack([np.asarray(Image.open(file).convert("RGBA")) for file in files]).astype(np.float64)
+    side = fine.shape[1] // GRID
+    fine = fine.reshape(len(fine), side, GRID, side, GRID, 4)
+    cover = fine[..., 3:].mean((2, 4))
+    colour = (fine[..., :3] * fine[..., 3:]).mean((2, 4)) / np.maximum(cover, 1)
+    return np.rint(np.concatenate([colour, cover], axis=-1)).astype(np.uint8)
 
 
 def agreement(one: Any, other: Any) -> dict[str, float]:
@@ -136,8 +141,7 @@ def prepared(path: Path, options: argparse.Namespace, scratch: Path) -> tuple[di
         "file": str(path),
         "fit": fit,
         "cameras": [{"camera_to_world": pose, "intrinsics": intrinsics} for pose, intrinsics in poses],
-        "size": options.size,
-        "samples": SAMPLES,
+        "size": options.size * GRID,
         "out": str(scratch / hashlib.sha256(str(path).encode()).hexdigest()[:16]),
     }
     return figures, job, {name: ours(name, mesh, cameras, options.size) for name in options.renderers}
@@ -182,6 +186,25 @@ def is_same(figures: dict[str, Any], renderers: list[str]) -> bool:
     )
 
 
+def write(rows: list[dict[str, Any]], shown: list[list[Any]], options: argparse.Namespace) -> None:
+    """Write what there is so far."""
+    same = [is_same(figures, options.renderers) for figures in rows]
+    summary = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": f"{platform.machine()}, {platform.system()}",
+        "versions": {name: version(name) for name in ("tunemv3d-data", "numpy", "pillow", "embreex", "moderngl")},
+        "views": options.views,
+        "size": options.size,
+        "read": sum("faces" in figures for figures in rows),
+        "refused": sum("refused" in figures for figures in rows),
+        "same": sum(same),
+    }
+    (options.out / "results.json").write_text(
+        json.dumps(summary | {"assets": rows}, separators=(",", ":")).replace('{"asset"', '\n{"asset"') + "\n"
+    )
+    sheet([views for views in shown if views], options.out / "sheet.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -195,32 +218,16 @@ def main() -> None:
     options.renderers = ["embree"] if why_not_moderngl() else ["embree", "moderngl"]
     options.out.mkdir(parents=True, exist_ok=True)
     found = [path for path in assets(options.folder) if options.only in str(path)]
-    with tempfile.TemporaryDirectory() as name:
-        made = []
-        for path in found:
-            made.append(prepared(path, options, Path(name)))
-        blender(options.blender, [job for _, job, _ in made if job], Path(name))
-        shown = [compared(*each, options) for each in made]
-    rows = [figures for figures, _, _ in made]
-    same = [is_same(figures, options.renderers) for figures in rows]
-    for figures, agrees in zip(rows, same, strict=True):
-        if not agrees:
-            print(json.dumps(figures))
-    summary = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": f"{platform.machine()}, {platform.system()}",
-        "versions": {name: version(name) for name in ("tunemv3d-data", "numpy", "pillow", "embreex", "moderngl")},
-        "views": options.views,
-        "size": options.size,
-        "read": sum("faces" in figures for figures in rows),
-        "refused": sum("refused" in figures for figures in rows),
-        "same": sum(same),
-    }
-    print(json.dumps(summary))
-    (options.out / "results.json").write_text(
-        json.dumps(summary | {"assets": rows}, separators=(",", ":")).replace('{"asset"', '\n{"asset"') + "\n"
-    )
-    sheet([views for views in shown if views], options.out / "sheet.png")
+    rows: list[dict[str, Any]] = []
+    shown: list[list[Any]] = []
+    for start in range(0, len(found), AT_ONCE):
+        with tempfile.TemporaryDirectory() as name:
+            made = [prepared(path, options, Path(name)) for path in found[start : start + AT_ONCE]]
+            blender(options.blender, [job for _, job, _ in made if job], Path(name))
+            shown += [compared(*each, options) for each in made]
+            rows += [figures for figures, _, _ in made]
+        print(f"{len(rows)} of {len(found)}", flush=True)
+        write(rows, shown, options)
 
 
 if __name__ == "__main__":

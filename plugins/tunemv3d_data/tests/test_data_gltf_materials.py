@@ -5,11 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import trimesh
 from gltf_files import QUAD, UV, Gltf, painted
 from PIL import features
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_data.meshes.mesh import RADIUS, Mesh, load_mesh
+from tunemv3d_data.colours import colour_name
+from tunemv3d_data.files import Folder
+from tunemv3d_data.meshes.gltf.read import read_gltf
+from tunemv3d_data.meshes.mesh import RADIUS, Mesh, assembled, load_mesh
+from tunemv3d_data.meshes.neighbours import Neighbours
+from tunemv3d_data.meshes.recolour import repaint
 from tunemv3d_data.notes import collect
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers import auto
@@ -44,8 +51,6 @@ def seen(renderer: Any, mesh: Mesh, places: Any) -> Any:
     camera = Cameras.orbit(1, elevation=0.0)
     (view,) = renderer(mesh, camera, (128, 128), FLAT)
     points = np.array([[x, 0, y] for x, y in places]) * RADIUS / np.sqrt(2)
-    import torch
-
     where, _ = camera[0].project(torch.from_numpy(points).float())
     column, row = (where.numpy() * 128).astype(int).T
     return np.rint((view["albedo"][row, column].astype(float) - 24) * 255 / 231), view["rgba"][row, column, 3]
@@ -446,3 +451,20 @@ def test_the_case_with_two_models_has_the_colours_of_metallic_roughness() -> Non
     whole = view["rgba"][..., 3] == 255
     mean = ((view["albedo"][whole].mean(0) - 24) / 231).round(2)
     assert colours.max() < 0.95 and mean[2] < 0.3 < mean[0]
+
+
+def test_a_coloured_object_takes_the_paint_of_a_variant() -> None:
+    """Each corner had a colour of its own; all of them are shades of red afterwards, and light stays light."""
+    ball = trimesh.creation.icosphere(3)
+    gltf = Gltf()
+    colours = np.abs(ball.vertices).astype(np.float32)
+    gltf.mesh(
+        ball.vertices.astype(np.float32), ball.faces.astype(np.uint16).reshape(-1), attributes={"COLOR_0": colours}
+    )
+    parts = read_gltf(gltf.glb(), Neighbours(Folder(Path("/nowhere")), "made.glb"), 10_000)
+    mesh = repaint(assembled(parts), "red", np.random.default_rng(0))
+    view = next(build_renderer("embree")(mesh, Cameras.orbit(1), (48, 48), FLAT))
+    albedo = view["albedo"][view["rgba"][..., 3] == 255].astype(float)
+    names = [colour_name(colour) for colour in albedo[::7]]
+    assert np.mean([name in ("red", "pink", "brown") for name in names]) > 0.95
+    assert albedo[:, 0].std() > 5
