@@ -10,6 +10,9 @@ from typing import Any
 
 import bpy
 import mathutils
+from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
+
+_read = glTFImporter.read
 
 
 def main(job: dict[str, Any]) -> None:
@@ -17,8 +20,6 @@ def main(job: dict[str, Any]) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=job["file"], import_webp_texture=True)
     scene = bpy.context.scene
-    for item in (*bpy.data.objects, *bpy.data.shape_keys, *bpy.data.materials, *bpy.data.armatures):
-        item.animation_data_clear()  # before anything moves
     _leave_out_other_scenes(scene)
     white = bpy.data.materials.new("white")
     white.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (1, 1, 1, 1)
@@ -45,6 +46,12 @@ def main(job: dict[str, Any]) -> None:
         lens.clip_start, lens.clip_end = 0.01, 1000.0
         scene.render.filepath = str(Path(job["out"]) / f"{index}.png")
         bpy.ops.render.render(write_still=True)
+
+
+def _read_without_animations(importer: Any) -> None:
+    """The importer would show the first frame of the first animation; we show what is before anything moves."""
+    _read(importer)
+    importer.data.animations = []
 
 
 def _leave_out_other_scenes(scene: Any) -> None:
@@ -162,6 +169,7 @@ def _set_up(scene: Any, job: dict[str, Any]) -> None:
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
 
 
+glTFImporter.read = _read_without_animations
 for job in json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8")):
     Path(job["out"]).mkdir()
     try:
