@@ -23,6 +23,7 @@ def main(job: dict[str, Any]) -> None:
     _leave_out_other_scenes(scene)
     white = bpy.data.materials.new("white")
     white.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (1, 1, 1, 1)
+    white.use_backface_culling = True  # as the standard's default material
     for item in scene.objects:
         if item.type == "MESH" and not any(slot.material for slot in item.material_slots):
             item.data.materials.append(white)
@@ -136,7 +137,8 @@ def _unlit(material: Any) -> None:
 
 
 def _whiten(material: Any) -> None:
-    """The standard's default material is white; the importer's is grey."""
+    """The standard's default material is white and single-sided; the importer's is grey."""
+    material.use_backface_culling = True
     for node in material.node_tree.nodes:
         if node.type == "BSDF_PRINCIPLED" and not node.inputs["Base Color"].links:
             node.inputs["Base Color"].default_value = (1, 1, 1, 1)
