@@ -202,7 +202,8 @@ def write(rows: list[dict[str, Any]], shown: list[list[Any]], options: argparse.
     (options.out / "results.json").write_text(
         json.dumps(summary | {"assets": rows}, separators=(",", ":")).replace('{"asset"', '\n{"asset"') + "\n"
     )
-    sheet([views for views in shown if views], options.out / "sheet.png")
+    if any(shown):
+        sheet([views for views in shown if views], options.out / "sheet.png")
 
 
 def main() -> None:
