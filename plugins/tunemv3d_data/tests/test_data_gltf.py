@@ -112,6 +112,14 @@ def test_points_and_lines_are_named(mode: int, tmp_path: Path) -> None:
     assert ("changed shape", "points and lines of 1 of its meshes are not shown") in {(n.kind, n.text) for n in heard}
 
 
+def test_corners_that_make_no_triangle_are_noted() -> None:
+    gltf = Gltf()
+    gltf.mesh(indices=np.uint8([0, 1, 2, 0, 2]))
+    with collect() as heard:
+        assert len(corners(gltf)) == 1
+    assert any("the last 2 of 5 corners make no triangle" in note.text for note in heard)
+
+
 def test_normals_of_the_file_are_kept_and_missing_ones_are_flat() -> None:
     """3.7.2.1: "when normals are not specified, client implementations MUST calculate flat normals"."""
     gltf = Gltf()

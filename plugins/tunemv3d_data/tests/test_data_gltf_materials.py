@@ -8,7 +8,7 @@ import pytest
 import torch
 import trimesh
 from gltf_files import QUAD, UV, Gltf, painted
-from PIL import features
+from PIL import Image, features
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_data.colours import colour_name
@@ -468,3 +468,12 @@ def test_a_coloured_object_takes_the_paint_of_a_variant() -> None:
     names = [colour_name(colour) for colour in albedo[::7]]
     assert np.mean([name in ("red", "pink", "brown") for name in names]) > 0.95
     assert albedo[:, 0].std() > 5
+
+
+@pytest.mark.parametrize("name", [" leading  and inner spaces.png", "100%.png", "a%20b.png"])
+def test_pictures_beside_the_file_have_names_of_any_kind(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (4, 4), GREEN).save(tmp_path / name.replace("%20", " "))
+    gltf = Gltf()
+    texture = gltf.add("textures", source=gltf.add("images", uri=name))
+    mesh = painted(gltf, {"index": texture}).load(tmp_path)
+    assert np.abs(mesh.materials[0].colour * 255 - GREEN).max() < 1

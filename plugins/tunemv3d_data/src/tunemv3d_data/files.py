@@ -52,11 +52,11 @@ class Files(ABC):
         Many were written on other machines: backslashes, percent signs and another case are understood, and of a path
         that leads nowhere from here the last part is looked for beside the mesh.
         """
-        reference = reference.strip().strip('"')
+        as_written, reference = reference, reference.strip().strip('"')
         if "://" in reference or reference.lower().startswith(("file:", "data:", "http:", "https:")):
             return None
         folder = posixpath.dirname(mesh)
-        for text in dict.fromkeys((reference, unquote(reference), _OPTIONS.sub("", reference))):
+        for text in dict.fromkeys((as_written, reference, unquote(reference), _OPTIONS.sub("", reference))):
             path = text.replace("\\", "/")
             for place in (path, posixpath.basename(path)):
                 name = posixpath.normpath(posixpath.join(folder, place))
