@@ -14,7 +14,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.sampling import KnownViews, initial_noise, sample
+from tunemv3d_core.sampling import Course, KnownViews, initial_noise, sample
 from tunemv3d_core.slots import Prediction
 from tunemv3d_core.types import Text
 from tunemv3d_core.viz.pictures import read_picture
@@ -192,7 +192,7 @@ def test_sampling_goes_on_from_any_step(pipe):
     options = SampleSpec(steps=4, scheduler="ddim", guidance=1)
     given = (pipe.model, backbone.encode_text(["a stool"]), Cameras.orbit(2)[None], [3], options)
     whole = sample(*given, on_step=steps.append)
-    rest = sample(*given, begin=(2, steps[1].latents))
+    rest = sample(*given, course=Course(begin=(2, steps[1].latents)))
     torch.testing.assert_close(rest, whole)
 
 

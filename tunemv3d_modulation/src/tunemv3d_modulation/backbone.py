@@ -19,7 +19,11 @@ from tunemv3d_modulation.spec import DiffusersSpec
 from tunemv3d_modulation.text import PromptEncoder
 
 IMAGES_AT_ONCE = 4
-"""Images that pass the VAE together; bounds its memory, which exceeds the UNet's. On a CPU eight are a third slower."""
+"""Images of 512 x 512 that pass the VAE together, fewer of larger ones; bounds its memory, which exceeds the UNet's. On
+a CPU eight are a third slower."""
+
+TILED_FROM = 1536 * 1536
+"""Pixels of an image from which on the VAE works in overlapping tiles, whose seams are blended."""
 
 
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
@@ -70,6 +74,15 @@ class DiffusersBackbone(nn.Module):
         text: Text = self.prompts(prompts)
         return text
 
+    def encode_text_skipping(self, prompts: list[str], layers: int) -> Text:
+        """Encode prompts without the last layers of the text encoders, as diffusers' ``clip_skip`` does.
+
+        Raises:
+            TuneMV3DError: the encoders have not so many.
+        """
+        text: Text = self.prompts(prompts, layers)
+        return text
+
     def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
         """Return a sentence for each prompt that is cut (``tunemv3d_core.slots.ReportsCutPrompts``)."""
         return self.prompts.cut_prompts(prompts)
@@ -89,7 +102,7 @@ class DiffusersBackbone(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Encode ``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, shifted and scaled."""
         shift, scale = self._latent_scale()
-        chunks = torch.split(images.flatten(0, 1).to(self.vae.dtype), IMAGES_AT_ONCE)
+        chunks = self._in_chunks(images.flatten(0, 1).to(self.vae.dtype), images.shape[-2] * images.shape[-1])
         means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
         latents: Tensor = ((means - shift) * scale).to(self.unet.dtype)
         return latents.reshape(*images.shape[:2], *latents.shape[1:])
@@ -97,9 +110,16 @@ class DiffusersBackbone(nn.Module):
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode ``b n c h w`` to images ``b n 3 H W``, about [-1, 1]."""
         shift, scale = self._latent_scale()
-        chunks = torch.split(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, IMAGES_AT_ONCE)
+        pixels = latents.shape[-2] * latents.shape[-1] * self.ports.image_stride**2
+        chunks = self._in_chunks(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, pixels)
         images = torch.cat([self.vae.decode(chunk).sample for chunk in chunks])
         return images.reshape(*latents.shape[:2], *images.shape[1:])
+
+    def _in_chunks(self, images: Tensor, pixels: int) -> tuple[Tensor, ...]:
+        """Split images or latents by what passes the VAE at once; large ones are tiled from now on."""
+        if pixels >= TILED_FROM:
+            self.vae.enable_tiling()
+        return torch.split(images, min(IMAGES_AT_ONCE, max(1, IMAGES_AT_ONCE * 512 * 512 // pixels)))
 
     def _latent_scale(self) -> tuple[float, float]:
         return self.vae.config.get("shift_factor") or 0.0, self.vae.config.scaling_factor

@@ -1,6 +1,7 @@
 """Read and write a pipeline's folder: a checkpoint (``tunemv3d_core.io.checkpoint``) and its scheduler's config."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,13 +30,13 @@ class Savable(Protocol):
 
 
 def load_folder(
-    name: str | Path, dtype: torch.dtype, provenance: Policy | None = None
+    name: str | Path, dtype: torch.dtype | Callable[[RunSpec], torch.dtype], provenance: Policy | None = None
 ) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
     """Read the spec, the model, its scheduler, and the record of the training data.
 
     Args:
         name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
-        dtype: of the model.
+        dtype: of the model, or what tells it from the spec.
         provenance: as ``load_checkpoint`` takes it.
 
     Raises:

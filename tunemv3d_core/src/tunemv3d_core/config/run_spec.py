@@ -200,7 +200,7 @@ class SampleSpec(Block):
     steps: Count = 25
     """Denoising steps."""
     guidance: Weight = 3.0
-    """Scale of classifier-free guidance; 1 is none."""
+    """Scale of classifier-free guidance; at most 1 is none."""
     consistency: Consistency = 1.0
     """K: 0 is the 2D model alone, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
     shared_noise: bool = False
@@ -221,6 +221,11 @@ class SampleSpec(Block):
                 f"K should be a number of at least 0, or a list of them over the steps, got {shown}"
             ) from None
         return given
+
+    @property
+    def guided(self) -> bool:
+        """Tell whether there is guidance, which needs the text of the negative prompts."""
+        return self.guidance > 1
 
     def merged(self, **given: Any) -> Self:
         """Return these options with the given ones in their place, validated; None stands for one not given.

@@ -11,6 +11,7 @@ A folder is written beside its place and renamed, so an interrupted write is nev
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def save_checkpoint(
 def load_checkpoint(
     name: str | Path,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Callable[[RunSpec], torch.dtype] = torch.float32,
     provenance: Policy | None = None,
 ) -> tuple[RunSpec, MultiviewDiffusion]:
     """Load a checkpoint. The dataset's component need not be installed.
@@ -106,7 +107,7 @@ def load_checkpoint(
     Args:
         name: of a packaged one, its folder, or a run's folder (its last checkpoint).
         device: of the model.
-        dtype: of the model.
+        dtype: of the model, or what tells it from the checkpoint's spec.
         provenance: policy if a component has another version or other code than it was saved with, or if the
             frozen model differs; default: ``TUNEMV3D_PROVENANCE``, or "warn".
 
@@ -121,7 +122,7 @@ def load_checkpoint(
         spec = load_spec(str(folder / "spec.json"), unneeded=("dataset", "loss"), saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
-    model = assemble(spec.model, device, dtype)
+    model = assemble(spec.model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec))
     load_weights(model, folder / "model.safetensors")
     apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), folder, provenance)
     return spec, model.eval()
