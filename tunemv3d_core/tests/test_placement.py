@@ -54,9 +54,9 @@ def test_a_dtype_that_is_named_is_taken_on_a_processor_too() -> None:
 
 def test_a_dtype_that_the_device_lacks_is_refused_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(*_: object) -> None:
-        raise RuntimeError('"conv2d" not implemented for \'Half\'\nmore')
+        raise RuntimeError("\"conv2d\" not implemented for 'Half'\nmore")
 
     monkeypatch.setattr(devices.torch.nn.functional, "conv2d", lacking)
-    with pytest.raises(TuneMV3DError, match="device 'cpu' cannot compute in float16 .*; take float32") as told:
+    with pytest.raises(TuneMV3DError, match=r"device 'cpu' cannot compute in float16 .*; take float32") as told:
         check_dtype(CPU, "float16")
     assert "\n" not in str(told.value)

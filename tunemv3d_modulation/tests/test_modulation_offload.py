@@ -96,9 +96,7 @@ def test_a_step_takes_the_others_off_and_encodes_white_before(folders, monkeypat
     model = moved_model(folders["mini"]).eval()
     offload, order = PartOffload(model, torch.device("cpu")), []
     for name, hook in zip(("text", "denoiser", "vae"), offload._hooks, strict=True):
-        monkeypatch.setattr(
-            hook.hook, "pre_forward", lambda m, *a, _n=name, **k: order.append(f"{_n} on") or (a, k)
-        )
+        monkeypatch.setattr(hook.hook, "pre_forward", lambda m, *a, _n=name, **k: order.append(f"{_n} on") or (a, k))
         monkeypatch.setattr(hook.hook, "init_hook", lambda m, _n=name: order.append(f"{_n} off") or m)
     with torch.no_grad():
         x_t, t = torch.zeros(1, 2, 4, 8, 8), torch.full((1, 2), 500.0)

@@ -13,9 +13,9 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
+from tunemv3d_core import generation
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config import run_spec as spec
-from tunemv3d_core import generation
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages

@@ -13,6 +13,7 @@ from fake_distributions import FakeSite
 from typer import Typer
 from typer.testing import CliRunner
 
+from tunemv3d_core import generation
 from tunemv3d_core.config import run_spec
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
 from tunemv3d_core.errors import ComponentError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning

@@ -146,9 +146,7 @@ class SceneViews:
 
 
 @torch.no_grad()
-def view_scene(
-    model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras
-) -> SceneViews:
+def view_scene(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras) -> SceneViews:
     """Fuse finished views and render them: appearance of the latents' size, geometry of the pictures'.
 
     Args:

@@ -160,8 +160,9 @@ def check_can_offload(model: "MultiviewDiffusion") -> None:
         raise ComponentError("offloading needs accelerate: pip install accelerate") from error
     if not isinstance(model.backbone, Offloadable):
         options = model.components.get("backbone")
+        name = options.type if options else type(model.backbone).__name__
         raise ComponentError(
-            f"backbone '{options.type if options else type(model.backbone).__name__}' cannot be offloaded part by part: "
-            "it lacks the method offloadable() of tunemv3d_core.slots.Offloadable; keep the whole model on one device, "
-            "as pipe.to('cuda') or --offload none do"
+            f"backbone '{name}' cannot be offloaded part by part: it lacks the method offloadable() of "
+            "tunemv3d_core.slots.Offloadable; keep the whole model on one device, as pipe.to('cuda') or --offload none "
+            "do"
         )

@@ -312,4 +312,3 @@ def has_surface(model: Denoises, cameras: Cameras, size: tuple[int, int]) -> boo
     text = model.backbone.encode_text([""])
     blank = text.tokens.new_zeros(*cameras.shape, model.backbone.ports.latent_channels, *size)
     return isinstance(fuse_clean(model, blank, text, cameras), HasSurface)
-

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.generation import view_scene
 from tunemv3d_core.io.mismatch_policy import Policy
@@ -23,10 +24,11 @@ from tunemv3d_modulation.call import Call, Inputs
 from tunemv3d_modulation.callbacks import CALLBACK_TENSORS, StepCallback, StepReporter
 from tunemv3d_modulation.components import ComponentsMixin
 from tunemv3d_modulation.output import TuneMV3DOutput, as_type
-from tunemv3d_modulation.pretrained_io import load_folder, save_folder
+from tunemv3d_modulation.pretrained_io import DtypeChoice, load_folder, one_dtype
+from tunemv3d_modulation.publishing import PublishingMixin
 
 
-class TuneMV3DPipeline(ComponentsMixin, StableDiffusionMixin, DiffusionPipeline):  # type: ignore[misc]
+class TuneMV3DPipeline(PublishingMixin, ComponentsMixin, StableDiffusionMixin, DiffusionPipeline):  # type: ignore[misc]
     """Samples a model; options that are not given come from the spec's ``sample`` block.
 
     Args:
@@ -41,7 +43,7 @@ class TuneMV3DPipeline(ComponentsMixin, StableDiffusionMixin, DiffusionPipeline)
         TuneMV3DError: the spec's ``sample.size`` is no whole number of latent cells.
     """
 
-    _callback_tensor_inputs = list(CALLBACK_TENSORS)
+    _callback_tensor_inputs: ClassVar = list(CALLBACK_TENSORS)
 
     def __init__(self, model: MultiviewDiffusion, scheduler: Any, spec: RunSpec) -> None:
         super().__init__()
@@ -59,35 +61,34 @@ class TuneMV3DPipeline(ComponentsMixin, StableDiffusionMixin, DiffusionPipeline)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, dtype: torch.dtype = torch.float32, provenance: Policy | None = None
+        cls,
+        name: str | Path,
+        dtype: DtypeChoice | Mapping[str, torch.dtype] = torch.float32,
+        provenance: Policy | None = None,
+        *,
+        torch_dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
+        device_map: str | None = None,
     ) -> "TuneMV3DPipeline":
         """Load a checkpoint onto the CPU; ``.to`` moves it.
 
         Args:
             name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
-            dtype: of all parts but the field, whose parameters stay float32.
+            dtype: of all parts but the field, whose parameters stay float32; or what tells it from the spec; or by
+                component as in diffusers, of which "model" and "default" count.
             provenance: the policy if other versions or other code of its components are installed: "warn", "error" or
                 "ignore"; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
+            torch_dtype: diffusers' older word for ``dtype``.
+            device_map: a device to move to at once, such as "cuda".
 
         Raises:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
+            TuneMV3DError: a device map that is no device.
         """
-        spec, model, scheduler, data = load_folder(name, dtype, provenance)
+        wanted = one_dtype(dtype if torch_dtype is None else torch_dtype)
+        spec, model, scheduler, data = load_folder(name, wanted, provenance)
         pipe = cls(model, scheduler, spec)
         pipe.data = data
-        return pipe
-
-    def save_pretrained(self, save_directory: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write a checkpoint's folder: the tuned weights, the spec, the scheduler and the provenance.
-
-        Args:
-            save_directory: its place; replaced if it is there.
-            dtype: of stored weights; default: as they are.
-
-        Raises:
-            CheckpointError: the disk is full or not writable, or the scheduler cannot be written.
-        """
-        save_folder(Path(save_directory), self.model, self.spec, self.scheduler, self.data, dtype)
+        return pipe if device_map is None else pipe.to(find_device(device_map))
 
     @property
     def execution_device(self) -> torch.device:

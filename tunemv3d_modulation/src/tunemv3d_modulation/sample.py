@@ -98,7 +98,9 @@ def sample(
 
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh)
     order.check(pipe)
-    about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data) | manifest_options(options, negative)
+    about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data) | manifest_options(
+        options, negative
+    )
     about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
     about["notes"] = note_images(known, pipe.image_size())
     if len(pairs) < len(wanted):

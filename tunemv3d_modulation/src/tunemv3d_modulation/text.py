@@ -61,7 +61,9 @@ class PromptEncoder(nn.Module):
             warnings.warn(f"{cut[0]} (this is said once)", TuneMV3DWarning, stacklevel=2)
         fewest = min(encoder.config.num_hidden_layers for encoder in self._encoders())
         if skip is not None and not 0 <= skip < fewest:
-            raise TuneMV3DError(f"clip_skip should be from 0 to {fewest - 1}, below the text encoder's layers, not {skip}")
+            raise TuneMV3DError(
+                f"clip_skip should be from 0 to {fewest - 1}, below the text encoder's layers, not {skip}"
+            )
         if len(self.encoders) == 1:
             return Text(tokens=self._last_states(prompts, skip))
         outputs = [self._outputs(i, prompts, output_hidden_states=True) for i in range(len(self.encoders))]

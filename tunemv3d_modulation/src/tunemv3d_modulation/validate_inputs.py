@@ -26,7 +26,9 @@ def as_seeds(given: Seed | Sequence[Seed] | None, prompts: int, each: int = 1) -
     if len(listed) != prompts:
         return listed
     return [
-        seed if isinstance(seed, torch.Generator) or not i else (seed + i) % 2**32 for seed in listed for i in range(each)
+        seed if isinstance(seed, torch.Generator) or not i else (seed + i) % 2**32
+        for seed in listed
+        for i in range(each)
     ]
 
 

@@ -46,8 +46,8 @@ def read_placement(device: str, dtype: str, offload: str) -> "Placement":
     place = find_device(device)
     if offload != "none" and place.type == "cpu":
         raise TuneMV3DError(
-            f"--offload {offload}: keeps parts of the model off an accelerator, and '{place}' is none; leave it out, or "
-            "name one with --device"
+            f"--offload {offload}: keeps parts of the model off an accelerator, and '{place}' is none; leave it out, "
+            "or name one with --device"
         )
     if dtype != "auto":
         check_dtype(place, dtype)
