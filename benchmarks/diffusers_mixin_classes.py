@@ -30,7 +30,7 @@ SPEC = {
     "model": {
         "backbone": {"type": "diffusers", "pretrained": os.environ["TINY_BASE"]},
         "view_encoder": {"type": "resattn", "features": 8, "channels": [16, 32], "blocks": 1, "head_channels": 16},
-        "field": {"type": "neus", "aggregator": {"type": "mean-variance"}, "hidden": 16, "blocks": 1, "samples": 4},
+        "field": {"type": "neus", "aggregator": {"type": "mean-variance"}, "hidden": 16, "samples": 4},
         "lifter": {"type": "copied-encoder"},
         "injector": {"type": "zero-conv"},
     },

@@ -34,8 +34,9 @@ def test_offloading_changes_nothing_and_can_be_undone(folders, how, kind):
         assert pipe.device.type == pipe.execution_device.type == pipe._execution_device.type == "cpu"
     else:
         assert all(hasattr(part, "_hf_hook") for part in (pipe.vae, pipe.model.backbone.prompts))
-    with pytest.raises(TuneMV3DError, match="take turns on the accelerator"):
-        pipe.to("cpu")
+    for refused in (lambda: pipe.to("cpu"), lambda: pipe.save_pretrained("nowhere")):
+        with pytest.raises(TuneMV3DError, match="take turns on the accelerator: call remove_all_hooks"):
+            refused()
     pipe.remove_all_hooks()
     assert not any(hasattr(module, "_hf_hook") for module in pipe.model.modules())
     assert torch.equal(pipe.to("cpu")(**given).latents, plain.latents)

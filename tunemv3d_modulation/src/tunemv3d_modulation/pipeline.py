@@ -49,7 +49,8 @@ class TuneMV3DPipeline(PublishingMixin, ComponentsMixin, StableDiffusionMixin, D
         super().__init__()
         self.register_modules(model=model.eval(), scheduler=scheduler, spec=spec)
         self.data: dict[str, Any] | None = None
-        self._guidance_scale, self._guidance_rescale, self._clip_skip = spec.sample.guidance, 0.0, None
+        self._guidance_scale, self._guidance_rescale = spec.sample.guidance, 0.0
+        self._clip_skip: int | None = None
         self._num_timesteps, self._interrupt = spec.sample.steps, False
         # Refuses a size that the model does not have.
         self.latent_size()

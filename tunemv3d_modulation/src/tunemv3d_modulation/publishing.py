@@ -8,6 +8,7 @@ import torch
 from huggingface_hub import create_repo
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_modulation.model_card import model_card
 from tunemv3d_modulation.pretrained_io import check_saving, save_folder, write_index
 
@@ -45,9 +46,13 @@ class PublishingMixin:
 
         Raises:
             CheckpointError: the disk is full or not writable, or the scheduler cannot be written.
-            TuneMV3DError: a variant.
+            TuneMV3DError: a variant, or parts take turns on an accelerator.
         """
         check_saving(safe_serialization, variant)
+        if self.model.offload is not None:
+            raise TuneMV3DError(
+                "the parts of this pipeline take turns on the accelerator: call remove_all_hooks() before it is saved"
+            )
         save_folder(Path(save_directory), self.model, self.spec, self.scheduler, self.data, dtype)
         if push_to_hub:
             self.push_to_hub(**{"repo_id": Path(save_directory).name, "dtype": dtype, **hub})

@@ -36,7 +36,7 @@ def sample(
     ] = "0",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 is none; default: the checkpoint's.")
+        float | None, typer.Option(help="Guidance scale; at most 1 is none; default: the checkpoint's.")
     ] = None,
     consistency: Annotated[
         str,

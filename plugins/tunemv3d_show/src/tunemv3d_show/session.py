@@ -37,7 +37,7 @@ class ViewerSettings:
         seed: of the noise.
         steps: denoising steps.
         consistency: K.
-        guidance: scale; 1 is none.
+        guidance: scale; at most 1 is none.
     """
 
     prompt: str = "a red office chair"
