@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,24 @@ from tunemv3d_core.shapes import check_shape
 from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Prediction, Scene, ViewEncoder
 from tunemv3d_core.types import Rendering, Skips, Text
 
-if TYPE_CHECKING:
-    from tunemv3d_core.offload import Offload
+
+class TakesTurns(Protocol):
+    """Where the parts of a model are while they take turns on an accelerator (``tunemv3d_core.offload``)."""
+
+    device: torch.device
+    """The accelerator."""
+
+    def begin_step(self) -> None:
+        """Bring what denoises to the accelerator, and take the others off it."""
+        ...
+
+    def release(self) -> None:
+        """Take off the accelerator whatever came there for its turn."""
+        ...
+
+    def remove(self) -> None:
+        """Undo it; everything is on the CPU then."""
+        ...
 
 
 class MultiviewDiffusion(nn.Module):
@@ -29,7 +45,7 @@ class MultiviewDiffusion(nn.Module):
         components: the options of each component by its place, such as "field.aggregator".
 
     Attributes:
-        offload: which parts are on the accelerator by turns (``tunemv3d_core.offload``), None where all are.
+        offload: which parts are on the accelerator by turns, None where all are on one device.
     """
 
     def __init__(
@@ -48,7 +64,7 @@ class MultiviewDiffusion(nn.Module):
         self.lifter = cast(Lifter | None, lifter)
         self.injector = cast(Injector | None, injector)
         self.components = dict(components or {})
-        self.offload: Offload | None = None
+        self.offload: TakesTurns | None = None
         self._background_latents: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:

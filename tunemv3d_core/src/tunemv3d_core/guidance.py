@@ -1,17 +1,31 @@
 """Classifier-free guidance: a step's branches without and with text, and how they are combined."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.slots import Prediction
+from tunemv3d_core.slots import Backbone, Prediction, Scene
 from tunemv3d_core.types import Rendering, Text
 
-if TYPE_CHECKING:
-    from tunemv3d_core.sampling import Denoises
+
+class Denoises(Protocol):
+    """The part of a ``MultiviewDiffusion`` that sampling needs."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen 2D model."""
+        ...
+
+    def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
+        """See ``MultiviewDiffusion.predict``."""
+        ...
+
+    def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
+        """See ``MultiviewDiffusion.fuse``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Branches:
     guidance: float
     rescale: float = 0.0
 
-    def predict(self, model: "Denoises", x_t: Tensor, t: Tensor, cameras: Cameras, consistency: float) -> Prediction:
+    def predict(self, model: Denoises, x_t: Tensor, t: Tensor, cameras: Cameras, consistency: float) -> Prediction:
         """Return the combined prediction of ``b n c h w`` at t ``b n``; x0 and rendering are those with text."""
         if self.guidance <= 1:
             with_text = self.text.map(lambda z: z[-x_t.shape[0] :])

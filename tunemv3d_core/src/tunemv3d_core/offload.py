@@ -4,16 +4,14 @@ Either whole parts take turns (text encoder, denoiser, autoencoder) or single la
 accelerator in both cases, because scenes are rendered at any time, and so do parts that own no weights.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
+from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.slots import Offloadable
-
-if TYPE_CHECKING:
-    from tunemv3d_core.diffusion import MultiviewDiffusion
 
 
 class Offload:
@@ -27,7 +25,7 @@ class Offload:
         ComponentError: accelerate is not installed, or the backbone is not ``Offloadable``.
     """
 
-    def __init__(self, model: "MultiviewDiffusion", device: torch.device) -> None:
+    def __init__(self, model: MultiviewDiffusion, device: torch.device) -> None:
         check_can_offload(model)
         if model.offload is not None:
             model.offload.remove()
@@ -62,7 +60,7 @@ class Denoiser(nn.Module):
         model: with a backbone that is ``Offloadable``.
     """
 
-    def __init__(self, model: "MultiviewDiffusion") -> None:
+    def __init__(self, model: MultiviewDiffusion) -> None:
         super().__init__()
         backbone: Any = model.backbone
         others = backbone.offloadable()
@@ -77,7 +75,7 @@ class Denoiser(nn.Module):
 class PartOffload(Offload):
     """Whole parts take turns: text encoder, denoiser and autoencoder."""
 
-    def __init__(self, model: "MultiviewDiffusion", device: torch.device) -> None:
+    def __init__(self, model: MultiviewDiffusion, device: torch.device) -> None:
         super().__init__(model, device)
         from accelerate import cpu_offload_with_hook
 
@@ -112,7 +110,7 @@ class PartOffload(Offload):
 class LayerOffload(Offload):
     """Single layers of the backbone and the lifter take turns, each brought for its own forward pass."""
 
-    def __init__(self, model: "MultiviewDiffusion", device: torch.device) -> None:
+    def __init__(self, model: MultiviewDiffusion, device: torch.device) -> None:
         super().__init__(model, device)
         from accelerate import cpu_offload
 
@@ -137,7 +135,7 @@ class LayerOffload(Offload):
         super().remove()
 
 
-def large_parts(model: "MultiviewDiffusion") -> list[nn.Module]:
+def large_parts(model: MultiviewDiffusion) -> list[nn.Module]:
     """List the parts whose layers are worth moving one by one: those of the backbone, and the lifter."""
     backbone: Any = model.backbone
     return [part for part in (*backbone.children(), model.lifter) if has_weights(part)]
@@ -148,7 +146,7 @@ def has_weights(part: Any) -> bool:
     return isinstance(part, nn.Module) and next(part.parameters(), None) is not None
 
 
-def check_can_offload(model: "MultiviewDiffusion") -> None:
+def check_can_offload(model: MultiviewDiffusion) -> None:
     """Refuse a model whose parts cannot take turns.
 
     Raises:

@@ -9,7 +9,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -18,7 +18,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import consistency_schedule
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.guidance import Branches
+from tunemv3d_core.guidance import Branches, Denoises
 from tunemv3d_core.ports import BackbonePorts
 from tunemv3d_core.slots import Backbone, HasSurface, Prediction, Scene
 from tunemv3d_core.types import Text
@@ -28,23 +28,6 @@ Seed = int | Generator
 
 SURFACE_TIMESTEP = 20.0
 """The noise level at which finished views are fused into a scene: as clean as the field has seen in training."""
-
-
-class Denoises(Protocol):
-    """The part of a ``MultiviewDiffusion`` that sampling needs."""
-
-    @property
-    def backbone(self) -> Backbone:
-        """The frozen 2D model."""
-        ...
-
-    def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
-        """See ``MultiviewDiffusion.predict``."""
-        ...
-
-    def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
-        """See ``MultiviewDiffusion.fuse``."""
-        ...
 
 
 @dataclass(frozen=True)

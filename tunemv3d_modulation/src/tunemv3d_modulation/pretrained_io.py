@@ -114,8 +114,8 @@ def write_index(folder: Path, scheduler: Any) -> None:
         **INDEX,
         "scheduler": ["diffusers", type(scheduler).__name__],
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    (folder / "pipeline.py").write_text(PIPELINE_FILE, encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8", newline="\n")
+    (folder / "pipeline.py").write_text(PIPELINE_FILE, encoding="utf-8", newline="\n")
 
 
 def check_saving(safe_serialization: bool, variant: str | None) -> None:

@@ -72,7 +72,7 @@ class PublishingMixin:
         """
         self.save_pretrained(folder, dtype)
         write_index(folder, self.scheduler)
-        (folder / "README.md").write_text(model_card(name, self, folder, licence), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(name, self, folder, licence), encoding="utf-8", newline="\n")
 
     def push_to_hub(
         self,

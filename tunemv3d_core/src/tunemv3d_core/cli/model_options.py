@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 OFFLOADS = ("none", "model", "sequential")
 
-DeviceOption = Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")]
+DeviceOption = Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda, else mps, where there is one.")]
 DtypeOption = Annotated[
     str,
     typer.Option(
