@@ -62,6 +62,6 @@ def test_an_object_is_sampled_in_half_precision_and_its_manifest_says_so(
         run(sample, ["chairs-mini", "a red chair", "--out", str(tmp_path), *given])
     (manifest,) = json.loads(capsys.readouterr().out)
     assert not end.value.code and manifest["dtype"] == "bfloat16"
-    _, model = load_checkpoint("chairs-mini", dtype=torch.float16)
+    _, model = load_checkpoint("chairs-mini", dtype=torch.bfloat16)
     scene = read_sample(Path(manifest["folder"])).scene(model)
     assert scene is not None

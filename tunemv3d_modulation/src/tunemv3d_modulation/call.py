@@ -149,7 +149,7 @@ class Call:
         listed = [name for name in ("num_inference_steps", "timesteps", "sigmas") if getattr(self, name) is not None]
         if len(listed) > 1:
             raise TuneMV3DError(f"{' and '.join(listed)} each say the steps: give one of them")
-        steps = self.timesteps or self.sigmas
+        steps = self.sigmas if self.timesteps is None else self.timesteps
         height, width = pipe.image_size()
         size = (self.height or height, self.width or width) if self.height or self.width else None
         return pipe.spec.sample.merged(
@@ -164,6 +164,8 @@ class Call:
         """Return the prompts, None where they come as tokens, and the negative ones."""
         if (self.prompt is None) == (self.prompt_embeds is None):
             raise TuneMV3DError("prompt and prompt_embeds: give one of them, and not both")
+        if self.prompt is not None and self.pooled_prompt_embeds is not None:
+            raise TuneMV3DError("pooled_prompt_embeds belong to prompt_embeds: give both, or the prompt alone")
         if self.negative_prompt and self.negative_prompt_embeds is not None:
             raise TuneMV3DError("negative_prompt and negative_prompt_embeds: give one of them")
         prompts = None if self.prompt is None else [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
@@ -187,6 +189,10 @@ class Call:
             text = embedded("prompt_embeds", self.prompt_embeds, self.pooled_prompt_embeds)
         else:
             text = self._encode(pipe, prompts)
+        if not guided and self.negative_prompt_embeds is not None:
+            raise TuneMV3DError(
+                "negative_prompt_embeds need guidance: give a guidance_scale above 1, or leave them out"
+            )
         if not guided:
             return text, None
         if self.negative_prompt_embeds is None:
