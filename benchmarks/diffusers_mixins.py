@@ -19,8 +19,8 @@ from typing import Any
 HERE = Path(__file__).parent
 
 ONE_FILE = (
-    "a checkpoint is one file of tuned weights, never several beside each other: save_pretrained(variant=...) is refused "
-    "by name, and from_pretrained knows no such file"
+    "a checkpoint is one file of tuned weights, never several beside each other: save_pretrained(variant=...) is "
+    "refused by name, and from_pretrained knows no such file"
 )
 
 REASONS = {
