@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -13,12 +13,9 @@ from tunemv3d_core.errors import ComponentError, TuneMV3DError
 from tunemv3d_core.generation import ELEVATION
 from tunemv3d_core.sampling import Course, Seed, latent_size
 from tunemv3d_core.types import Text
-from tunemv3d_modulation.callbacks import CALLBACK_TENSORS, StepCallback
+from tunemv3d_modulation.callbacks import CALLBACK_TENSORS, Sampler, StepCallback
 from tunemv3d_modulation.output import OUTPUT_TYPES
 from tunemv3d_modulation.validate_inputs import as_seeds, check_embeds, check_known, check_prompts, check_seeds
-
-if TYPE_CHECKING:
-    from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 NOT_TAKEN = {
     "ip_adapter_image": "give pictures of the object as known_views",
@@ -102,7 +99,7 @@ class Call:
         own: Sequence[str] | None = getattr(self.callback_on_step_end, "tensor_inputs", None)
         return self.callback_on_step_end_tensor_inputs if own is None else own
 
-    def resolve(self, pipe: "TuneMV3DPipeline") -> "Inputs":
+    def resolve(self, pipe: Sampler) -> "Inputs":
         """Check everything that can be wrong, then encode the text.
 
         Raises:
@@ -144,7 +141,7 @@ class Call:
             if not 0 <= value <= 1:
                 raise TuneMV3DError(f"{name} should be from 0 to 1, not {value}")
 
-    def _options(self, pipe: "TuneMV3DPipeline") -> SampleSpec:
+    def _options(self, pipe: Sampler) -> SampleSpec:
         """Merge what is given with the spec's own."""
         listed = [name for name in ("num_inference_steps", "timesteps", "sigmas") if getattr(self, name) is not None]
         if len(listed) > 1:
@@ -175,7 +172,7 @@ class Call:
         return prompts, negatives
 
     def _texts(
-        self, pipe: "TuneMV3DPipeline", prompts: list[str] | None, negatives: list[str], objects: int, guided: bool
+        self, pipe: Sampler, prompts: list[str] | None, negatives: list[str], objects: int, guided: bool
     ) -> tuple[Text, Text | None]:
         """Return the text of the prompts and, with guidance, of the negative ones."""
 
@@ -200,7 +197,7 @@ class Call:
         tokens, pooled = self.negative_prompt_embeds, self.negative_pooled_prompt_embeds
         return text, embedded("negative_prompt_embeds", tokens, pooled)
 
-    def _encode(self, pipe: "TuneMV3DPipeline", prompts: list[str]) -> Text:
+    def _encode(self, pipe: Sampler, prompts: list[str]) -> Text:
         backbone: Any = pipe.model.backbone
         if self.clip_skip is None:
             text: Text = backbone.encode_text(prompts)
@@ -213,7 +210,7 @@ class Call:
         skipped: Text = backbone.encode_text_skipping(prompts, self.clip_skip)
         return skipped
 
-    def _cameras(self, pipe: "TuneMV3DPipeline", objects: int, aspect: float) -> Cameras:
+    def _cameras(self, pipe: Sampler, objects: int, aspect: float) -> Cameras:
         cameras = self.cameras
         if cameras is None:
             cameras = Cameras.orbit(pipe.spec.views.inputs, elevation=ELEVATION, aspect=aspect)

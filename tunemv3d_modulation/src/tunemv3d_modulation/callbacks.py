@@ -1,21 +1,20 @@
 """What a pipeline's callback gets after every step, and what it may change, with diffusers' names."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.guidance import Branches
 from tunemv3d_core.sampling import SamplingStep, StepChange
 from tunemv3d_core.types import Text
 from tunemv3d_modulation.unet import image_sizes
 
-if TYPE_CHECKING:
-    from tunemv3d_modulation.pipeline import TuneMV3DPipeline
-
-StepCallback = Callable[["TuneMV3DPipeline", int, float, dict[str, Any]], dict[str, Any] | None]
+StepCallback = Callable[[Any, int, float, dict[str, Any]], dict[str, Any] | None]
 """A callback of diffusers' kind: gets the pipeline, the step from 0, its timestep and named tensors; may return changed
 ones, set ``pipe._guidance_scale``, or set ``pipe._interrupt`` to end the steps."""
 
@@ -27,6 +26,25 @@ field's x0, ``b n v h w``, and its opacity and depth, ``b n h w``. Those that a 
 CHANGEABLE = ("latents", "prompt_embeds", "add_text_embeds")
 
 
+class Sampler(Protocol):
+    """The part of ``TuneMV3DPipeline`` that its calls and callbacks need."""
+
+    model: MultiviewDiffusion
+    spec: RunSpec
+    _guidance_scale: float
+    _interrupt: bool
+    _num_timesteps: int
+
+    @property
+    def execution_device(self) -> torch.device:
+        """Device where tensors should be."""
+        ...
+
+    def image_size(self) -> tuple[int, int]:
+        """Return (H, W) of the views, pixels."""
+        ...
+
+
 class StepReporter:
     """Calls a pipeline's callback after every step.
 
@@ -36,7 +54,7 @@ class StepReporter:
         wanted: names of tensors, of ``CALLBACK_TENSORS``.
     """
 
-    def __init__(self, pipe: "TuneMV3DPipeline", callback: StepCallback | None, wanted: Sequence[str]) -> None:
+    def __init__(self, pipe: Sampler, callback: StepCallback | None, wanted: Sequence[str]) -> None:
         self._pipe, self._callback, self._wanted = pipe, callback, wanted
 
     def __call__(self, step: SamplingStep) -> StepChange:
