@@ -177,7 +177,9 @@ class ComponentsMixin:
             TuneMV3DError: more heads than a layer has.
             ComponentError: the model has no attention of diffusers' kind.
         """
-        layers = [m for part in (self.model.backbone, self.model.lifter) for m in _attentions(part)]
+        # The autoencoder's attention has one head; without a UNet the backbone's layers are taken as they come.
+        unet = getattr(self.model.backbone, "unet", self.model.backbone)
+        layers = [layer for part in (unet, self.model.lifter) for layer in _attentions(part)]
         if not layers:
             raise ComponentError(f"backbone '{self.spec.model.backbone.type}' has no attention that can be sliced")
         fewest = min(layer.sliceable_head_dim for layer in layers)
