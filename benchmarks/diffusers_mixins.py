@@ -1,8 +1,8 @@
 """Run diffusers' own pipeline tests on ``TuneMV3DPipeline``: ``python benchmarks/diffusers_mixins.py CHECKOUT``.
 
-CHECKOUT is a folder with diffusers' ``tests``, which need parameterized and requests-mock, and for every scheduler scipy
-and torchsde. Writes JSON: of every test if it passed, was skipped and why, or failed and why that is right. Exit code 1:
-a test failed that has no reason in ``REASONS``.
+CHECKOUT is a folder with diffusers' ``tests``, which need parameterized and requests-mock, and scipy and torchsde for
+every scheduler. Writes JSON: of every test if it passed, was skipped and why, or failed and why that is right. Exit
+code 1: a test failed that has no reason in ``REASONS``.
 """
 
 import argparse
