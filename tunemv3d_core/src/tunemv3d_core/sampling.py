@@ -221,7 +221,7 @@ def prepared_scheduler(
 
     Raises:
         ComponentError: an unknown scheduler, or one that cannot sample the model.
-        TuneMV3DError: it cannot take these steps, or so many, or so few.
+        TuneMV3DError: it cannot take these steps, or so many, or so few, or begins where the model gives no numbers.
     """
     scheduler = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
     named = {"timesteps": course.timesteps, "sigmas": course.sigmas}
@@ -238,7 +238,18 @@ def prepared_scheduler(
     except Exception as error:  # each class has its own way of failing
         reason = " ".join(str(error).split())[:200]
         raise TuneMV3DError(f"scheduler '{kind}' cannot take {what}: {reason}") from error
+    _check_begin(backbone, scheduler)
     return scheduler
+
+
+def _check_begin(backbone: Backbone, scheduler: Any) -> None:
+    """Refuse steps that begin where nothing of the latents is left, for a model that cannot tell them there."""
+    table = getattr(scheduler, "alphas_cumprod", None)
+    if backbone.ports.prediction == "epsilon" and table is not None and not float(table[scheduler.timesteps[0].long()]):
+        raise TuneMV3DError(
+            f"scheduler '{type(scheduler).__name__}' begins at pure noise, from where a model that predicts epsilon "
+            "gives no numbers: make it without rescale_betas_zero_snr"
+        )
 
 
 def first_latents(scheduler: Any, noise: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         _start_from(spec.train.start_from, model, accelerator)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
-    optimizer = _optimizer(spec, parameters, device)
+    optimizer = _optimizer(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
     latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
     _check_sampling(spec, model, latents.shape[1:])
@@ -215,8 +215,11 @@ def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, i
         )
 
 
-def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+def _optimizer(
+    spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device, eps_factor: float
+) -> torch.optim.Optimizer:
     options = spec.optimizer
+    eps = options.eps * eps_factor
     groups = parameter_groups(parameters, options.lr, options.lr_scale, options.weight_decay)
     if spec.train.cuda_graph and device.type == "cuda":
         # The captured step reads its learning rates from the device, so that the schedule can change them. It runs
@@ -224,8 +227,8 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
         warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
-        return torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True, capturable=True)
-    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+        return torch.optim.AdamW(groups, betas=options.betas, eps=eps, fused=True, capturable=True)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=eps, fused=True)
 
 
 def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentSource:
