@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
 from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
@@ -55,7 +54,7 @@ class DiffusersBackbone(nn.Module):
         self.unet = parts.unet
         self.schedule = Schedule(parts.scheduler)
         self.trainable = trainable != "none"
-        self._files = parts.files
+        self._fingerprint = parts.fingerprint
         self.requires_grad_(False)
         if trainable == "lora":
             add_adapters(self.unet, lora_rank)
@@ -179,8 +178,8 @@ class DiffusersBackbone(nn.Module):
         return make_scheduler(self.scheduler_config, name)
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the model's weight files, LoRA files among them, and their sha256."""
-        return {name: sha256(path) for name, path in self._files.items()}
+        """Return the files of weights that were read, LoRA files among them, and their sha256 at that time."""
+        return dict(self._fingerprint)
 
     def latent_key(self) -> str:
         """Hash the VAE's weights, as precise as they were loaded, and the latents' shift and scale: a sha256."""

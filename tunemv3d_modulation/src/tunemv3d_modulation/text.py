@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from torch import Tensor, nn
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
@@ -85,9 +86,10 @@ class PromptEncoder(nn.Module):
         return states
 
     def _outputs(self, index: int, prompts: list[str], **options: Any) -> Any:
-        encoder = self._encoders()[index]
-        encoded = self.tokenizers[index](
-            prompts, padding="max_length", max_length=self.lengths[index], truncation=True, return_tensors="pt"
+        encoder, tokenizer = self._encoders()[index], self.tokenizers[index]
+        words = _expanded(prompts, tokenizer)
+        encoded = tokenizer(
+            words, padding="max_length", max_length=self.lengths[index], truncation=True, return_tensors="pt"
         )
         # An encoder whose layers are offloaded one by one lies nowhere, and takes the tokens where they come from.
         encoded = encoded.to(encoder.device) if encoder.device.type != "meta" else encoded
@@ -103,9 +105,14 @@ class PromptEncoder(nn.Module):
         """Return a sentence for each prompt that is cut, with the words that the encoder does not see."""
         length, tokenizer = min(self.lengths), self.tokenizers[0]
         cut = []
-        for ids in tokenizer(list(prompts), verbose=False).input_ids:
+        for ids in tokenizer(_expanded(prompts, tokenizer), verbose=False).input_ids:
             if len(ids) > length:
                 # The last token that is kept says that the prompt ends.
                 unseen = tokenizer.decode(ids[length - 1 : -1])
                 cut.append(f"the text encoder takes {length} tokens; a prompt of {len(ids)} is cut before {unseen!r}")
         return cut
+
+
+def _expanded(prompts: Sequence[str], tokenizer: CLIPTokenizer) -> list[str]:
+    """Write out the words of textual inversions that have several vectors: ``<toy>`` as ``<toy> <toy>_1``."""
+    return list(TextualInversionLoaderMixin().maybe_convert_prompt(list(prompts), tokenizer))

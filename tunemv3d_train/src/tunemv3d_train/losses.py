@@ -140,8 +140,8 @@ def weigher(
 def eps_factor(weigh: Callable[[Tensor], Tensor], timesteps: int, device: torch.device | None = None) -> float:
     """Factor on AdamW's eps under weights of the loss: their mean over t, at most 1.
 
-    AdamW's steps do not depend on the loss's scale as long as eps is small beside the gradients; the weights of "x_prev"
-    are about 1e-4 for Stable Diffusion, and with them gradients come near to the usual 1e-8.
+    AdamW's steps do not depend on the loss's scale as long as eps is small beside the gradients; the weights of
+    "x_prev" are about 1e-4 for Stable Diffusion, and with them gradients come near to the usual 1e-8.
 
     Args:
         weigh: of ``weigher``.

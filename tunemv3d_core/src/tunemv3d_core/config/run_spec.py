@@ -140,8 +140,8 @@ class OptimizerSpec(Block):
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square, per step."""
     eps: Positive = 1e-8
-    """Added to the root of the squared mean, for losses that are weighed by 1: under the target "x_prev", whose weights are
-    about 1e-4, it shrinks by their mean."""
+    """Added to the root of the squared mean, for losses that are weighed by 1: under the target "x_prev", whose weights
+    are about 1e-4, it shrinks by their mean."""
     lr_scale: dict[str, Weight] = {}
     """Factors on lr by slot ("field") or dotted start of a parameter's name ("lifter.stem"); the longest wins."""
     warmup: WholeNumber = 0
