@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tunemv3d_core.additions import Additions
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec, SampleSpec, spec_id
 from tunemv3d_core.console import messages
@@ -60,14 +61,21 @@ class LoadedCheckpoint:
     saved_id: str = ""
 
     @classmethod
-    def load(cls, name: str, place: Placement) -> "LoadedCheckpoint":
+    def load(cls, name: str, place: Placement, added: Additions | None = None) -> "LoadedCheckpoint":
         """Load a checkpoint to where it computes.
+
+        Args:
+            name: of the checkpoint.
+            place: where.
+            added: another base, and what comes on top of it.
 
         Raises:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
-            TuneMV3DError: the device cannot compute with the dtype.
+            TuneMV3DError: the device cannot compute with the dtype, or something that is added does not fit.
         """
-        spec, model = load_checkpoint(name, place.loads_on, place.torch_dtype)
+        added = added or Additions()
+        spec, model = load_checkpoint(name, place.loads_on, place.torch_dtype, base=added.base or None)
+        added.apply(model)
         place.apply(model)
         record = read_json(find_checkpoint(name) / "provenance.json")
         return cls(name, spec, model, record.get("data") or {}, str(record.get("spec_id", "")))

@@ -11,6 +11,8 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
 from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
+from tunemv3d_modulation.adapters.loader import Adapters
+from tunemv3d_modulation.adapters.mixin import AdaptersMixin
 from tunemv3d_modulation.loading import Parts, load_parts
 from tunemv3d_modulation.lora import add_adapters, is_adapter, without_adapters
 from tunemv3d_modulation.schedule import Schedule, make_scheduler
@@ -31,7 +33,7 @@ def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildCont
     return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
 
 
-class DiffusersBackbone(nn.Module):
+class DiffusersBackbone(AdaptersMixin, nn.Module):
     """The 2D model of a StableDiffusionPipeline or StableDiffusionXLPipeline (``tunemv3d_core.slots.Backbone``).
 
     Args:
@@ -55,6 +57,8 @@ class DiffusersBackbone(nn.Module):
         self.schedule = Schedule(parts.scheduler)
         self.trainable = trainable != "none"
         self._fingerprint = parts.fingerprint
+        self.kind, self.lora_trained = parts.kind, trainable == "lora"
+        self.adapters = Adapters(self)
         self.requires_grad_(False)
         if trainable == "lora":
             add_adapters(self.unet, lora_rank)

@@ -27,6 +27,30 @@ OffloadOption = Annotated[
         "work) or sequential (all layers but the one at work: least memory, slow)."
     ),
 ]
+BaseOption = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="PATH_OR_ID",
+        help="Where the pretrained 2D model is now, or another one of the same kind; default: TUNEMV3D_BASE, or the "
+        'one that the checkpoint names. Options of the backbone go as JSON: {"pretrained": ..., "variant": "fp16"}.',
+        show_default=False,
+    ),
+]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="FILE[:WEIGHT]",
+        help="LoRA on top of the 2D model: a file, a folder or a hub id, and how much of it. Again for more.",
+    ),
+]
+EmbeddingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding", metavar="FILE", help="A textual inversion, whose word prompts may then use. Again for more."
+    ),
+]
 
 
 def read_placement(device: str, dtype: str, offload: str) -> "Placement":

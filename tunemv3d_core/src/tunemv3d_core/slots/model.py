@@ -113,6 +113,38 @@ class Offloadable(Protocol):
         ...
 
 
+@runtime_checkable
+class LoadsAdapters(Protocol):
+    """A backbone that takes LoRA and textual inversions on top, by diffusers' names. Optional.
+
+    They change the frozen model alone, as with a ControlNet in diffusers: what a lifter copied from it stays.
+    """
+
+    def load_lora_weights(self, source: str, adapter_name: str) -> None:
+        """Load a LoRA from a file, a folder or a hub id, and turn it on with weight 1.
+
+        Raises:
+            ComponentError: it cannot be read, or was made for another model; nothing is changed then.
+        """
+        ...
+
+    def set_adapters(self, adapter_names: list[str], adapter_weights: list[float]) -> None:
+        """Turn these on with their weights, and all others off.
+
+        Raises:
+            ComponentError: one that is not loaded.
+        """
+        ...
+
+    def load_textual_inversion(self, source: str) -> None:
+        """Load a textual inversion from a file, a folder or a hub id: prompts may use its word.
+
+        Raises:
+            ComponentError: it cannot be read, or was made for another model.
+        """
+        ...
+
+
 class ViewEncoder(Protocol):
     """Encoder E, which makes features of each noisy view by itself, with weights shared by all views (paper B.1)."""
 
