@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.model_options import BaseOption
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
 
@@ -18,6 +19,10 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to make; it should not be there yet.")],
     dtype: Annotated[str, typer.Option(help="Of the stored weights: fp32, fp16 or bf16.")] = "fp16",
     licence: Annotated[str, typer.Option(help="Of these weights, as the hub names it, such as cc-by-4.0.")] = "",
+    base: BaseOption = "",
+    base_model: Annotated[
+        str, typer.Option(help="Hub id by which the 2D model is published; default: the spec's, never a path.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a checkpoint as it is published: weights, spec, scheduler, provenance and a model card."""
@@ -34,10 +39,10 @@ def export(
 
     check_writable(out)
     kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint)
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, base=base or None)
     try:
         with atomic_folder(out) as beside:
-            pipe.publish(beside, out.name, kinds[dtype], licence)
+            pipe.publish(beside, out.name, kinds[dtype], licence, base_model)
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(beside), str(out))) from error
     except OSError as error:

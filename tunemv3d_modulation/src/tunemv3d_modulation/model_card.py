@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from tunemv3d_core.config.component_spec import HasPretrained
+from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.io.posed_images import read_json
 
 
-def model_card(name: str, pipe: Any, folder: Path, licence: str = "") -> str:
+def model_card(name: str, pipe: Any, spec: RunSpec, folder: Path, licence: str = "") -> str:
     """Write the README of a published checkpoint from its spec and its provenance.
 
     Args:
         name: the model's.
         pipe: the pipeline.
+        spec: as it is published.
         folder: the checkpoint's, whose provenance is read.
         licence: of the weights; "" leaves the line out.
     """
-    record, spec = read_json(folder / "provenance.json"), pipe.spec
+    record = read_json(folder / "provenance.json")
     base = spec.model.backbone.pretrained if isinstance(spec.model.backbone, HasPretrained) else ""
     head = ["---", "library_name: tunemv3d", *([f"license: {licence}"] if licence else [])]
     head += [*([f"base_model: {base}"] if base else []), "tags: [text-to-3d, multi-view, diffusers]", "---"]
@@ -32,6 +34,7 @@ def model_card(name: str, pipe: Any, folder: Path, licence: str = "") -> str:
         head="\n".join(head),
         name=name,
         base=base or "its 2D model",
+        where="" if base else " --base PATH_OR_ID",
         views=spec.views.inputs,
         installs=" ".join(installs),
         sampling=sampling,
@@ -59,7 +62,7 @@ CARD = """{head}
 An adapter of TuneMV3D: it makes {base} denoise {views} views of one object together, through a 3D field.
 
     pip install {installs}
-    tunemv3d sample {name} "a red office chair" --mesh
+    tunemv3d sample {name} "a red office chair"{where} --mesh
 
 ```python
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline

@@ -14,6 +14,7 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import find_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.generation import view_scene
+from tunemv3d_core.io.base_model import Base, with_variant
 from tunemv3d_core.io.mismatch_policy import Policy
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
@@ -23,12 +24,14 @@ from tunemv3d_core.viz.pictures import read_picture
 from tunemv3d_modulation.call import Call, Inputs
 from tunemv3d_modulation.callbacks import CALLBACK_TENSORS, StepCallback, StepReporter
 from tunemv3d_modulation.components import ComponentsMixin
+from tunemv3d_modulation.lora_mixin import LoraMixin
 from tunemv3d_modulation.output import TuneMV3DOutput, as_type
-from tunemv3d_modulation.pretrained_io import DtypeChoice, load_folder, one_dtype
+from tunemv3d_modulation.pretrained.hub import HubAccess, hub_access
+from tunemv3d_modulation.pretrained_io import DtypeChoice, find_folder, load_folder, one_dtype
 from tunemv3d_modulation.publishing import PublishingMixin
 
 
-class TuneMV3DPipeline(PublishingMixin, ComponentsMixin, StableDiffusionMixin, DiffusionPipeline):  # type: ignore[misc]
+class TuneMV3DPipeline(LoraMixin, PublishingMixin, ComponentsMixin, StableDiffusionMixin, DiffusionPipeline):  # type: ignore[misc]
     """Samples a model; options that are not given come from the spec's ``sample`` block.
 
     Args:
@@ -69,6 +72,11 @@ class TuneMV3DPipeline(PublishingMixin, ComponentsMixin, StableDiffusionMixin, D
         *,
         torch_dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
         device_map: str | None = None,
+        base: Base | None = None,
+        variant: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
     ) -> "TuneMV3DPipeline":
         """Load a checkpoint onto the CPU; ``.to`` moves it.
 
@@ -80,13 +88,21 @@ class TuneMV3DPipeline(PublishingMixin, ComponentsMixin, StableDiffusionMixin, D
                 "ignore"; default: what ``TUNEMV3D_PROVENANCE`` says, or "warn".
             torch_dtype: diffusers' older word for ``dtype``.
             device_map: a device to move to at once, such as "cuda".
+            base: where the pretrained 2D model is now, or another of the same kind; default: what ``TUNEMV3D_BASE``
+                says, or the one that the checkpoint names. Options of the backbone go as a mapping.
+            variant: of the 2D model's files, such as "fp16".
+            revision: of the checkpoint on the hub; the base's stands in its options.
+            local_files_only: take what was downloaded before, and ask nobody.
+            token: of the hub; default: the stored one.
 
         Raises:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
             TuneMV3DError: a device map that is no device.
         """
         wanted = one_dtype(dtype if torch_dtype is None else torch_dtype)
-        spec, model, scheduler, data = load_folder(name, wanted, provenance)
+        with hub_access(HubAccess(token, local_files_only)):
+            folder = find_folder(name, revision)
+            spec, model, scheduler, data = load_folder(folder, wanted, provenance, with_variant(base, variant))
         pipe = cls(model, scheduler, spec)
         pipe.data = data
         return pipe if device_map is None else pipe.to(find_device(device_map))

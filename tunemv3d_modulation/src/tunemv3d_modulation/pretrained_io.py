@@ -10,15 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
-from huggingface_hub import snapshot_download
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.io.base_model import Base
 from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from tunemv3d_core.io.mismatch_policy import Policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_modulation.folder_components import INDEX, PIPELINE_FILE
+from tunemv3d_modulation.pretrained.hub import download
 
 DtypeChoice = torch.dtype | Callable[[RunSpec], torch.dtype]
 """Dtype of a model, or what tells it from the spec."""
@@ -37,23 +38,23 @@ class Savable(Protocol):
 
 
 def load_folder(
-    name: str | Path, dtype: DtypeChoice, provenance: Policy | None = None
+    folder: Path, dtype: DtypeChoice, provenance: Policy | None = None, base: Base | None = None
 ) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
     """Read the spec, the model, its scheduler, and the record of the training data.
 
     Args:
-        name: of a packaged checkpoint, its folder, a run's folder, or a hub id.
+        folder: of the checkpoint, as ``find_folder`` finds it.
         dtype: of the model, or what tells it from the spec.
         provenance: as ``load_checkpoint`` takes it.
+        base: likewise.
 
     Raises:
         CheckpointError: no checkpoint there, or it cannot be read with what is installed.
     """
-    folder = _find(name)
-    spec, model = load_checkpoint(folder, dtype=dtype, provenance=provenance)
+    spec, model = load_checkpoint(folder, dtype=dtype, provenance=provenance, base=base)
     told = diffusers.logging.get_logger(DiffusionPipeline.__module__)
     for component in ("model", "scheduler", "spec"):
-        told.info(f"Loaded {component} of {name}.")
+        told.info(f"Loaded {component} of {folder}.")
     scheduler = model.backbone.scheduler(spec.sample.scheduler)
     if (folder / SCHEDULER).is_file():
         config = read_json(folder / SCHEDULER)
@@ -150,14 +151,22 @@ def one_dtype(dtype: DtypeChoice | Mapping[str, torch.dtype]) -> DtypeChoice:
     return dtype.get("model", dtype.get("default", torch.float32))
 
 
-def _find(name: str | Path) -> Path:
-    """Find the checkpoint's folder, downloaded where ``name`` is neither an asset nor a path but may be a hub id."""
+def find_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Find the checkpoint's folder, downloaded where ``name`` is neither an asset nor a path but may be a hub id.
+
+    Raises:
+        CheckpointError: no checkpoint there.
+    """
     try:
         return find_checkpoint(name)
     except CheckpointError as missing:
         if not _HUB_ID.fullmatch(str(name)) or Path(name).exists():
             raise
         try:
-            return find_checkpoint(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+            return find_checkpoint(download(str(name), revision, _published_files))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{missing}; as a hub id: {' '.join(str(error).split())[:200]}") from None
+
+
+def _published_files(names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith((".json", ".safetensors"))]

@@ -9,6 +9,7 @@ from huggingface_hub import create_repo
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.base_model import published
 from tunemv3d_modulation.model_card import model_card
 from tunemv3d_modulation.pretrained_io import check_saving, save_folder, write_index
 
@@ -57,22 +58,30 @@ class PublishingMixin:
         if push_to_hub:
             self.push_to_hub(**{"repo_id": Path(save_directory).name, "dtype": dtype, **hub})
 
-    def publish(self, folder: Path, name: str, dtype: torch.dtype | None = None, licence: str = "") -> None:
+    def publish(
+        self, folder: Path, name: str, dtype: torch.dtype | None = None, licence: str = "", base_model: str = ""
+    ) -> None:
         """Write a folder to publish: a checkpoint with its model card, and what diffusers loads it by.
+
+        No path of this machine goes into it (``tunemv3d_core.io.base_model.published``).
 
         Args:
             folder: its place; replaced if it is there.
             name: of the model, as the card tells it.
             dtype: of stored weights; default: as they are.
             licence: of the weights; "" leaves the line out.
+            base_model: the hub id of the 2D model; "" takes the spec's, if it is none of a path.
 
         Raises:
             CheckpointError: the disk is full or not writable, or the scheduler cannot be written.
             OSError: the card cannot be written.
         """
-        self.save_pretrained(folder, dtype)
+        spec = published(self.spec, base_model)
+        save_folder(folder, self.model, spec, self.scheduler, self.data, dtype)
         write_index(folder, self.scheduler)
-        (folder / "README.md").write_text(model_card(name, self, folder, licence), encoding="utf-8", newline="\n")
+        card = model_card(name, self, spec, folder, licence)
+        (folder / "README.md").write_text(card, encoding="utf-8", newline="
+")
 
     def push_to_hub(
         self,
@@ -80,6 +89,7 @@ class PublishingMixin:
         *,
         dtype: torch.dtype | None = None,
         licence: str = "",
+        base_model: str = "",
         private: bool | None = None,
         token: str | None = None,
         commit_message: str | None = None,
@@ -93,6 +103,7 @@ class PublishingMixin:
             repo_id: on the hub; made if it is not there.
             dtype: of stored weights; default: as they are.
             licence: of the weights, as the hub names it.
+            base_model: see ``publish``.
             private: whether a new repository is.
             token: of the hub; default: the stored one.
             commit_message: of the upload.
@@ -108,7 +119,7 @@ class PublishingMixin:
         repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
         with TemporaryDirectory() as place:
             folder = Path(place) / "published"
-            self.publish(folder, repo_id, dtype, licence)
+            self.publish(folder, repo_id, dtype, licence, base_model)
             told: str = self._upload_folder(  # type: ignore[attr-defined]
                 folder, repo_id, token=token, commit_message=commit_message, create_pr=create_pr
             )

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunemv3d_core.cli.model_options import DeviceOption, DtypeOption, OffloadOption, read_placement
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
@@ -14,6 +22,7 @@ from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.cli_options import gather_prompts, note_images, read_cameras, read_images, read_seeds
 
 if TYPE_CHECKING:
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.placement import Placement
     from tunemv3d_core.slots import Mesher
@@ -69,9 +78,13 @@ def sample(
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.generation import build_mesher, manifest_model, manifest_options
     from tunemv3d_core.io.sample_files import check_writable
@@ -89,7 +102,8 @@ def sample(
     known = read_images(image or [])
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
-    pipe, options = _load(checkpoint, place, given)
+    added = Additions.of(base, lora, embedding)
+    pipe, options = _load(checkpoint, place, given, added)
     _check(options, pairs, negative)
     h, w = pipe.latent_size()
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs, aspect=w / h)
@@ -101,7 +115,7 @@ def sample(
     about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data) | manifest_options(
         options, negative
     )
-    about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
+    about |= added.as_json() | {"images": image or [], "views": len(around.origins), "elevation": elevation}
     about["notes"] = note_images(known, pipe.image_size())
     if len(pairs) < len(wanted):
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
@@ -152,7 +166,9 @@ def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -
     check_seeds([seed for _, seed in pairs], len(pairs))
 
 
-def _load(checkpoint: str, place: "Placement", given: dict[str, Any]) -> tuple["TuneMV3DPipeline", "SampleSpec"]:
+def _load(
+    checkpoint: str, place: "Placement", given: dict[str, Any], added: "Additions"
+) -> tuple["TuneMV3DPipeline", "SampleSpec"]:
     """Load the pipeline, with the scheduler that was asked for, and merge the given options with its own.
 
     The scheduler must be able to take the steps.
@@ -161,7 +177,8 @@ def _load(checkpoint: str, place: "Placement", given: dict[str, Any]) -> tuple["
     from tunemv3d_core.sampling import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, place.torch_dtype)
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, place.torch_dtype, base=added.base or None)
+    added.apply(pipe.model)
     place.apply(pipe.model)
     pipe.set_progress_bar_config(disable=True)
     options = pipe.spec.sample.merged(**given)

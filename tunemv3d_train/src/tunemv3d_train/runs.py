@@ -69,7 +69,8 @@ class RunFolder:
     def _check_same(self, recorded: Path) -> None:
         old, new = (_flat(json.loads(canonical_json(spec))) for spec in (load_spec(recorded, saved=True), self.spec))
         differing = (key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
-        changed = sorted(key for key in differing if not key.startswith(FREE))
+        place = {f"model.backbone.{name}" for name in ("pretrained", *self.spec.model.backbone.pretrained_options)}
+        changed = sorted(key for key in differing if not key.startswith(FREE) and key not in place)
         if changed:
             shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
             raise SpecError(

@@ -14,6 +14,8 @@ from rich.progress import track
 from torch import nn
 
 from tunemv3d_core.assemble import assemble, build_component
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
 from tunemv3d_core.devices import preferred_device
@@ -139,7 +141,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
     if resume_from:
-        _compare(resume_from, model, accelerator, losses=True)
+        _compare(resume_from, model, accelerator, resumed=True)
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
@@ -172,13 +174,22 @@ def _start_from(name: str, model: MultiviewDiffusion, accelerator: Accelerator) 
     _compare(source, model, accelerator)
 
 
-def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, losses: bool = False) -> None:
-    """Apply the policy to differences from what a checkpoint was saved with, in the main process alone."""
+def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, resumed: bool = False) -> None:
+    """Apply the policy to differences from what a checkpoint was saved with, in the main process alone.
+
+    A run that goes on needs the frozen model that it began with, wherever it lies now.
+    """
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
-        parts = record["components"] | (record.get("losses", {}) if losses else {})
+        parts = record["components"] | (record.get("losses", {}) if resumed else {})
         apply_policy(check_components(parts, source), source)
-        apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
+        moved = resumed and _place(source) != model.components.get("backbone")
+        apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source, "error" if moved else None)
+
+
+def _place(source: Path) -> ComponentSpec:
+    """Return the backbone's options as a checkpoint was saved with."""
+    return load_spec(source / "spec.json", unneeded=("dataset", "loss"), saved=True).model.backbone
 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:

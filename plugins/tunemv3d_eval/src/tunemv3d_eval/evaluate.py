@@ -10,7 +10,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tunemv3d_core.cli.model_options import DeviceOption, DtypeOption, OffloadOption, read_placement
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.consistency import Consistency, check_consistency, format_consistency, parse_consistency
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
@@ -53,6 +61,9 @@ def evaluate(
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluate.json instead of a table.")] = False,
 ) -> None:
     """Sample prompts at several strengths K from equal noise and measure the views, by all metrics that are installed.
@@ -65,6 +76,7 @@ def evaluate(
     if data and not real:
         raise TuneMV3DError(f"--data {data}: is read for --real alone; add --real")
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.generation import LoadedCheckpoint
     from tunemv3d_core.io.posed_images import write_json
     from tunemv3d_core.sampling import latent_size
@@ -73,9 +85,10 @@ def evaluate(
 
     # "auto" is an old word for the default.
     place = read_placement("" if device == "auto" else device, dtype, offload)
+    added = Additions.of(base, lora, embedding)
     chosen = choose_metrics(metric or [])
     _make_free(out)
-    loaded = LoadedCheckpoint.load(checkpoint, place)
+    loaded = LoadedCheckpoint.load(checkpoint, place, added)
     spec, model = loaded.spec, loaded.model
     if metric:
         _refuse_unmet(chosen, model, real)
@@ -94,6 +107,7 @@ def evaluate(
     measured = _measure(model, chosen, texts, dataset, settings, pictures)
     report = {
         **_header(checkpoint, spec, settings, model, chosen),
+        **added.as_json(),
         "seconds": round(time.perf_counter() - began, 1),
         **measured,
     }

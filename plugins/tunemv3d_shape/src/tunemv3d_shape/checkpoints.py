@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from tunemv3d_core.additions import Additions
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint, SceneShape
@@ -19,10 +20,11 @@ class Checkpoints:
 
     Args:
         place: where models compute.
+        added: another base for them, and what comes on top of it.
     """
 
-    def __init__(self, place: Placement) -> None:
-        self.place, self.device = place, place.device
+    def __init__(self, place: Placement, added: Additions | None = None) -> None:
+        self.place, self.device, self._added = place, place.device, added
         self._last: tuple[Path, LoadedCheckpoint] | None = None
 
     def get(self, name: str) -> LoadedCheckpoint:
@@ -34,7 +36,7 @@ class Checkpoints:
         folder = find_checkpoint(name).resolve()
         if self._last is None or self._last[0] != folder:
             self._last = None  # memory holds one model
-            self._last = folder, LoadedCheckpoint.load(name, self.place)
+            self._last = folder, LoadedCheckpoint.load(name, self.place, self._added)
         return self._last[1]
 
     def shape(self, sample: SampledObject) -> SceneShape:

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunemv3d_core.cli.model_options import DeviceOption, DtypeOption, OffloadOption, read_placement
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.errors import ComponentError
 
 if TYPE_CHECKING:
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.placement import Placement
 
 
@@ -21,6 +30,9 @@ def view(
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
 ) -> None:
     """Type a prompt and watch the object appear: views, the field's guess and its surface, step by step.
 
@@ -30,14 +42,16 @@ def view(
     for module, name in (("viser", "viser"), ("skimage", "scikit-image")):
         if find_spec(module) is None:
             raise ComponentError(f"tunemv3d view needs {name}: pip install 'tunemv3d-show[view]'")
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.sample_files import check_writable
 
     check_writable(out)
     # viser prints the address itself.
-    open_viewer(checkpoint, port, host, out, read_placement(device, dtype, offload)).server.sleep_forever()
+    place, added = read_placement(device, dtype, offload), Additions.of(base, lora, embedding)
+    open_viewer(checkpoint, port, host, out, place, added).server.sleep_forever()
 
 
-def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement") -> Any:
+def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement", added: "Additions") -> Any:
     """Load the checkpoint and open its page."""
     # Heavy: torch, whatever the checkpoint's components need, and viser.
     import viser
@@ -46,7 +60,7 @@ def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placem
     from tunemv3d_show.gui import Viewer
     from tunemv3d_show.session import Session
 
-    loaded = LoadedCheckpoint.load(checkpoint, place)
+    loaded = LoadedCheckpoint.load(checkpoint, place, added)
     session = Session.of(loaded.model, loaded.spec, checkpoint)
     session.data = loaded.data
     return Viewer(session, viser.ViserServer(host=host, port=port, label="TuneMV3D", verbose=False), out)

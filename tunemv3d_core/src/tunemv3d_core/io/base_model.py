@@ -33,6 +33,14 @@ def chosen_base(given: Base | None) -> Base | None:
     return given or os.environ.get(BASE) or None
 
 
+def with_variant(base: Base | None, variant: str | None) -> Base | None:
+    """Return a base, the chosen one where none is given, with a word of its files' names such as "fp16"."""
+    if variant is None:
+        return base
+    chosen = chosen_base(base)
+    return {**({} if chosen is None else _options(chosen)), "variant": variant}
+
+
 def with_base(spec: RunSpec, base: Base | None) -> RunSpec:
     """Put another base under a checkpoint's spec.
 

@@ -59,8 +59,10 @@ def unified(pipe: Any, given: str | Mapping[str, Tensor]) -> dict[str, Tensor]:
     result = {}
     for part in {name.split(".")[0] for name in scaled}:
         own = {name.removeprefix(f"{part}."): t for name, t in scaled.items() if name.startswith(f"{part}.")}
-        if part == "unet":
-            own = own if "lora_A" in next(iter(own)) else convert_unet_state_dict_to_peft(own)
+        if ".lora_A." in next(iter(own)):
+            pass
+        elif part == "unet":
+            own = convert_unet_state_dict_to_peft(own)
         else:
             own = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
         result |= {f"{part}.{name}": tensor for name, tensor in own.items()}

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tunemv3d_core.cli.model_options import DeviceOption, DtypeOption, OffloadOption, read_placement
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_shape.commands.mesh import mesh_sample
@@ -32,6 +40,9 @@ def refine(
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, then mesh them.
@@ -39,12 +50,13 @@ def refine(
     Ctrl-C ends a fit early and keeps what is there. progress.png in the object's folder shows how it stands.
     """
     # Heavy: torch and trimesh.
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_shape.checkpoints import Checkpoints
     from tunemv3d_shape.refinement.fit import FitOptions
 
     check_writable(out)
-    checkpoints = Checkpoints(read_placement(device, dtype, offload))
+    checkpoints = Checkpoints(read_placement(device, dtype, offload), Additions.of(base, lora, embedding))
     found = objects(source, prompts or [], out / "samples", checkpoints)
     options = FitOptions(cells=cells, steps=steps, seed=seed)
     made: list[dict[str, Any]] = []
