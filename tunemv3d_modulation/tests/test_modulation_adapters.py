@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from test_modulation_lora import ALPHA, KOHYA, RANK, changes, save_diffusers, save_kohya
+from test_modulation_lora import ALPHA, RANK, changes, save_diffusers, save_kohya
 from torch import nn
 from toy_model import SPEC, load, moved_model, toy_inputs
 
@@ -299,8 +299,7 @@ def test_the_pipeline_at_k_0_is_diffusers_own_with_the_same_lora(folders, pipe, 
     mine = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
     mine.set_progress_bar_config(disable=True)
     mine.scheduler = DDIMScheduler.from_config(mine.scheduler.config)
-    other = copy.copy(pipe)
-    other.scheduler = DDIMScheduler.from_config(mine.scheduler.config)
+    own, pipe.scheduler = pipe.scheduler, DDIMScheduler.from_config(mine.scheduler.config)
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     mine.load_lora_weights(file, adapter_name="it")
     mine.set_adapters(["it"], [0.7])
@@ -310,7 +309,7 @@ def test_the_pipeline_at_k_0_is_diffusers_own_with_the_same_lora(folders, pipe, 
     result = mine("a red chair", Cameras.orbit(2), consistency=0.0, latents=noise[None], output_type="latent", **given)
     wanted = pipe(["a red chair"] * 2, latents=noise, output_type="latent", height=32, width=32, **given).images
     got = result.latents[0]
-    pipe.scheduler = other.scheduler
+    pipe.scheduler = own
     assert float((got - wanted).abs().max()) == 0.0
     assert mine.get_active_adapters() == ["it"]
 

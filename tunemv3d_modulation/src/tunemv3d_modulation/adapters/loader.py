@@ -155,12 +155,12 @@ class Adapters:
             tensors = dict(source) if isinstance(source, Mapping) else load_file(file or "")
             check_numbers(tensors)
             with quiet():
-                self._load_embedding(tensors, token or (file.stem if file is not None else None))
+                self._load_embedding(tensors, token, file.stem if file is not None else None)
         except Exception as error:  # diffusers and transformers raise a dozen kinds
             reason = " ".join(str(error).split())[:300]
             raise ComponentError(f"backbone 'diffusers': the embedding {told} cannot be taken: {reason}") from error
 
-    def _load_embedding(self, tensors: dict[str, Tensor], token: str | None) -> None:
+    def _load_embedding(self, tensors: dict[str, Tensor], token: str | None, usual: str | None) -> None:
         parts, pipe = self._parts(), self._pipe()
         two = {"clip_l": "", "clip_g": "_2"}
         if tensors.keys() <= two.keys():
@@ -169,9 +169,10 @@ class Adapters:
             pairs = [(tensors["emb_params"], "")]
         elif len(tensors) == 1:
             word, tensor = next(iter(tensors.items()))
-            pairs, token = [(tensor, "")], word if token is None or not _is_key(word) else token
+            pairs, usual = [(tensor, "")], usual if word == "*" else word
         else:
             raise ValueError(f"it holds {len(tensors)} tensors, and is no textual inversion")
+        token = token or usual
         for tensor, end in pairs:
             encoder = parts.get(f"text_encoder{end}")
             width = None if encoder is None else encoder.config.hidden_size
@@ -188,8 +189,3 @@ class Adapters:
                 tensor, token=token, tokenizer=parts[f"tokenizer{end}"], text_encoder=parts[f"text_encoder{end}"]
             )
             parts[f"text_encoder{end}"].requires_grad_(False)
-
-
-def _is_key(word: str) -> bool:
-    """Tell a name that programs give any embedding from a word that somebody chose."""
-    return word in ("*", "emb_params", "string_to_param")

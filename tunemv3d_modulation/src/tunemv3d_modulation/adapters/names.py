@@ -69,6 +69,27 @@ def unified(pipe: Any, given: str | Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def as_kernels(tensors: dict[str, Tensor], modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Give flat halves the shape of the convolutions that they change: LoHa and LoKr write kernels as rows.
+
+    Args:
+        tensors: as ``unified`` returns them.
+        modules: the model's, by part.
+    """
+    shaped = dict(tensors)
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        module = _find(modules.get(part), rest.split(".lora_")[0])
+        if module is None or module.weight.ndim != 4 or tensor.ndim != 2 or ".lora_" not in rest:
+            continue
+        kernel = module.weight.shape[1:]
+        if ".lora_A" in rest and tensor.shape[1] == kernel.numel():
+            shaped[name] = tensor.reshape(-1, *kernel)
+        elif ".lora_B" in rest:
+            shaped[name] = tensor[..., None, None]
+    return shaped
+
+
 def misfits(tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> Iterator[str]:
     """Tell what of a LoRA has no place in a model, one sentence each.
 

@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from tunemv3d_modulation.adapters.formats import read_lora
-from tunemv3d_modulation.adapters.names import DORA, misfits, unified, with_magnitudes
+from tunemv3d_modulation.adapters.names import DORA, as_kernels, misfits, unified, with_magnitudes
 
 
 def loader_pipeline(kind: str, parts: dict[str, Any]) -> Any:
@@ -39,10 +39,12 @@ def load_prepared(pipe: Any, source: Path | Mapping[str, Tensor], modules: Mappi
         ValueError: another method, or it was made for another model. diffusers and peft raise other kinds.
     """
     tensors = read_lora(source, modules)
-    given: Any = str(source) if tensors is None else tensors
-    if tensors is not None and any(key.endswith(DORA) for key in tensors):
-        given = with_magnitudes(pipe, tensors)
-    wanted = unified(pipe, given)
+    if tensors is None:
+        given: Any = str(source)
+        wanted = unified(pipe, given)
+    else:
+        dora = any(key.endswith(DORA) for key in tensors)
+        given = wanted = as_kernels(with_magnitudes(pipe, tensors) if dora else unified(pipe, tensors), modules)
     if wrong := list(misfits(wanted, modules)):
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise ValueError(f"it was made for another model: {wrong[0]}{more}")
