@@ -83,7 +83,7 @@ def _lokr(own: dict[str, Tensor]) -> tuple[Tensor, Tensor, int | None]:
         u, v = own["lokr_w2_a"].T, torch.einsum("rskl,si->rikl", own["lokr_t2"], own["lokr_w2_b"])
     else:
         u, v = own["lokr_w2_a"], own["lokr_w2_b"]
-    up = torch.kron(w1, u)
+    up = torch.kron(w1.contiguous(), u.contiguous())
     # Row (i1, r) of kron(I, v) has v's row r in the columns of i1.
     blocks = torch.einsum("ij,r...->irj...", torch.eye(w1.shape[1]), v)
     return up, blocks.flatten(2, 3).flatten(0, 1), rank
