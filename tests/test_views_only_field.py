@@ -35,7 +35,7 @@ def pipe() -> TuneMV3DPipeline:
 
 
 def command(pipe: TuneMV3DPipeline, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_, **__: pipe)
     with pytest.raises(SystemExit) as end:
         run(sample, ["toy", "a red chair", "--views", "2", *map(str, words)])
     return end.value.code or 0

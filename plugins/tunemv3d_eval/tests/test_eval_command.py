@@ -55,7 +55,9 @@ class ChairDataset:
 def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     model = toy_model()
     own = SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0))
-    monkeypatch.setattr(generation.LoadedCheckpoint, "load", lambda name, place: SimpleNamespace(spec=own, model=model))
+    monkeypatch.setattr(
+        generation.LoadedCheckpoint, "load", lambda name, place, added: SimpleNamespace(spec=own, model=model)
+    )
     monkeypatch.setattr(spec, "spec_id", lambda spec: "abc")
     monkeypatch.setattr(real, "open_dataset", lambda spec, other: ChairDataset())
     return model

@@ -103,7 +103,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: FakeSite) -> Call
     sampling = run_spec.SampleSpec(steps=2, guidance=1.0, consistency=1.0)
     spec = SimpleNamespace(sample=sampling, data=UnreadSpec(type="my-chairs", colour="red"))
     loaded = SimpleNamespace(spec=spec, model=toy_model())
-    monkeypatch.setattr(generation.LoadedCheckpoint, "load", lambda name, place: loaded)
+    monkeypatch.setattr(generation.LoadedCheckpoint, "load", lambda name, place, added: loaded)
     monkeypatch.setattr(run_spec, "spec_id", lambda spec: "abc")
     (tmp_path / "prompts.txt").write_text("a red chair\na blue chair\n")
     app = Typer()

@@ -246,7 +246,7 @@ def toy_generate(monkeypatch: pytest.MonkeyPatch) -> None:
 def toy_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "find_checkpoint", Path)
     toy = LoadedCheckpoint("toy", SPEC, blind_model(), {})
-    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: toy)
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, *_: toy)
 
 
 def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_generate: None) -> None:
@@ -289,7 +289,7 @@ def test_a_checkpoint_without_a_surface_is_refused_before_anything_is_sampled(
 def test_an_empty_prompt_is_refused_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:
-    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: pytest.fail("loaded"))
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, *_: pytest.fail("loaded"))
     result = run(command, "toy", "a chair", " ", "--out", tmp_path / "out")
     assert isinstance(result.exception, TuneMV3DError) and "a prompt is empty" in str(result.exception)
 

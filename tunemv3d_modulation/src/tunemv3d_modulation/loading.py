@@ -86,7 +86,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
         scheduler = _checked(scheduler, index)
     if origin.file is None:
         weights = _weights(origin, folder, WEIGHTS[kind], spec)
-        files = {}
+        files: dict[str, Path] = {}
         for name, chosen in weights.items():
             with reading(origin, name):
                 files |= {path.relative_to(folder).as_posix(): path for path in weight_paths(folder, name, chosen)}

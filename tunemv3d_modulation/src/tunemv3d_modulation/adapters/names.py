@@ -56,7 +56,7 @@ def unified(pipe: Any, given: str | Mapping[str, Tensor]) -> dict[str, Tensor]:
         if alpha is not None:
             up = down.replace(".down.", ".up.")
             scaled[up] = tensors[up] * (alpha / tensors[down].shape[0])
-    result = {}
+    result: dict[str, Tensor] = {}
     for part in {name.split(".")[0] for name in scaled}:
         own = {name.removeprefix(f"{part}."): t for name, t in scaled.items() if name.startswith(f"{part}.")}
         if ".lora_A." in next(iter(own)):
