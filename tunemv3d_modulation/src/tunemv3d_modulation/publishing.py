@@ -50,10 +50,7 @@ class PublishingMixin:
             TuneMV3DError: a variant, or parts take turns on an accelerator.
         """
         check_saving(safe_serialization, variant)
-        if self.model.offload is not None:
-            raise TuneMV3DError(
-                "the parts of this pipeline take turns on the accelerator: call remove_all_hooks() before it is saved"
-            )
+        _check_whole(self.model)
         save_folder(Path(save_directory), self.model, self.spec, self.scheduler, self.data, dtype)
         if push_to_hub:
             self.push_to_hub(**{"repo_id": Path(save_directory).name, "dtype": dtype, **hub})
@@ -76,6 +73,7 @@ class PublishingMixin:
             CheckpointError: the disk is full or not writable, or the scheduler cannot be written.
             OSError: the card cannot be written.
         """
+        _check_whole(self.model)
         spec = published(self.spec, base_model)
         save_folder(folder, self.model, spec, self.scheduler, self.data, dtype)
         write_index(folder, self.scheduler)
@@ -124,3 +122,19 @@ class PublishingMixin:
                 folder, repo_id, token=token, commit_message=commit_message, create_pr=create_pr
             )
         return told
+
+
+def _check_whole(model: MultiviewDiffusion) -> None:
+    """Refuse to save while something stands between the weights and their names.
+
+    Raises:
+        TuneMV3DError: parts take turns on an accelerator, or LoRA lie on a UNet whose own weights are saved.
+    """
+    if model.offload is not None:
+        raise TuneMV3DError(
+            "the parts of this pipeline take turns on the accelerator: call remove_all_hooks() before it is saved"
+        )
+    backbone: Any = model.backbone
+    on_top = getattr(backbone, "adapters", None)
+    if on_top is not None and on_top.loaded and backbone.trainable and not backbone.lora_trained:
+        raise TuneMV3DError("LoRA lie on the weights that are saved: call unload_lora_weights() before it is saved")
