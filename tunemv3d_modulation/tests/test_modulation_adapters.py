@@ -294,6 +294,21 @@ def test_the_copy_of_a_lifter_and_what_is_saved_stay(folders, pipe, tmp_path):
     assert saved.keys() == model.lifter.state_dict().keys()
 
 
+def test_what_the_backbone_trains_itself_stays_on(folders, pipe, tmp_path):
+    own = load(folders["mini"], trainable="lora", lora_rank=2)
+    with torch.no_grad():
+        for name, parameter in own.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    trained, plain = [n for n, p in own.named_parameters() if p.requires_grad], ours(own)
+    own.load_lora_weights(save_kohya(tmp_path / "it.safetensors", changes(pipe)), "it")
+    assert differences(ours(own), plain)[1] > 1e-2
+    for turn_off in (lambda: own.set_adapters("it", 0.0), lambda: own.set_adapters([]), own.unload_lora_weights):
+        turn_off()
+        assert differences(ours(own), plain) == [0.0, 0.0]
+        assert [name for name, parameter in own.named_parameters() if parameter.requires_grad] == trained
+
+
 def test_the_pipeline_at_k_0_is_diffusers_own_with_the_same_lora(folders, pipe, tmp_path):
     file = save_kohya(tmp_path / "it.safetensors", changes(pipe))
     mine = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
@@ -366,6 +381,22 @@ def test_textual_inversions_are_those_of_diffusers(folders, pipe, tmp_path):
     (tmp_path / "old.pt").write_bytes(b"")
     with pytest.raises(ComponentError, match=r"no \.safetensors file; pickles"):
         other.load_textual_inversion(tmp_path / "old.pt")
+
+
+@pytest.mark.slow
+def test_textual_inversions_of_xl_hold_vectors_for_both_encoders(folders, tmp_path):
+    other, theirs_too = load(folders["sdxl"]), DiffusionPipeline.from_pretrained(folders["sdxl"])
+    vectors = {"clip_l": torch.randn(2, 32), "clip_g": torch.randn(2, 48)}
+    save_file(vectors, tmp_path / "hat.safetensors")
+    other.load_textual_inversion(tmp_path / "hat.safetensors")
+    for key, end in (("clip_l", ""), ("clip_g", "_2")):
+        parts = {name: getattr(theirs_too, name + end) for name in ("tokenizer", "text_encoder")}
+        theirs_too.load_textual_inversion(vectors[key], token="hat", **parts)
+    wanted, _, pooled, _ = theirs_too.encode_prompt("a hat", device="cpu", do_classifier_free_guidance=False)
+    text = other.encode_text(["a hat"])
+    assert float((text.tokens - wanted).abs().max()) == 0.0 and float((text.pooled - pooled).abs().max()) == 0.0
+    with pytest.raises(ComponentError, match="no vectors for the second text encoder"):
+        other.load_textual_inversion({"<x>": torch.randn(1, 32)})
 
 
 def test_words_of_a_tokenizer_that_was_saved_with_several_vectors(folders, tmp_path):
