@@ -78,8 +78,7 @@ class PublishingMixin:
         save_folder(folder, self.model, spec, self.scheduler, self.data, dtype)
         write_index(folder, self.scheduler)
         card = model_card(name, self, spec, folder, licence)
-        (folder / "README.md").write_text(card, encoding="utf-8", newline="
-")
+        (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
 
     def push_to_hub(
         self,
