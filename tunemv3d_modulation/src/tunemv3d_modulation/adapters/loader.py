@@ -1,9 +1,9 @@
 """LoRA and textual inversions on top of a backbone, by diffusers' own loaders."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,11 +14,28 @@ from tunemv3d_modulation.adapters.prepare import load_prepared, loader_pipeline
 from tunemv3d_modulation.adapters.sources import EMBEDDING_NAMES, LORA_NAMES, find_file
 from tunemv3d_modulation.pretrained.quiet import quiet
 
-if TYPE_CHECKING:
-    from tunemv3d_modulation.backbone import DiffusersBackbone
-
 Source = str | Path | Mapping[str, Tensor]
 """A file, a folder, a hub id, or tensors by name."""
+
+
+class HasParts(Protocol):
+    """A backbone made from a pipeline of diffusers, as far as it is needed here.
+
+    Attributes:
+        kind: the pipeline's class.
+        lora_trained: whether it trains a LoRA of its own, named "default".
+        prompts: with ``tokenizers`` and ``encoders``.
+    """
+
+    kind: str
+    lora_trained: bool
+    prompts: Any
+    vae: Any
+    unet: Any
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """See ``torch.nn.Module``."""
+        ...
 
 
 class Adapters:
@@ -28,7 +45,7 @@ class Adapters:
         backbone: whose parts are changed in place.
     """
 
-    def __init__(self, backbone: "DiffusersBackbone") -> None:
+    def __init__(self, backbone: HasParts) -> None:
         self._backbone = backbone
         self._weights: dict[str, float] = {}
         self.loaded: list[str] = []
