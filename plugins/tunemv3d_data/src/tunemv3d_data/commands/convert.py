@@ -25,7 +25,12 @@ def convert(
     scale: Annotated[float | None, typer.Option(min=1e-9, help="Our units in one of the source's.")] = None,
     centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
     up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="A CSV of ids and captions, such as Cap3D's or Text2Shape's.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A JSON file of words of names, on top of the packaged ones.")
+    ] = None,
     licence: WantedLicences = None,
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
@@ -34,6 +39,7 @@ def convert(
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
     from tunemv3d_data.captions.csv_table import read_captions
+    from tunemv3d_data.captions.vocabulary import load_vocabulary
     from tunemv3d_data.layouts.collection import open_dataset
     from tunemv3d_data.layouts.convert import Conversion
     from tunemv3d_data.layouts.convert import convert as run
@@ -41,10 +47,14 @@ def convert(
 
     if up is not None and up not in AXES:
         raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
+    load_vocabulary(vocabulary)
     collection = open_dataset(source, layout, World(scale, _point(centre), up))
-    given = read_captions(captions) if captions else {}
+    table = read_captions(captions) if captions else None
+    if table:
+        messages.print(table.coverage(collection.ids), highlight=False, markup=False, soft_wrap=True)
     wanted = tuple(licence.split(",")) if licence is not None else None
-    job = Conversion(out, resolution, state_licence, given, strict=strict, creator=state_creator, licences=wanted)
+    given = (state_licence, table, strict, state_creator, wanted)
+    job = Conversion(out, resolution, *given, vocabulary)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:
