@@ -19,6 +19,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
+from tunemv3d_core.io.caption_words import read_caption_words
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
@@ -70,6 +71,7 @@ class Parts:
         scheduler: content of the pipeline's ``scheduler_config.json``.
         zero_empty: whether the empty prompt is encoded as zeros.
         files: the files of the weights, by their names in the fingerprint.
+        caption_words: words of the captions that the model was trained on, where its folder says it.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Parts:
     scheduler: dict[str, Any]
     zero_empty: bool
     files: dict[str, Path]
+    caption_words: dict[str, int] | None = None
 
 
 def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
@@ -117,6 +120,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
         scheduler=scheduler,
         zero_empty=index.get("force_zeros_for_empty_prompt", True),
         files=_weight_files(origin, kind) | {f"lora/{i}/{path.name}": path for i, path in enumerate(added)},
+        caption_words=read_caption_words(folder),
     )
 
 
