@@ -41,10 +41,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_words_are_counted_against_those_of_the_models_training(discs: MultiviewImages) -> None:
     found = known_words(Knowing({"disc": 3, "chair": 400}), discs, [0, 1])  # type: ignore[arg-type]
-    assert found == KnownWords(objects=2, words=2, never={"number": 2}, seldom={"disc": 3})
+    assert found == KnownWords(objects=2, strange=2, words=2, never={"number": 2}, seldom={"disc": 3})
     assert found.sentence.startswith(
         "the 2D model's training captions hold 1 of the 2 words in the captions of 2 objects (50%); not: number; "
-        "for fewer than 10 objects: disc (3). Samples of what it does not know come out as smears"
+        "for fewer than 10 objects: disc (3); 2 objects are called so. Samples of what it does not know come out as smears"
     )
     known = known_words(Knowing({"disc": 30, "number": 10}), discs, [0])  # type: ignore[arg-type]
     assert known is not None and known.sentence.endswith("of 1 objects (100%)")
@@ -54,7 +54,7 @@ def test_many_unknown_words_are_named_by_how_many_objects_have_them() -> None:
     never = {f"word{i}": i for i in range(12)}
     assert (
         "not: word11, word10, word9, word8, word7, word6, word5, word4 and 4 more"
-        in KnownWords(20, 12, never, {}).sentence
+        in KnownWords(20, 12, 12, never, {}).sentence
     )
 
 

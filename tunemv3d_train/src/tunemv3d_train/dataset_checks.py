@@ -55,7 +55,7 @@ def warn_of_unseen_sides(dataset: Dataset, objects: Iterable[int]) -> None:
 def warn_of_no_held_out() -> None:
     """Print that the figures are of objects that are trained on."""
     messages.print(
-        "data: the figures are of objects that are trained on, so they tell how well these are learned and nothing of new "
+        "data: the figures are of objects that are trained on: they tell how well these are learned, nothing of new "
         'ones; hold some out: tunemv3d data render --held-out N, or "split": "held_out" in dataset.json',
         style="yellow",
         markup=False,

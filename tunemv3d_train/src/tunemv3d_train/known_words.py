@@ -6,7 +6,7 @@ A model that never saw a fire truck does not picture one for its name, however w
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunemv3d_core.console import messages
@@ -27,12 +27,14 @@ class KnownWords:
 
     Attributes:
         objects: whose captions were read.
+        strange: how many of them have a word of ``never`` or ``seldom``.
         words: distinct words in them.
         never: how many of the objects have each word that the model's captions lack.
         seldom: in how many of the model's training objects each other word was that has fewer than ``SELDOM``.
     """
 
     objects: int
+    strange: int
     words: int
     never: dict[str, int]
     seldom: dict[str, int]
@@ -50,13 +52,13 @@ class KnownWords:
         if self.seldom:
             rare = [f"{word} ({self.seldom[word]})" for word in sorted(self.seldom, key=self.seldom.__getitem__)]
             said += f"; for fewer than {SELDOM} objects: {_named(rare)}"
-        if self.never or self.seldom:
-            said += f". Samples of what it does not know come out as smears: see {PAGE}"
+        if self.strange:
+            said += f"; {self.strange:,} objects are called so. Samples of what it does not know come out as smears: see {PAGE}"
         return said
 
     def write(self, path: Path) -> None:
         """Write the figures and the sentence for the run's page."""
-        content = {"sentence": self.sentence, "words": self.words, "never": self.never, "seldom": self.seldom}
+        content = {"sentence": self.sentence, **asdict(self)}
         write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
@@ -68,7 +70,7 @@ def known_words(backbone: Backbone, dataset: Dataset, objects: Iterable[int]) ->
 
 def tell(found: KnownWords) -> None:
     """Print the sentence, in yellow where there is something that the model does not know."""
-    style = "yellow" if found.never or found.seldom else None
+    style = "yellow" if found.strange else None
     messages.print(f"data: {found.sentence}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -76,7 +78,8 @@ def _compare(objects: list[set[str]], known: Mapping[str, int]) -> KnownWords:
     counts = Counter(word for words in objects for word in words)
     never = {word: count for word, count in counts.items() if not known.get(word)}
     seldom = {word: known[word] for word in counts if 0 < known.get(word, 0) < SELDOM}
-    return KnownWords(len(objects), len(counts), never, seldom)
+    strange = sum(not words.isdisjoint(never | seldom) for words in objects)
+    return KnownWords(len(objects), strange, len(counts), never, seldom)
 
 
 def _named(words: list[str]) -> str:

@@ -144,7 +144,7 @@ def _note_unknown(name: str, vocabulary: Vocabulary | None) -> None:
     if said.unsaid == "unknown" and has_foreign_script(name):
         reason = "is in a script that the vocabulary has no words of"
     subject = f"the name '{name}' {reason}" if name else "it has no name"
-    note("caption", f"{subject}; its captions say {UNKNOWN}")
+    note("caption", f"{subject}; its captions say object")
 
 
 def describe_pictures(pictures: Sequence[Any], name: str = "", vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
