@@ -44,7 +44,7 @@ def test_words_are_counted_against_those_of_the_models_training(discs: Multiview
     assert found == KnownWords(objects=2, strange=2, words=2, never={"number": 2}, seldom={"disc": 3})
     assert found.sentence.startswith(
         "the 2D model's training captions hold 1 of the 2 words in the captions of 2 objects (50%); not: number; "
-        "for fewer than 10 objects: disc (3); 2 objects are called so. Samples of what it does not know come out as smears"
+        "for fewer than 10 objects: disc (3); 2 objects are called so. Samples of what it does not know are smears"
     )
     known = known_words(Knowing({"disc": 30, "number": 10}), discs, [0])  # type: ignore[arg-type]
     assert known is not None and known.sentence.endswith("of 1 objects (100%)")

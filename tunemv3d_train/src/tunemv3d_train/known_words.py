@@ -53,7 +53,7 @@ class KnownWords:
             rare = [f"{word} ({self.seldom[word]})" for word in sorted(self.seldom, key=self.seldom.__getitem__)]
             said += f"; for fewer than {SELDOM} objects: {_named(rare)}"
         if self.strange:
-            said += f"; {self.strange:,} objects are called so. Samples of what it does not know come out as smears: see {PAGE}"
+            said += f"; {self.strange:,} objects are called so. Samples of what it does not know are smears: see {PAGE}"
         return said
 
     def write(self, path: Path) -> None:
