@@ -26,6 +26,7 @@ _GAP, _JOIN = "", "&"
 _LONGEST = 5
 """Words of the longest name of a type."""
 
+_T = TypeVar("_T")
 Unsaid = Literal["nothing", "unknown", "ambiguous", "several"]
 """Why a name gives no type: it has no words, none that is known, or such as languages disagree on; or it names several
 things."""
@@ -117,9 +118,6 @@ def _split(name: str) -> Iterator[str]:
             yield _JOIN if match["gap"] in "&+" else _GAP
         else:
             yield key(match[0])
-
-
-_T = TypeVar("_T")
 
 
 def _longest(parts: Sequence[str], find: Callable[[str], _T | None]) -> tuple[int, _T] | None:

@@ -91,7 +91,7 @@ class Language:
 
     def knows(self, word: str) -> bool:
         """Return whether the language has the word at all."""
-        return word in self.modifiers | self.stops | self.joins or self.noun(word) is not None
+        return any(word in words for words in (self.modifiers, self.stops, self.joins)) or self.noun(word) is not None
 
 
 @dataclass(frozen=True)
