@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.captions.appearance import Appearance
@@ -14,6 +15,7 @@ from tunemv3d_data.captions.names import is_plural, material, meaning, plural_of
 from tunemv3d_data.captions.rules import caption_rules
 from tunemv3d_data.captions.vocabulary import PACKAGED, load_vocabulary
 from tunemv3d_data.captions.wording import captions, describe, describe_pictures, type_of, with_article
+from tunemv3d_data.commands import app
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.notes import collect
 from tunemv3d_data.objects import SourceObject
@@ -198,6 +200,16 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path, text: str | Non
     with pytest.raises(DatasetError, match=said) as refused:
         load_vocabulary(file)
     assert str(file) in str(refused.value)
+
+
+def test_the_commands_take_a_vocabulary_and_refuse_one_that_would_do_nothing(tmp_path: Path) -> None:
+    trimesh.creation.box().export(tmp_path / "wolpi.ply")
+    arguments = ["render", str(tmp_path / "wolpi.ply"), "--out", str(tmp_path / "out"), "--vocabulary"]
+    missing = CliRunner().invoke(app, [*arguments, str(tmp_path / "none.json")])
+    assert "none.json" in str(missing.exception) and not (tmp_path / "out").exists()
+    (tmp_path / "rules.py").write_text("def describe(source, mesh, seen): ...\n")
+    both = CliRunner().invoke(app, [*arguments, "words.json", "--caption-rules", str(tmp_path / "rules.py")])
+    assert isinstance(both.exception, DatasetError) and "leave one of them out" in str(both.exception)
 
 
 def test_the_packaged_vocabulary_contradicts_itself_nowhere() -> None:
