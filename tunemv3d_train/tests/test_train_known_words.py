@@ -17,6 +17,7 @@ from tunemv3d_train.known_words import KnownWords, known_words
 from tunemv3d_train.multiview import MultiviewImages
 from tunemv3d_train.trainer import train
 
+STEP = ["train.steps=1"]
 # Captions of the tiny dataset: "disc number 0", "a disc, 0" and so on.
 
 
@@ -63,7 +64,7 @@ def test_of_a_model_that_tells_nothing_nothing_is_claimed(
 ) -> None:
     assert known_words(Knowing(None), discs, [0]) is None  # type: ignore[arg-type]
     assert not isinstance(tiny.TinyBackbone(), KnowsCaptionWords)
-    train(load_spec(spec_file), tmp_path / "run")
+    train(load_spec(spec_file, STEP), tmp_path / "run")
     assert "captions" not in said(capsys) and not (tmp_path / "run" / "known_words.json").exists()
     assert "training captions" not in (tmp_path / "run" / "index.html").read_text()
 
@@ -72,7 +73,7 @@ def test_a_run_says_it_before_the_first_step_and_on_its_page(
     spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny.TinyBackbone, "caption_words", lambda self: {"disc": 50}, raising=False)
-    train(load_spec(spec_file), tmp_path / "run")
+    train(load_spec(spec_file, STEP), tmp_path / "run")
     heard = said(capsys)
     sentence = "training captions hold 1 of the 2 words in the captions of 3 objects (50%); not: number"
     assert heard.count(sentence) == 1 and heard.index(sentence) < heard.index("step 1")
@@ -83,7 +84,7 @@ def test_a_run_says_it_before_the_first_step_and_on_its_page(
 
 def test_only_what_was_held_out_is_called_so(offered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tiny.write_dataset(tmp_path / "discs", splits=("train",) * 3)
-    outcome = train(load_spec(tiny.write_spec(tmp_path / "spec.json", data)), tmp_path / "run")
+    outcome = train(load_spec(tiny.write_spec(tmp_path / "spec.json", data), STEP), tmp_path / "run")
     heard = said(capsys)
     assert outcome.measured.startswith("3 objects that are trained on (none is held out)")
     assert "the figures are of objects that are trained on" in heard and "--held-out N" in heard
@@ -104,11 +105,11 @@ def test_previews_are_of_the_datasets_own_captions_each_once(
         Image.new("RGB", (8, 8)).save(path)
 
     monkeypatch.setattr(preview, "write_rows", seen)
-    train(load_spec(spec_file), tmp_path / "run")
+    train(load_spec(spec_file, STEP), tmp_path / "run")
     same = tmp_path / "discs" / "objects" / "disc4" / "transforms.json"
     same.write_text(same.read_text().replace("disc number 4", "disc number 3"))
-    train(load_spec(spec_file), tmp_path / "same")
-    train(load_spec(spec_file, ['train.preview_prompts=["a ball"]']), tmp_path / "asked")
+    train(load_spec(spec_file, STEP), tmp_path / "same")
+    train(load_spec(spec_file, [*STEP, 'train.preview_prompts=["a ball"]']), tmp_path / "asked")
     assert shown == [["disc number 3", "disc number 4"], ["disc number 3"], ["a ball"]]
 
 

@@ -8,7 +8,7 @@ columns ``id, modelId, description, category, topLevelSynsetId, subSynsetId``) a
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         content = path.read_bytes()
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         reader = csv.reader(io.StringIO(content.decode("utf-16" if wide else "utf-8-sig"), newline=""), strict=True)
-        return list(_filled(reader))
+        filled = ((reader.line_num, [" ".join(cell.split()) for cell in row]) for row in reader)
+        return [(number, cells) for number, cells in filled if any(cells)]
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: not UTF-8 ({error}); save the table as UTF-8") from None
     except csv.Error as error:
@@ -111,10 +112,3 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         ) from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot read captions: {error}") from None
-
-
-def _filled(reader: "csv._reader") -> Iterator[tuple[int, list[str]]]:
-    for row in reader:
-        cells = [" ".join(cell.split()) for cell in row]
-        if any(cells):
-            yield reader.line_num, cells
