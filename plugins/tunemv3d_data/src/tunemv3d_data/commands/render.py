@@ -11,6 +11,7 @@ import typer
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
+from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
@@ -88,20 +89,11 @@ def render(
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     found = _stated(read_sources(source.absolute(), captions, up), state_licence, state_creator)
     chosen, drawn = _objects(found, choose, exclude, licence, held_out)
-    size = _size(resolution)
+    size = read_size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
     chosen_by = (frozenset(drawn), rules, strict, words)
     job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, *chosen_by)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
-
-
-def _size(resolution: str) -> tuple[int, int]:
-    """Read (h, w) from "128" or "96x64"."""
-    width, cross, height = resolution.partition("x")
-    sides = (height if cross else width, width)
-    if not all(side.isdecimal() and 8 <= int(side) <= 16384 for side in sides):
-        raise DatasetError(f"--resolution {resolution}: one number or WIDTHxHEIGHT, each from 8 to 16384 pixels")
-    return int(sides[0]), int(sides[1])
 
 
 def _rig(

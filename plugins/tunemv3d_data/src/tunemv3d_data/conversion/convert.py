@@ -1,5 +1,6 @@
 """Convert a dataset of any layout to ours. Finished objects are never redone; a broken one is listed."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from tunemv3d_core.io.posed_images import (
 from tunemv3d_data.captions.csv_table import CaptionTable
 from tunemv3d_data.captions.vocabulary import load_vocabulary
 from tunemv3d_data.captions.wording import describe_pictures
+from tunemv3d_data.conversion.framing import Seen, common_frame
+from tunemv3d_data.doctor.views import open_views
 from tunemv3d_data.layouts.collection import Collection
-from tunemv3d_data.layouts.framing import Seen, common_frame
 from tunemv3d_data.licences import attribution, matches, spdx
-from tunemv3d_data.notes import NoteCounts, collect, notes_of, refusal, with_notes
+from tunemv3d_data.notes import NoteCounts, collect, note, notes_of, refusal, with_notes
 from tunemv3d_data.rendering.pictures import save_image
 
 
@@ -36,7 +38,7 @@ class Conversion:
 
     Attributes:
         out: the dataset's folder.
-        resolution: pixels, square; None keeps the pictures' own.
+        size: (h, w) in pixels; None makes squares of the pictures' own resolution.
         licence: of objects whose layout states none.
         captions: those that others wrote, before those of the layout.
         strict: refuse objects on which there are notes.
@@ -46,7 +48,7 @@ class Conversion:
     """
 
     out: Path
-    resolution: int | None = None
+    size: tuple[int, int] | None = None
     licence: str = ""
     captions: CaptionTable | None = None
     strict: bool = False
@@ -75,7 +77,8 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
     Raises:
         DatasetError: the folder holds something else, or cannot be written.
     """
-    settings = {"source": source.layout, "resolution": job.resolution, "world": asdict(source.world)}
+    settings: dict[str, Any] = {"source": source.layout, "resolution": job.size, "world": asdict(source.world)}
+    settings |= {"undistort": source.undistort, "convention": source.convention, "views": source.most}
     settings |= {"strict": True} if job.strict else {}
     _claim(job.out, settings)
     results: list[Converted] = []
@@ -113,8 +116,28 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
     return Converted(id_, "converted")
 
 
+def _check_conventions(source: Collection, id_: str) -> None:
+    """Refuse cameras that fit the silhouettes only when they are read otherwise; note those that never fit.
+
+    Raises:
+        DatasetError: says what the cameras are and what to do.
+    """
+    views = open_views(source, id_)
+    if views.fit is None or views.fit.fits:
+        return
+    if views.fit.reading is not None:
+        read_as = f"read as {views.seen.read_as}, " if views.fit.reading.check == "camera-convention" else ""
+        unfit = f"{read_as}the cameras do not fit the silhouettes"
+        raise DatasetError(f"{unfit}; they look like {views.fit.reading.name}: {views.advice}")
+    missed = f"they miss by {views.fit.error:.3g} pixels where {views.tolerance:.3g} are usual"
+    note(
+        "camera", f"the cameras fit the silhouettes under no known convention: {missed}; tunemv3d data check says more"
+    )
+
+
 def _read(source: Collection, job: Conversion, id_: str) -> tuple[PosedImages, list[Any]]:
     """Read one object's record and RGBA pictures, ``h w 4`` each, as they shall be written."""
+    _check_conventions(source, id_)
     record = source.record(id_)
     intrinsics = record.cameras.intrinsics.double().numpy()
     seen = []
@@ -124,14 +147,22 @@ def _read(source: Collection, job: Conversion, id_: str) -> tuple[PosedImages, l
         seen.append(Seen.of(rgba, intrinsics[view]))
         is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
     if not is_cut_out:
-        raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
-    frame = common_frame(seen, job.resolution)
+        raise DatasetError(
+            "no picture has a transparent ground; cut the object out first: as alpha, or as pictures of the same "
+            "names in masks/, white where the object is (rembg p -om images masks makes them)"
+        )
+    frame = common_frame(seen, job.size)
     pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(record.views)]
-    return _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures
+    return _described(source, job, record, pictures, frame.intrinsics, frame.size), pictures
 
 
 def _described(
-    source: Collection, job: Conversion, record: PosedImages, pictures: list[Any], intrinsics: Any, resolution: int
+    source: Collection,
+    job: Conversion,
+    record: PosedImages,
+    pictures: list[Any],
+    intrinsics: Any,
+    size: tuple[int, int],
 ) -> PosedImages:
     given = job.captions.of(record.id) if job.captions else ()
     captions = [*given, *record.captions]
@@ -141,7 +172,7 @@ def _described(
         record,
         files=tuple(f"{view:03d}.webp" for view in range(len(pictures))),
         cameras=Cameras(record.cameras.camera_to_world, shared),
-        size=(resolution, resolution),
+        size=size,
         captions=tuple(
             dict.fromkeys(captions or describe_pictures(pictures, views.name, load_vocabulary(job.vocabulary)))
         ),
@@ -165,8 +196,7 @@ def _write(folder: Path, record: PosedImages, pictures: list[Any]) -> None:
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Take the folder for this conversion, or refuse where it holds something else."""
     path = out / "dataset.json"
-    # As JSON reads it back: tuples become lists.
-    wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    wanted = json.loads(json.dumps(settings))  # as it is read back: tuples become lists
     if path.exists():
         before = read_json(path).get("settings")
         if before != wanted:
