@@ -1,7 +1,7 @@
 """The backbone ``diffusers``: a frozen Stable Diffusion (1.x, 2.x, XL), split into its encoder and its decoder."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,7 @@ class DiffusersBackbone(AdaptersMixin, nn.Module):
         self._fingerprint = parts.fingerprint
         self.kind, self.lora_trained = parts.kind, trainable == "lora"
         self.adapters = Adapters(self)
+        self._caption_words = parts.caption_words
         self.requires_grad_(False)
         if trainable == "lora":
             add_adapters(self.unet, lora_rank)
@@ -89,6 +90,10 @@ class DiffusersBackbone(AdaptersMixin, nn.Module):
     def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
         """Return a sentence for each prompt that is cut (``tunemv3d_core.slots.ReportsCutPrompts``)."""
         return self.prompts.cut_prompts(prompts)
+
+    def caption_words(self) -> Mapping[str, int] | None:
+        """Return the words that the model's folder says it knows (``tunemv3d_core.slots.KnowsCaptionWords``)."""
+        return self._caption_words
 
     def offloadable(self) -> tuple[nn.Module, nn.Module]:
         """Return the text encoders and the VAE (``tunemv3d_core.slots.Offloadable``)."""

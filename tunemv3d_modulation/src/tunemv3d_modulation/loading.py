@@ -14,6 +14,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelW
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
+from tunemv3d_core.io.caption_words import read_caption_words
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
@@ -53,6 +54,7 @@ class Parts:
         scheduler: content of the pipeline's ``scheduler_config.json``.
         zero_empty: whether the empty prompt is encoded as zeros.
         fingerprint: the sha256 of every file of weights that was read, by its name.
+        caption_words: words of the captions that the model was trained on, where its folder says it.
     """
 
     source: str
@@ -64,6 +66,7 @@ class Parts:
     scheduler: dict[str, Any]
     zero_empty: bool
     fingerprint: dict[str, str]
+    caption_words: dict[str, int] | None = None
 
 
 def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
@@ -110,6 +113,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
         scheduler=scheduler,
         zero_empty=index.get("force_zeros_for_empty_prompt", True),
         fingerprint={name: sha256(path) for name, path in files.items()},
+        caption_words=read_caption_words(folder),
     )
 
 

@@ -26,6 +26,8 @@ def train(
 ) -> None:
     """Tune a 2D diffusion model into a multi-view one.
 
+    The 2D model must know what the captions name: see docs/your-own-objects.md. chairs-mini's knows furniture.
+
     Several GPUs or machines: torchrun --nproc-per-node 8 -m tunemv3d_train SPEC
     """
     from tunemv3d_core.config.loading import load_spec

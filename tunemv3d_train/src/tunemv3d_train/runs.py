@@ -1,5 +1,6 @@
-"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``, and
-``index.html``, which shows it in a browser.
+"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``,
+``known_words.json`` (of captions, where the 2D model says which it knows), and ``index.html``, which shows it in a
+browser.
 """
 
 import json
@@ -30,6 +31,7 @@ class RunFolder:
         self.spec = spec
         self.metrics = path / "metrics.jsonl"
         self.previews = path / "previews"
+        self.known_words = path / "known_words.json"
 
     def check(self, resume: bool) -> Path | None:
         """Return the checkpoint to resume from, if any. Writes nothing.

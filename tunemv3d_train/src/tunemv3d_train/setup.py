@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
-from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_unseen_sides
-from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
+from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_no_held_out, warn_of_unseen_sides
+from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choose
+from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.loss_terms import weights_of
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
@@ -41,7 +43,7 @@ from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
-"""Held-out captions that are previewed where the spec names no prompts."""
+"""Captions that are previewed where the spec names no prompts: of held-out objects, else of training ones."""
 
 CREDITED = 10_000
 """Up to so many objects are listed one by one in a checkpoint's provenance."""
@@ -61,8 +63,9 @@ class Parts:
         average: of the weights, or None.
         sampler: makes the plans of batches.
         batches: makes tensors of plans.
-        measurement: held-out figures.
+        measurement: figures of a fixed sample.
         preview: pictures.
+        known_words: what the backbone knows of the captions; None where it does not say, and beside the main process.
         restored: state of the checkpoint that the run goes on from.
     """
 
@@ -77,6 +80,7 @@ class Parts:
     batches: Batches
     measurement: Measurement
     preview: Preview | None
+    known_words: KnownWords | None
     restored: dict[str, Any]
 
     def close(self) -> None:
@@ -145,10 +149,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
-    if accelerator.is_main_process:
-        # Of a streamed dataset only what is measured has been read by now.
-        read = measurement.sample.objects if isinstance(dataset, Streams) else splits["train"]
-        warn_of_unseen_sides(dataset, read)
+    known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
     wrapped, accelerated = accelerator.prepare(step, optimizer)
     return Parts(
@@ -163,8 +164,22 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         batches=batches,
         measurement=measurement,
         preview=preview,
+        known_words=known,
         restored=restored,
     )
+
+
+def _tell_of_dataset(dataset: Dataset, backbone: Backbone, sample: FixedSample) -> KnownWords | None:
+    """Warn of what a dataset cannot teach: sides that no camera sees, words that the backbone has never seen."""
+    # Of a streamed dataset only what is measured has been read by now.
+    read = sample.objects if isinstance(dataset, Streams) else dataset.splits()["train"]
+    warn_of_unseen_sides(dataset, read)
+    if not sample.held_out:
+        warn_of_no_held_out()
+    known = known_words(backbone, dataset, read)
+    if known is not None:
+        tell(known)
+    return known
 
 
 def _start_from(name: str, model: MultiviewDiffusion, accelerator: Accelerator) -> None:
@@ -297,13 +312,23 @@ def _preview(
 ) -> Preview | None:
     splits = dataset.splits()
     shown = splits["held_out"] or splits["train"]
-    prompts = spec.train.preview_prompts or [dataset.record(index).captions[0] for index in shown[:PREVIEWS]]
+    prompts = spec.train.preview_prompts or _captions(dataset, shown)
     n = spec.views.inputs
     everywhere = (dataset.record(index).cameras for index in [*shown, *splits["train"]])
     enough = next(cameras for cameras in everywhere if cameras.shape[0] >= n)
     cameras = enough[spread_views(enough, n)].to(device)
     _, h, w = latents.shape
     return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
+
+
+def _captions(dataset: Dataset, objects: Iterable[int]) -> list[str]:
+    """The first different captions of some objects, ``PREVIEWS`` at most; no more objects are read than it takes."""
+    found: dict[str, None] = {}
+    for index in objects:
+        found[dataset.record(index).captions[0]] = None
+        if len(found) == PREVIEWS:
+            break
+    return list(found)
 
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:

@@ -184,11 +184,11 @@ class TrainSpec(Block):
     log_every: Count = 10
     """Steps between lines of the log."""
     evaluate_every: WholeNumber = 0
-    """Steps between measurements on held-out objects; 0: only before and after."""
+    """Steps between measurements, on held-out objects if there are some; 0: only before and after."""
     preview_every: WholeNumber = 0
     """Steps between previews; 0: only at the end."""
     preview_prompts: list[str] = []
-    """Prompts of the previews."""
+    """Prompts of the previews; by default captions of the dataset, held-out objects' first."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False

@@ -1,6 +1,6 @@
 """Interfaces of a model's components: backbone, view encoder, field with its scene and aggregator, lifter, injector."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -88,6 +88,15 @@ class Backbone(Protocol):
         With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
         a lifter may add to them, not change them.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsCaptionWords(Protocol):
+    """Backbone that may know which words stood in the captions that it was trained on."""
+
+    def caption_words(self) -> Mapping[str, int] | None:
+        """Return how many training objects had each word (``tunemv3d_core.io.caption_words``), None if not known."""
         ...
 
 
