@@ -201,6 +201,8 @@ def test_captions_and_licence_are_those_stated_or_seen(tmp_path: Path) -> None:
     assert read_json(tmp_path / "out" / "dataset.json")["objects"][0]["licence"] == "CC-BY-4.0"
     CliRunner().invoke(app, ["attributions", str(tmp_path / "out")])
     assert page.read_text() == before
+    outcome = CliRunner().invoke(app, ["convert", str(source), "--out", str(tmp_path / "o"), "--captions", str(table)])
+    assert "captions for 1 of 3 objects; 0 of its 1 ids are of no object here" in outcome.stderr
     table.write_text("a,a ball, red\n")
     with pytest.raises(DatasetError, match=r"captions\.csv:1"):
         read_captions(table)

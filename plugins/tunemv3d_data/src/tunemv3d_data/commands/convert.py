@@ -1,7 +1,7 @@
 """``tunemv3d data convert``: a dataset of another layout in, one of ours out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -42,7 +42,12 @@ def convert(
     scale: Annotated[float | None, typer.Option(min=1e-9, help="Our units in one of the source's.")] = None,
     centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
     up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="A CSV of ids and captions, such as Cap3D's or Text2Shape's.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A JSON file of words of names, on top of the packaged ones.")
+    ] = None,
     licence: WantedLicences = None,
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
@@ -51,6 +56,7 @@ def convert(
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
     from tunemv3d_data.captions.csv_table import read_captions
+    from tunemv3d_data.captions.vocabulary import load_vocabulary
     from tunemv3d_data.conversion.convert import Conversion
     from tunemv3d_data.conversion.convert import convert as run
     from tunemv3d_data.conversion.video import is_video
@@ -59,15 +65,19 @@ def convert(
 
     if up is not None and up not in AXES:
         raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
+    load_vocabulary(vocabulary)
     if is_video(source):
         source, layout = _capture(source, poses, step, views, out), "nerfstudio"
     elif poses is not None:
         raise DatasetError(f"--poses: {source} is no video; a capture has its own cameras")
     collection = open_dataset(source, layout, World(scale, _point(centre), up), undistort, convention, views)
+    table = read_captions(captions) if captions else None
+    if table:
+        messages.print(table.coverage(collection.ids), highlight=False, markup=False, soft_wrap=True)
     size = read_size(resolution) if resolution else None
-    given = read_captions(captions) if captions else {}
     wanted = tuple(licence.split(",")) if licence is not None else None
-    job = Conversion(out, size, state_licence, given, strict=strict, creator=state_creator, licences=wanted)
+    stated: dict[str, Any] = {"licence": state_licence, "creator": state_creator, "licences": wanted}
+    job = Conversion(out, size, captions=table, strict=strict, vocabulary=vocabulary, **stated)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:

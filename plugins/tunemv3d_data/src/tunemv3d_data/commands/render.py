@@ -58,9 +58,14 @@ def render(
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
-    captions: Annotated[Path | None, _option("A CSV file of id,caption; they come before the measured ones.")] = None,
+    captions: Annotated[
+        Path | None, _option("A CSV of ids and captions (Cap3D's, Text2Shape's), before the measured ones.")
+    ] = None,
     caption_rules: Annotated[
         Path | None, _option("A Python file whose describe(source, mesh, seen) writes type and captions.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, _option("A JSON file of words of names and what they mean, on top of the packaged ones.")
     ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one per CPU by default.", min=1)] = None,
@@ -77,15 +82,17 @@ def render(
 
     part = JobShard.parse(shard)
     rules = caption_rules.absolute() if caption_rules else None
-    load_rules(rules)
+    if rules and vocabulary:
+        raise DatasetError("--vocabulary has no effect on --caption-rules; leave one of them out")
+    words = vocabulary.absolute() if vocabulary else None
+    load_rules(rules, words)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     found = _stated(read_sources(source.absolute(), captions, up), state_licence, state_creator)
     chosen, drawn = _objects(found, choose, exclude, licence, held_out)
     size = read_size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(
-        out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict=strict
-    )
+    chosen_by = (frozenset(drawn), rules, strict, words)
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, *chosen_by)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
 
 

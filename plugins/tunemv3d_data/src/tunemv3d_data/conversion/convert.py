@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from tunemv3d_core.io.posed_images import (
     write_manifest,
     write_object,
 )
+from tunemv3d_data.captions.csv_table import CaptionTable
+from tunemv3d_data.captions.vocabulary import load_vocabulary
 from tunemv3d_data.captions.wording import describe_pictures
 from tunemv3d_data.conversion.framing import Seen, common_frame
 from tunemv3d_data.doctor.views import open_views
@@ -38,19 +40,21 @@ class Conversion:
         out: the dataset's folder.
         size: (h, w) in pixels; None makes squares of the pictures' own resolution.
         licence: of objects whose layout states none.
-        captions: by id, before those of the layout.
+        captions: those that others wrote, before those of the layout.
         strict: refuse objects on which there are notes.
         creator: of objects whose layout names none.
         licences: only objects under these (``licences.matches``); None takes all.
+        vocabulary: a file of words of names, on top of the packaged ones.
     """
 
     out: Path
     size: tuple[int, int] | None = None
     licence: str = ""
-    captions: dict[str, list[str]] = field(default_factory=dict)
+    captions: CaptionTable | None = None
     strict: bool = False
     creator: str = ""
     licences: tuple[str, ...] | None = None
+    vocabulary: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def _described(
     intrinsics: Any,
     size: tuple[int, int],
 ) -> PosedImages:
-    captions = [*job.captions.get(record.id, []), *record.captions]
+    given = job.captions.of(record.id) if job.captions else ()
+    captions = [*given, *record.captions]
     views = source.views(record.id)
     shared = torch.from_numpy(intrinsics).float().expand(len(pictures), 4)
     return replace(
@@ -168,7 +173,9 @@ def _described(
         files=tuple(f"{view:03d}.webp" for view in range(len(pictures))),
         cameras=Cameras(record.cameras.camera_to_world, shared),
         size=size,
-        captions=tuple(dict.fromkeys(captions or describe_pictures(pictures, views.name))),
+        captions=tuple(
+            dict.fromkeys(captions or describe_pictures(pictures, views.name, load_vocabulary(job.vocabulary)))
+        ),
         licence=spdx(record.licence or job.licence),
         creator=record.creator or job.creator,
         source=record.source or f"{source.path.resolve().name}: {record.id}",

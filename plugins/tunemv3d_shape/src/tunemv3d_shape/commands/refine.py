@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_shape.commands.mesh import mesh_sample
@@ -28,7 +37,12 @@ def refine(
     cells: Annotated[int, typer.Option(min=16, max=512, help="Cells along the fitted grid's side.")] = 96,
     steps: Annotated[int, typer.Option(min=1, help="Steps at most; a fit that no longer improves ends before.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the rays that are drawn.")] = 0,
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, then mesh them.
@@ -36,13 +50,13 @@ def refine(
     Ctrl-C ends a fit early and keeps what is there. progress.png in the object's folder shows how it stands.
     """
     # Heavy: torch and trimesh.
-    from tunemv3d_core.devices import find_device
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_shape.checkpoints import Checkpoints
     from tunemv3d_shape.refinement.fit import FitOptions
 
     check_writable(out)
-    checkpoints = Checkpoints(find_device(device))
+    checkpoints = Checkpoints(read_placement(device, dtype, offload), Additions.of(base, lora, embedding))
     found = objects(source, prompts or [], out / "samples", checkpoints)
     options = FitOptions(cells=cells, steps=steps, seed=seed)
     made: list[dict[str, Any]] = []
