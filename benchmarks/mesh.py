@@ -28,6 +28,7 @@ import torch
 
 from tunemv3d_core.io.glb import glb, mesh_provenance
 from tunemv3d_core.io.samples import find_samples, read_pictures
+from tunemv3d_core.placement import Placement
 from tunemv3d_shape.checkpoints import Checkpoints, read_whole_sample
 from tunemv3d_shape.export import as_trimesh
 from tunemv3d_shape.generate import MarchingCubes
@@ -43,7 +44,7 @@ def peak_mib() -> int:
 def measure(folder: Path, keep: Path | None) -> dict[str, Any]:
     """Mesh one object."""
     sample, pictures = read_whole_sample(folder), read_pictures(folder)
-    shape = Checkpoints(torch.device("cpu")).shape(sample)
+    shape = Checkpoints(Placement(torch.device("cpu"))).shape(sample)
     marks: dict[str, tuple[float, int]] = {}
     began = time.perf_counter()
 

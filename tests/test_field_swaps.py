@@ -12,6 +12,7 @@ from tunemv3d_core.config.run_spec import LossSpec
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.checkpoint import save_checkpoint
 from tunemv3d_core.io.samples import SampledObject
+from tunemv3d_core.placement import Placement
 from tunemv3d_core.sampling import initial_noise
 from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_train.step import TrainingStep
@@ -52,4 +53,4 @@ def test_a_field_without_a_surface_is_not_meshed_and_says_so(tmp_path: Path) -> 
     manifest = {"checkpoint": str(folder), "prompt": "a red armchair"}
     sampled = SampledObject(tmp_path, manifest, initial_noise([1], 2, 4, (16, 16))[0], Cameras.orbit(2))
     with pytest.raises(SampleError, match=r"the field of '.*tuned' has no surface, so there is nothing to mesh"):
-        Checkpoints(torch.device("cpu")).shape(sampled)
+        Checkpoints(Placement(torch.device("cpu"))).shape(sampled)

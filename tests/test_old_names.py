@@ -16,6 +16,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SpecError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.checkpoint import load_weights, spec_ids, trainable_tensors
+from tunemv3d_core.placement import Placement
 from tunemv3d_core.plugins.assets import find_asset
 
 MERGE = {"aggregator": {"type": "mean-variance"}}
@@ -154,4 +155,4 @@ def test_samples_of_before_still_name_their_checkpoint() -> None:
     folder = find_asset("chairs-mini")
     saved = json.loads((folder / "provenance.json").read_text())["spec_id"]
     assert set(spec_ids(folder)) == {saved, spec_id(load_spec(folder / "spec.json", saved=True))}
-    assert LoadedCheckpoint.load("chairs-mini", torch.device("cpu")).saved_id == saved
+    assert LoadedCheckpoint.load("chairs-mini", Placement(torch.device("cpu"))).saved_id == saved

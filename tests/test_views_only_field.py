@@ -13,6 +13,7 @@ from tunemv3d_core.console import run
 from tunemv3d_core.errors import CameraError, SampleError, SpecError
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import read_sample
+from tunemv3d_core.placement import Placement
 from tunemv3d_eval.chosen import choose_metrics
 from tunemv3d_eval.measure import Measurement, finished_objects
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -34,7 +35,7 @@ def pipe() -> TuneMV3DPipeline:
 
 
 def command(pipe: TuneMV3DPipeline, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_, **__: pipe)
     with pytest.raises(SystemExit) as end:
         run(sample, ["toy", "a red chair", "--views", "2", *map(str, words)])
     return end.value.code or 0
@@ -55,7 +56,7 @@ def test_views_are_sampled_without_depth_and_normals(
     assert set(manifest["files"]) == {"grid", "cameras", "views"}
     folder = Path(manifest["folder"])
     assert {f.name for f in folder.iterdir()} >= {"views", "grid.png", "scene.safetensors"}
-    checkpoints = Checkpoints(torch.device("cpu"))
+    checkpoints = Checkpoints(Placement(torch.device("cpu")))
     monkeypatch.setattr(checkpoints, "get", lambda name: LoadedCheckpoint(name, pipe.spec, pipe.model, {}))
     with pytest.raises(SampleError, match="the field of 'toy' has no surface, so there is nothing to mesh"):
         checkpoints.shape(read_sample(folder))

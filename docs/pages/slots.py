@@ -11,7 +11,7 @@ from tunemv3d_core.plugins.descriptor import API, COMPONENT_SLOTS, FILE_SLOTS, M
 from tunemv3d_core.plugins.registry import registry
 
 BESIDE = {
-    "backbone": ("ReportsCutPrompts", "Offloadable"),
+    "backbone": ("ReportsCutPrompts", "KnowsCaptionWords", "Offloadable", "LoadsAdapters"),
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "Streams"),
     "loss": ("Prediction", "Targets"),

@@ -37,7 +37,7 @@ def command(folders, monkeypatch, capsys):
     """Runs ``sample`` on a toy checkpoint; gives exit code, standard output and standard error."""
     pipe = TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
     pipe.data = {"licences": {"CC0-1.0": 3}}
-    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: pipe)
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_, **__: pipe)
 
     def go(*arguments):
         with pytest.raises(SystemExit) as end:

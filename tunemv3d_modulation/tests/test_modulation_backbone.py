@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import socket
@@ -172,14 +173,28 @@ def test_weights_under_the_names_of_older_libraries_are_known(folders, tmp_path)
     assert loaded.keys() == wanted.keys() and all(torch.equal(weight, wanted[name]) for name, weight in loaded.items())
 
 
-def test_the_fingerprint_tells_a_swapped_file(folders, tmp_path):
-    shutil.copytree(folders["mini"], tmp_path / "copy")
-    backbone = load(tmp_path / "copy")
+def test_the_fingerprint_is_the_hash_of_what_was_read(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["mini"], tmp_path / "copy"))
+    unet = folder / "unet/diffusion_pytorch_model.safetensors"
+    backbone, digest = load(folder), hashlib.sha256(unet.read_bytes()).hexdigest()
     before = backbone.fingerprint()
+    assert before["unet/diffusion_pytorch_model.safetensors"] == digest
     assert {name.split("/")[0] for name in before} == {"text_encoder", "unet", "vae"}
-    shutil.copy(folders["sd15"] / "unet/diffusion_pytorch_model.safetensors", tmp_path / "copy/unet")
-    changed = {name for name, digest in backbone.fingerprint().items() if digest != before[name]}
-    assert changed == {"unet/diffusion_pytorch_model.safetensors"}
+    weights = load_file(unet)
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] + 1}, unet, {"format": "pt"})
+    assert backbone.fingerprint() == before
+    other = load(folder).fingerprint()
+    assert {name for name in before if other[name] != before[name]} == {"unet/diffusion_pytorch_model.safetensors"}
+
+
+def test_files_beside_those_that_are_read_leave_the_fingerprint(folders, tmp_path):
+    """As the published repositories have them: two copies of one model are one model."""
+    folder = Path(shutil.copytree(folders["mini"], tmp_path / "more"))
+    for name in ("fp16.safetensors", "non_ema.safetensors", "bin", "fp16.bin"):
+        (folder / f"unet/diffusion_pytorch_model.{name}").write_bytes(b"other")
+    (folder / "text_encoder/pytorch_model.bin").write_bytes(b"other")
+    assert load(folder).fingerprint() == load(folders["mini"]).fingerprint()
 
 
 @pytest.mark.parametrize(

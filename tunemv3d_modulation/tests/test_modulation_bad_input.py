@@ -170,7 +170,7 @@ def test_cameras_inside_the_object_are_told_with_their_file(command, tmp_path):
 @pytest.mark.parametrize("option", ["--strip", "--video"])
 def test_a_model_without_a_field_has_no_shape_to_show(command, folders, tmp_path, monkeypatch, option):
     plain = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders["mini"])), SPEC)
-    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_: plain)
+    monkeypatch.setattr(TuneMV3DPipeline, "from_pretrained", lambda *_, **__: plain)
     code, _, err = command("a stool", *QUICK, "--out", tmp_path, option)
     assert code == 2 and "no field in this checkpoint" in err and not list(tmp_path.iterdir())
     assert command("a stool", *QUICK, "--out", tmp_path)[0] == 0

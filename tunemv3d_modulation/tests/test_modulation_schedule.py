@@ -35,15 +35,17 @@ def test_the_true_target_stands_for_the_clean_latents(prediction):
     torch.testing.assert_close(schedule.predict_x0(target, x_t, t), latents, rtol=1e-4, atol=1e-4)
 
 
-def test_the_clean_latents_are_finite_where_nothing_is_left_of_them():
-    schedule = Schedule({**CONFIG, "rescale_betas_zero_snr": True})
-    noise, last = torch.randn(1, 1, 4, 2, 2), torch.tensor([[999.0]])
-    assert schedule.predict_x0(0.9 * noise, noise, last).isfinite().all()
+def test_the_clean_latents_are_exact_where_nothing_is_left_of_them():
+    """At abar = 0, v is minus the clean latents."""
+    schedule = Schedule({**CONFIG, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True})
+    latents, noise, last = torch.randn(1, 1, 4, 2, 2), torch.randn(1, 1, 4, 2, 2), torch.tensor([[999.0]])
+    assert torch.equal(schedule.predict_x0(-latents, noise, last), latents)
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])
 def test_between_whole_steps_the_schedule_is_finite_and_falls_steadily(zero_snr):
-    schedule = Schedule({**CONFIG, "rescale_betas_zero_snr": zero_snr})
+    config = {**CONFIG, "prediction_type": "v_prediction", "rescale_betas_zero_snr": zero_snr}
+    schedule = Schedule(config)
     fine = schedule.alphas_cumprod(torch.linspace(0, 999, 9991))
     assert bool((fine.diff() < 0).all()) and torch.equal(fine[::10], schedule.table)
     halfway = schedule.alphas_cumprod(torch.tensor([[500.5]]))

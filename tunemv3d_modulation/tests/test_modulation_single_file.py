@@ -1,5 +1,4 @@
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_pipelines import pipeline
 from toy_model import load, toy_inputs
 
-from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.ports import BuildContext
 
 
@@ -114,13 +113,46 @@ def test_surplus_layers_are_refused(files, configs, tmp_path):
         load(tmp_path / "more.safetensors", config=configs["sd15"])
 
 
-@pytest.mark.parametrize(("names", "metadata"), [(["v_pred"], {}), ([], {"modelspec.prediction_type": "v"})])
-def test_a_file_that_says_it_predicts_v_needs_a_config_that_agrees(files, configs, tmp_path, names, metadata):
+V = "modelspec.prediction_type"
+
+
+@pytest.mark.parametrize(
+    ("names", "metadata", "last"),
+    [
+        (["v_pred"], {}, 0.0047),
+        ([], {V: "v"}, 0.0047),
+        ([], {V: "v_prediction"}, 0.0047),
+        (["v_pred", "ztsnr"], {}, 0.0),
+        (["ztsnr"], {V: "v"}, 0.0),
+    ],
+)
+def test_what_a_file_says_of_its_model_is_heeded_and_told(files, configs, tmp_path, names, metadata, last):
+    """As the published v-predicting XL models mark themselves; the configs are those of the usual XL."""
     weights = load_file(files["sdxl"]) | {name: torch.zeros(0) for name in names}
     save_file(weights, tmp_path / "v.safetensors", metadata)
-    with pytest.raises(ComponentError, match=r"model predicts 'v_prediction', the scheduler's config .* 'epsilon'"):
-        load(tmp_path / "v.safetensors", config=configs["sdxl"])
-    folder = Path(shutil.copytree(configs["sdxl"], tmp_path / "v"))
-    config = json.loads((folder / "scheduler/scheduler_config.json").read_text())
-    (folder / "scheduler/scheduler_config.json").write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
-    assert load(tmp_path / "v.safetensors", config=str(folder)).ports.prediction == "v_prediction"
+    with pytest.warns(TuneMV3DWarning, match=r"the file says that prediction_type is 'v_prediction'.*heeded"):
+        backbone = load(tmp_path / "v.safetensors", config=configs["sdxl"])
+    assert backbone.ports.prediction == "v_prediction"
+    assert float(backbone.schedule.table[-1]) == pytest.approx(last, abs=1e-4)
+    scheduler = backbone.scheduler("euler")
+    assert scheduler.config.prediction_type == "v_prediction"
+    assert bool(scheduler.config.rescale_betas_zero_snr) == (last == 0)
+
+
+def test_a_file_that_agrees_with_its_configs_is_not_told_of(files, configs, tmp_path, recwarn):
+    save_file(load_file(files["sdxl"]), tmp_path / "e.safetensors", {V: "epsilon"})
+    assert load(tmp_path / "e.safetensors", config=configs["sdxl"]).ports.prediction == "epsilon"
+    assert not [told for told in recwarn if told.category is TuneMV3DWarning]
+
+
+def test_marks_that_cannot_be_heeded_are_refused(files, configs, tmp_path):
+    weights = load_file(files["sdxl"])
+    save_file(weights, tmp_path / "f.safetensors", {V: "flow"})
+    with pytest.raises(ComponentError, match=r"f\.safetensors.*names the prediction type 'flow'; known are epsilon, v"):
+        load(tmp_path / "f.safetensors", config=configs["sdxl"])
+    save_file(weights | {"ztsnr": torch.zeros(0)}, tmp_path / "z.safetensors")
+    with (
+        pytest.warns(TuneMV3DWarning),
+        pytest.raises(ComponentError, match="predicts 'epsilon', but its schedule ends"),
+    ):
+        load(tmp_path / "z.safetensors", config=configs["sdxl"])

@@ -44,7 +44,7 @@ def test_it_is_sampled_and_says_nothing_of_prompts_that_it_may_cut():
 def test_offloading_it_is_refused_with_what_it_lacks_and_changes_nothing():
     pipe = pipeline()
     before = pipe("a red chair").latents
-    with pytest.raises(ComponentError, match=r"backbone 'plain' .*offloadable.*pipe\.to") as told:
+    with pytest.raises(ComponentError, match=r"backbone 'PlainBackbone' .*offloadable.*pipe\.to") as told:
         pipe.enable_model_cpu_offload(device="cpu")
     assert "\n" not in str(told.value)
     assert torch.equal(pipe("a red chair").latents, before)
@@ -57,8 +57,8 @@ def test_one_that_names_its_parts_is_offloaded_part_by_part_and_samples_the_same
     pipe.enable_model_cpu_offload(device="cpu")
     after = pipe("a red chair", known_views={0: torch.zeros(3, 16, 16)})
     assert torch.equal(after.latents, before.latents)
-    assert all(hasattr(part, "_hf_hook") for part in (backbone.words, backbone.picture, pipe.denoiser))
-    assert {id(part) for part in pipe.denoiser.parts} == {
+    assert all(hasattr(part, "_hf_hook") for part in (backbone.words, backbone.picture, pipe.model.offload.denoiser))
+    assert {id(part) for part in pipe.model.offload.denoiser.parts} == {
         id(getattr(backbone, n)) for n in ("first", "down", "up", "last")
     }
     assert pipe.cut_prompts(["a chair", "a red chair"]) == ["only 8 letters are read: 'air' is cut"]

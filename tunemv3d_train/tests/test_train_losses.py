@@ -113,6 +113,27 @@ def test_x_prev_weights_have_the_size_that_is_known_for_stable_diffusion() -> No
     assert float(first) == pytest.approx(float(BETAS[0] / (1 - BETAS[0])), rel=1e-6)
 
 
+def test_adamw_takes_the_same_steps_under_x_prev_as_under_a_uniform_weight() -> None:
+    """Its own eps would be as large as the gradients: they are small by the weights' mean, here from a loop."""
+    weigh = losses.weigher("epsilon", "x_prev", "uniform", schedule)
+    means = [float(BETAS[t] ** 2 / ((1 - BETAS[t]) * (1 - ALPHAS_CUMPROD[t]))) for t in range(1000)]
+    mean = sum(means) / 1000
+    factor = losses.eps_factor(weigh, 1000)
+    assert factor == pytest.approx(mean, rel=1e-4) and 1e-5 < factor < 1e-3
+    assert losses.eps_factor(losses.weigher("epsilon", "backbone", "v", schedule), 1000) == 1
+
+    def walked(scale: float, eps: float) -> Tensor:
+        weight = torch.zeros(100, requires_grad=True)
+        optimizer = torch.optim.AdamW([weight], lr=1e-3, eps=eps, weight_decay=0)
+        for step in range(20):
+            weight.grad = scale * 1e-5 * torch.randn(100, generator=torch.Generator().manual_seed(step))
+            optimizer.step()
+        return weight.detach()
+
+    torch.testing.assert_close(walked(mean, 1e-8 * factor), walked(1, 1e-8), rtol=1e-3, atol=1e-6)
+    assert float(walked(mean, 1e-8).abs().mean() / walked(1, 1e-8).abs().mean()) < 0.3
+
+
 def test_weightings_mean_the_same_for_every_prediction_type() -> None:
     """An error in x_t's clean part, expressed in each type, is weighed to the same loss."""
     clean_error = random(1)

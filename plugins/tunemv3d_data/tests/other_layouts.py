@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from tunemv3d_core.io.posed_images import read_object
 from tunemv3d_core.plugins.assets import find_asset
@@ -145,6 +146,53 @@ def write_trellis(folder: Path, chair: Chair) -> None:
     (folder / "renders" / "sha" / "transforms.json").write_text(json.dumps({**cube, "frames": frames}))
 
 
+def write_colmap(folder: Path, chair: Chair) -> None:
+    """Text, as doc/format.rst has it: a world y down, two cameras, pictures out of order, keypoints and none."""
+    pinhole = f"PINHOLE 128 128 {chair.focal * 128} {chair.focal * 128} 64 64"
+    lines = [f"# Camera list\n1 {pinhole}\n7 SIMPLE_PINHOLE 64 64 {chair.focal * 64} 32 32\n"]
+    images = ["# Image list with two lines of data per image:\n"]
+    for index in reversed(range(len(chair.pictures))):
+        save(
+            folder / "images" / f"frame {index:02d}.png",
+            chair.pictures[index] if index % 2 else half(chair.pictures[index]),
+        )
+        rows = np.stack([y_down(chair.right[index]), y_down(chair.down[index]), y_down(chair.forward[index])])
+        eye = y_down(chair.eye[index]) * 4 + [3.0, 1.0, -2.0]
+        x, y, z, w = Rotation.from_matrix(rows).as_quat()
+        pose = " ".join(map(str, [w, x, y, z, *(-rows @ eye)]))
+        keypoints = "2362.39 248.498 58396 1784.7 268.254 -1" if index % 3 else ""
+        images.append(f"{index + 5} {pose} {1 if index % 2 else 7} frame {index:02d}.png\n{keypoints}\n")
+    model = folder / "sparse" / "0"
+    model.mkdir(parents=True)
+    (model / "cameras.txt").write_text("".join(lines))
+    (model / "images.txt").write_text("".join(images))
+
+
+def half(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BOX))
+
+
+def y_down(points: np.ndarray) -> np.ndarray:
+    """The chair's world (z up) as COLMAP may turn it: y down, z forward."""
+    return points[..., [0, 2, 1]] * [1, -1, 1]
+
+
+def write_neus(folder: Path, chair: Chair) -> None:
+    """Projections of a world in which the object's sphere has a radius of 300 around (100, 50, 600)."""
+    arrays = {}
+    scale = np.array([[300.0, 0, 0, 100], [0, 300, 0, 50], [0, 0, 300, 600], [0, 0, 0, 1]])
+    camera = np.array([[chair.focal * 128, 0, 63.5], [0, chair.focal * 128, 63.5], [0, 0, 1]])
+    for index, picture in enumerate(chair.pictures):
+        save(folder / "scan" / "image" / f"{index:03d}.png", on_white(picture))
+        save(folder / "scan" / "mask" / f"{index:03d}.png", np.repeat(picture[..., 3:], 3, axis=2))
+        rows = np.stack([y_down(axis[index]) for axis in (chair.right, chair.down, chair.forward)])
+        eye = y_down(chair.eye[index]) / 0.95 * 300 + [100, 50, 600]
+        world = np.vstack([camera @ np.column_stack([rows, -rows @ eye]), [0, 0, 0, 1]])
+        arrays[f"world_mat_{index}"] = world * (-2.5 if index % 2 else 1)  # projections are known up to a factor
+        arrays[f"scale_mat_{index}"] = scale
+    np.savez(folder / "scan" / "cameras_sphere.npz", **arrays)
+
+
 def cropped(picture: np.ndarray, focal: float, other: float) -> np.ndarray:
     """The picture as a camera of another focal length in the same place takes it, 256 pixels."""
     margin = round(64 * (focal / other - 1)) if other < focal else 0
@@ -162,5 +210,7 @@ WRITERS = {
     "zero123": (write_zero123, 0.5 / 0.75**0.5),
     "syncdreamer": (write_syncdreamer, 0.5 / 0.75**0.5),
     "trellis": (write_trellis, 0.5 / 0.75**0.5),
+    "colmap": (write_colmap, None),
+    "neus": (write_neus, 0.9 / 0.95),
 }
 """And how many of our world units one of the chair's world is, where the layout says it."""

@@ -17,9 +17,10 @@ from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.captions.csv_table import read_captions
 from tunemv3d_data.commands import app
+from tunemv3d_data.conversion.convert import Conversion, convert
+from tunemv3d_data.conversion.framing import Seen, common_frame
 from tunemv3d_data.layouts import open_dataset
-from tunemv3d_data.layouts.convert import Conversion, convert
-from tunemv3d_data.layouts.framing import Seen, common_frame
+from tunemv3d_data.layouts.world import World
 
 BALL, RADIUS = np.array([0.25, -0.1, 0.3]), 0.2
 
@@ -59,14 +60,19 @@ WIDE = [(100.0, (64, 96), (50.0, 30.0))] * 6
 DIFFERENT = [(100.0, (96, 96), (48.0, 48.0)), (60.0, (72, 80), (45.0, 33.0)), (130.0, (128, 128), (60.0, 66.0))] * 2
 
 
+@pytest.mark.parametrize("size", [None, (64, 96), (96, 64)], ids=["square", "3:2", "2:3"])
 @pytest.mark.parametrize("lenses", [SAME, WIDE, DIFFERENT], ids=["same", "wide", "different"])
-def test_the_ball_stays_where_the_common_cameras_project_it(tmp_path: Path, lenses: list) -> None:
+def test_the_ball_stays_where_the_common_cameras_project_it(
+    tmp_path: Path, lenses: list, size: tuple[int, int] | None
+) -> None:
     """Its alpha's middle of mass is that of an analytic picture from the written camera."""
     source = open_dataset(capture(tmp_path / "ball", lenses))
-    assert [r.status for r in convert(source, Conversion(tmp_path / "out"))] == ["converted"]
+    assert [r.status for r in convert(source, Conversion(tmp_path / "out", size))] == ["converted"]
     record = read_object(tmp_path / "out" / "objects" / "ball")
     h, w = record.size
-    assert h == w
+    assert record.size == size or (size is None and h == w)
+    fx, fy = record.cameras.intrinsics[0, :2].tolist()
+    assert fx * w == pytest.approx(fy * h)
     # Into the capture's world: the eyes' distances give the scale, their middle the centre.
     eyes = record.cameras.origins.double().numpy()
     factor = np.linalg.norm(eyes[1] - eyes[0]) / np.linalg.norm(eye_of(1) - eye_of(0))
@@ -78,7 +84,8 @@ def test_the_ball_stays_where_the_common_cameras_project_it(tmp_path: Path, lens
         rgba = np.asarray(Image.open(tmp_path / "out" / "objects" / "ball" / file))
         assert rgba.shape == (h, w, 4)
         mass = rgba[..., 3] / 255
-        middle = np.array([(mass.sum(0) @ (np.arange(w) + 0.5)), (mass.sum(1) @ (np.arange(h) + 0.5))]) / mass.sum() / w
+        middle = np.array([(mass.sum(0) @ (np.arange(w) + 0.5)) / w, (mass.sum(1) @ (np.arange(h) + 0.5)) / h])
+        middle /= mass.sum()
         # The outline of a ball is an ellipse whose middle lies a little outside the centre's projection.
         assert np.abs(middle - pixels[view, 0].numpy()).max() < 0.006
         focal = record.cameras.intrinsics[0, 0].item() * w
@@ -107,7 +114,7 @@ def test_equal_intrinsics_keep_every_pixel(tmp_path: Path) -> None:
 
 def test_resolution_halves_the_picture_by_area(tmp_path: Path) -> None:
     folder = capture(tmp_path / "ball", SAME)
-    convert(open_dataset(folder), Conversion(tmp_path / "out", resolution=48))
+    convert(open_dataset(folder), Conversion(tmp_path / "out", size=(48, 48)))
     record = read_object(tmp_path / "out" / "objects" / "ball")
     assert record.size == (48, 48) and record.cameras.intrinsics[0, 0].item() == pytest.approx(100 / 96)
     half = np.asarray(Image.open(tmp_path / "out" / "objects" / "ball" / "002.webp"))
@@ -125,7 +132,7 @@ def test_frames_that_would_cut_or_shrink_are_refused() -> None:
     tiny = Seen((64, 64), lens * [0.9, 0.9, 1, 1], (30, 30, 34, 34))
     with pytest.raises(DatasetError, match="would fill 10%"):
         common_frame([whole, tiny])
-    assert common_frame([cut, cut]).resolution == 64  # the same lens for all: nothing is padded
+    assert common_frame([cut, cut]).size == (64, 64)  # the same lens for all: nothing is padded
 
 
 def three_objects(folder: Path) -> Path:
@@ -141,7 +148,7 @@ def test_one_broken_object_is_listed_and_the_rest_goes_on(tmp_path: Path) -> Non
     (source / "c" / "4.png").write_bytes(b"damaged")
     results = convert(open_dataset(source), Conversion(tmp_path / "out"))
     assert [(r.id, r.status) for r in results] == [("a", "converted"), ("bent", "refused"), ("c", "refused")]
-    assert "distortion" in results[1].note and "4.png" in results[2].note
+    assert "distorted (k1 = 0.05)" in results[1].note and "4.png" in results[2].note
     assert read_manifest(tmp_path / "out") == {"a": "train"}
     kept = tmp_path / "out" / "objects" / "a" / "000.webp"
     kept.write_bytes(b"untouched")
@@ -150,7 +157,7 @@ def test_one_broken_object_is_listed_and_the_rest_goes_on(tmp_path: Path) -> Non
     assert [r.status for r in again] == ["kept", "refused", "converted"] and kept.read_bytes() == b"untouched"
     assert read_manifest(tmp_path / "out") == {"a": "train", "c": "train"}
     with pytest.raises(DatasetError, match="use another --out"):
-        convert(open_dataset(source), Conversion(tmp_path / "out", resolution=32))
+        convert(open_dataset(source), Conversion(tmp_path / "out", size=(32, 32)))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("x")
     with pytest.raises(DatasetError, match="not a dataset"):
@@ -173,6 +180,12 @@ def test_an_interrupted_conversion_goes_on_with_the_same_result(tmp_path: Path) 
     assert files == {p.relative_to(once): p.read_bytes() for p in once.rglob("*") if p.is_file()}
 
 
+def test_a_stated_world_is_known_again(tmp_path: Path) -> None:
+    source = open_dataset(capture(tmp_path / "ball", SAME), world=World(scale=0.5, centre=(0.0, 0.0, 0.3)))
+    for status in ("converted", "kept"):
+        assert [result.status for result in convert(source, Conversion(tmp_path / "out", (64, 96)))] == [status]
+
+
 def test_captions_and_licence_are_those_stated_or_seen(tmp_path: Path) -> None:
     source = three_objects(tmp_path / "in")
     table = tmp_path / "captions.csv"
@@ -188,6 +201,8 @@ def test_captions_and_licence_are_those_stated_or_seen(tmp_path: Path) -> None:
     assert read_json(tmp_path / "out" / "dataset.json")["objects"][0]["licence"] == "CC-BY-4.0"
     CliRunner().invoke(app, ["attributions", str(tmp_path / "out")])
     assert page.read_text() == before
+    outcome = CliRunner().invoke(app, ["convert", str(source), "--out", str(tmp_path / "o"), "--captions", str(table)])
+    assert "captions for 1 of 3 objects; 0 of its 1 ids are of no object here" in outcome.stderr
     table.write_text("a,a ball, red\n")
     with pytest.raises(DatasetError, match=r"captions\.csv:1"):
         read_captions(table)

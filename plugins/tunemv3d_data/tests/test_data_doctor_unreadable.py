@@ -48,7 +48,7 @@ def check(folder: Path, *options: object) -> tuple[int, list[dict[str, Any]]]:
 
 FAULTS: dict[str, tuple[Change, str]] = {
     "distortion": (lambda c: c.update(k1=0.0578), "k1"),
-    "fisheye": (lambda c: c.update(camera_model="OPENCV_FISHEYE"), "OPENCV_FISHEYE"),
+    "fisheye": (lambda c: c.update(camera_model="OPENCV_FISHEYE"), "fisheye"),
     "missing picture": (lambda c: c["frames"][2].update(file_path="9.png"), "9.png"),
     "no focal length": (lambda c: [c.pop(key) for key in ("fl_x", "fl_y")], "fl_x"),
     "frames that are a number": (lambda c: c.update(frames=5), "frames"),
@@ -62,6 +62,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
 def test_a_capture_that_cannot_be_read_is_one_finding(tmp_path: Path, fault: str) -> None:
     change, word = FAULTS[fault]
     code, found = check(capture(tmp_path / "mine", change), "--layout", "nerfstudio")
+    found = [finding for finding in found if finding["check"] != "same-picture"]  # it is one disc from all sides
     assert code == 1 and [(f["object"], f["level"]) for f in found] == [("mine", "error")]
     assert word in found[0]["text"] and "Traceback" not in found[0]["text"]
 

@@ -219,8 +219,8 @@ def record_of(folder: Path) -> PosedImages:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k1": 0.1}, "distortion.*k1 = 0.1.*undistort"),
-        ({"camera_model": "OPENCV_FISHEYE"}, "FISHEYE.*pinhole"),
+        ({"k1": 0.1}, "distorted .k1 = 0.1.*--undistort"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "is fisheye.*--undistort"),
         ({"frames": []}, "at least one"),
         ({"frames": [{"file_path": "a.png", "w": 4, "h": 4}]}, "fl_x"),
         ({"frames": [{"file_path": "a.png", "w": 4, "h": 4, "fl_x": 4}]}, "4 x 4 finite numbers"),

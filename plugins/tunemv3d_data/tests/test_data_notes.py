@@ -66,6 +66,8 @@ def chairs_without_wood(folder: Path) -> Path:
         corners = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0.3\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
         faces = "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
         (folder / f"{name}.obj").write_text(f"mtllib {name}.mtl\n{corners}usemtl m\n{faces}")
+    names = "".join(f"{name}.obj,chair\n" for name in ("whole", "bare", "barer"))
+    (folder / "metadata.csv").write_text(f"file,name\n{names}")  # without, a note would say that they tell nothing
     return folder
 
 

@@ -12,7 +12,7 @@ import trimesh
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io.posed_images import read_object
-from tunemv3d_data.commands.render import _size
+from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.meshes.mesh import from_trimesh
 from tunemv3d_data.renderers import embree
 from tunemv3d_data.renderers import moderngl as opengl
@@ -70,7 +70,7 @@ def test_a_dataset_of_rectangles(size: tuple[int, int], tmp_path: Path) -> None:
 
 
 def test_resolutions_as_people_write_them() -> None:
-    assert _size("128") == (128, 128) and _size("96x64") == (64, 96)
+    assert read_size("128") == (128, 128) and read_size("96x64") == (64, 96)
     for text in ("", "x", "96x", "7", "96x64x3", "-8", "1e3"):
         with pytest.raises(Exception, match="WIDTHxHEIGHT"):
-            _size(text)
+            read_size(text)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.view_selection import spread_views
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh, load_mesh
 from tunemv3d_data.meshes.recolour import repaint, variant
 from tunemv3d_data.objects import SourceObject
@@ -132,6 +133,17 @@ def test_viewpoints_are_the_promised_ones() -> None:
     ring = torch.atan2(eyes[:8, 0], -eyes[:8, 1])
     assert torch.allclose(torch.rad2deg(ring.diff()) % 360, torch.full((7,), 45.0), atol=1e-2)
     assert not torch.allclose(eyes, viewpoints("table", 24).origins)
+
+
+@pytest.mark.parametrize("views", [12, 24, 32, 48, 96])
+def test_eight_input_views_go_around_the_object_whatever_was_rendered(views: int) -> None:
+    """What training and evaluation take as input views: 45 degrees apart where the ring allows it, at most 60."""
+    for name in ("chair", "table", "lamp"):
+        cameras = viewpoints(name, views)
+        x, y, _ = cameras.origins[spread_views(cameras, 8)].T
+        azimuths = torch.rad2deg(torch.atan2(x, -y)).sort().values
+        gaps = torch.diff(azimuths, append=azimuths[:1] + 360)
+        assert gaps.max() < (45.1 if views in (24, 48, 96) else 60)
 
 
 def test_variants_repeat_and_differ() -> None:

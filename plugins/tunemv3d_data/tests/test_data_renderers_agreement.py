@@ -2,12 +2,14 @@
 
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+from gltf_files import UV, Gltf
 from PIL import Image
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
@@ -159,6 +161,39 @@ def test_a_made_object_looks_the_same_in_embree(other: Any) -> None:
     assert np.abs(found["albedo"].astype(int) - expected["albedo"])[whole].mean() < 1.5
     assert ((found["normals"] * expected["normals"]).sum(-1)[whole] > 0.99).mean() > 0.98
     assert (found["material"] == expected["material"])[whole].mean() > 0.97
+
+
+def gltf_surfaces(folder: Path) -> Mesh:
+    """What glTF's materials add: wrap modes, nearest texels, colours of corners times a texture, single sides."""
+    gltf = Gltf()
+    texture = np.asarray(pattern().resize((16, 16)))
+    ball = trimesh.creation.icosphere(3, radius=0.6)
+    for number, (u, v, filter_) in enumerate([(33071, 33648, 9729), (33648, 10497, 9729), (10497, 33071, 9728)]):
+        info = {"index": gltf.picture(texture, wrapS=u, wrapT=v, magFilter=filter_)}
+        look = gltf.material(pbrMetallicRoughness={"baseColorTexture": info}, alphaMode="MASK", doubleSided=True)
+        attributes: dict[str, Any] = {"TEXCOORD_0": UV * np.float32(3.3) - np.float32(1.2)}
+        if number == 1:
+            attributes["COLOR_0"] = np.float32([[1, 0.2, 0.2, 1], [1, 1, 0.1, 0.2], [0.3, 0.9, 1, 1], [1, 1, 1, 1]])
+        gltf.mesh(attributes=attributes, material=look, node={"translation": [2.2 * number - 2.2, 0, 0]})
+    for x, sides in ((-1.1, True), (1.1, False)):
+        half = ball.faces[ball.triangles_center[:, 1] < 0.2].astype(np.uint16).reshape(-1)
+        colours = np.abs(ball.vertices / 0.6).astype(np.float32)
+        look = gltf.material(doubleSided=sides)
+        attributes = {"COLOR_0": colours}
+        node = {"translation": [x, 1.8, 0.0]}
+        gltf.mesh(ball.vertices.astype(np.float32), half, node, attributes=attributes, material=look)
+    return gltf.load(folder)
+
+
+def test_surfaces_of_gltf_look_the_same_in_embree(other: Any, tmp_path: Path) -> None:
+    mesh, cameras = gltf_surfaces(tmp_path), viewpoints("gltf", 6)
+    expected, found = (stacked(r(mesh, cameras, (96, 96), FLAT)) for r in (build_renderer("embree"), other))
+    shown, expected_shown = found["rgba"][..., 3] > 127, expected["rgba"][..., 3] > 127
+    assert (shown & expected_shown).sum() / (shown | expected_shown).sum() > 0.99
+    whole = (found["rgba"][..., 3] == 255) & (expected["rgba"][..., 3] == 255)
+    assert whole.mean() > 0.05
+    assert np.abs(found["albedo"].astype(int) - expected["albedo"])[whole].mean() < 2
+    assert ((found["normals"] * expected["normals"]).sum(-1)[whole] > 0.99).mean() > 0.98
 
 
 @pytest.mark.parametrize("light", [random_light(np.random.default_rng(3)), FLAT, Light(0.2, -0.1)])

@@ -12,6 +12,7 @@ import trimesh
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.captions.csv_table import read_captions
 from tunemv3d_data.captions.wording import type_of
 from tunemv3d_data.meshes.mesh import load_mesh
 from tunemv3d_data.objects import SourceObject, source_digest
@@ -150,6 +151,46 @@ def test_shapenet_axes_are_taken_from_the_json_where_it_has_them(
     corners = load_mesh(read_sources(tmp_path)[0]).triangles.reshape(-1, 3)
     nose = corners[np.abs(corners[:, 2]) < 0.2]
     assert nose[:, 1].min() < -nose[:, 1].max() - 0.05
+
+
+def test_text2shapes_captions_are_taken_by_the_names_of_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As published for ShapeNet: ``id`` numbers the lines, and the synset's zero may be lost to a spreadsheet."""
+    table = tmp_path / "captions.tablechair.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "modelId", "description", "category", "topLevelSynsetId", "subSynsetId"])
+        rows.writerow([1, "1a2b", 'A "modern" chair, grey\nwith 4 legs', "Chair", "03001627", "03002210"])
+        rows.writerow([2, "1a2b", "grey chair", "Chair", "3001627", ""])
+        rows.writerow([3, "ffff", "a table", "Table", "04379243", ""])
+    whole, empty = read_sources(shapenet(tmp_path / "ShapeNetCore.v2"), captions=table)
+    assert whole.given == ('A "modern" chair, grey with 4 legs', "grey chair") and empty.given == ()
+    assert "captions for 1 of 2 objects; 1 of its 2 ids are of no object here" in capsys.readouterr().err
+    assert read_captions(table).of("1a2b") == whole.given  # SRN's renderings name the model alone
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"id,title\none,a cube\n", "hold no captions"), (b"file,caption\none,a cube\n", "hold no ids"),
+        (b"one,a grey, old cube\n", "csv:1: expected 'id,caption'"), (b"one,caf\xe9 table\n", "not UTF-8"),
+        (b'one,"a cube\ntwo,a ball\n', "no CSV"), (b"uid,caption,x\none,a cube\n", "csv:2: expected 3 columns"),
+    ],
+)  # fmt: skip
+def test_a_table_of_captions_that_cannot_be_read_is_refused_with_its_line(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=said):
+        read_captions(tmp_path / "table.csv")
+
+
+def test_tables_of_captions_may_be_in_utf_16_and_have_a_byte_order_mark(tmp_path: Path) -> None:
+    text = 'UID,Caption,rank\none,"étagère, grey",1\n\none,shelf,2\none,shelf,3\n'
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "table.csv").write_bytes(text.encode(encoding))
+        assert read_captions(tmp_path / "table.csv").of("one") == ("étagère, grey", "shelf")
 
 
 def objaverse(root: Path) -> Path:

@@ -13,11 +13,11 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
+from tunemv3d_core import generation
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config import run_spec as spec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.io import checkpoint
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.types import Views
@@ -54,8 +54,10 @@ class ChairDataset:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     model = toy_model()
-    loaded = (SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0)), model)
-    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda name, device: loaded)
+    own = SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0))
+    monkeypatch.setattr(
+        generation.LoadedCheckpoint, "load", lambda name, place, added: SimpleNamespace(spec=own, model=model)
+    )
     monkeypatch.setattr(spec, "spec_id", lambda spec: "abc")
     monkeypatch.setattr(real, "open_dataset", lambda spec, other: ChairDataset())
     return model

@@ -13,10 +13,10 @@ from fake_distributions import FakeSite
 from typer import Typer
 from typer.testing import CliRunner
 
+from tunemv3d_core import generation
 from tunemv3d_core.config import run_spec
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
 from tunemv3d_core.errors import ComponentError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.io import checkpoint
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_eval.evaluate import evaluate
 from tunemv3d_eval.real import open_dataset
@@ -102,7 +102,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: FakeSite) -> Call
     site.distribution("their-chairs", {"tunemv3d.dataset": {"my-chairs": "their_chairs:PLUGIN"}})
     sampling = run_spec.SampleSpec(steps=2, guidance=1.0, consistency=1.0)
     spec = SimpleNamespace(sample=sampling, data=UnreadSpec(type="my-chairs", colour="red"))
-    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda name, device: (spec, toy_model()))
+    loaded = SimpleNamespace(spec=spec, model=toy_model())
+    monkeypatch.setattr(generation.LoadedCheckpoint, "load", lambda name, place, added: loaded)
     monkeypatch.setattr(run_spec, "spec_id", lambda spec: "abc")
     (tmp_path / "prompts.txt").write_text("a red chair\na blue chair\n")
     app = Typer()

@@ -5,10 +5,10 @@ for its type.
 """
 
 import re
+import unicodedata
 
 from tunemv3d_data.captions.appearance import Appearance
 from tunemv3d_data.captions.wording import TALL, Description, captions, with_article, wording
-from tunemv3d_data.captions.words import words_of
 from tunemv3d_data.meshes.mesh import Mesh
 from tunemv3d_data.objects import SourceObject
 
@@ -69,7 +69,12 @@ TYPES: tuple[tuple[str, str], ...] = (
     (r"male\b", "man"),
     (r"shoe|sneaker|mocassin|slipper|bootie", "shoes"),
 )
-"""Patterns and the common words of what they match, in the order in which they are tried."""
+"""Patterns of whole words, singular or plural, and the common words of what they match, in the order in which they
+are tried."""
+_SAYS_NOTHING = frozenset(
+    "asset copy default file final free geometry glb gltf group lowpoly mesh model node obj object rigged root scene "
+    "surface test textured untitled version".split()
+)
 SEATS = ("chair", "stool", "armchair")
 USUAL_HEIGHTS = {"bar stool": 2.0, "stool": 1.1, "armchair": 1.15, "folding chair": 1.4}
 WITH_LEGS = (*SEATS, "table", "desk", "sofa", "bench", "bed")
@@ -91,11 +96,20 @@ def type_of(source: SourceObject) -> str:
     return next((kind for kind in known if kind), words_of(told[0]) if told else "object")
 
 
+def words_of(text: str) -> str:
+    """Return the words in ``text`` that may say what an object is, in lower case; "" if there are none."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    spaced = re.sub(r"(?<=[a-z]{2})(?=[A-Z])", " ", plain).lower()
+    words = re.sub(r"[^a-z' ]+", " ", re.sub(r"\blow[ _\-]?poly\b|3d|[_\-]", " ", spaced)).split()
+    return " ".join(word for word in words if len(word) > 1 and word not in _SAYS_NOTHING)
+
+
 def known_type(text: str, source: SourceObject) -> str | None:
     """Return the common word of the first rule that knows ``text``."""
     spoken = re.sub(r"[_\-]+", " ", text.lower())
     for pattern, kind in TYPES:
-        if re.search(pattern, spoken) or re.search(pattern, words_of(text)):
+        whole = rf"\b(?:{pattern})(?:s|es)?\b"
+        if re.search(whole, spoken) or re.search(whole, words_of(text)):
             if kind == "chair" and source.category == "Office":
                 return "office chair"
             if kind == "stool" and (source.height or 0) >= 60:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from tunemv3d_core.io.caption_words import read_caption_words, words_in
 from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.captions.appearance import Appearance, measure
@@ -87,6 +88,11 @@ def test_a_tag_that_a_rule_knows_is_better_than_an_earlier_one() -> None:
     assert type_of(source("Teddy bear", tags=("Chair",))) == "teddy bear"
 
 
+@pytest.mark.parametrize("name", ["Adjustable", "Clamp", "Woven", "Portable", "Flashlight", "Workbench", "Steak"])
+def test_rules_match_whole_words(name: str) -> None:
+    assert type_of(source(name)) == name.lower()
+
+
 def test_tall_and_low_are_said_where_clear() -> None:
     tower, slab = trimesh.creation.box((1, 1, 4)), trimesh.creation.box((2, 2, 0.4))
     assert any(caption.startswith("a tall ") for caption in described(tower, source("Cabinet")))
@@ -113,3 +119,16 @@ def test_lists_of_ids_are_those_of_the_packaged_datasets() -> None:
     assert chairs == set(read_manifest(find_asset("chairs")))
     built_in = set(read_ids(RECIPE / "furniture" / "built_in.txt"))
     assert len(built_in) == 37 and not built_in & set(read_manifest(find_asset("furniture")))
+
+
+@pytest.mark.parametrize("dataset", ["chairs", "furniture"])
+def test_the_priors_words_are_those_of_the_captions_that_it_was_trained_on(dataset: str) -> None:
+    """The packaged training objects are among those that the prior saw; what it was never shown is not in the list."""
+    known = read_caption_words(find_asset("sd-mini"))
+    assert known is not None
+    for id_, split in read_manifest(find_asset(dataset)).items():
+        if split == "train":
+            words = words_in(read_object(find_asset(dataset) / "objects" / id_).captions)
+            assert all(known.get(word) for word in words), (id_, words)
+    assert known["chair"] > 30 and known["truck"] == 4
+    assert not {"excavator", "ambulance", "helicopter", "dragon", "airplane"} & known.keys()

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.io.caption_words import read_caption_words
 from tunemv3d_core.io.posed_images import PosedImages, write_manifest, write_object
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipe"))
@@ -71,6 +72,13 @@ def test_variants_of_held_out_objects_are_left_out(tmp_path: Path) -> None:
     views, held = data.load_views([draw_dataset(tmp_path / "set", ("box", "variant"), held_out="red-box")])
     assert "red-variant" not in {*views.names, *held.names}
     assert {"blue-variant", "blue-box"} <= set(views.names)
+
+
+def test_words_are_counted_by_objects_a_variant_being_none(tmp_path: Path) -> None:
+    """Captions are "a red box" and "a box painted red", those of the drawn variants say "variant"."""
+    views, _ = data.load_views([draw_dataset(tmp_path / "set", ("box", "variant"), held_out="red-box")])
+    # A variant's base is the box of its colour, so that three objects of two folders remain.
+    assert views.words == {"box": 3, "variant": 3, "painted": 3, "green": 1, "blue": 1, "pink": 1}
 
 
 def test_every_folder_gets_an_equal_part_of_the_draws(folders: list[Path]) -> None:
@@ -223,6 +231,8 @@ def test_the_folder_is_a_stable_diffusion_pipeline(result: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
     folder = result / "sd-mini"
+    words = read_caption_words(folder)
+    assert words is not None and words["ball"] == 4 and words["box"] == 3 and "red" in words
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     assert {p.dtype for p in pipeline.text_encoder.parameters()} == {torch.float32}

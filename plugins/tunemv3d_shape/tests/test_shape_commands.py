@@ -19,6 +19,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import find_samples, read_pictures, read_sample, write_scene
+from tunemv3d_core.placement import Placement
 from tunemv3d_core.slots import Pictures, TexturedMesh
 from tunemv3d_shape import checkpoints, spec
 from tunemv3d_shape.checkpoints import Checkpoints
@@ -244,7 +245,7 @@ def toy_generate(monkeypatch: pytest.MonkeyPatch) -> None:
 def toy_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "find_checkpoint", Path)
     toy = LoadedCheckpoint("toy", SPEC, blind_model(), {})
-    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: toy)
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, *_: toy)
 
 
 def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_generate: None) -> None:
@@ -280,14 +281,14 @@ def test_a_checkpoint_without_a_surface_is_refused_before_anything_is_sampled(
     assert isinstance(result.exception, SampleError)
     assert str(result.exception) == "the field of 'toy' has no surface, so there is nothing to mesh"
     monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
-    Checkpoints(torch.device("cpu")).get("toy").check_surface()
+    Checkpoints(Placement(torch.device("cpu"))).get("toy").check_surface()
 
 
 @pytest.mark.parametrize("command", [mesh, refine])
 def test_an_empty_prompt_is_refused_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:
-    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, device: pytest.fail("loaded"))
+    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, *_: pytest.fail("loaded"))
     result = run(command, "toy", "a chair", " ", "--out", tmp_path / "out")
     assert isinstance(result.exception, TuneMV3DError) and "a prompt is empty" in str(result.exception)
 
@@ -418,7 +419,7 @@ def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
 
 def test_an_object_of_another_checkpoint_is_told_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
-    models = Checkpoints(torch.device("cpu"))
+    models = Checkpoints(Placement(torch.device("cpu")))
     same = read_sample(write_sample(tmp_path / "same", PICTURES, spec_id=spec_id(SPEC)))
     assert OF_A_CHECKPOINT(models, same).size == (2, 2)
     older = read_sample(write_sample(tmp_path / "older", PICTURES, spec_id="0" * 64))

@@ -15,7 +15,7 @@ from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError
 from tunemv3d_core.io.depth_normals import read_depth
 from tunemv3d_core.io.samples import find_samples, read_sample
-from tunemv3d_core.sampling import sample
+from tunemv3d_core.sampling import Course, sample
 from tunemv3d_show import view as command
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session, Step
@@ -65,7 +65,7 @@ def test_a_branch_with_nothing_changed_comes_to_the_same_and_with_another_k_keep
     assert session.finished and session.branched
     assert session.history[:2] == kept
     assert session.history[2].x0 is None and torch.equal(session.history[2].x_t, first[2].x_t)
-    expected = sampled(session, begin=(2, first[2].x_t))
+    expected = sampled(session, course=Course(begin=(2, first[2].x_t)))
     assert torch.equal(session.history[-1].latents, expected)
     assert not torch.equal(session.history[-1].latents, first[-1].latents)
 

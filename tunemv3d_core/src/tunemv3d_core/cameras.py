@@ -19,6 +19,11 @@ from tunemv3d_core.errors import CameraError
 
 Matrices = TypeVar("Matrices", Tensor, NDArray[np.float64])
 
+_FOCALS = (0.02, 1e4)
+"""Shortest and longest focal length, fractions of the picture: fields of view of 175 and 0.006 degrees."""
+_FARTHEST_CENTRE = 100.0
+"""Of principal points, fractions of the picture: a crop may lie far off the axis."""
+
 
 @dataclass(frozen=True)
 class Rays:
@@ -153,14 +158,15 @@ class Cameras:
         )
 
     def check(self) -> "Cameras":
-        """Return self if every pose is finite, rigid and outside the object, and every focal length positive.
+        """Return self if every pose is finite, rigid and outside the object, and every lens is one that can be.
 
         Raises:
             CameraError: naming the first camera that is not, and why.
         """
         # On the CPU: Apple's devices have no float64.
         pose = self.camera_to_world.reshape(-1, 4, 4).cpu().double()
-        focal = self.intrinsics.reshape(-1, 4)[:, :2].cpu()
+        lenses = self.intrinsics.reshape(-1, 4).cpu()
+        focal, centre = lenses[:, :2], lenses[:, 2:]
         rotation = pose[:, :3, :3]
         identity = torch.eye(3, dtype=pose.dtype, device=pose.device)
         skew = (rotation @ rotation.mT - identity).abs().amax((1, 2))
@@ -170,6 +176,11 @@ class Cameras:
             "is mirrored (determinant -1)": torch.linalg.det(rotation) < 0,
             "has a last row other than 0 0 0 1": (pose[:, 3] - pose.new_tensor([0, 0, 0, 1])).abs().amax(-1) > 1e-6,
             "has a focal length that is not positive": ~(focal > 0).all(-1),
+            f"has a focal length outside {_FOCALS[0]:g} to {_FOCALS[1]:g} picture widths; in files it is in pixels": (
+                ~((focal > _FOCALS[0]) & (focal < _FOCALS[1])).all(-1)
+            ),
+            f"has a principal point that is not finite or over {_FARTHEST_CENTRE:g} pictures away; in files it is in "
+            "pixels": ~(centre.abs() < _FARTHEST_CENTRE).all(-1),
             "lies inside the object's unit sphere: move it to more than 1 from the origin, or scale all camera "
             "positions so that the object's radius is at most 0.9": pose[:, :3, 3].norm(dim=-1) <= 1,
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,25 @@ from tunemv3d_core.slots import Backbone, Field, Injector, Lifter, Prediction, S
 from tunemv3d_core.types import Rendering, Skips, Text
 
 
+class TakesTurns(Protocol):
+    """Where the parts of a model are while they take turns on an accelerator (``tunemv3d_core.offload``)."""
+
+    device: torch.device
+    """The accelerator."""
+
+    def begin_step(self) -> None:
+        """Bring what denoises to the accelerator, and take the others off it."""
+        ...
+
+    def release(self) -> None:
+        """Take off the accelerator whatever came there for its turn."""
+        ...
+
+    def remove(self) -> None:
+        """Undo it; everything is on the CPU then."""
+        ...
+
+
 class MultiviewDiffusion(nn.Module):
     """Model that encodes, fuses, renders, lifts, injects and decodes n views (paper B.1, B.2).
 
@@ -24,6 +43,9 @@ class MultiviewDiffusion(nn.Module):
     Args:
         backbone: the frozen 2D model; the others are the components of their slots.
         components: the options of each component by its place, such as "field.aggregator".
+
+    Attributes:
+        offload: which parts are on the accelerator by turns, None where all are on one device.
     """
 
     def __init__(
@@ -42,6 +64,7 @@ class MultiviewDiffusion(nn.Module):
         self.lifter = cast(Lifter | None, lifter)
         self.injector = cast(Injector | None, injector)
         self.components = dict(components or {})
+        self.offload: TakesTurns | None = None
         self._background_latents: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:
@@ -50,8 +73,8 @@ class MultiviewDiffusion(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
+        """Device that computes: that of the parameters, or the accelerator on which they take turns."""
+        return next(self.parameters()).device if self.offload is None else self.offload.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,6 +110,7 @@ class MultiviewDiffusion(nn.Module):
 
     def frozen(self, x_t: Tensor, t: Tensor, text: Text) -> Tensor:
         """Return the plain 2D model's prediction, ``b n c h w``: n views that do not know of each other."""
+        self._begin_step(x_t)
         return self.backbone.decode(self.backbone.encode(x_t, t, text), None, t, text)
 
     def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
@@ -103,6 +127,7 @@ class MultiviewDiffusion(nn.Module):
         if self.field is None or consistency == 0:
             return Prediction(self.frozen(x_t, t, text))
         self._check_inputs(x_t, t, cameras)
+        self._begin_step(x_t)
         skips = self.backbone.encode(x_t, t, text)
         frozen = self.backbone.decode(skips, None, t, text) if consistency != 1 or self._needs_foreground_x0() else None
         prediction = self._modulate(skips, frozen, x_t, t, text, cameras)
@@ -113,7 +138,15 @@ class MultiviewDiffusion(nn.Module):
 
     def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
         """Return the field's scene of noisy views alone: what its renders and its surface come from."""
+        self._begin_step(x_t)
         return self._fuse(self.frozen(x_t, t, text) if self._needs_foreground_x0() else None, x_t, t, text, cameras)
+
+    def _begin_step(self, x_t: Tensor) -> None:
+        """Where parts take turns, bring those that denoise to the accelerator."""
+        if self.offload is not None:
+            # Kept from now on, so that no step calls for the autoencoder.
+            self.background_latent((x_t.shape[-2], x_t.shape[-1]), x_t.device)
+            self.offload.begin_step()
 
     def _needs_foreground_x0(self) -> bool:
         """Tell whether the view encoder asks for the frozen model's x0 of each view."""
@@ -136,7 +169,7 @@ class MultiviewDiffusion(nn.Module):
     def background_latent(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """Return the latent of a white image, ``c h w``: what views show where no object is; encoded once per size."""
         weight = next(iter(cast(nn.Module, self.backbone).parameters()))
-        device = weight.device if device is None else device
+        device = self.device if device is None else device
         key = (size, weight.dtype)
         if key not in self._background_latents:
             stride = self.backbone.ports.image_stride
@@ -145,6 +178,10 @@ class MultiviewDiffusion(nn.Module):
                 self._background_latents[key] = self.backbone.encode_images(white)[0, 0].clone()
         self._background_latents[key] = self._background_latents[key].to(device)
         return self._background_latents[key]
+
+    def forget_background(self) -> None:
+        """Encode the white image anew when it is asked for next, because the autoencoder is another one."""
+        self._background_latents.clear()
 
     def background(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """Return what lies behind the object, ``v h w``: the latent of a white image, or zeros for features."""

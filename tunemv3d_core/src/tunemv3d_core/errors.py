@@ -24,6 +24,10 @@ class ComponentError(TuneMV3DError):
     """A component that is not installed, is broken, or is claimed by two distributions."""
 
 
+class BaseModelError(ComponentError):
+    """The pretrained model under a backbone is not where the spec says, or cannot be had. Another place may have it."""
+
+
 class PortsError(TuneMV3DError):
     """Two components that do not fit together. The message names both and what each offers or needs."""
 

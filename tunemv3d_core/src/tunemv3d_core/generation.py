@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tunemv3d_core.additions import Additions
 from tunemv3d_core.agreement import disagreement, silhouettes_iou
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import RunSpec, SampleSpec, spec_id
@@ -24,10 +25,10 @@ from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
+from tunemv3d_core.placement import Placement
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.rendering.volume import MIN_OPACITY
 from tunemv3d_core.sampling import (
-    Denoises,
     fuse_clean,
     has_surface,
     latent_size,
@@ -62,13 +63,22 @@ class LoadedCheckpoint:
     saved_id: str = ""
 
     @classmethod
-    def load(cls, name: str, device: torch.device) -> "LoadedCheckpoint":
-        """Load a checkpoint onto a device.
+    def load(cls, name: str, place: Placement, added: Additions | None = None) -> "LoadedCheckpoint":
+        """Load a checkpoint to where it computes.
+
+        Args:
+            name: of the checkpoint.
+            place: where.
+            added: another base, and what comes on top of it.
 
         Raises:
             CheckpointError: no checkpoint there, or it cannot be read with what is installed.
+            TuneMV3DError: the device cannot compute with the dtype, or something that is added does not fit.
         """
-        spec, model = load_checkpoint(name, device)
+        added = added or Additions()
+        spec, model = load_checkpoint(name, place.loads_on, place.torch_dtype, base=added.base or None)
+        added.apply(model)
+        place.apply(model)
         record = read_json(find_checkpoint(name) / "provenance.json")
         return cls(name, spec, model, record.get("data") or {}, str(record.get("spec_id", "")))
 
@@ -146,9 +156,7 @@ class SceneViews:
 
 
 @torch.no_grad()
-def view_scene(
-    model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras, denoiser: Denoises | None = None
-) -> SceneViews:
+def view_scene(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: Cameras) -> SceneViews:
     """Fuse finished views and render them: appearance of the latents' size, geometry of the pictures'.
 
     Args:
@@ -156,11 +164,10 @@ def view_scene(
         latents: ``b n c h w``, clean.
         text: b prompts.
         cameras: ``b n``.
-        denoiser: what fuses, where that is not the model itself.
     """
     assert model.field is not None
     ports, stride = model.field.ports, model.backbone.ports.image_stride
-    scene = fuse_clean(denoiser or model, latents, text, cameras)
+    scene = fuse_clean(model, latents, text, cameras)
     h, w = latents.shape[-2:]
     coarse = scene.render(cameras, (h, w))
     seen = render_shape(scene, cameras, (h * stride, w * stride), coarse)
@@ -217,11 +224,12 @@ def generate(checkpoint: LoadedCheckpoint, prompt: str, out: Path) -> Path:
             [0],
             own,
             scheduler=scheduler,
-            negative=None if own.guidance == 1 else encode([""]),
+            negative=encode([""]) if own.guided else None,
             on_step=lambda step: advance(step.latents[0]),
         )
         finished = finish(model, latents, prompt, cameras)
-    about = manifest_model(checkpoint.name, checkpoint.spec, scheduler, checkpoint.data) | manifest_options(own)
+    about = manifest_model(checkpoint.name, checkpoint.spec, model, scheduler, checkpoint.data)
+    about |= manifest_options(own)
     about |= {"views": len(cameras.origins), "elevation": ELEVATION, "notes": notes, "prompt": prompt, "seed": 0}
     about |= measured(finished, notes)
     return write_sample(finished, out, {**about, "seconds": round(time.perf_counter() - began, 2)})
@@ -251,12 +259,15 @@ def manifest_options(options: SampleSpec, negative: str = "") -> dict[str, Any]:
     }
 
 
-def manifest_model(checkpoint: str, spec: RunSpec, scheduler: Any, data: dict[str, Any] | None) -> dict[str, Any]:
+def manifest_model(
+    checkpoint: str, spec: RunSpec, model: MultiviewDiffusion, scheduler: Any, data: dict[str, Any] | None
+) -> dict[str, Any]:
     """Return the manifest's entries on the model.
 
     Args:
         checkpoint: its name.
         spec: of the checkpoint.
+        model: as it samples.
         scheduler: with diffusers' interface.
         data: what the checkpoint's provenance says of the training data.
     """
@@ -264,6 +275,7 @@ def manifest_model(checkpoint: str, spec: RunSpec, scheduler: Any, data: dict[st
         "checkpoint": checkpoint,
         "spec_id": spec_id(spec),
         "scheduler": type(scheduler).__name__,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "versions": versions(),
         "data": data,
     }

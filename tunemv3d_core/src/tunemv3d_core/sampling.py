@@ -9,7 +9,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -18,9 +18,10 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import consistency_schedule
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.guidance import Branches, Denoises
 from tunemv3d_core.ports import BackbonePorts
 from tunemv3d_core.slots import Backbone, HasSurface, Prediction, Scene
-from tunemv3d_core.types import Rendering, Text
+from tunemv3d_core.types import Text
 
 Seed = int | Generator
 """Where an object's noise comes from: a number, or a generator on the CPU that goes on from where it is."""
@@ -29,41 +30,64 @@ SURFACE_TIMESTEP = 20.0
 """The noise level at which finished views are fused into a scene: as clean as the field has seen in training."""
 
 
-class Denoises(Protocol):
-    """The part of a ``MultiviewDiffusion`` that sampling needs."""
-
-    @property
-    def backbone(self) -> Backbone:
-        """The frozen 2D model."""
-        ...
-
-    def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
-        """See ``MultiviewDiffusion.predict``."""
-        ...
-
-    def fuse(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras) -> Scene:
-        """See ``MultiviewDiffusion.fuse``."""
-        ...
-
-
 @dataclass(frozen=True)
 class SamplingStep:
     """A denoising step as callbacks see it.
 
     Attributes:
         index: from 0.
+        steps: of the whole sampling.
         t: the timestep that was denoised.
         x_t: ``b n c h w``, what the model saw at t.
         latents: ``b n c h w`` after the step.
         prediction: of the branch with text; its x0 and rendering show the shape appearing. With guidance its scene is
             not there, because it is one scene of both branches.
+        branches: its text and guidance.
     """
 
     index: int
+    steps: int
     t: float
     x_t: Tensor
     latents: Tensor
     prediction: Prediction
+    branches: Branches
+
+
+@dataclass(frozen=True)
+class StepChange:
+    """What a callback changes after a step; None leaves it as it is.
+
+    Attributes:
+        latents: ``b n c h w``.
+        branches: text and guidance of the steps that follow.
+        stop: end here, with the latents as they are.
+    """
+
+    latents: Tensor | None = None
+    branches: Branches | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where one sampling starts and which steps it takes, where a call says it otherwise than a spec.
+
+    Attributes:
+        noise: ``b n c h w``, unit noise to start from, in place of what the seeds draw.
+        begin: go on from latents ``b n c h w`` as they were before the step of this index, instead of from noise.
+        timesteps: of the steps, for a scheduler that takes them, in place of the evenly spaced ones.
+        sigmas: likewise, by noise level.
+        eta: of DDIM: 0 is deterministic, 1 draws as much noise as DDPM.
+        guidance_rescale: see ``Branches.rescale``.
+    """
+
+    noise: Tensor | None = None
+    begin: tuple[int, Tensor] | None = None
+    timesteps: Sequence[int] | None = None
+    sigmas: Sequence[float] | None = None
+    eta: float = 0.0
+    guidance_rescale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +137,9 @@ def initial_noise(
     return drawn.expand(-1, views, -1, -1, -1).contiguous()
 
 
+STRAIGHT = Course()
+
+
 @torch.no_grad()
 def sample(
     model: Denoises,
@@ -124,8 +151,8 @@ def sample(
     scheduler: Any = None,
     negative: Text | None = None,
     known: KnownViews | None = None,
-    on_step: Callable[[SamplingStep], Tensor | None] | None = None,
-    begin: tuple[int, Tensor] | None = None,
+    on_step: Callable[[SamplingStep], StepChange | None] | None = None,
+    course: Course = STRAIGHT,
 ) -> Tensor:
     """Denoise, and return clean latents ``b n c h w``.
 
@@ -138,47 +165,51 @@ def sample(
         seeds: b of them; an object's noise depends on its own alone.
         options: steps, size, guidance, K, shared noise, and the scheduler's name.
         scheduler: one with diffusers' interface, in place of the one that the options name.
-        negative: b prompts to move away from; needed where guidance is not 1.
+        negative: b prompts to move away from; needed with guidance.
         known: views that are given; they are shown to the model clean (t = 0) and left out of the scheduler's steps.
-        on_step: called after every step; latents that it returns take the place of the step's.
-        begin: go on from latents ``b n c h w`` as they were before the step of this index, instead of from noise.
+        on_step: called after every step; what it returns holds from the next one on.
+        course: start and steps, where they are not the options'.
 
     Raises:
         TuneMV3DError: a size of no whole number of latent cells, or a scheduler that cannot take the steps.
     """
-    ports, device = model.backbone.ports, cameras.intrinsics.device
-    size = latent_size(ports, options.size)
+    device = cameras.intrinsics.device
+    if options.guided and negative is None:
+        raise ValueError("guidance needs the negative prompts' text")
+    both = Text.cat([negative, text]) if options.guided and negative is not None else text
+    branches = Branches(both, options.guidance, course.guidance_rescale)
     # One generator per object draws the first noise and whatever the steps add, as diffusers' pipelines do.
     generators = [seed if isinstance(seed, Generator) else Generator().manual_seed(int(seed)) for seed in seeds]
-    noise = initial_noise(generators, cameras.shape[1], ports.latent_channels, size, options.shared_noise)
-    chosen = options.scheduler if scheduler is None else scheduler
-    scheduler = prepared_scheduler(model.backbone, chosen, options.steps, device)
-    drawing = step_options(scheduler, generators)
-    guided = options.guidance != 1
-    if guided:
-        if negative is None:
-            raise ValueError("guidance needs the negative prompts' text")
-        text, cameras = Text.cat([negative, text]), Cameras.cat([cameras, cameras])
+    noise = course.noise
+    if noise is None:
+        ports = model.backbone.ports
+        size = latent_size(ports, options.size)
+        noise = initial_noise(generators, cameras.shape[1], ports.latent_channels, size, options.shared_noise)
+    scheduler = options.scheduler if scheduler is None else scheduler
+    scheduler = prepared_scheduler(model.backbone, scheduler, options.steps, device, course)
+    drawing = step_options(scheduler, generators, course.eta)
     latents = first_latents(scheduler, noise.to(device, text.tokens.dtype))
     consistency = consistency_schedule(options.consistency, len(scheduler.timesteps))
-    first, latents = (0, latents) if begin is None else (begin[0], begin[1].to(latents))
+    first, latents = (0, latents) if course.begin is None else (course.begin[0], course.begin[1].to(latents))
     for index, t in list(enumerate(scheduler.timesteps))[first:]:
         x_t, level = _shown(model_input(scheduler, latents, t), t, known)
-        if guided:
-            both = torch.cat([x_t, x_t]), torch.cat([level, level])
-            prediction = _guide(model.predict(*both, text, cameras, consistency[index]), options.guidance)
-        else:
-            prediction = model.predict(x_t, level, text, cameras, consistency[index])
+        prediction = branches.predict(model, x_t, level, cameras, consistency[index])
         latents = scheduler.step(prediction.modulated, t, latents, **drawing).prev_sample
         if known is not None:
             latents = known.put_into(latents)
         if on_step is not None:
-            changed = on_step(SamplingStep(index, float(t), x_t, latents, prediction))
-            latents = latents if changed is None else changed
+            seen = SamplingStep(index, len(scheduler.timesteps), float(t), x_t, latents, prediction, branches)
+            change = on_step(seen) or StepChange()
+            latents = latents if change.latents is None else change.latents
+            branches = branches if change.branches is None else change.branches
+            if change.stop:
+                break
     return latents
 
 
-def prepared_scheduler(backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None) -> Any:
+def prepared_scheduler(
+    backbone: Backbone, scheduler: Any, steps: int, device: torch.device | None = None, course: Course = STRAIGHT
+) -> Any:
     """Return a fresh scheduler that is set to a number of steps.
 
     Args:
@@ -186,18 +217,39 @@ def prepared_scheduler(backbone: Backbone, scheduler: Any, steps: int, device: t
         scheduler: one with diffusers' interface, which is copied, or the name of one that the backbone knows.
         steps: denoising steps.
         device: of its timesteps.
+        course: with timesteps or sigmas in place of the number.
 
     Raises:
         ComponentError: an unknown scheduler, or one that cannot sample the model.
-        TuneMV3DError: it cannot take so many, or so few, steps.
+        TuneMV3DError: it cannot take these steps, or so many, or so few, or begins where the model gives no numbers.
     """
     scheduler = backbone.scheduler(scheduler) if isinstance(scheduler, str) else copy.deepcopy(scheduler)
+    named = {"timesteps": course.timesteps, "sigmas": course.sigmas}
+    given = {name: list(values) for name, values in named.items() if values is not None}
+    kind, what = type(scheduler).__name__, f"these {' and '.join(given)}" if given else f"{steps} steps"
+    takes = inspect.signature(scheduler.set_timesteps).parameters
+    if lacking := [name for name in given if name not in takes]:
+        raise TuneMV3DError(f"scheduler '{kind}' takes no {lacking[0]}; leave them out, or take another scheduler")
     try:
-        scheduler.set_timesteps(steps, device=device)
+        if given:
+            scheduler.set_timesteps(**given, device=device)
+        else:
+            scheduler.set_timesteps(steps, device=device)
     except Exception as error:  # each class has its own way of failing
         reason = " ".join(str(error).split())[:200]
-        raise TuneMV3DError(f"scheduler '{type(scheduler).__name__}' cannot take {steps} steps: {reason}") from error
+        raise TuneMV3DError(f"scheduler '{kind}' cannot take {what}: {reason}") from error
+    _check_begin(backbone, scheduler)
     return scheduler
+
+
+def _check_begin(backbone: Backbone, scheduler: Any) -> None:
+    """Refuse steps that begin where nothing of the latents is left, for a model that cannot tell them there."""
+    table = getattr(scheduler, "alphas_cumprod", None)
+    if backbone.ports.prediction == "epsilon" and table is not None and not float(table[scheduler.timesteps[0].long()]):
+        raise TuneMV3DError(
+            f"scheduler '{type(scheduler).__name__}' begins at pure noise, from where a model that predicts epsilon "
+            "gives no numbers: make it without rescale_betas_zero_snr"
+        )
 
 
 def first_latents(scheduler: Any, noise: Tensor) -> Tensor:
@@ -211,9 +263,17 @@ def model_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
     return latents if scale is None else scale(latents, t)
 
 
-def step_options(scheduler: Any, generators: list[Generator]) -> dict[str, Any]:
-    """Return the options of a scheduler's ``step``: for one that draws noise, each object's generator."""
-    return {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+def step_options(scheduler: Any, generators: list[Generator], eta: float = 0.0) -> dict[str, Any]:
+    """Return the options of a scheduler's ``step``: for one that draws noise each object's generator, and eta.
+
+    Raises:
+        TuneMV3DError: an eta for a scheduler that has none.
+    """
+    takes = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": generators} if "generator" in takes else {}
+    if eta and "eta" not in takes:
+        raise TuneMV3DError(f"scheduler '{type(scheduler).__name__}' has no eta, which is DDIM's; leave eta at 0")
+    return options | ({"eta": eta} if eta else {})
 
 
 def _shown(x_t: Tensor, t: Tensor, known: KnownViews | None) -> tuple[Tensor, Tensor]:
@@ -246,14 +306,3 @@ def has_surface(model: Denoises, cameras: Cameras, size: tuple[int, int]) -> boo
     text = model.backbone.encode_text([""])
     blank = text.tokens.new_zeros(*cameras.shape, model.backbone.ports.latent_channels, *size)
     return isinstance(fuse_clean(model, blank, text, cameras), HasSurface)
-
-
-def _guide(prediction: Prediction, guidance: float) -> Prediction:
-    """Combine the branches ``[without text, with text]``; x0 and rendering are those of the second."""
-    without, with_text = prediction.modulated.chunk(2)
-    guided = without + guidance * (with_text - without)
-    if prediction.x0 is None or prediction.rendering is None:
-        return Prediction(guided)
-    seen = prediction.rendering
-    values, opacity, depth = (z.chunk(2)[1] for z in (seen.values, seen.opacity, seen.depth))
-    return Prediction(guided, prediction.x0.chunk(2)[1], Rendering(values, opacity, depth))

@@ -1,17 +1,18 @@
 """The backbone ``diffusers``: a frozen Stable Diffusion (1.x, 2.x, XL), split into its encoder and its decoder."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.ports import BackbonePorts, BuildContext, Neighbours
 from tunemv3d_core.types import Skips, Text
 from tunemv3d_modulation import unet as halves
+from tunemv3d_modulation.adapters.loader import Adapters
+from tunemv3d_modulation.adapters.mixin import AdaptersMixin
 from tunemv3d_modulation.loading import Parts, load_parts
 from tunemv3d_modulation.lora import add_adapters, is_adapter, without_adapters
 from tunemv3d_modulation.schedule import Schedule, make_scheduler
@@ -19,7 +20,11 @@ from tunemv3d_modulation.spec import DiffusersSpec
 from tunemv3d_modulation.text import PromptEncoder
 
 IMAGES_AT_ONCE = 4
-"""Images that pass the VAE together; bounds its memory, which exceeds the UNet's. On a CPU eight are a third slower."""
+"""Images of 512 x 512 that pass the VAE together, fewer of larger ones; bounds its memory, which exceeds the UNet's. On
+a CPU eight are a third slower."""
+
+TILED_FROM = 1536 * 1536
+"""Pixels of an image from which on the VAE works in overlapping tiles, whose seams are blended."""
 
 
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
@@ -28,7 +33,7 @@ def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildCont
     return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
 
 
-class DiffusersBackbone(nn.Module):
+class DiffusersBackbone(AdaptersMixin, nn.Module):
     """The 2D model of a StableDiffusionPipeline or StableDiffusionXLPipeline (``tunemv3d_core.slots.Backbone``).
 
     Args:
@@ -51,7 +56,10 @@ class DiffusersBackbone(nn.Module):
         self.unet = parts.unet
         self.schedule = Schedule(parts.scheduler)
         self.trainable = trainable != "none"
-        self._files = parts.files
+        self._fingerprint = parts.fingerprint
+        self.kind, self.lora_trained = parts.kind, trainable == "lora"
+        self.adapters = Adapters(self)
+        self._caption_words = parts.caption_words
         self.requires_grad_(False)
         if trainable == "lora":
             add_adapters(self.unet, lora_rank)
@@ -70,9 +78,22 @@ class DiffusersBackbone(nn.Module):
         text: Text = self.prompts(prompts)
         return text
 
+    def encode_text_skipping(self, prompts: list[str], layers: int) -> Text:
+        """Encode prompts without the last layers of the text encoders, as diffusers' ``clip_skip`` does.
+
+        Raises:
+            TuneMV3DError: the encoders have not so many.
+        """
+        text: Text = self.prompts(prompts, layers)
+        return text
+
     def cut_prompts(self, prompts: Sequence[str]) -> list[str]:
         """Return a sentence for each prompt that is cut (``tunemv3d_core.slots.ReportsCutPrompts``)."""
         return self.prompts.cut_prompts(prompts)
+
+    def caption_words(self) -> Mapping[str, int] | None:
+        """Return the words that the model's folder says it knows (``tunemv3d_core.slots.KnowsCaptionWords``)."""
+        return self._caption_words
 
     def offloadable(self) -> tuple[nn.Module, nn.Module]:
         """Return the text encoders and the VAE (``tunemv3d_core.slots.Offloadable``)."""
@@ -89,7 +110,7 @@ class DiffusersBackbone(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Encode ``b n 3 H W`` in [-1, 1] to latents ``b n c h w``: the posterior's mean, shifted and scaled."""
         shift, scale = self._latent_scale()
-        chunks = torch.split(images.flatten(0, 1).to(self.vae.dtype), IMAGES_AT_ONCE)
+        chunks = self._in_chunks(images.flatten(0, 1).to(self.vae.dtype), images.shape[-2] * images.shape[-1])
         means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
         latents: Tensor = ((means - shift) * scale).to(self.unet.dtype)
         return latents.reshape(*images.shape[:2], *latents.shape[1:])
@@ -97,9 +118,16 @@ class DiffusersBackbone(nn.Module):
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode ``b n c h w`` to images ``b n 3 H W``, about [-1, 1]."""
         shift, scale = self._latent_scale()
-        chunks = torch.split(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, IMAGES_AT_ONCE)
+        pixels = latents.shape[-2] * latents.shape[-1] * self.ports.image_stride**2
+        chunks = self._in_chunks(latents.flatten(0, 1).to(self.vae.dtype) / scale + shift, pixels)
         images = torch.cat([self.vae.decode(chunk).sample for chunk in chunks])
         return images.reshape(*latents.shape[:2], *images.shape[1:])
+
+    def _in_chunks(self, images: Tensor, pixels: int) -> tuple[Tensor, ...]:
+        """Split images or latents by what passes the VAE at once; large ones are tiled from now on."""
+        if pixels >= TILED_FROM:
+            self.vae.enable_tiling()
+        return torch.split(images, min(IMAGES_AT_ONCE, max(1, IMAGES_AT_ONCE * 512 * 512 // pixels)))
 
     def _latent_scale(self) -> tuple[float, float]:
         return self.vae.config.get("shift_factor") or 0.0, self.vae.config.scaling_factor
@@ -159,8 +187,8 @@ class DiffusersBackbone(nn.Module):
         return make_scheduler(self.scheduler_config, name)
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the model's weight files, LoRA files among them, and their sha256."""
-        return {name: sha256(path) for name, path in self._files.items()}
+        """Return the files of weights that were read, LoRA files among them, and their sha256 at that time."""
+        return dict(self._fingerprint)
 
     def latent_key(self) -> str:
         """Hash the VAE's weights, as precise as they were loaded, and the latents' shift and scale: a sha256."""

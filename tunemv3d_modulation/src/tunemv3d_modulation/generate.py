@@ -71,7 +71,7 @@ class Order:
                 f"{reason}: there is no shape to show with {options}; leave it out, or take another checkpoint"
             )
         around = self.cameras[None].to(pipe.execution_device)
-        if self.mesh and not has_surface(pipe.denoiser, around, pipe.latent_size()):
+        if self.mesh and not has_surface(pipe.model, around, pipe.latent_size()):
             raise SampleError(
                 "the field in this checkpoint has no surface, so there is nothing to mesh: leave out --mesh, or take "
                 "another checkpoint"

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import diffusers
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from safetensors import safe_open
 from torch import nn
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_modulation.adapters.prepare import load_prepared, loader_pipeline
 from tunemv3d_modulation.spec import LoraFile
 
 Copy = TypeVar("Copy", bound=nn.Module)
@@ -33,12 +31,12 @@ def lora_files(loras: Sequence[LoraFile]) -> list[Path]:
     return paths
 
 
-def fuse_loras(kind: str, modules: dict[str, Any], loras: Sequence[tuple[Path, float]]) -> None:
+def fuse_loras(kind: str, parts: dict[str, Any], loras: Sequence[tuple[Path, float]]) -> None:
     """Add LoRA weights to the UNet's and the text encoders' own, in place.
 
     Args:
         kind: the pipeline's class.
-        modules: its parts by name.
+        parts: its parts by name.
         loras: files and scales.
 
     Raises:
@@ -46,39 +44,16 @@ def fuse_loras(kind: str, modules: dict[str, Any], loras: Sequence[tuple[Path, f
     """
     if not loras:
         return
-    # Nothing is sampled with this pipeline; the options keep its warnings away.
-    scheduler = DDIMScheduler(steps_offset=1, clip_sample=False)
-    none: dict[str, Any] = {"requires_safety_checker": False, "safety_checker": None}
-    options = {"add_watermarker": False} if "text_encoder_2" in modules else none
-    pipe = getattr(diffusers, kind)(**modules, scheduler=scheduler, feature_extractor=None, **options)
+    pipe = loader_pipeline(kind, parts)
+    modules = {name: part for name, part in parts.items() if name == "unet" or name.startswith("text_encoder")}
     for path, scale in loras:
         try:
-            _check_kind(path)
-            tensors, *_ = pipe.lora_state_dict(str(path), unet_config=pipe.unet.config)
-            pipe.load_lora_weights(str(path), use_safetensors=True)
-            _check_fits(len(tensors), modules)
+            load_prepared(pipe, path, modules, "fused")
             pipe.fuse_lora(lora_scale=scale)
             pipe.unload_lora_weights()
         except Exception as error:  # diffusers and peft raise a dozen kinds
             reason = " ".join(str(error).split())[:300]
-            raise ComponentError(
-                f"backbone 'diffusers': the LoRA {path} does not fit the model: {type(error).__name__}: {reason}"
-            ) from error
-
-
-def _check_kind(path: Path) -> None:
-    """Refuse a DoRA: diffusers leaves its magnitudes out, with a warning at most."""
-    with safe_open(path, "pt") as file:
-        if any("dora_scale" in name for name in file.keys()):
-            raise ValueError("it is a DoRA, whose magnitudes diffusers cannot load")
-
-
-def _check_fits(wanted: int, modules: dict[str, Any]) -> None:
-    """Refuse tensors without a place in the model: diffusers leaves them out, with a warning at most."""
-    trained = [module for module in modules.values() if isinstance(module, nn.Module)]
-    loaded = sum(is_adapter(name) for module in trained for name, _ in module.named_parameters())
-    if loaded != wanted:
-        raise ValueError(f"only {loaded} of its {wanted} tensors have a place there; it was made for another model")
+            raise ComponentError(f"backbone 'diffusers': the LoRA {path} does not fit the model: {reason}") from error
 
 
 def add_adapters(unet: Any, rank: int) -> None:

@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
@@ -14,7 +23,9 @@ from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.cli_options import gather_prompts, place_given, read_cameras, read_given, read_seeds
 
 if TYPE_CHECKING:
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
+    from tunemv3d_core.placement import Placement
     from tunemv3d_core.slots import Mesher
     from tunemv3d_modulation.generate import Order
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -35,7 +46,7 @@ def sample(
     ] = "0",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 is none; default: the checkpoint's.")
+        float | None, typer.Option(help="Guidance scale; at most 1 is none; default: the checkpoint's.")
     ] = None,
     consistency: Annotated[
         str,
@@ -77,10 +88,16 @@ def sample(
         str,
         typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it: --mesh with another than ours."),
     ] = "",
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.generation import build_mesher, manifest_model, manifest_options
     from tunemv3d_core.io.sample_files import check_writable
@@ -89,6 +106,7 @@ def sample(
     # Whatever can be wrong without the model is found before it is loaded.
     check_writable(out)
     check_format(video_format)
+    place = read_placement(device, dtype, offload)
     meshed_by = build_mesher(mesher or "marching-cubes") if mesh or mesher else None
     wanted = [(prompt, seed) for prompt in gather_prompts(prompts or [], prompts_file) for seed in read_seeds(seeds)]
     pairs = list(dict.fromkeys(wanted))
@@ -97,7 +115,8 @@ def sample(
     known, notes = read_given(image or [], cut_out, as_is)
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
-    pipe, options = _load(checkpoint, device, given)
+    added = Additions.of(base, lora, embedding)
+    pipe, options = _load(checkpoint, place, given, added)
     _check(options, pairs, negative)
     h, w = pipe.latent_size()
     around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs, aspect=w / h)
@@ -107,7 +126,8 @@ def sample(
     known, framing = place_given(known, pipe.image_size(), as_is)
     order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh or bool(mesher))
     order.check(pipe)
-    about = manifest_model(checkpoint, pipe.spec, pipe.scheduler, pipe.data) | manifest_options(options, negative)
+    about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
+    about |= manifest_options(options, negative) | added.as_json()
     about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
     about["notes"] = notes + framing
     if len(pairs) < len(wanted):
@@ -165,18 +185,20 @@ def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -
     check_seeds([seed for _, seed in pairs], len(pairs))
 
 
-def _load(checkpoint: str, device: str, given: dict[str, Any]) -> tuple["TuneMV3DPipeline", "SampleSpec"]:
+def _load(
+    checkpoint: str, place: "Placement", given: dict[str, Any], added: "Additions"
+) -> tuple["TuneMV3DPipeline", "SampleSpec"]:
     """Load the pipeline, with the scheduler that was asked for, and merge the given options with its own.
 
     The scheduler must be able to take the steps.
     """
     # Heavy: torch, diffusers and transformers.
-    from tunemv3d_core.devices import find_device
     from tunemv3d_core.sampling import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
-    place = find_device(device)
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint).to(place)
+    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, place.torch_dtype, base=added.base or None)
+    added.apply(pipe.model)
+    place.apply(pipe.model)
     pipe.set_progress_bar_config(disable=True)
     options = pipe.spec.sample.merged(**given)
     if given["scheduler"] is not None:

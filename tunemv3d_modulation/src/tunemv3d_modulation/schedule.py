@@ -87,7 +87,8 @@ class Schedule(nn.Module):
         config: content of a ``scheduler_config.json``.
 
     Raises:
-        ComponentError: a prediction type or a family of schedulers without this process, or unreadable numbers.
+        ComponentError: a prediction type or a family of schedulers without this process, unreadable numbers, or a
+            schedule from whose end this prediction type gives no clean latents.
     """
 
     table: Tensor
@@ -107,6 +108,11 @@ class Schedule(nn.Module):
         except Exception as error:  # numbers of a wrong kind fail in as many ways
             reason = " ".join(str(error).split())[:200]
             raise ComponentError(f"{kind} has no readable noise schedule: {type(error).__name__}: {reason}") from error
+        if self.prediction == "epsilon" and not float(table[-1]):
+            raise ComponentError(
+                f"{kind}: the model predicts 'epsilon', but its schedule ends without signal, where no x0 can be had: "
+                "set rescale_betas_zero_snr to false, or prediction_type to 'v_prediction' if that is what it predicts"
+            )
         self.register_buffer("table", table, persistent=False)
 
     @property
@@ -154,6 +160,5 @@ class Schedule(nn.Module):
             return prediction
         signal, sigma = self.scales(t, x_t)
         if self.prediction == "epsilon":
-            # With a zero terminal SNR nothing of the latents is left at the last timestep.
-            return (x_t - sigma * prediction) / signal.clamp(min=1e-3)
+            return (x_t - sigma * prediction) / signal
         return signal * x_t - sigma * prediction

@@ -54,7 +54,7 @@ def shape_steps(
     for t, x_t in chosen:
         images = decode_pictures(model.backbone, x_t[:, view : view + 1])[0, 0]
         level = torch.full(x_t.shape[:2], t, device=x_t.device)
-        scene = pipe.denoiser.fuse(x_t, level, text, place)
+        scene = pipe.model.fuse(x_t, level, text, place)
         camera = place[:, view : view + 1]
         coarse = scene.render(camera, (x_t.shape[-2], x_t.shape[-1]))
         below = surface_pictures(scene, camera, (images.shape[-2], images.shape[-1]), coarse)[0, 0]

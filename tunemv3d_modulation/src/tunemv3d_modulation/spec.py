@@ -1,6 +1,6 @@
 """Options of this package's components. Light: imports no torch."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,15 +24,24 @@ class DiffusersSpec(ComponentSpec):
     type: Literal["diffusers"]
     """Name of the component."""
 
-    pretrained: str = Field(min_length=1)
+    pretrained_options: ClassVar[tuple[str, ...]] = ("config", "revision", "variant", "pickle")
+
+    pretrained: str
     """Name of a packaged asset, a local folder, a local .safetensors file in the original layout, or an id on the
-    Hugging Face hub; looked up in this order."""
+    Hugging Face hub; looked up in this order. A published checkpoint may leave it empty: then --base says it."""
 
     config: str | None = None
     """For a single file: the pipeline folder or hub id with its configs and tokenizers; None takes the usual hub id."""
 
     revision: str | None = None
     """Branch, tag or commit on the hub; None takes the default branch. Local folders have none."""
+
+    variant: str | None = None
+    """Word in the names of the weights' files, such as "fp16"; parts without such files take the plain ones. None takes
+    the plain ones, or those in half precision where there are no others."""
+
+    pickle: bool = False
+    """Also take weights stored as pickles (.bin). They are read by torch's weights_only: no code in them is run."""
 
     lora: tuple[LoraFile, ...] = ()
     """LoRA weights that are added to the UNet and the text encoders before anything else happens."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunemv3d_core import console
+from tunemv3d_core.cli.model_options import BaseOption
 from tunemv3d_core.errors import EXIT_INTERRUPTED, SpecError
 from tunemv3d_core.io.file_names import fault_of
 
@@ -20,9 +21,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the folder's last checkpoint.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value. Repeatable.")] = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set train.steps=N.")] = None,
+    base: BaseOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Tune a 2D diffusion model into a multi-view one.
+
+    The 2D model must know what the captions name: see docs/your-own-objects.md. chairs-mini's knows furniture.
 
     Several GPUs or machines: torchrun --nproc-per-node 8 -m tunemv3d_train SPEC
     """
@@ -30,6 +34,10 @@ def train(
 
     overrides = [*(set_ or []), *([] if steps is None else [f"train.steps={steps}"])]
     resolved = load_spec(spec, overrides)
+    if base:
+        from tunemv3d_core.io.base_model import with_base
+
+        resolved = with_base(resolved, base)
     folder = out or _default_folder(resolved.name)
 
     from tunemv3d_train.trainer import train as run_training
@@ -40,7 +48,10 @@ def train(
         _print_outcome(outcome, folder, as_json)
     if outcome.interrupted:
         if first:
-            again = " ".join(["tunemv3d-train", spec, *(f"--set '{o}'" for o in overrides), "--out", str(folder)])
+            place = [f"--base '{base}'"] if base else []
+            again = " ".join(
+                ["tunemv3d-train", spec, *(f"--set '{o}'" for o in overrides), *place, "--out", str(folder)]
+            )
             message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
             console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)

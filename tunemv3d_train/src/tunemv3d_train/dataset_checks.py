@@ -50,3 +50,14 @@ def warn_of_unseen_sides(dataset: Dataset, objects: Iterable[int]) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def warn_of_no_held_out() -> None:
+    """Print that the figures are of objects that are trained on."""
+    messages.print(
+        "data: the figures are of objects that are trained on: they tell how well these are learned, nothing of new "
+        'ones; hold some out: tunemv3d data render --held-out N, or "split": "held_out" in dataset.json',
+        style="yellow",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,4 +1,4 @@
-"""The fixed measurement on held-out objects: the same objects, timesteps and noise before, during and after."""
+"""The fixed measurement, on held-out objects where there are some: the same objects, timesteps and noise each time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,12 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class FixedSample:
     """The fixed sample.
 
     Attributes:
         objects: dataset indices.
+        held_out: whether no training step sees them.
         description: what they are, for people.
         counts: n input views, spread evenly around the object, and n' novel ones, as far from them as there are.
         timesteps: fractions of the schedule.
@@ -37,13 +38,19 @@ class HeldOut:
     """
 
     objects: list[int]
+    held_out: bool
     description: str
     counts: ViewsSpec
     timesteps: tuple[float, ...]
     seed: int
 
+    @property
+    def prefix(self) -> str:
+        """What the figures' names begin with in the log."""
+        return "held_out/" if self.held_out else "trained_on/"
 
-def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> HeldOut:
+
+def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequence[float], seed: int) -> FixedSample:
     """Choose the first held-out objects that have enough views; training objects where there are none."""
     splits = dataset.splits()
     needed = counts.inputs + counts.novel
@@ -52,9 +59,10 @@ def choose(dataset: Dataset, counts: ViewsSpec, objects: int, timesteps: Sequenc
         index for index, each in zip(held_out, object_infos(dataset, held_out), strict=True) if each.views >= needed
     ]
     chosen = (enough or splits["train"])[:objects]
-    kind = "held-out objects" if enough else "training objects (none is held out)"
+    why = "none that is held out has enough views" if held_out else "none is held out"
+    kind = "held-out objects" if enough else f"objects that are trained on ({why})"
     description = f"{len(chosen)} {kind}, {counts.inputs} + {counts.novel} views"
-    return HeldOut(chosen, description, counts, tuple(timesteps), seed)
+    return FixedSample(chosen, bool(enough), description, counts, tuple(timesteps), seed)
 
 
 class Measurement:
@@ -69,7 +77,7 @@ class Measurement:
     """
 
     def __init__(
-        self, step: TrainingStep, dataset: Dataset, sample: HeldOut, batches: Batches, frozen: Figures | None = None
+        self, step: TrainingStep, dataset: Dataset, sample: FixedSample, batches: Batches, frozen: Figures | None = None
     ) -> None:
         self.sample, self._step, self._dataset, self._batches = sample, step, dataset, batches
         self._frozen = frozen

@@ -137,6 +137,20 @@ def weigher(
     return weigh
 
 
+def eps_factor(weigh: Callable[[Tensor], Tensor], timesteps: int, device: torch.device | None = None) -> float:
+    """Factor on AdamW's eps under weights of the loss: their mean over t, at most 1.
+
+    AdamW's steps do not depend on the loss's scale as long as eps is small beside the gradients; the weights of
+    "x_prev" are about 1e-4 for Stable Diffusion, and with them gradients come near to the usual 1e-8.
+
+    Args:
+        weigh: of ``weigher``.
+        timesteps: length of the noise schedule.
+        device: of the schedule.
+    """
+    return min(1.0, float(weigh(torch.arange(float(timesteps), device=device)[None]).mean()))
+
+
 def x_prev_weight(alpha_bar: Tensor, alpha_bar_before: Tensor) -> Tensor:
     """Weight of a squared epsilon error in ``||x_{t-1} - x~_{t-1}||^2`` (B.3): ``beta^2 / (alpha (1 - alphabar))``.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.atomic import write_text
+from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.viz.curves import chart, read_curves
 from tunemv3d_train.runs import RunFolder
 
@@ -45,6 +46,7 @@ def write_page(folder: RunFolder, done: int) -> None:
 <body><h1>{name}</h1>
 <p>Step {done:,} of {steps:,} · <a href="spec.json">spec</a> · <a href="metrics.jsonl">figures</a> ·
 <a href="checkpoints/">checkpoints</a></p>
+{_known_words(folder.known_words)}
 {newest}
 <section>{"".join(charts)}</section>
 {"".join(older)}
@@ -55,6 +57,14 @@ def write_page(folder: RunFolder, done: int) -> None:
         write_text(path, page)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+def _known_words(path: Path) -> str:
+    """What the 2D model knows of the dataset, in the run's words."""
+    if not path.is_file():
+        return ""
+    sentence = str(read_json(path).get("sentence", ""))
+    return f"<p>{escape(sentence[:1].upper() + sentence[1:])}.</p>"
 
 
 def _figure(preview: Path) -> str:

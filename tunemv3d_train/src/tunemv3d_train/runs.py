@@ -1,5 +1,6 @@
-"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``, and
-``index.html``, which shows it in a browser.
+"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``,
+``known_words.json`` (of captions, where the 2D model says which it knows), and ``index.html``, which shows it in a
+browser.
 """
 
 import json
@@ -30,6 +31,7 @@ class RunFolder:
         self.spec = spec
         self.metrics = path / "metrics.jsonl"
         self.previews = path / "previews"
+        self.known_words = path / "known_words.json"
 
     def check(self, resume: bool) -> Path | None:
         """Return the checkpoint to resume from, if any. Writes nothing.
@@ -69,7 +71,8 @@ class RunFolder:
     def _check_same(self, recorded: Path) -> None:
         old, new = (_flat(json.loads(canonical_json(spec))) for spec in (load_spec(recorded, saved=True), self.spec))
         differing = (key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
-        changed = sorted(key for key in differing if not key.startswith(FREE))
+        place = {f"model.backbone.{name}" for name in ("pretrained", *self.spec.model.backbone.pretrained_options)}
+        changed = sorted(key for key in differing if not key.startswith(FREE) and key not in place)
         if changed:
             shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
             raise SpecError(

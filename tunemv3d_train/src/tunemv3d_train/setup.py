@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rich.progress import track
 from torch import nn
 
 from tunemv3d_core.assemble import assemble, build_component
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
 from tunemv3d_core.devices import preferred_device
@@ -29,8 +32,9 @@ from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
-from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_unseen_sides
-from tunemv3d_train.evaluation import TIMESTEPS, Measurement, choose
+from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_no_held_out, warn_of_unseen_sides
+from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choose
+from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.loss_terms import weights_of
 from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
@@ -39,7 +43,7 @@ from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
-"""Held-out captions that are previewed where the spec names no prompts."""
+"""Captions that are previewed where the spec names no prompts: of held-out objects, else of training ones."""
 
 CREDITED = 10_000
 """Up to so many objects are listed one by one in a checkpoint's provenance."""
@@ -59,8 +63,9 @@ class Parts:
         average: of the weights, or None.
         sampler: makes the plans of batches.
         batches: makes tensors of plans.
-        measurement: held-out figures.
+        measurement: figures of a fixed sample.
         preview: pictures.
+        known_words: what the backbone knows of the captions; None where it does not say, and beside the main process.
         restored: state of the checkpoint that the run goes on from.
     """
 
@@ -75,6 +80,7 @@ class Parts:
     batches: Batches
     measurement: Measurement
     preview: Preview | None
+    known_words: KnownWords | None
     restored: dict[str, Any]
 
     def close(self) -> None:
@@ -125,7 +131,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         _start_from(spec.train.start_from, model, accelerator)
     step = TrainingStep(model, spec.views.inputs, spec.loss).train()
     parameters = trainable(model)
-    optimizer = _optimizer(spec, parameters, device)
+    optimizer = _optimizer(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
     latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
     _check_sampling(spec, model, latents.shape[1:])
@@ -139,14 +145,11 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
     if resume_from:
-        _compare(resume_from, model, accelerator, losses=True)
+        _compare(resume_from, model, accelerator, resumed=True)
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
-    if accelerator.is_main_process:
-        # Of a streamed dataset only what is measured has been read by now.
-        read = measurement.sample.objects if isinstance(dataset, Streams) else splits["train"]
-        warn_of_unseen_sides(dataset, read)
+    known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
     wrapped, accelerated = accelerator.prepare(step, optimizer)
     return Parts(
@@ -161,8 +164,22 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         batches=batches,
         measurement=measurement,
         preview=preview,
+        known_words=known,
         restored=restored,
     )
+
+
+def _tell_of_dataset(dataset: Dataset, backbone: Backbone, sample: FixedSample) -> KnownWords | None:
+    """Warn of what a dataset cannot teach: sides that no camera sees, words that the backbone has never seen."""
+    # Of a streamed dataset only what is measured has been read by now.
+    read = sample.objects if isinstance(dataset, Streams) else dataset.splits()["train"]
+    warn_of_unseen_sides(dataset, read)
+    if not sample.held_out:
+        warn_of_no_held_out()
+    known = known_words(backbone, dataset, read)
+    if known is not None:
+        tell(known)
+    return known
 
 
 def _start_from(name: str, model: MultiviewDiffusion, accelerator: Accelerator) -> None:
@@ -172,13 +189,22 @@ def _start_from(name: str, model: MultiviewDiffusion, accelerator: Accelerator) 
     _compare(source, model, accelerator)
 
 
-def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, losses: bool = False) -> None:
-    """Apply the policy to differences from what a checkpoint was saved with, in the main process alone."""
+def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, resumed: bool = False) -> None:
+    """Apply the policy to differences from what a checkpoint was saved with, in the main process alone.
+
+    A run that goes on needs the frozen model that it began with, wherever it lies now.
+    """
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
-        parts = record["components"] | (record.get("losses", {}) if losses else {})
+        parts = record["components"] | (record.get("losses", {}) if resumed else {})
         apply_policy(check_components(parts, source), source)
-        apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source)
+        moved = resumed and _place(source) != model.components.get("backbone")
+        apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source, "error" if moved else None)
+
+
+def _place(source: Path) -> ComponentSpec:
+    """Return the backbone's options as a checkpoint was saved with."""
+    return load_spec(source / "spec.json", unneeded=("dataset", "loss"), saved=True).model.backbone
 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
@@ -215,8 +241,11 @@ def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, i
         )
 
 
-def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+def _optimizer(
+    spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device, eps_factor: float
+) -> torch.optim.Optimizer:
     options = spec.optimizer
+    eps = options.eps * eps_factor
     groups = parameter_groups(parameters, options.lr, options.lr_scale, options.weight_decay)
     if spec.train.cuda_graph and device.type == "cuda":
         # The captured step reads its learning rates from the device, so that the schedule can change them. It runs
@@ -224,8 +253,8 @@ def _optimizer(spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch
         warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
-        return torch.optim.AdamW(groups, betas=options.betas, eps=options.eps, fused=True, capturable=True)
-    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+        return torch.optim.AdamW(groups, betas=options.betas, eps=eps, fused=True, capturable=True)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=eps, fused=True)
 
 
 def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentSource:
@@ -283,13 +312,23 @@ def _preview(
 ) -> Preview | None:
     splits = dataset.splits()
     shown = splits["held_out"] or splits["train"]
-    prompts = spec.train.preview_prompts or [dataset.record(index).captions[0] for index in shown[:PREVIEWS]]
+    prompts = spec.train.preview_prompts or _captions(dataset, shown)
     n = spec.views.inputs
     everywhere = (dataset.record(index).cameras for index in [*shown, *splits["train"]])
     enough = next(cameras for cameras in everywhere if cameras.shape[0] >= n)
     cameras = enough[spread_views(enough, n)].to(device)
     _, h, w = latents.shape
     return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
+
+
+def _captions(dataset: Dataset, objects: Iterable[int]) -> list[str]:
+    """The first different captions of some objects, ``PREVIEWS`` at most; no more objects are read than it takes."""
+    found: dict[str, None] = {}
+    for index in objects:
+        found[dataset.record(index).captions[0]] = None
+        if len(found) == PREVIEWS:
+            break
+    return list(found)
 
 
 def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class TrainingStep(nn.Module):
         detached = {name: part.detach() for name, part in parts.items()}
         return total, {"loss": total.detach(), **detached, **{f"{name}/t": both for name, both in levels.items()}}
 
+    def eps_factor(self) -> float:
+        """Return the factor on AdamW's eps that L_denoise's weights ask for (``losses.eps_factor``)."""
+        return losses.eps_factor(self._weigh, self.model.backbone.ports.train_timesteps, self.model.device)
+
     def predict(self, batch: Batch) -> tuple[Prediction, Targets]:
         """Run the model on a batch and lay beside its prediction what it is compared with."""
         n, latents, alpha, t = self.inputs, batch["latents"], batch["alpha"], batch["t"]

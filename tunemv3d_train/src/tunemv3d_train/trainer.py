@@ -1,4 +1,4 @@
-"""The trainer: from a spec to a run folder with checkpoints, previews, a log and held-out figures."""
+"""The trainer: from a spec to a run folder with checkpoints, previews, a log and figures before and after."""
 
 import math
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ class Outcome:
         interrupted: stopped by a signal; the checkpoint resumes it.
         checkpoint: the last whole one.
         preview: the last picture, if any.
-        before: held-out figures at step 0.
-        after: held-out figures at the end; empty where interrupted.
+        before: the fixed sample's figures at step 0.
+        after: the same at the end; empty where interrupted.
         measured: what the figures were taken on.
     """
 
@@ -68,6 +68,8 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     parts = build_parts(spec, accelerator, last)
     if accelerator.is_main_process:
         folder.claim(last)
+        if parts.known_words is not None:
+            parts.known_words.write(folder.known_words)
     try:
         return Trainer(spec, accelerator, folder, parts).run()
     finally:
@@ -106,7 +108,7 @@ class Trainer:
         if self._main:
             progress = Progressed(self.folder, steps, start, float(self.parts.restored.get("seconds", 0.0)))
             if start == 0:
-                progress.record(0, self._before, "held_out/")
+                progress.record(0, self._before, self.parts.measurement.sample.prefix)
         self.accelerator.wait_for_everyone()
         done, interrupted, after = start, False, {}
         with watched() as interruption, _opened(progress):
@@ -215,7 +217,7 @@ class Trainer:
         if interrupted or last:
             return
         if options.evaluate_every and done % options.evaluate_every == 0:
-            progress.record(done, self._measure(), "held_out/")
+            progress.record(done, self._measure(), self.parts.measurement.sample.prefix)
             progress.restart_clock(done)
         if options.preview_every and done % options.preview_every == 0:
             self._draw_preview(done, progress)
@@ -223,7 +225,7 @@ class Trainer:
 
     def _finish(self, done: int, progress: Progressed) -> Figures:
         after = self._measure("measuring after training")
-        progress.record(done, after, "held_out/")
+        progress.record(done, after, self.parts.measurement.sample.prefix)
         self._draw_preview(done, progress)
         return after
 

@@ -52,11 +52,11 @@ class Files(ABC):
         Many were written on other machines: backslashes, percent signs and another case are understood, and of a path
         that leads nowhere from here the last part is looked for beside the mesh.
         """
-        reference = reference.strip().strip('"')
+        as_written, reference = reference, reference.strip().strip('"')
         if "://" in reference or reference.lower().startswith(("file:", "data:", "http:", "https:")):
             return None
         folder = posixpath.dirname(mesh)
-        for text in dict.fromkeys((reference, unquote(reference), _OPTIONS.sub("", reference))):
+        for text in dict.fromkeys((as_written, reference, unquote(reference), _OPTIONS.sub("", reference))):
             path = text.replace("\\", "/")
             for place in (path, posixpath.basename(path)):
                 name = posixpath.normpath(posixpath.join(folder, place))
@@ -207,12 +207,18 @@ def gltf_parts(data: bytes) -> tuple[dict[str, list[dict[str, object]]], bytes]:
             raise DatasetError("is glTF 1.0, which is not read; convert it to glTF 2.0")
         if len(data) < 20 or struct.unpack_from("<I", data, 8)[0] > len(data):
             raise DatasetError("is cut off: shorter than its header says")
-        length = struct.unpack_from("<I", data, 12)[0]
+        length, kind = struct.unpack_from("<I4s", data, 12)
+        if kind != b"JSON":
+            raise DatasetError("holds no readable glTF: its first part is not JSON")
         text, binary = data[20 : 20 + length], data[28 + length :]
     try:
         header = json.loads(text)
+    except UnicodeDecodeError:
+        raise DatasetError("holds no readable glTF: its JSON is not UTF-8") from None
     except ValueError as error:
-        raise DatasetError(f"holds no readable glTF: {error}") from None
+        raise DatasetError(f"holds no readable glTF: its JSON is damaged ({error})") from None
+    except RecursionError:
+        raise DatasetError("holds no readable glTF: its JSON is nested too deeply") from None
     if not isinstance(header, dict):
         raise DatasetError("holds no readable glTF")
     return header, binary

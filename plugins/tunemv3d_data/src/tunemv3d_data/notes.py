@@ -40,7 +40,7 @@ Kind = Literal[
 - other: whatever a library logged.
 """
 
-HARMLESS = frozenset({"texture scaled down", "untextured", "no normals", "other"})
+HARMLESS = frozenset({"texture scaled down", "untextured", "no normals", "caption", "other"})
 """Kinds after which the pictures still show what the file holds, as far as anybody knows."""
 
 _CHANNEL = logging.getLogger("tunemv3d_data.notes")

@@ -10,6 +10,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.consistency import Consistency, check_consistency, format_consistency, parse_consistency
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
@@ -49,7 +58,12 @@ def evaluate(
         str, typer.Option(help='Another dataset for --real: a name or folder, or {"type": name, ...}.')
     ] = "",
     out: Annotated[Path, typer.Option(help="Folder for evaluate.json and pictures/.")] = Path("evaluation"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is cuda where there is one.")] = "auto",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluate.json instead of a table.")] = False,
 ) -> None:
     """Sample prompts at several strengths K from equal noise and measure the views, by all metrics that are installed.
@@ -62,16 +76,20 @@ def evaluate(
     if data and not real:
         raise TuneMV3DError(f"--data {data}: is read for --real alone; add --real")
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
-    from tunemv3d_core.devices import find_device
-    from tunemv3d_core.io.checkpoint import load_checkpoint
+    from tunemv3d_core.additions import Additions
+    from tunemv3d_core.generation import LoadedCheckpoint
     from tunemv3d_core.io.posed_images import write_json
     from tunemv3d_core.sampling import latent_size
     from tunemv3d_eval.chosen import choose_metrics
     from tunemv3d_eval.evaluation import Settings
 
+    # "auto" is an old word for the default.
+    place = read_placement("" if device == "auto" else device, dtype, offload)
+    added = Additions.of(base, lora, embedding)
     chosen = choose_metrics(metric or [])
     _make_free(out)
-    spec, model = load_checkpoint(checkpoint, find_device("" if device == "auto" else device))
+    loaded = LoadedCheckpoint.load(checkpoint, place, added)
+    spec, model = loaded.spec, loaded.model
     if metric:
         _refuse_unmet(chosen, model, real)
     defaults = spec.sample
@@ -88,7 +106,8 @@ def evaluate(
     dataset = _dataset(spec, data, views) if real else None
     measured = _measure(model, chosen, texts, dataset, settings, pictures)
     report = {
-        **_header(checkpoint, spec, settings, str(next(model.parameters()).device), chosen),
+        **_header(checkpoint, spec, settings, model, chosen),
+        **added.as_json(),
         "seconds": round(time.perf_counter() - began, 1),
         **measured,
     }
@@ -187,7 +206,7 @@ def _progress() -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
 
 
-def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chosen: "Chosen") -> dict[str, Any]:
+def _header(checkpoint: str, spec: Any, settings: "Settings", model: Any, chosen: "Chosen") -> dict[str, Any]:
     """Everything that a reader needs to know to repeat an evaluation."""
     import torch
 
@@ -195,6 +214,7 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chose
     from tunemv3d_core.io.provenance import versions
     from tunemv3d_eval import __version__
 
+    device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     return {
         "format": FORMAT,
@@ -202,6 +222,7 @@ def _header(checkpoint: str, spec: Any, settings: "Settings", device: str, chose
         "spec_id": spec_id(spec),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": f"{device} ({name})",
+        "dtype": dtype,
         "versions": {**versions(), "tunemv3d-eval": __version__},
         "settings": settings.as_json(),
         "figures": {name: figure.summary for each in chosen.metrics for name, figure in each.figures.items()},

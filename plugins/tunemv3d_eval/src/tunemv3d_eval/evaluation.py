@@ -93,7 +93,7 @@ def evaluate_prompts(
             progress(len(objects) + len(rows) * len(batch))
         return rows
 
-    at_once = 1 if _device(model).type == "cpu" else OBJECTS_AT_ONCE
+    at_once = 1 if model.device.type == "cpu" else OBJECTS_AT_ONCE
     for batch, rows in in_batches(jobs(prompts, settings.samples), at_once, work):
         for i, job in enumerate(batch):
             for k, _, figures in rows:
@@ -118,7 +118,7 @@ def sample_objects(
     model: MultiviewDiffusion, batch: Sequence[Job], settings: Settings, k: Consistency
 ) -> list[MeasuredObject]:
     """Sample a batch at K = ``k``."""
-    device, backbone = _device(model), model.backbone
+    device, backbone = model.device, model.backbone
     h, w = latent_size(backbone.ports, settings.options.size)
     cameras = Cameras.orbit(settings.views, settings.elevation, aspect=w / h).to(device)[None]
     cameras = cameras.expand(len(batch), settings.views)
@@ -156,7 +156,3 @@ def in_batches(
 
 def _told(k: Consistency) -> str:
     return f"K = {format_consistency(k)}"
-
-
-def _device(model: MultiviewDiffusion) -> torch.device:
-    return next(model.parameters()).device

@@ -73,7 +73,7 @@ def evaluate_real(
     Returns:
         ``means``, ``objects`` and what was ``skipped``.
     """
-    device = next(model.parameters()).device
+    device = model.device
     rows: list[dict[str, Any]] = []
     kept: list[MeasuredObject] = []
     for index in objects:

@@ -1,5 +1,6 @@
 """Single views with captions, in memory: the whole training set fits on one device."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tunemv3d_core.io.caption_words import words_in
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 
 
@@ -25,6 +27,7 @@ class Views:
         cumulative: ``n``, running sum of the pictures' shares of the draws: every folder gets an equal part of them.
         folders: for every folder: name, objects, pictures.
         credits: (object id, licence, creator) of every object.
+        words: of how many objects the captions have each word; variants are no objects of their own.
     """
 
     images: Tensor
@@ -34,6 +37,7 @@ class Views:
     cumulative: Tensor
     folders: tuple[tuple[str, int, int], ...]
     credits: tuple[tuple[str, str, str], ...]
+    words: dict[str, int]
 
     def to(self, device: torch.device) -> "Views":
         """Move the tensors to ``device``."""
@@ -116,4 +120,13 @@ def _join(folders: Sequence[Path], parts: list[list[tuple[PosedImages, np.ndarra
         cumulative=(share / share.sum()).cumsum(0).float(),
         folders=tuple((f.name, len(o), sum(len(p) for _, p in o)) for f, o in zip(folders, parts, strict=True)),
         credits=tuple(sorted({(record.id, record.licence, record.creator) for record, _ in records})),
+        words=count_words([record for record, _ in records]),
     )
+
+
+def count_words(records: Sequence[PosedImages]) -> dict[str, int]:
+    """Count the objects that have each word in their captions, an object with all its variants as one."""
+    told: dict[str, set[str]] = {}
+    for record in records:
+        told.setdefault(str(record.extra.get("base", record.id)), set()).update(words_in(record.captions))
+    return dict(Counter(word for words in told.values() for word in words))

@@ -28,6 +28,7 @@ from sd_mini.prior import noise_loss
 from sd_mini.tokenizer import tokenize, train_tokenizer
 from sd_mini.trainer import Plan, Record, Trainer
 from sd_mini.vae import centre, reconstruction_loss
+from tunemv3d_core.io.caption_words import write_caption_words
 from tunemv3d_core.io.posed_images import write_json
 
 AFTERWARDS = 35.0
@@ -168,6 +169,9 @@ def _finish(job: Job, train: Views, held: Views, stages: dict[str, Any]) -> None
         write_json(place / "figures.json", {**stages, **{"figures": figures}})
     with Image.open(report / "prompts.png") as grid:
         grid.save(folder / "prompts.webp", quality=80)
+    write_caption_words(
+        folder, train.words, f"Training objects per word, of the {len(train.captions)} captions of sd_mini"
+    )
     card = model_card(job.size.image, train, held, stages, figures)
     (folder / "README.md").write_text(card, encoding="utf-8")
     _say(f"done: {folder}, {folder_size(folder) / 1e6:.1f} MB; figures and pictures: {report}")

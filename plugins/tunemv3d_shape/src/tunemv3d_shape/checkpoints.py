@@ -4,14 +4,14 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
+from tunemv3d_core.additions import Additions
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint, SceneShape
 from tunemv3d_core.io.checkpoint import find_checkpoint
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST, SCENE, SampledObject, read_sample
+from tunemv3d_core.placement import Placement
 from tunemv3d_core.slots import HasSurface
 
 
@@ -19,11 +19,12 @@ class Checkpoints:
     """Checkpoints by name. The last one that was asked for stays loaded, so objects should come ``by_checkpoint``.
 
     Args:
-        device: where models are loaded.
+        place: where models compute.
+        added: another base for them, and what comes on top of it.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, place: Placement, added: Additions | None = None) -> None:
+        self.place, self.device, self._added = place, place.device, added
         self._last: tuple[Path, LoadedCheckpoint] | None = None
 
     def get(self, name: str) -> LoadedCheckpoint:
@@ -35,7 +36,7 @@ class Checkpoints:
         folder = find_checkpoint(name).resolve()
         if self._last is None or self._last[0] != folder:
             self._last = None  # memory holds one model
-            self._last = folder, LoadedCheckpoint.load(name, self.device)
+            self._last = folder, LoadedCheckpoint.load(name, self.place, self._added)
         return self._last[1]
 
     def shape(self, sample: SampledObject) -> SceneShape:

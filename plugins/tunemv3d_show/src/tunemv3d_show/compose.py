@@ -213,11 +213,12 @@ def _charts(sources: list[Source]) -> list[Markup]:
     """A chart a figure, training's first; runs that have it as its lines."""
     names = dict.fromkeys(name for source in sources for name in source.curves)
     drawn = []
-    for name in sorted(names, key=lambda name: name.startswith("held_out/")):
+    for name in sorted(names, key=lambda name: name.startswith(("held_out/", "trained_on/"))):
         having = [(index, source) for index, source in enumerate(sources) if name in source.curves]
         lines = {source.name: source.curves[name] for _, source in having}
         colours = [f"var(--run-{index % COLOURS + 1})" for index, _ in having]
-        drawn.append(Markup(chart(name.replace("held_out/", "held out: "), lines, colours)))
+        title = name.replace("held_out/", "held out: ").replace("trained_on/", "trained on: ")
+        drawn.append(Markup(chart(title, lines, colours)))
     return drawn
 
 

@@ -18,7 +18,7 @@ from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.sample_files import check_finite
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.latents import decode_pictures
-from tunemv3d_core.sampling import KnownViews, SamplingStep, fuse_clean, latent_size, sample
+from tunemv3d_core.sampling import Course, KnownViews, SamplingStep, fuse_clean, latent_size, sample
 from tunemv3d_core.slots import HasSurface, Scene
 from tunemv3d_core.types import Text
 from tunemv3d_show.surface import PreviewMesh, extract
@@ -37,7 +37,7 @@ class ViewerSettings:
         seed: of the noise.
         steps: denoising steps.
         consistency: K.
-        guidance: scale; 1 is none.
+        guidance: scale; at most 1 is none.
     """
 
     prompt: str = "a red office chair"
@@ -259,10 +259,10 @@ class Session:
                 self._placed(),
                 [self.made.seed],
                 options,
-                negative=None if options.guidance == 1 else self._text(""),
+                negative=self._text("") if options.guided else None,
                 known=self.known,
                 on_step=recorder,
-                begin=begin,
+                course=Course(begin=begin),
             )
 
 

@@ -2,11 +2,24 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.errors import ComponentError
+
+if TYPE_CHECKING:
+    from tunemv3d_core.additions import Additions
+    from tunemv3d_core.placement import Placement
 
 
 def view(
@@ -14,7 +27,12 @@ def view(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page; the next free one is taken.")] = 8080,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
     out: Annotated[Path, typer.Option(help="Folder that gets exported objects.")] = Path("samples"),
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
 ) -> None:
     """Type a prompt and watch the object appear: views, the field's guess and its surface, step by step.
 
@@ -24,25 +42,25 @@ def view(
     for module, name in (("viser", "viser"), ("skimage", "scikit-image")):
         if find_spec(module) is None:
             raise ComponentError(f"tunemv3d view needs {name}: pip install 'tunemv3d-show[view]'")
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.sample_files import check_writable
 
     check_writable(out)
     # viser prints the address itself.
-    open_viewer(checkpoint, port, host, out, device).server.sleep_forever()
+    place, added = read_placement(device, dtype, offload), Additions.of(base, lora, embedding)
+    open_viewer(checkpoint, port, host, out, place, added).server.sleep_forever()
 
 
-def open_viewer(checkpoint: str, port: int, host: str, out: Path, device: str) -> Any:
+def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement", added: "Additions") -> Any:
     """Load the checkpoint and open its page."""
     # Heavy: torch, whatever the checkpoint's components need, and viser.
     import viser
 
-    from tunemv3d_core.devices import find_device
-    from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint
-    from tunemv3d_core.io.posed_images import read_json
+    from tunemv3d_core.generation import LoadedCheckpoint
     from tunemv3d_show.gui import Viewer
     from tunemv3d_show.session import Session
 
-    spec, model = load_checkpoint(checkpoint, find_device(device))
-    session = Session.of(model, spec, checkpoint)
-    session.data = read_json(find_checkpoint(checkpoint) / "provenance.json").get("data", {})
+    loaded = LoadedCheckpoint.load(checkpoint, place, added)
+    session = Session.of(loaded.model, loaded.spec, checkpoint)
+    session.data = loaded.data
     return Viewer(session, viser.ViserServer(host=host, port=port, label="TuneMV3D", verbose=False), out)

@@ -13,12 +13,15 @@ class ComponentSpec(BaseModel):
         old_options: options by the names that they had before. Specs that still use one are read with a warning.
         old_tensors: parts of the component's tensors' names that were renamed, a regular expression to its
             replacement, so that weights and runs of before load.
+        pretrained_options: options that belong to what ``pretrained`` names (``HasPretrained``), such as its revision.
+            They are reset where another model is put in its place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     old_options: ClassVar[Mapping[str, str]] = {}
     old_tensors: ClassVar[Mapping[str, str]] = {}
+    pretrained_options: ClassVar[tuple[str, ...]] = ()
 
     type: str
     """Name of the component, as ``tunemv3d plugins list`` shows it."""

@@ -140,7 +140,8 @@ class OptimizerSpec(Block):
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square, per step."""
     eps: Positive = 1e-8
-    """Added to the root of the squared mean; must shrink to about 1e-15 for the target "x_prev"."""
+    """Added to the root of the squared mean, for losses that are weighed by 1: under the target "x_prev", whose weights
+    are about 1e-4, it shrinks by their mean."""
     lr_scale: dict[str, Weight] = {}
     """Factors on lr by slot ("field") or dotted start of a parameter's name ("lifter.stem"); the longest wins."""
     warmup: WholeNumber = 0
@@ -183,11 +184,11 @@ class TrainSpec(Block):
     log_every: Count = 10
     """Steps between lines of the log."""
     evaluate_every: WholeNumber = 0
-    """Steps between measurements on held-out objects; 0: only before and after."""
+    """Steps between measurements, on held-out objects if there are some; 0: only before and after."""
     preview_every: WholeNumber = 0
     """Steps between previews; 0: only at the end."""
     preview_prompts: list[str] = []
-    """Prompts of the previews."""
+    """Prompts of the previews; by default captions of the dataset, held-out objects' first."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False
@@ -200,7 +201,7 @@ class SampleSpec(Block):
     steps: Count = 25
     """Denoising steps."""
     guidance: Weight = 3.0
-    """Scale of classifier-free guidance; 1 is none."""
+    """Scale of classifier-free guidance; at most 1 is none."""
     consistency: Consistency = 1.0
     """K: 0 is the 2D model alone, 1 the tuned one, more extrapolates; a list is a schedule over the steps."""
     shared_noise: bool = False
@@ -221,6 +222,11 @@ class SampleSpec(Block):
                 f"K should be a number of at least 0, or a list of them over the steps, got {shown}"
             ) from None
         return given
+
+    @property
+    def guided(self) -> bool:
+        """Tell whether there is guidance, which needs the text of the negative prompts."""
+        return self.guidance > 1
 
     def merged(self, **given: Any) -> Self:
         """Return these options with the given ones in their place, validated; None stands for one not given.

@@ -11,6 +11,7 @@ A folder is written beside its place and renamed, so an interrupted write is nev
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import CheckpointError, TuneMV3DError
+from tunemv3d_core.errors import BaseModelError, CheckpointError, PortsError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_folder
+from tunemv3d_core.io.base_model import HOW, Base, check_ports, chosen_base, ports_record, with_base
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
@@ -82,6 +84,7 @@ def save_checkpoint(
                 "format": CHECKPOINT_FORMAT,
                 "spec_id": spec_id(spec),
                 **provenance_of(spec, frozen, data),
+                "ports": ports_record(model.backbone.ports),
                 "files": {name: sha256(beside / name) for name in _CHECKED},
             }
             (beside / "provenance.json").write_text(
@@ -98,21 +101,24 @@ def save_checkpoint(
 def load_checkpoint(
     name: str | Path,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Callable[[RunSpec], torch.dtype] = torch.float32,
     provenance: Policy | None = None,
+    base: Base | None = None,
 ) -> tuple[RunSpec, MultiviewDiffusion]:
     """Load a checkpoint. The dataset's component need not be installed.
 
     Args:
         name: of a packaged one, its folder, or a run's folder (its last checkpoint).
         device: of the model.
-        dtype: of the model.
+        dtype: of the model, or what tells it from the checkpoint's spec.
         provenance: policy if a component has another version or other code than it was saved with, or if the
             frozen model differs; default: ``TUNEMV3D_PROVENANCE``, or "warn".
+        base: another place of the pretrained model, or another model of the same kind (``base_model.with_base``);
+            default: ``TUNEMV3D_BASE``, or the spec's own. The spec that is returned names it.
 
     Raises:
-        CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, or
-            something differs and ``provenance`` is "error".
+        CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, the base
+            is of another kind, or something differs and ``provenance`` is "error".
     """
     folder = find_checkpoint(name)
     record = check_checkpoint(folder)
@@ -121,8 +127,20 @@ def load_checkpoint(
         spec = load_spec(str(folder / "spec.json"), unneeded=("dataset", "loss"), saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
-    model = assemble(spec.model, device, dtype)
-    load_weights(model, folder / "model.safetensors")
+    spec = with_base(spec, chosen := chosen_base(base))
+    try:
+        model = assemble(spec.model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec))
+        check_ports(record.get("ports", {}), model.backbone.ports)
+        load_weights(model, folder / "model.safetensors")
+    except BaseModelError as error:
+        raise CheckpointError(f"{folder}: its base model cannot be had: {str(error).rstrip('.')}. {HOW}") from error
+    except (PortsError, CheckpointError) as error:
+        if chosen is None:
+            raise
+        raise CheckpointError(
+            f"{folder}: the base {chosen!r} does not go with it: {error}. Take the base that it was tuned on, or one "
+            "derived from that"
+        ) from error
     apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), folder, provenance)
     return spec, model.eval()
 

@@ -26,6 +26,7 @@ import torch
 from tunemv3d_core.cameras import Cameras, opengl_to_opencv
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.lenses import LENS_KEYS, read_lenses
 
 DATASET_FORMAT = "tunemv3d-multiview/1"
 
@@ -74,10 +75,7 @@ class PosedImages:
         return self.cameras.shape[0]
 
 
-_KNOWN = {
-    *("camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy"),
-    *("id", "captions", "licence", "creator", "source", "frames"),
-}
+_KNOWN = LENS_KEYS | {"id", "captions", "licence", "creator", "source", "frames"}
 """Keys of ``transforms.json`` that ``PosedImages`` has attributes for."""
 _MAPS = {"depth_file_path": "depth_files", "normal_file_path": "normal_files"}
 """Keys of a frame, and the attributes of ``PosedImages`` that they fill."""
@@ -105,26 +103,35 @@ class ObjectInfo:
 def write_object(folder: Path, record: PosedImages) -> None:
     """Write ``transforms.json`` into ``folder``; the images are the caller's. An interrupted write leaves no file.
 
+    Intrinsics are written once, or with every frame where they differ.
+
     Raises:
         DatasetError: the record names no image files.
     """
     if not record.files:
         raise DatasetError(f"{folder}: object '{record.id}' names no image files; give one per camera")
     h, w = record.size
-    fx, fy, cx, cy = (float(v) for v in record.cameras.intrinsics.reshape(-1, 4)[0].cpu().double())
+    lenses = [_lens_keys(each, w, h) for each in record.cameras.intrinsics.reshape(-1, 4).cpu().double().tolist()]
+    is_shared = all(lens == lenses[0] for lens in lenses)
     poses = opengl_to_opencv(record.cameras.camera_to_world.cpu().double())
     head: dict[str, Any] = {
         "camera_model": "OPENCV",
-        **{"w": w, "h": h, "fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h},
+        **{"w": w, "h": h, **lenses[0]},
         **{"id": record.id, "captions": list(record.captions)},
         **{"licence": record.licence, "creator": record.creator, "source": record.source},
         **record.extra,
     }
+    own = [{} if is_shared else lens for lens in lenses]
     frames = [
-        {"file_path": file, **maps, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
-        for file, maps, pose in zip(record.files, _maps_of_frames(record), poses, strict=True)
+        {"file_path": file, **maps, **lens, "transform_matrix": [[round(float(v), 9) for v in row] for row in pose]}
+        for file, maps, lens, pose in zip(record.files, _maps_of_frames(record), own, poses, strict=True)
     ]
     write_json_list(folder / "transforms.json", head, "frames", frames)
+
+
+def _lens_keys(intrinsics: list[float], w: int, h: int) -> dict[str, float]:
+    fx, fy, cx, cy = intrinsics
+    return {"fl_x": fx * w, "fl_y": fy * h, "cx": cx * w, "cy": cy * h}
 
 
 def _maps_of_frames(record: PosedImages) -> list[dict[str, str]]:
@@ -176,13 +183,9 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
     captions = content.get("captions", [])
     if not isinstance(captions, list) or not all(isinstance(each, str) and is_whole(each) for each in captions):
         raise DatasetError(f"{path}: 'captions' must be a list of texts, got {json.dumps(captions)[:60]}")
+    lenses = read_lenses(content, frames, path)
     try:
-        w, h = int(content["w"]), int(content["h"])
-        if min(w, h) < 1:
-            raise ValueError(f"'w' and 'h' must be at least 1, got {w} and {h}")
-        focal_x = float(content["fl_x"])
-        centre = (float(content.get("cx", w / 2)) / w, float(content.get("cy", h / 2)) / h)
-        intrinsics = torch.tensor([focal_x / w, float(content.get("fl_y", focal_x)) / h, *centre])
+        intrinsics = torch.tensor([lens.intrinsics for lens in lenses])
         matrices = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)
         files = tuple(str(frame["file_path"]) for frame in frames)
         maps = {name: _files_of(frames, key) for key, name in _MAPS.items()}
@@ -197,7 +200,7 @@ def parse_object(content: dict[str, Any], path: Path | str, name: str) -> PosedI
         id=str(content.get("id", name)),
         files=files,
         cameras=cameras,
-        size=(h, w),
+        size=lenses[0].size,
         captions=tuple(captions),
         licence=str(content.get("licence", "")),
         creator=str(content.get("creator", "")),

@@ -101,6 +101,7 @@ class _Record(BaseModel):
     components: dict[str, _Entry]
     losses: dict[str, _Entry] = {}
     frozen: dict[str, str]
+    ports: dict[str, Any] = {}
     files: dict[str, str]
 
 

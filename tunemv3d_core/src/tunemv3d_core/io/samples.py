@@ -60,9 +60,8 @@ class SampledObject:
         Args:
             model: of the manifest's ``checkpoint``.
         """
-        weight = next(model.parameters())
-        cameras = self.cameras[None].to(weight.device)
-        return fuse_clean(model, self.latents[None].to(weight), model.backbone.encode_text([self.prompt]), cameras)
+        cameras, latents = self.cameras[None].to(model.device), self.latents[None].to(model.device, model.dtype)
+        return fuse_clean(model, latents, model.backbone.encode_text([self.prompt]), cameras)
 
 
 def find_samples(folder: Path) -> list[Path]:

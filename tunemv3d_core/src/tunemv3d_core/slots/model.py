@@ -1,6 +1,6 @@
 """Interfaces of a model's components: backbone, view encoder, field with its scene and aggregator, lifter, injector."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -92,6 +92,15 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
+class KnowsCaptionWords(Protocol):
+    """Backbone that may know which words stood in the captions that it was trained on."""
+
+    def caption_words(self) -> Mapping[str, int] | None:
+        """Return how many training objects had each word (``tunemv3d_core.io.caption_words``), None if not known."""
+        ...
+
+
+@runtime_checkable
 class ReportsCutPrompts(Protocol):
     """A backbone that says what of a prompt its text encoder does not see. Optional."""
 
@@ -109,6 +118,38 @@ class Offloadable(Protocol):
 
         Each is moved when its ``forward`` is called, or a method under diffusers' ``apply_forward_hook``. All that a
         denoising step needs lies in the backbone's other child modules.
+        """
+        ...
+
+
+@runtime_checkable
+class LoadsAdapters(Protocol):
+    """A backbone that takes LoRA and textual inversions on top, by diffusers' names. Optional.
+
+    They change the frozen model alone, as with a ControlNet in diffusers: what a lifter copied from it stays.
+    """
+
+    def load_lora_weights(self, source: str, adapter_name: str) -> None:
+        """Load a LoRA from a file, a folder or a hub id, and turn it on with weight 1.
+
+        Raises:
+            ComponentError: it cannot be read, or was made for another model; nothing is changed then.
+        """
+        ...
+
+    def set_adapters(self, adapter_names: list[str], adapter_weights: list[float]) -> None:
+        """Turn these on with their weights, and all others off.
+
+        Raises:
+            ComponentError: one that is not loaded.
+        """
+        ...
+
+    def load_textual_inversion(self, source: str) -> None:
+        """Load a textual inversion from a file, a folder or a hub id: prompts may use its word.
+
+        Raises:
+            ComponentError: it cannot be read, or was made for another model.
         """
         ...
 

@@ -23,7 +23,7 @@ _NO_CURVES = ("step", "seconds", "lr", "steps_per_s")
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read every metric of a run by its name; those logged per noise level (``.../t=50``) become their mean.
 
-    The loss comes first, held-out metrics last. A last line that was cut by an interruption is skipped.
+    The loss comes first, those of the fixed sample last. A last line that was cut by an interruption is skipped.
 
     Raises:
         TuneMV3DError: the file cannot be read, or another line of it is not a JSON object.
@@ -43,7 +43,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
             raise TuneMV3DError(f"{path}: line {number} does not hold a step's metrics: {error}") from None
         for name, value in _metrics(record).items():
             curves.setdefault(name, []).append((step, value))
-    order = sorted(curves, key=lambda name: (name.startswith("held_out/"), name != "loss"))
+    order = sorted(curves, key=lambda name: (name.startswith(("held_out/", "trained_on/")), name != "loss"))
     return {name: sorted(curves[name]) for name in order}
 
 

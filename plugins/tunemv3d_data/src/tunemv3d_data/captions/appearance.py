@@ -1,6 +1,5 @@
 """Appearance of an object, measured on its rendered pictures: colours, where they lie, materials."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +7,11 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_data.captions.names import material as material_word
+from tunemv3d_data.captions.vocabulary import Vocabulary, load_vocabulary
 from tunemv3d_data.colours import COLOURS, colour_names
 from tunemv3d_data.meshes.mesh import Mesh
 
-_MATERIALS = {
-    "wooden": r"wood|oak|teak|teca|pine|walnut|madera|bois|holz|legno|mahogany|cherry|beech|bamboo|parquet",
-    "leather": r"leather|cuir|cuero|pelle|leder",
-    "metal": r"metal|chrome|steel|iron|alumin|inox|brass|copper",
-    "fabric": r"fabric|textile|cloth|cotton|tissu|tessuto|velvet|linen|upholst",
-    "plastic": r"plastic|plastique",
-    "glass": r"glass|vidrio|vetro|verre",
-    "rattan": r"rattan|wicker",
-}
 SECOND_SHARE = 0.12
 """A further colour is named from this share of the visible surface on."""
 
@@ -46,7 +38,13 @@ class Appearance:
     cover: float
 
 
-def measure(views: Sequence[dict[str, Any]], cameras: Cameras, mesh: Mesh, keep_names: bool = True) -> Appearance:
+def measure(
+    views: Sequence[dict[str, Any]],
+    cameras: Cameras,
+    mesh: Mesh,
+    keep_names: bool = True,
+    vocabulary: Vocabulary | None = None,
+) -> Appearance:
     """Measure colours, their places and materials over all views.
 
     Colours are those of the surface as lit on average: shading alone must not split one paint into two names.
@@ -56,7 +54,9 @@ def measure(views: Sequence[dict[str, Any]], cameras: Cameras, mesh: Mesh, keep_
         cameras: theirs, shape ``(n,)``.
         mesh: the mesh seen.
         keep_names: False where materials were recoloured, so that an orange plank is not called wooden.
+        vocabulary: what materials' names mean; None: the packaged one.
     """
+    vocabulary = vocabulary or load_vocabulary()
     alpha = np.stack([view["rgba"][..., 3] for view in views])
     solid = alpha > 200
     cover = float(alpha.mean() / 255)
@@ -69,7 +69,7 @@ def measure(views: Sequence[dict[str, Any]], cameras: Cameras, mesh: Mesh, keep_
     names = colour_names(np.minimum(albedo * light, 255).astype(np.uint8))
     shares = np.bincount(names, minlength=len(COLOURS)) / len(names)
     main, second = (int(i) for i in np.argsort(-shares, kind="stable")[:2])
-    words = [_material_word(m.name) if keep_names else None for m in mesh.materials]
+    words = [material_word(m.name, vocabulary) if keep_names else None for m in mesh.materials]
     has_second = shares[second] >= SECOND_SHARE
     heights = _heights(views, cameras)[solid]
     return Appearance(
@@ -81,10 +81,6 @@ def measure(views: Sequence[dict[str, Any]], cameras: Cameras, mesh: Mesh, keep_
         second_material=_commonest(words, material[names == second]) if has_second else None,
         cover=cover,
     )
-
-
-def _material_word(name: str) -> str | None:
-    return next((word for word, pattern in _MATERIALS.items() if re.search(pattern, name, re.IGNORECASE)), None)
 
 
 def _commonest(words: list[str | None], materials: Any) -> str | None:

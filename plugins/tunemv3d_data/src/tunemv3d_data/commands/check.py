@@ -53,7 +53,7 @@ def check(
     out = out if out is not None else Path(f"{root.resolve().name}-check")
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
-    source = open_dataset(root, layout)
+    source = open_dataset(root, layout, undistort=True)
     count = len(source.ids)
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)

@@ -1,7 +1,7 @@
 """``tunemv3d data convert``: a dataset of another layout in, one of ours out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -9,23 +9,45 @@ from rich.progress import Progress
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
+from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
-    from tunemv3d_data.layouts.convert import Converted
+    from tunemv3d_data.conversion.convert import Converted
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder per object.")],
+    source: Annotated[Path, typer.Argument(help="Its folder: one object, or one folder per object; or a video.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an interrupted job goes on where it was.")],
     layout: Annotated[
-        str, typer.Option(help="auto, nerfstudio, blender, srn, zero123, syncdreamer, trellis, or tunemv3d: ours.")
+        str,
+        typer.Option(
+            help="auto, nerfstudio, blender, colmap, neus, srn, zero123, syncdreamer, trellis, or tunemv3d: ours."
+        ),
     ] = "auto",
-    resolution: Annotated[int | None, typer.Option(min=8, help="Pixels, square; else the pictures' own.")] = None,
+    convention: Annotated[
+        str, typer.Option(help="Of the camera matrices, if not the layout's: opencv, opengl, opencv-w2c, zero123, …")
+    ] = "",
+    undistort: Annotated[bool, typer.Option("--undistort", help="Straighten what the lens bent.")] = False,
+    resolution: Annotated[
+        str | None, typer.Option(help="Pixels: 128 for squares, or WIDTHxHEIGHT; else squares of the pictures' own.")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(min=3, help="At most: the sharpest all around the object; of a video, 48.")
+    ] = None,
+    poses: Annotated[
+        Path | None, typer.Option(help="A video's cameras: a COLMAP reconstruction or a transforms.json.")
+    ] = None,
+    step: Annotated[int, typer.Option(min=1, help="Frames of the video between two numbers of --poses.")] = 1,
     scale: Annotated[float | None, typer.Option(min=1e-9, help="Our units in one of the source's.")] = None,
     centre: Annotated[str | None, typer.Option(help="The object's middle, x,y,z in the source's units.")] = None,
     up: Annotated[str | None, typer.Option(help="The source's upward axis: x, y, z, -x, -y, -z.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="A CSV file of id,caption.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="A CSV of ids and captions, such as Cap3D's or Text2Shape's.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="A JSON file of words of names, on top of the packaged ones.")
+    ] = None,
     licence: WantedLicences = None,
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
@@ -34,17 +56,28 @@ def convert(
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
     from tunemv3d_data.captions.csv_table import read_captions
+    from tunemv3d_data.captions.vocabulary import load_vocabulary
+    from tunemv3d_data.conversion.convert import Conversion
+    from tunemv3d_data.conversion.convert import convert as run
+    from tunemv3d_data.conversion.video import is_video
     from tunemv3d_data.layouts.collection import open_dataset
-    from tunemv3d_data.layouts.convert import Conversion
-    from tunemv3d_data.layouts.convert import convert as run
     from tunemv3d_data.layouts.world import AXES, World
 
     if up is not None and up not in AXES:
         raise DatasetError(f"--up {up}: choose {', '.join(AXES)}")
-    collection = open_dataset(source, layout, World(scale, _point(centre), up))
-    given = read_captions(captions) if captions else {}
+    load_vocabulary(vocabulary)
+    if is_video(source):
+        source, layout = _capture(source, poses, step, views, out), "nerfstudio"
+    elif poses is not None:
+        raise DatasetError(f"--poses: {source} is no video; a capture has its own cameras")
+    collection = open_dataset(source, layout, World(scale, _point(centre), up), undistort, convention, views)
+    table = read_captions(captions) if captions else None
+    if table:
+        messages.print(table.coverage(collection.ids), highlight=False, markup=False, soft_wrap=True)
+    size = read_size(resolution) if resolution else None
     wanted = tuple(licence.split(",")) if licence is not None else None
-    job = Conversion(out, resolution, state_licence, given, strict=strict, creator=state_creator, licences=wanted)
+    stated: dict[str, Any] = {"licence": state_licence, "creator": state_creator, "licences": wanted}
+    job = Conversion(out, size, captions=table, strict=strict, vocabulary=vocabulary, **stated)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
         try:
@@ -57,6 +90,19 @@ def convert(
     _show(results, collection.layout, out, as_json)
     if any(result.status == "refused" for result in results):
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _capture(video: Path, poses: Path | None, step: int, views: int | None, out: Path) -> Path:
+    """Make a capture of a video beside ``out``, where masks can be added to it."""
+    from tunemv3d_data.conversion.video import capture_of, how_to_find_cameras
+
+    if not video.is_file():
+        raise DatasetError(f"{video}: no such file")
+    if poses is None:
+        raise DatasetError(how_to_find_cameras(video))
+    folder = out.with_name(f"{out.name}-frames") / video.stem
+    messages.print(f"frames of {video.name}: {folder}", markup=False, soft_wrap=True)
+    return capture_of(video, poses, step, views or 48, folder)
 
 
 def _point(text: str | None) -> tuple[float, float, float] | None:

@@ -11,6 +11,7 @@ import typer
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
+from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.commands.tables import show_notes
 
 if TYPE_CHECKING:
@@ -57,9 +58,14 @@ def render(
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
     up: Annotated[Literal["y", "z"] | None, _option("The meshes' upward axis, where not their format's own.")] = None,
-    captions: Annotated[Path | None, _option("A CSV file of id,caption; they come before the measured ones.")] = None,
+    captions: Annotated[
+        Path | None, _option("A CSV of ids and captions (Cap3D's, Text2Shape's), before the measured ones.")
+    ] = None,
     caption_rules: Annotated[
         Path | None, _option("A Python file whose describe(source, mesh, seen) writes type and captions.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, _option("A JSON file of words of names and what they mean, on top of the packaged ones.")
     ] = None,
     held_out: Annotated[str, _option("A file of ids, or how many objects to draw.")] = "0",
     workers: Annotated[int | None, _option("Objects at a time; one per CPU by default.", min=1)] = None,
@@ -76,25 +82,18 @@ def render(
 
     part = JobShard.parse(shard)
     rules = caption_rules.absolute() if caption_rules else None
-    load_rules(rules)
+    if rules and vocabulary:
+        raise DatasetError("--vocabulary has no effect on --caption-rules; leave one of them out")
+    words = vocabulary.absolute() if vocabulary else None
+    load_rules(rules, words)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     found = _stated(read_sources(source.absolute(), captions, up), state_licence, state_creator)
     chosen, drawn = _objects(found, choose, exclude, licence, held_out)
-    size = _size(resolution)
+    size = read_size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
-    job = RenderJob(
-        out.absolute(), _renderer(renderer, out), views, size, rig, *look, frozenset(drawn), rules, strict=strict
-    )
+    chosen_by = (frozenset(drawn), rules, strict, words)
+    job = RenderJob(out.absolute(), _renderer(renderer, out), views, size, rig, *look, *chosen_by)
     _run(job, chosen, _executor(executor, workers, limit), part, as_json)
-
-
-def _size(resolution: str) -> tuple[int, int]:
-    """Read (h, w) from "128" or "96x64"."""
-    width, cross, height = resolution.partition("x")
-    sides = (height if cross else width, width)
-    if not all(side.isdecimal() and 8 <= int(side) <= 16384 for side in sides):
-        raise DatasetError(f"--resolution {resolution}: one number or WIDTHxHEIGHT, each from 8 to 16384 pixels")
-    return int(sides[0]), int(sides[1])
 
 
 def _rig(

@@ -24,7 +24,7 @@ def show(
     from tunemv3d_data.pages.write import write_pages
 
     root = find_asset(dataset)
-    source = open_dataset(root, layout)
+    source = open_dataset(root, layout, undistort=True)
     ids = _chosen(objects, list(source.ids))
     out = out if out is not None else Path(f"{root.resolve().name}-pages")
     if out.resolve().is_relative_to(root.resolve()):

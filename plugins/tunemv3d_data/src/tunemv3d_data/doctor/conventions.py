@@ -2,21 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
-from tunemv3d_core.cameras import opengl_to_opencv
 from tunemv3d_data.doctor.silhouettes import Floats
+from tunemv3d_data.layouts.conventions import NICKNAMES, Convention, Kind, Signs
 
-_OPENGL = (1, -1, -1)
-_AXES = (("right", "left"), ("down", "up"), ("forward", "backward"))
-_NICKNAMES = {
-    (1, 1, 1): "OpenCV",
-    _OPENGL: "OpenGL",
-    (-1, -1, 1): "PyTorch3D",
-    (1, -1, 1): "Unity, left-handed",
-}
-_SIGNS = (*_NICKNAMES, (-1, 1, 1), (-1, 1, -1), (-1, -1, -1), (1, 1, -1))
+_SIGNS: tuple[Signs, ...] = (*NICKNAMES, (-1, 1, 1), (-1, 1, -1), (-1, -1, -1), (1, 1, -1))
+_KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -30,6 +24,7 @@ class Reading:
         poses: ``n 4 4``, camera to world, OpenCV axes.
         intrinsics: ``n 4``.
         order: which picture each camera took, ``n``.
+        convention: that of the stored matrices.
     """
 
     check: str
@@ -38,56 +33,49 @@ class Reading:
     poses: Floats
     intrinsics: Floats
     order: np.ndarray
+    convention: Convention
 
 
-def readings(poses: Floats, intrinsics: Floats, size: tuple[int, int]) -> Iterator[Reading]:
+def readings(poses: Floats, intrinsics: Floats, size: tuple[int, int], read_as: Convention) -> Iterator[Reading]:
     """Return all readings but the given one, likely ones first.
 
     Args:
-        poses: as read, i.e. taken for OpenGL camera-to-world matrices and turned into OpenCV axes.
+        poses: as read, camera to world, OpenCV axes, in the world in which they are stored.
         intrinsics: as read, fractions of the image.
         size: (h, w) in pixels.
+        read_as: the convention by which ``poses`` were read.
     """
     order = np.arange(len(poses))
-    for name, advice, changed in _other_poses(poses):
-        yield Reading("camera-convention", name, advice, changed, intrinsics, order)
-    for name, advice, changed in _other_intrinsics(intrinsics, size):
-        yield Reading("camera-units", name, advice, poses, changed, order)
-    for name, changed in _other_orders(order):
-        yield Reading(
-            "picture-order", name, "put the pictures into the order of the cameras", poses, intrinsics, changed
-        )
+    for convention, changed in _other_poses(poses, read_as):
+        advice = _how(convention, read_as)
+        yield Reading("camera-convention", str(convention), advice, changed, intrinsics, order, convention)
+    for name, advice, other in _other_intrinsics(intrinsics, size):
+        yield Reading("camera-units", name, advice, poses, other, order, read_as)
+    advice = "put the pictures into the order of the cameras"
+    for name, exchanged in _other_orders(order):
+        yield Reading("picture-order", name, advice, poses, intrinsics, exchanged, read_as)
 
 
-def _other_poses(poses: Floats) -> Iterator[tuple[str, str, Floats]]:
-    stored = opengl_to_opencv(poses)
-    bases = [("camera-to-world", "", stored)]
-    if (np.abs(np.linalg.det(stored)) > 1e-9).all():
-        inverse = np.asarray(np.linalg.inv(stored), dtype=np.float64)
-        bases.append(("world-to-camera", "invert every matrix, then ", inverse))
-    transposed = stored.copy()
-    transposed[:, :3, :3] = stored[:, :3, :3].transpose(0, 2, 1)
-    bases.append(("row-vector (transposed rotation)", "transpose every rotation, then ", transposed))
-    for kind, before, base in bases:
+def _other_poses(poses: Floats, read_as: Convention) -> Iterator[tuple[Convention, Floats]]:
+    stored = read_as.stored(poses)
+    has_inverse = (np.abs(np.linalg.det(stored)) > 1e-9).all()
+    for kind in _KINDS:
         for signs in _SIGNS:
-            if kind == "camera-to-world" and signs == _OPENGL:
-                continue
-            changed = base.copy()
-            changed[:, :3, :3] *= np.array(signs, dtype=float)
-            yield f"{_axes(signs)} {kind} matrices", _how(before, signs), changed
+            convention = Convention(signs, kind)
+            if convention != read_as and (has_inverse or kind != "world-to-camera"):
+                yield convention, convention.poses(stored)
 
 
-def _axes(signs: tuple[int, int, int]) -> str:
-    words = [f"{axis} {names[sign < 0]}" for axis, names, sign in zip("xyz", _AXES, signs, strict=True)]
-    nickname = _NICKNAMES.get(signs)
-    return f"{nickname} ({', '.join(words)})" if nickname else f"mirrored ({', '.join(words)})"
-
-
-def _how(before: str, signs: tuple[int, int, int]) -> str:
-    factors = [sign * gl for sign, gl in zip(signs, _OPENGL, strict=True)]
-    if factors == [1, 1, 1]:
-        return before.removesuffix(", then ")
-    return f"{before}multiply the matrix's columns x, y, z by {factors[0]}, {factors[1]}, {factors[2]}"
+def _how(convention: Convention, read_as: Convention) -> str:
+    """Say what turns matrices of one convention into those of another."""
+    turns = {"world-to-camera": "invert every matrix", "row-vector (transposed rotation)": "transpose every rotation"}
+    steps = [turns[convention.kind]] if convention.kind in turns else []
+    factors = [sign * other for sign, other in zip(convention.axes, read_as.axes, strict=True)]
+    if factors != [1, 1, 1]:
+        steps.append("multiply the matrix's columns x, y, z by {}, {}, {}".format(*factors))
+    if read_as.kind in turns:
+        steps.append(turns[read_as.kind])
+    return ", then ".join(steps)
 
 
 def _other_intrinsics(intrinsics: Floats, size: tuple[int, int]) -> Iterator[tuple[str, str, Floats]]:

@@ -21,6 +21,7 @@ from tunemv3d_data.doctor.tokens import Tokens
 from tunemv3d_data.doctor.views import ObjectViews, open_views
 from tunemv3d_data.layouts import OURS, Collection
 
+MENDED_AT_THE_SOURCE = ("camera-convention", "camera-units", "picture-order")
 _OF_CAMERAS = ("camera-", "object-", "off-centre", "world-up")
 """Checks whose advice is how to change poses and intrinsics."""
 
@@ -112,9 +113,11 @@ def _dataset_checks(round_: Round, summaries: Sequence[Summary]) -> Iterator[Fin
 
 
 def _for_layout(layout: str, finding: Finding) -> Finding:
-    """Cameras of another layout are judged, and can be mended, as ``data convert`` would write them."""
+    """Cameras of another layout are judged as ``data convert`` would write them; what it refuses, its source mends."""
     if layout == OURS or not finding.check.startswith(_OF_CAMERAS):
         return finding
+    if finding.check in MENDED_AT_THE_SOURCE:
+        return replace(finding, text=f"as the layout {layout} is read, {finding.text}")
     how = f"after tunemv3d data convert --layout {layout}, in its transforms.json: {finding.advice}"
     return replace(finding, text=f"as the layout {layout} is read, {finding.text}", advice=how)
 

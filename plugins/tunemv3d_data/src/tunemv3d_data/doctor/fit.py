@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tunemv3d_data.doctor.conventions import Reading, readings
 from tunemv3d_data.doctor.hull import centre_of
 from tunemv3d_data.doctor.silhouettes import Floats, in_camera, tangency_errors
+from tunemv3d_data.layouts.conventions import OPENGL, Convention
 
 Views = NDArray[np.int64]
 
@@ -29,6 +30,7 @@ class Silhouettes:
         whole: the views whose outline is the object's.
         size: (h, w) in pixels.
         tolerance: pixels.
+        read_as: the convention by which the poses were read.
     """
 
     outlines: Floats
@@ -37,6 +39,7 @@ class Silhouettes:
     whole: Views
     size: tuple[int, int]
     tolerance: float
+    read_as: Convention = OPENGL
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def find_fit(seen: Silhouettes) -> Fit | None:
     if error <= seen.tolerance and in_front:
         return Fit(True, error, errors, None, in_front)
     best: tuple[float, Reading] | None = None
-    for reading in readings(seen.poses, seen.intrinsics, seen.size):
+    for reading in readings(seen.poses, seen.intrinsics, seen.size, seen.read_as):
         other = _error_of(seen, reading)
         if other <= seen.tolerance and (best is None or other < 0.7 * best[0]):
             best = (other, reading)

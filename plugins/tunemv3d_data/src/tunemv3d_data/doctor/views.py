@@ -1,7 +1,6 @@
 """One object as the checks see it: its record, its pictures read when first asked for, and what follows from them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +14,9 @@ from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
 from tunemv3d_data.doctor.hull import visual_hull
 from tunemv3d_data.doctor.silhouettes import Floats, Masks, in_camera, outline
 from tunemv3d_data.layouts import OURS, Collection
+from tunemv3d_data.layouts.conventions import OPENGL
+from tunemv3d_data.layouts.views import SourceViews
+from tunemv3d_data.layouts.world import World, placed
 from tunemv3d_data.notes import collect, notes_of, with_notes
 
 Bytes = NDArray[np.uint8]
@@ -43,13 +45,17 @@ class ObjectViews:
     Args:
         record: cameras, captions, licence; its cameras may be faulty.
         folder: what the record's files are relative to.
-        picture: reads a view of another layout, ``h w 4``; None where the files are the pictures.
+        source: the object in another layout, whose pictures it reads; None where the record's files are the pictures.
+        world: what was stated about the source's world.
     """
 
-    def __init__(self, record: PosedImages, folder: Path, picture: Callable[[int], Bytes] | None = None) -> None:
+    def __init__(
+        self, record: PosedImages, folder: Path, source: SourceViews | None = None, world: World | None = None
+    ) -> None:
         self.record = record
         self.folder = folder
-        self.picture = picture
+        self.source = source
+        self.world = world or World()
         self.poses: Floats = record.cameras.camera_to_world.double().numpy()
         self.intrinsics: Floats = record.cameras.intrinsics.double().numpy()
 
@@ -63,9 +69,9 @@ class ObjectViews:
         Raises:
             DatasetError: one is missing or cannot be read.
         """
-        if self.picture is None:
+        if self.source is None:
             return [read_picture(self.folder / file) for file in self.record.files]
-        return [_reduced(self.picture(view)) for view in range(len(self))]
+        return [_reduced(self.source.picture(view)) for view in range(len(self))]
 
     @cached_property
     def alphas(self) -> list[Bytes]:
@@ -120,8 +126,9 @@ class ObjectViews:
 
     @cached_property
     def seen(self) -> Silhouettes:
-        """Silhouettes and cameras, for ``doctor.fit``."""
-        return Silhouettes(self.outlines, self.poses, self.intrinsics, self.whole, self.record.size, self.tolerance)
+        """Silhouettes and cameras as they are stored, in the source's own world, for ``doctor.fit``."""
+        poses, read_as = (self.poses, OPENGL) if self.source is None else (self.source.poses, self.source.read_as)
+        return Silhouettes(self.outlines, poses, self.intrinsics, self.whole, self.record.size, self.tolerance, read_as)
 
     @cached_property
     def fit(self) -> Fit | None:
@@ -131,6 +138,28 @@ class ObjectViews:
         if not finite or not lenses[:, :2].all() or not np.linalg.det(turns).all():
             return None
         return find_fit(self.seen)
+
+    @property
+    def advice(self) -> str:
+        """What makes the cameras those that the silhouettes agree with; "" where they do, or nothing is known to."""
+        if self.fit is None or self.fit.reading is None:
+            return ""
+        reading = self.fit.reading
+        if self.source is not None and reading.check == "camera-convention" and reading.convention.name:
+            return f"tunemv3d data convert --convention {reading.convention.name}"
+        return reading.advice if self.source is None else f"in the source's files: {reading.advice}"
+
+    @cached_property
+    def likely_poses(self) -> Floats | None:
+        """Poses ``n 4 4`` in our world under the convention that fits the silhouettes; None where none is known to."""
+        if self.fit is None or self.fit.fits:
+            return self.poses
+        if self.fit.reading is None or self.source is None:
+            return None if self.fit.reading is None else self.fit.reading.poses
+        try:
+            return placed(replace(self.source, poses=self.fit.reading.poses), self.world)
+        except DatasetError:
+            return None
 
     @cached_property
     def trusted(self) -> NDArray[np.int64]:
@@ -161,8 +190,8 @@ def open_views(source: Collection, id_: str) -> ObjectViews:
     if source.layout == OURS:
         return ObjectViews(read_object(folder, check_cameras=False), folder)
     with collect(only_ours=True) as heard:
-        record, picture = source.record(id_, check_cameras=False), source.views(id_).picture
-    return ObjectViews(with_notes(record, (*notes_of(record.extra), *heard)), folder, picture)
+        record, views = source.record(id_, check_cameras=False), source.views(id_)
+    return ObjectViews(with_notes(record, (*notes_of(record.extra), *heard)), folder, views, source.world)
 
 
 def read_picture(path: Path) -> Picture:

@@ -8,8 +8,11 @@ import torch
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.posed_images import PosedImages
-from tunemv3d_data.layouts import blender, nerfstudio, ours, srn, syncdreamer, trellis, zero123
-from tunemv3d_data.layouts.views import Bytes, SourceViews, picture_size
+from tunemv3d_data.layouts import blender, colmap, nerfstudio, neus, ours, srn, syncdreamer, trellis, zero123
+from tunemv3d_data.layouts.conventions import CONVENTIONS
+from tunemv3d_data.layouts.pick import sharpness, spread_sharp
+from tunemv3d_data.layouts.unread import unread
+from tunemv3d_data.layouts.views import Bytes, SourceViews, picture_size, reread
 from tunemv3d_data.layouts.world import World, placed
 
 
@@ -39,6 +42,8 @@ LAYOUTS: dict[str, Layout] = {
     "trellis": trellis,
     "nerfstudio": nerfstudio,
     "blender": blender,
+    "neus": neus,
+    "colmap": colmap,
     "srn": srn,
     "zero123": zero123,
     "syncdreamer": syncdreamer,
@@ -53,6 +58,10 @@ class Collection:
         path: the dataset's folder.
         layout: a name of ``LAYOUTS``.
         world: what is stated about the source's world; the rest comes from the layout or the cameras.
+        undistort: straighten pictures that a lens distorted, else refuse them.
+        convention: a name of ``layouts.conventions.CONVENTIONS`` that the matrices have instead of the layout's own;
+            "" for the layout's.
+        most: views of an object at most; of more, the sharpest all around it are taken.
 
     Attributes:
         ids: the objects, in the order of their folders.
@@ -63,9 +72,18 @@ class Collection:
         DatasetError: no object there.
     """
 
-    def __init__(self, path: Path, layout: str, world: World | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: str,
+        world: World | None = None,
+        undistort: bool = False,
+        convention: str = "",
+        most: int | None = None,
+    ) -> None:
         self.path, self.layout = path, layout
-        self.world = world or World()
+        self.world, self.undistort, self.convention = world or World(), undistort, convention
+        self.most = most
         self.folders = LAYOUTS[layout].find(path)
         if not self.folders:
             raise DatasetError(f"{path}: no objects of the layout {layout} ({LAYOUTS[layout].LOOKS_LIKE})")
@@ -76,10 +94,18 @@ class Collection:
         """Read one object as its layout states it.
 
         Raises:
-            DatasetError: a file is missing or not what the layout promises; names it.
+            DatasetError: a file is missing or not what the layout promises, or a lens distorts; names it.
         """
         if self._last is None or self._last[0] != id_:
-            self._last = (id_, LAYOUTS[self.layout].read(self.folders[id_]))
+            views = LAYOUTS[self.layout].read(self.folders[id_])
+            if self.convention:
+                views = reread(views, CONVENTIONS[self.convention], self.folders[id_])
+            if views.distortion and not self.undistort:
+                raise DatasetError(f"{self.folders[id_]}: {views.distortion}; --undistort straightens the pictures")
+            if self.most is not None and len(views.files) > self.most:
+                sharp = [sharpness(views.picture(view)) for view in range(len(views.files))]
+                views = views.only(spread_sharp(views.poses, sharp, self.most))
+            self._last = (id_, views)
         return self._last[1]
 
     def record(self, id_: str, check_cameras: bool = True) -> PosedImages:
@@ -87,14 +113,20 @@ class Collection:
 
         Args:
             id_: the object.
-            check_cameras: False also gives cameras that are not rigid or stand in the object, to examine them.
+            check_cameras: False also gives cameras that are not rigid or stand in the object, to examine them; where
+                nothing tells the object's place, they stay where the source has them.
 
         Raises:
             DatasetError: a file is missing or not what the layout promises; names it.
             CameraError: a camera is not rigid or stands in the object's sphere; names the object and the camera.
         """
         views = self.views(id_)
-        poses = torch.from_numpy(placed(views, self.world)).float()
+        try:
+            poses = torch.from_numpy(placed(views, self.world)).float()
+        except DatasetError as error:
+            if check_cameras:
+                raise DatasetError(f"{self.folders[id_]}: {error}") from None
+            poses = torch.from_numpy(views.poses).float()
         try:
             cameras = Cameras(poses, torch.from_numpy(views.intrinsics).float())
             cameras = cameras.check() if check_cameras else cameras
@@ -121,26 +153,40 @@ class Collection:
         return self.views(id_).picture(view)
 
 
-def open_dataset(path: Path, layout: str = "auto", world: World | None = None) -> Collection:
+def open_dataset(
+    path: Path,
+    layout: str = "auto",
+    world: World | None = None,
+    undistort: bool = False,
+    convention: str = "",
+    most: int | None = None,
+) -> Collection:
     """Open a dataset of any known layout.
 
     Args:
         path: its folder.
         layout: a name of ``LAYOUTS``, or "auto".
         world: as for ``Collection``.
+        undistort: as for ``Collection``.
+        convention: as for ``Collection``.
+        most: as for ``Collection``.
 
     Raises:
-        DatasetError: no such folder or layout, or no layout knows the folder.
+        DatasetError: no such folder, layout or convention, or no layout knows the folder.
     """
     if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder")
+        raise DatasetError(f"{path}: {'unpack it, and give its folder' if path.is_file() else 'no such folder'}")
+    if convention and convention not in CONVENTIONS:
+        raise DatasetError(f"no convention '{convention}'; choose {', '.join(CONVENTIONS)}")
     if layout != "auto" and layout not in LAYOUTS:
         raise DatasetError(f"no layout '{layout}'; choose auto, {', '.join(LAYOUTS)}")
     name = next((name for name in LAYOUTS if LAYOUTS[name].recognise(path)), None) if layout == "auto" else layout
     if name is None:
+        if hint := unread(path):
+            raise DatasetError(f"{path}: {hint}")
         known = "; ".join(f"{name}: {known.LOOKS_LIKE}" for name, known in LAYOUTS.items())
         raise DatasetError(f"{path}: none of the known layouts. {known}")
-    return Collection(path, name, world)
+    return Collection(path, name, world, undistort, convention, most)
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.layouts.views import Floats, SourceViews, any_folder_with, folders_with, matrices
+from tunemv3d_data.layouts.conventions import OPENCV
+from tunemv3d_data.layouts.views import Floats, SourceViews, any_folder_with, folders_with, matrices, rigid
 
 LOOKS_LIKE = "<split>/<id>/ with rgb/*.png, pose/*.txt and intrinsics.txt"
 _RADII = {2.0: 0.75, 1.3: 0.5}
@@ -40,7 +41,9 @@ def read(folder: Path) -> SourceViews:
     texts = [folder / "pose" / f"{file.stem}.txt" for file in files]
     if not files:
         raise DatasetError(f"{folder / 'rgb'}: no pictures")
-    poses = matrices(folder / "pose", [_numbers(text, 16).reshape(4, 4) for text in texts], (4, 4))
+    poses = rigid(
+        folder / "pose", matrices(folder / "pose", [_numbers(text, 16).reshape(4, 4) for text in texts], (4, 4))
+    )
     distance = float(np.median(np.linalg.norm(poses[:, :3, 3], axis=1)))
     known = next((radius for at, radius in _RADII.items() if abs(distance / at - 1) < 0.05), distance * 0.5 / 1.3)
     words = " ".join(part.name for part in (folder.resolve(), *list(folder.resolve().parents)[:3])).lower()
@@ -49,6 +52,7 @@ def read(folder: Path) -> SourceViews:
         intrinsics=np.tile(_intrinsics(folder / "intrinsics.txt"), (len(files), 1)),
         files=files,
         white_ground=True,
+        read_as=OPENCV,
         radius=known,
         name="chair" if "chair" in words else "car" if "cars" in words else "",
         split="held_out" if any(split in words for split in ("_val", "_test")) else "train",

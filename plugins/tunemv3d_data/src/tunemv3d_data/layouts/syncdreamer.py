@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.layouts.conventions import OPENCV_W2C
 from tunemv3d_data.layouts.views import (
     HALF_CUBE_RADIUS,
     Floats,
@@ -26,6 +27,7 @@ from tunemv3d_data.layouts.views import (
     folders_with,
     matrices,
     picture_size,
+    rigid,
 )
 
 LOOKS_LIKE = "<uid>/000.png to 015.png, with or without meta.pkl"
@@ -66,8 +68,8 @@ def read(folder: Path) -> SourceViews:
         raise DatasetError(f"{meta}: K of {camera.shape} and {len(world_to_camera)} poses for {len(files)} pictures")
     h, w = picture_size(files[0])
     one = np.array([camera[0, 0] / w, camera[1, 1] / h, camera[0, 2] / w, camera[1, 2] / h])
-    poses = np.asarray(np.linalg.inv(matrices(meta, world_to_camera, (3, 4))), dtype=np.float64)
-    return SourceViews(poses, np.tile(one, (len(files), 1)), files, radius=HALF_CUBE_RADIUS)
+    poses = rigid(meta, OPENCV_W2C.poses(matrices(meta, world_to_camera, (3, 4))))
+    return SourceViews(poses, np.tile(one, (len(files), 1)), files, radius=HALF_CUBE_RADIUS, read_as=OPENCV_W2C)
 
 
 def target_poses() -> Floats:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.posed_images import read_json
-from tunemv3d_data.layouts.nerfstudio import focal_of_angle, frames_of, opengl_poses, picture_file
-from tunemv3d_data.layouts.views import HALF_CUBE_RADIUS, SourceViews, any_folder_with, central, folders_with
+from tunemv3d_data.layouts.nerfstudio import frames_of, read_frames
+from tunemv3d_data.layouts.views import HALF_CUBE_RADIUS, SourceViews, any_folder_with, folders_with
 
 LOOKS_LIKE = "<sha256>/transforms.json with aabb, scale, offset and a camera_angle_x a frame"
 
@@ -29,20 +29,11 @@ def read(folder: Path) -> SourceViews:
     """Read one object.
 
     Raises:
-        DatasetError: a frame without camera_angle_x.
+        DatasetError: as ``nerfstudio.read_frames``.
     """
     path = folder / "transforms.json"
     frames = frames_of(path, read_json(path))
-    try:
-        focals = [focal_of_angle(float(frame["camera_angle_x"])) for frame in frames]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        raise DatasetError(f"{path}: every frame needs 'camera_angle_x', the field of view in radians") from None
-    return SourceViews(
-        poses=opengl_poses(path, frames),
-        intrinsics=central(focals, len(frames)),
-        files=tuple(picture_file(folder, frame) for frame in frames),
-        radius=HALF_CUBE_RADIUS,
-    )
+    return read_frames(path, {}, frames, radius=HALF_CUBE_RADIUS)
 
 
 def _has_views(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """One object as its layout states it, and what all layouts need to read it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.lenses import Lens
+from tunemv3d_data.layouts.conventions import OPENGL, Convention
+from tunemv3d_data.layouts.straighten import straightened
+from tunemv3d_data.notes import note
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -27,6 +31,9 @@ class SourceViews:
         intrinsics: ``n 4``: fx, fy, cx, cy as fractions of each picture's width and height.
         files: the pictures, one per camera.
         masks: one per picture, white where the object is; empty where there are none.
+        black_masks: the masks are white where the object is not.
+        lenses: one per picture where some may be distorted, else none; ``picture`` straightens them.
+        read_as: how the layout stores the matrices that the poses were read from.
         white_ground: the pictures have no alpha and the object stands on pure white.
         radius: of the sphere around the world's origin that holds the object; None where the layout does not say.
         up: the world's upward direction; None where the layout does not say.
@@ -39,6 +46,9 @@ class SourceViews:
     intrinsics: Floats
     files: tuple[Path, ...]
     masks: tuple[Path, ...] = ()
+    black_masks: bool = False
+    lenses: tuple[Lens, ...] = ()
+    read_as: Convention = OPENGL
     white_ground: bool = False
     radius: float | None = None
     up: tuple[float, float, float] | None = (0.0, 0.0, 1.0)
@@ -50,8 +60,14 @@ class SourceViews:
     source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def distortion(self) -> str:
+        """The first distorted picture and its lens, in words; "" where all are straight."""
+        bent = ((file, lens) for file, lens in zip(self.files, self.lenses, strict=False) if not lens.is_pinhole)
+        return next((f"the lens of {file.name} is {lens}" for file, lens in bent), "")
+
     def picture(self, view: int) -> Bytes:
-        """Read one view, ``h w 4``, straight alpha.
+        """Read one view, ``h w 4``, straight alpha, without the lens's distortion.
 
         Raises:
             DatasetError: the picture or its mask is missing, damaged, or of another size; names the file.
@@ -60,13 +76,33 @@ class SourceViews:
         if self.white_ground:
             rgba[..., 3] = without_white_ground(rgba[..., :3])
         if self.masks:
-            mask = np.asarray(_opened(self.masks[view], "L"))
+            mask = self.mask(view)
             if mask.shape != rgba.shape[:2]:
                 raise DatasetError(
                     f"{self.masks[view]}: a mask of {mask.shape} for a picture of {rgba.shape[:2]} (h, w)"
                 )
             rgba[..., 3] = np.minimum(rgba[..., 3], mask)
-        return rgba
+        return straightened(rgba, self.lenses[view]) if self.lenses else rgba
+
+    def mask(self, view: int) -> Bytes:
+        """Read one view's mask, ``h w``, 255 where the object is.
+
+        Raises:
+            DatasetError: it is missing or damaged; names the file.
+        """
+        mask = np.asarray(_opened(self.masks[view], "L"))
+        return 255 - mask if self.black_masks else mask
+
+    def only(self, views: Sequence[int]) -> "SourceViews":
+        """Return some of the views, in the order of ``views``."""
+        return replace(
+            self,
+            poses=self.poses[list(views)],
+            intrinsics=self.intrinsics[list(views)],
+            files=tuple(self.files[view] for view in views),
+            masks=tuple(self.masks[view] for view in views) if self.masks else (),
+            lenses=tuple(self.lenses[view] for view in views) if self.lenses else (),
+        )
 
 
 def without_white_ground(rgb: Any) -> Bytes:
@@ -91,6 +127,11 @@ def picture_size(path: Path) -> tuple[int, int]:
             return image.height, image.width
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the file that other people's files name relative to a folder; backslashes separate, as on Windows."""
+    return folder / name.replace("\\", "/")
 
 
 def folders_with(path: Path, is_object: Callable[[Path], bool], deepest: int = 2) -> dict[str, Path]:
@@ -140,11 +181,57 @@ def matrices(where: Path, values: Any, shape: tuple[int, int]) -> Floats:
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         found = np.empty(0)
-    if found.ndim != 3 or found.shape[1:] != shape or not np.isfinite(found).all():
+    if found.ndim != 3 or found.shape[1:] != shape:
         raise DatasetError(f"{where}: camera matrices should be {shape[0]} x {shape[1]} finite numbers each")
+    if len(wrong := np.flatnonzero(~np.isfinite(found).all((1, 2)))):
+        raise DatasetError(f"{where}: the camera matrix of frame {wrong[0]} holds a number that is not finite")
     if shape == (3, 4):
         found = np.concatenate([found, np.broadcast_to([[[0.0, 0.0, 0.0, 1.0]]], (len(found), 1, 4))], axis=1)
     return found
+
+
+def rigid(where: Path, poses: Floats) -> Floats:
+    """Take a uniform scale out of the rotations of poses ``n 4 4``, with a note. Mirrored ones stay so.
+
+    Raises:
+        DatasetError: axes of different lengths or not at right angles, or a last row other than 0 0 0 1; names the
+            file and the frame.
+    """
+    if len(rows := np.flatnonzero(np.abs(poses[:, 3] - [0, 0, 0, 1]).max(-1) > 1e-6)):
+        row = " ".join(f"{value:g}" for value in poses[rows[0], 3])
+        wrong = f"the last row of frame {rows[0]}'s matrix is {row}, not 0 0 0 1"
+        raise DatasetError(f"{where}: {wrong}; transpose the matrices where the translation stands there")
+    gram = np.einsum("nij,nik->njk", poses[:, :3, :3], poses[:, :3, :3])
+    scale = np.sqrt(np.trace(gram, axis1=1, axis2=2) / 3)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        skew = np.abs(gram / scale[:, None, None] ** 2 - np.eye(3)).max((1, 2))
+    if len(bent := np.flatnonzero(~(skew < 1e-3))):
+        lengths = ", ".join(f"{length:.4g}" for length in np.sqrt(np.diagonal(gram[bent[0]])))
+        wrong = f"the matrix of frame {bent[0]} is not rigid: its axes have the lengths {lengths}"
+        between = np.abs(gram[bent[0]] - np.diag(np.diagonal(gram[bent[0]]))).max()
+        angles = " and are not at right angles" if between > 1e-3 * scale[bent[0]] ** 2 else ""
+        raise DatasetError(f"{where}: {wrong}{angles}; export rigid camera matrices")
+    scaled = np.flatnonzero(np.abs(scale - 1) > 5e-4)
+    if len(scaled):
+        least, most = (f"{value:.4g}" for value in (scale[scaled].min(), scale[scaled].max()))
+        by = least if least == most else f"{least} to {most}"
+        note("camera", f"{where.name}: the matrices of {len(scaled)} cameras scale by {by}, which was taken out")
+    turned = poses.copy()
+    turned[:, :3, :3] /= scale[:, None, None]
+    return turned
+
+
+def reread(views: SourceViews, convention: Convention, where: Path) -> SourceViews:
+    """Return the views with the same stored matrices read by another convention.
+
+    Raises:
+        DatasetError: they cannot be read by it; names ``where``.
+    """
+    try:
+        poses = convention.poses(views.read_as.stored(views.poses))
+    except np.linalg.LinAlgError:
+        raise DatasetError(f"{where}: a camera matrix has no inverse, so that it is no world-to-camera one") from None
+    return replace(views, poses=poses, read_as=convention)
 
 
 def central(focal: float | Sequence[float], views: int) -> Floats:

@@ -43,7 +43,10 @@ def placed(views: SourceViews, world: World) -> Floats:
         centre = np.asarray(world.centre)
     else:
         centre = focus(views.poses) if views.radius is None else np.zeros(3)
-    scale = world.scale or RADIUS / (views.radius or seen_radius(views, centre))
+    radius = views.radius or seen_radius(views, centre)
+    if not world.scale and not (np.isfinite(radius) and radius > 1e-9 * np.abs(views.poses[:, :3, 3] - centre).max()):
+        raise DatasetError("the object's size cannot be told from the cameras; give --scale, or look at --convention")
+    scale = world.scale or RADIUS / radius
     rotation = turn_to_z(up)
     poses = views.poses.copy()
     poses[:, :3, :3] = rotation @ poses[:, :3, :3]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tunemv3d_core.cameras import opengl_to_opencv
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.layouts.conventions import OPENGL_W2C
 from tunemv3d_data.layouts.views import (
     HALF_CUBE_RADIUS,
     SourceViews,
@@ -18,6 +18,7 @@ from tunemv3d_data.layouts.views import (
     central,
     folders_with,
     matrices,
+    rigid,
 )
 
 LOOKS_LIKE = "<uid>/000.png with 000.npy"
@@ -43,7 +44,8 @@ def read(folder: Path) -> SourceViews:
     files = tuple(sorted(folder.glob("[0-9][0-9][0-9].png")))
     world_to_camera = matrices(folder, [_matrix(file.with_suffix(".npy")) for file in files], (3, 4))
     return SourceViews(
-        poses=opengl_to_opencv(np.asarray(np.linalg.inv(world_to_camera), dtype=np.float64)),
+        poses=rigid(folder, OPENGL_W2C.poses(world_to_camera)),
+        read_as=OPENGL_W2C,
         intrinsics=central(_LENS / _SENSOR, len(files)),
         files=files,
         radius=HALF_CUBE_RADIUS,

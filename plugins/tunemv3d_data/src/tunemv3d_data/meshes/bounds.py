@@ -9,7 +9,7 @@ from tunemv3d_data.meshes.materials import Floats, Material
 
 _MOST_STEPS = 256
 """Into which an edge is divided to find where a texture shows."""
-_MOST_SAMPLES = 2_000_000
+_MOST_SAMPLES = 300_000
 
 
 def shown_points(triangles: Any, material: Material, uv: Any, colours: Floats | None) -> NDArray[np.float64]:
@@ -31,7 +31,7 @@ def shown_points(triangles: Any, material: Material, uv: Any, colours: Floats | 
     weights = _weights(int(np.clip(np.sqrt(2 * _MOST_SAMPLES / len(points)), 2, _MOST_STEPS)))
     solid = np.ones((len(points), len(weights)))
     if uv is not None:
-        solid = _alpha(alpha, material, np.einsum("sc,fcd->fsd", weights, uv)) / 255
+        solid = _alpha(alpha, material, weights @ uv) / 255
     if colours is not None:
         solid = solid * (colours[..., 3] @ weights.T)
     face, sample = np.nonzero(solid > 0.5)

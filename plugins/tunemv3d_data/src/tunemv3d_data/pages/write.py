@@ -156,7 +156,7 @@ def _write_pictures(views: ObjectViews, folder: Path) -> Image.Image:
     folder.mkdir(parents=True, exist_ok=True)
     for index, (file, picture) in enumerate(zip(views.record.files, views.pictures, strict=True)):
         source, target = views.folder / file, folder / f"{index:03d}.webp"
-        if views.picture is None and max(picture.size) <= _LARGEST and source.suffix.lower() == ".webp":
+        if views.source is None and max(picture.size) <= _LARGEST and source.suffix.lower() == ".webp":
             shutil.copyfile(source, target)
         else:
             image = Image.fromarray(picture.rgba)

@@ -18,6 +18,7 @@ from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import MeshRenderer
 from tunemv3d_data.captions.appearance import Appearance, measure
 from tunemv3d_data.captions.rules import caption_rules
+from tunemv3d_data.captions.vocabulary import load_vocabulary
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.meshes.recolour import is_paintable, variant
 from tunemv3d_data.notes import Note, collect, refusal, with_notes
@@ -172,7 +173,7 @@ def _pictures(
         if index % every == 0:
             keys = ("rgba", "albedo", "material", "depth")
             kept.append({key: view[key][::stride, ::stride].copy() for key in keys})  # type: ignore[index]
-    return measure(kept, cameras[::every], mesh, keep_names=keep_names)
+    return measure(kept, cameras[::every], mesh, keep_names, load_vocabulary(job.vocabulary))
 
 
 def _record(
@@ -184,7 +185,7 @@ def _record(
     seen: Appearance,
     facts: dict[str, Any],
 ) -> PosedImages:
-    description = caption_rules(job.caption_rules)(source, mesh, seen)
+    description = caption_rules(job.caption_rules, job.vocabulary)(source, mesh, seen)
     given = source.given if facts["variant"] == 0 else ()
     return PosedImages(
         id=name,

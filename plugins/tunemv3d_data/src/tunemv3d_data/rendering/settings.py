@@ -51,6 +51,7 @@ class RenderJob:
         held_out: ids that training never sees.
         strict: refuse objects on which there are notes.
         caption_rules: a Python file whose ``describe`` writes type and captions, as ``captions.wording.describe`` does.
+        vocabulary: a file of words of names, on top of the packaged ones, where no ``caption_rules`` are given.
     """
 
     out: Path
@@ -66,6 +67,7 @@ class RenderJob:
     held_out: frozenset[str] = frozenset()
     caption_rules: Path | None = None
     strict: bool = False
+    vocabulary: Path | None = None
 
     def __post_init__(self) -> None:
         colour = self.background_colour()

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tunemv3d_core.console import messages
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.captions.csv_table import read_captions
-from tunemv3d_data.objects import SourceObject, distinct, slug
+from tunemv3d_data.captions.csv_table import CaptionTable, read_captions
+from tunemv3d_data.objects import SourceObject, distinct
 from tunemv3d_data.sources import folder, objaverse, shapenet
 
 
@@ -37,7 +38,7 @@ def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"]
 
     Args:
         path: a folder or a file.
-        captions: a CSV of ids and captions, several rows per object if need be, as Cap3D publishes.
+        captions: a CSV of captions, several per object if need be, such as Text2Shape's or Cap3D's.
         up: the axis that points up in the meshes, where it is not their formats' usual one.
 
     Raises:
@@ -54,21 +55,18 @@ def read_sources(path: Path, captions: Path | None = None, up: Literal["y", "z"]
     if up is not None:
         objects = [replace(entry, up=up) for entry in objects]
     if captions is not None:
-        objects = _with_captions(objects, captions)
+        objects = _with_captions(objects, read_captions(captions))
     return objects
 
 
-def _with_captions(objects: Sequence[SourceObject], table: Path) -> list[SourceObject]:
-    """Add the table's captions after those that come with the objects.
+def _with_captions(objects: Sequence[SourceObject], table: CaptionTable) -> list[SourceObject]:
+    """Add the table's captions after those that come with the objects, and say how far it goes.
 
     Raises:
-        DatasetError: the table cannot be read, or names none of the objects.
+        DatasetError: it names none of the objects.
     """
-    found: dict[str, list[str]] = {}
-    for id_, given in read_captions(table).items():
-        found.setdefault(slug(id_), []).extend(given)
-    if not any(entry.id in found for entry in objects):
-        raise DatasetError(
-            f"{table}: names none of the objects; a row is an id, such as {objects[0].id}, and a caption"
-        )
-    return [replace(entry, given=(*entry.given, *found.get(entry.id, ()))) for entry in objects]
+    ids = [entry.id for entry in objects]
+    if not any(map(table.of, ids)):
+        raise DatasetError(f"{table.path}: names none of the objects; a row is an id, such as {ids[0]}, and a caption")
+    messages.print(table.coverage(ids), highlight=False, markup=False, soft_wrap=True)
+    return [replace(entry, given=(*entry.given, *table.of(entry.id))) for entry in objects]

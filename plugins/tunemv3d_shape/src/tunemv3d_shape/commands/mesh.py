@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_shape.commands.objects import objects, refused
@@ -56,13 +65,18 @@ def mesh(
         bool, typer.Option("--raw", help="Write the surface before it is simplified too, as raw.ply.")
     ] = False,
     formats: Annotated[str, typer.Option("--format", help="glb, obj, ply, or several: glb,ply.")] = "glb",
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Turn sampled objects into textured meshes that any 3D program opens."""
     wanted = _formats(formats)
     # Heavy: torch and trimesh.
-    from tunemv3d_core.devices import find_device
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.real_size import wanted_height
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_shape.checkpoints import Checkpoints
@@ -72,7 +86,7 @@ def mesh(
     wanted_height("", size)
     options = {"resolution": resolution, "faces": faces, "texture": texture, "unwrap_seconds": unwrap_seconds}
     made_by = _mesher(mesher, {name: value for name, value in options.items() if value is not None}, raw)
-    checkpoints = Checkpoints(find_device(device))
+    checkpoints = Checkpoints(read_placement(device, dtype, offload), Additions.of(base, lora, embedding))
     found = objects(source, prompts or [], out, checkpoints)
     made: list[dict[str, Any]] = []
     failed = found.failed

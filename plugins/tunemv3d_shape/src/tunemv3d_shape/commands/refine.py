@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.model_options import (
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    EmbeddingOption,
+    LoraOption,
+    OffloadOption,
+    read_placement,
+)
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_shape.commands.mesh import show_notes, stages_shown, write_object_mesh
@@ -52,7 +61,12 @@ def refine(
     video: Annotated[
         bool, typer.Option("--video", help="Also a turntable of the shape before and after, side by side.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda where there is one.")] = "",
+    device: DeviceOption = "",
+    dtype: DtypeOption = "auto",
+    offload: OffloadOption = "none",
+    base: BaseOption = "",
+    lora: LoraOption = None,
+    embedding: EmbeddingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, and mesh what is better, before or after.
@@ -62,7 +76,7 @@ def refine(
     progress.png in the object's folder shows how it stands.
     """
     # Heavy: torch and trimesh.
-    from tunemv3d_core.devices import find_device
+    from tunemv3d_core.additions import Additions
     from tunemv3d_core.io.real_size import wanted_height
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_shape.checkpoints import Checkpoints
@@ -70,7 +84,7 @@ def refine(
 
     check_writable(out)
     wanted_height("", size)
-    checkpoints = Checkpoints(find_device(device))
+    checkpoints = Checkpoints(read_placement(device, dtype, offload), Additions.of(base, lora, embedding))
     found = objects(source, prompts or [], out / "samples", checkpoints)
     options, wanted = FitOptions(cells=cells, steps=steps, seed=seed), Wanted(size, anyway, video)
     made: list[dict[str, Any]] = []

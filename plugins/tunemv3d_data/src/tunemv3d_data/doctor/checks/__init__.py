@@ -18,6 +18,7 @@ OBJECT_CHECKS: Checks = (
     alpha.edge_colours,
     pictures.brightness,
     pictures.clipped,
+    cameras.straight,
     cameras.rigid,
     cameras.fit_silhouettes,
     cameras.world_up,

@@ -23,9 +23,20 @@ def rigid(views: ObjectViews) -> Iterator[Finding]:
         views.record.cameras.check()
     except CameraError as error:
         explained = views.fit is not None and views.fit.reading is not None
-        if "inside the object" not in str(error) and not explained:
+        if "inside the object" in str(error) or explained:
+            return
+        if any(word in str(error) for word in ("focal length", "principal point")):
+            yield Finding("camera-lens", views.record.id, str(error), "write fl_x, fl_y, cx and cy in pixels")
+        else:
             advice = "store rigid camera-to-world matrices: take scale and mirroring out of the rotation"
             yield Finding("camera-not-rigid", views.record.id, str(error), advice)
+
+
+def straight(views: ObjectViews) -> Iterator[Finding]:
+    """No lens bends straight lines; the other checks see the pictures straightened."""
+    if views.source is not None and (bent := views.source.distortion):
+        advice = "tunemv3d data convert --undistort"
+        yield Finding("lens-distortion", views.record.id, bent, advice, tuple(range(len(views))))
 
 
 def fit_silhouettes(views: ObjectViews) -> Iterator[Finding]:
@@ -36,7 +47,7 @@ def fit_silhouettes(views: ObjectViews) -> Iterator[Finding]:
     numbers = {"error_pixels": round(fit.error, 2), "tolerance_pixels": round(views.tolerance, 2)}
     if fit.reading is not None:
         text = f"the cameras do not fit the silhouettes; they look like {fit.reading.name}"
-        yield Finding(fit.reading.check, views.record.id, text, fit.reading.advice, every, numbers)
+        yield Finding(fit.reading.check, views.record.id, text, views.advice, every, numbers)
     elif not fit.fits:
         away = "" if fit.in_front else "; the object lies behind them"
         text = f"the cameras do not fit the silhouettes under any known convention{away}"
@@ -101,7 +112,7 @@ def _histogram(pixels: np.ndarray) -> Floats:
 
 def world_up(views: ObjectViews) -> Iterator[Finding]:
     """The world's z is up: cameras without roll have it above their picture."""
-    if len(views) < 4 or (poses := _likely_poses(views)) is None or (upward := _upward(poses)) is None:
+    if len(views) < 4 or (poses := views.likely_poses) is None or (upward := _upward(poses)) is None:
         return
     axis, mean = upward
     if axis != "+z":
@@ -110,16 +121,6 @@ def world_up(views: ObjectViews) -> Iterator[Finding]:
         command = f"tunemv3d data convert --up={axis.lstrip('+')}"
         advice = f"rotate all poses from the left, {rotation}; where all objects are so, {command}"
         yield Finding("world-up", views.record.id, text, advice, (), {"upward": round(mean, 3)})
-
-
-def _likely_poses(views: ObjectViews) -> Floats | None:
-    """Camera poses ``n 4 4`` under the convention that fits the silhouettes; None where none is known to."""
-    fit = views.fit
-    if fit is None:
-        return views.poses
-    if fit.reading is not None:
-        return fit.reading.poses
-    return views.poses if fit.fits else None
 
 
 def _upward(poses: Floats) -> tuple[str, float] | None:
@@ -141,7 +142,7 @@ def _upward(poses: Floats) -> tuple[str, float] | None:
 
 def one_sided(views: ObjectViews) -> Iterator[Finding]:
     """Cameras stand on all sides of the object, as far as the world's z is up; a ring at one elevation does."""
-    poses = _likely_poses(views)
+    poses = views.likely_poses
     if poses is None or ((upward := _upward(poses)) is not None and upward[0] != "+z"):
         return
     side = unseen_side(Cameras(torch.from_numpy(poses), views.record.cameras.intrinsics))

@@ -20,7 +20,7 @@ def in_the_unit_sphere(views: ObjectViews) -> Iterator[Finding]:
     """Cameras stand outside the unit sphere, the object inside, around its middle, and not tiny in it."""
     id_, distances = views.record.id, np.linalg.norm(views.poses[:, :3, 3], axis=1)
     inside = tuple(np.flatnonzero(distances <= 1).tolist())
-    if inside:
+    if inside and (views.fit is None or views.fit.reading is None):  # else they stand there by mistake
         text = f"{len(inside)} cameras stand inside the unit sphere, the nearest at {distances.min():.2f}"
         advice = "scale all camera positions so that the object's radius is 0.9 and every camera is beyond 1"
         yield Finding("camera-inside", id_, text, advice, inside, {"nearest": float(distances.min())})

@@ -21,7 +21,7 @@ class Meshopt(Entry):  # noqa: D101
     byte_stride: int = Field(ge=2, le=256)
     count: int = Field(ge=1)
     mode: Literal["ATTRIBUTES", "TRIANGLES", "INDICES"]
-    filter: Literal["NONE", "OCTAHEDRAL", "QUATERNION", "EXPONENTIAL"] = "NONE"
+    filter: Literal["NONE", "OCTAHEDRAL", "QUATERNION", "EXPONENTIAL", "COLOR"] = "NONE"
 
 
 class Buffers:
@@ -116,6 +116,8 @@ def unpacked(packed: Meshopt, data: memoryview, what: str) -> bytes:
     allowed = {"OCTAHEDRAL": (4, 8), "QUATERNION": (8,)}.get(packed.filter, allowed)
     if stride not in allowed or (packed.mode == "TRIANGLES" and count % 3):
         raise DatasetError(f"is not valid glTF: {what} is compressed as {count:,} elements of {stride} bytes")
+    if packed.filter == "COLOR":
+        raise DatasetError("is compressed by meshopt's filter COLOR, which is not read; export it without")
     source = np.frombuffer(data, dtype=np.uint8)
     try:
         if packed.mode == "ATTRIBUTES":

@@ -11,6 +11,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_data.meshes.gltf.accessors import Accessors, Array, scaled
 from tunemv3d_data.meshes.gltf.document import Accessor, Document, Draco, Primitive, checked
 from tunemv3d_data.meshes.gltf.scene import Matrices, Placed
+from tunemv3d_data.notes import note
 
 _DRACO = "KHR_draco_mesh_compression"
 _TYPES = {"POSITION": ("VEC3",), "NORMAL": ("VEC3",), "COLOR": ("VEC3", "VEC4")}
@@ -98,6 +99,10 @@ class Geometry:
         if len(order) and (order.min() < 0 or order.max() >= self.count):
             raise DatasetError(f"is not valid glTF: {self.where} uses vertex {order.max()} of {self.count}")
         if self.primitive.mode == 4 or self._draco is not None:
+            if len(order) % 3:
+                note(
+                    "changed shape", f"{self.where}: the last {len(order) % 3} of {len(order)} corners make no triangle"
+                )
             return order[: len(order) // 3 * 3].reshape(-1, 3)
         first = np.arange(max(len(order) - 2, 0))
         if self.primitive.mode == 6:

@@ -40,8 +40,12 @@ def read_gltf(data: bytes, neighbours: Neighbours, max_faces: int) -> list[Part]
     _check_size(document, accessors, shown)
     materials = Materials(document, Images(document, accessors.buffers))
     parts = [part for use in shown for part in _parts(document, accessors, materials, use)]
+    unshown = {use.mesh for use in shown if any(part.mode < 4 for part in document.get(Mesh, use.mesh).primitives)}
     if not parts:
-        raise DatasetError("holds no triangles in the scene that it shows")
+        held = "points and lines alone, which are not shown" if unshown else "no triangles"
+        raise DatasetError(f"holds {held}, in the scene that a viewer opens")
+    if unshown:
+        note("changed shape", f"points and lines of {len(unshown)} of its meshes are not shown")
     return parts
 
 
@@ -66,7 +70,6 @@ def _parts(document: Document, accessors: Accessors, materials: Materials, use: 
     for number, primitive in enumerate(mesh.primitives):
         document.leave_out(primitive, *_PRIMITIVE)
         if primitive.mode < 4:
-            note("changed shape", f"mesh {mesh.name or use.mesh}: points and lines are not shown")
             continue
         geometry = Geometry(document, accessors, primitive, f"meshes[{use.mesh}].primitives[{number}]")
         if len(geometry.triangles):

@@ -73,7 +73,10 @@ def _roots(document: Document) -> list[int]:
         return list(entry.nodes)
     every = range(document.count(Node))
     children = {child for index in every for child in document.get(Node, index).children}
-    return [index for index in every if index not in children]
+    roots = [index for index in every if index not in children]
+    if every and not roots:
+        raise DatasetError("is not valid glTF: every node has a parent, so that nodes are inside themselves")
+    return roots
 
 
 def _use(document: Document, accessors: Accessors, world: "_Worlds", index: int, node: Node, mesh: int) -> Placed:

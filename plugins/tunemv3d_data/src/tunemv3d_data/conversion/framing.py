@@ -55,11 +55,11 @@ class Frame:
 
     Attributes:
         window: left, top, right, bottom in the plane.
-        resolution: pixels, square.
+        size: (h, w) in pixels.
     """
 
     window: Floats
-    resolution: int
+    size: tuple[int, int]
 
     @property
     def intrinsics(self) -> Floats:
@@ -76,20 +76,20 @@ class Frame:
         high = np.maximum(np.ceil(edges[2:]) - [w, h], 0).astype(int)
         padded = np.pad(rgba, ((low[1], high[1]), (low[0], high[0]), (0, 0)))
         box = tuple(float(edge) for edge in edges + np.tile(low, 2))
-        size = (self.resolution, self.resolution)
+        size = (self.size[1], self.size[0])
         image = Image.fromarray(padded).resize(size, Image.Resampling.BILINEAR, box=box)  # type: ignore[arg-type]
         return np.asarray(image)
 
 
-def common_frame(views: Sequence[Seen], resolution: int | None = None) -> Frame:
+def common_frame(views: Sequence[Seen], asked: tuple[int, int] | None = None) -> Frame:
     """Find the frame for all pictures of an object.
 
-    Where size and intrinsics are the same for all, it is the picture itself, padded to a square. Where they differ, it
-    is the square around the principal point that holds every silhouette.
+    Where size and intrinsics are the same for all, it is the picture itself, padded to the shape that is asked for.
+    Where they differ, it is the rectangle of that shape around the principal point that holds every silhouette.
 
     Args:
         views: all pictures.
-        resolution: pixels; None keeps the pictures' own.
+        asked: (h, w) in pixels; None makes squares of the pictures' own resolution.
 
     Raises:
         DatasetError: nothing is seen, an object cut by a border that the frame passes, or one that appears too small
@@ -97,32 +97,36 @@ def common_frame(views: Sequence[Seen], resolution: int | None = None) -> Frame:
     """
     first = views[0]
     same = all(view.size == first.size and np.allclose(view.intrinsics, first.intrinsics, atol=1e-6) for view in views)
-    frame = _padded(first, resolution) if same else _around_silhouettes(views, resolution)
+    frame = _padded(first, asked) if same else _around_silhouettes(views, asked)
     for index, view in enumerate(views):
         _check_whole(index, view, frame)
     return frame
 
 
-def _padded(view: Seen, resolution: int | None) -> Frame:
+def _padded(view: Seen, asked: tuple[int, int] | None) -> Frame:
     h, w = view.size
-    side = max(h, w)
-    left, top = (w - side) / 2, (h - side) / 2
-    return Frame(view.plane((left, top, left + side, top + side)), resolution or side)
+    aspect = asked[1] / asked[0] if asked else 1.0
+    high, wide = max(float(h), w / aspect), max(float(w), h * aspect)
+    left, top = (w - wide) / 2, (h - high) / 2
+    return Frame(view.plane((left, top, left + wide, top + high)), asked or (max(h, w), max(h, w)))
 
 
-def _around_silhouettes(views: Sequence[Seen], resolution: int | None) -> Frame:
-    reach = np.array([np.abs(view.plane(view.box)).max() for view in views if view.box is not None])
-    if not len(reach):
+def _around_silhouettes(views: Sequence[Seen], asked: tuple[int, int] | None) -> Frame:
+    aspect = asked[1] / asked[0] if asked else 1.0
+    # Half the height of a frame of that shape which holds the silhouette, on the plane.
+    reach = [np.abs(view.plane(view.box) / [aspect, 1, aspect, 1]).max() for view in views if view.box is not None]
+    if not reach:
         raise DatasetError("no picture shows anything")
-    half = _MARGIN * reach.max()
-    if (share := reach.min() / half) < _SMALLEST_SHARE:
+    half = _MARGIN * max(reach)
+    if (share := min(reach) / half) < _SMALLEST_SHARE:
         raise DatasetError(
             f"with one focal length for all views the object would fill {share:.0%} of some picture; "
             "use views of one lens and one distance"
         )
     own = np.median([2 * half * view.intrinsics[0] * view.size[1] for view in views])
-    largest = max(max(view.size) for view in views)
-    return Frame(np.array([-half, -half, half, half]), resolution or int(min(round(own), largest)))
+    side = int(min(round(own), max(max(view.size) for view in views)))
+    window = np.array([-half * aspect, -half, half * aspect, half])
+    return Frame(window, asked or (side, side))
 
 
 def _check_whole(index: int, view: Seen, frame: Frame) -> None:

@@ -1,7 +1,8 @@
 """Convert a dataset of any layout to ours. Finished objects are never redone; a broken one is listed."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,14 @@ from tunemv3d_core.io.posed_images import (
     write_manifest,
     write_object,
 )
+from tunemv3d_data.captions.csv_table import CaptionTable
+from tunemv3d_data.captions.vocabulary import load_vocabulary
 from tunemv3d_data.captions.wording import describe_pictures
+from tunemv3d_data.conversion.framing import Seen, common_frame
+from tunemv3d_data.doctor.views import open_views
 from tunemv3d_data.layouts.collection import Collection
-from tunemv3d_data.layouts.framing import Seen, common_frame
 from tunemv3d_data.licences import attribution, matches, spdx
-from tunemv3d_data.notes import NoteCounts, collect, notes_of, refusal, with_notes
+from tunemv3d_data.notes import NoteCounts, collect, note, notes_of, refusal, with_notes
 from tunemv3d_data.rendering.pictures import save_image
 
 
@@ -34,21 +38,23 @@ class Conversion:
 
     Attributes:
         out: the dataset's folder.
-        resolution: pixels, square; None keeps the pictures' own.
+        size: (h, w) in pixels; None makes squares of the pictures' own resolution.
         licence: of objects whose layout states none.
-        captions: by id, before those of the layout.
+        captions: those that others wrote, before those of the layout.
         strict: refuse objects on which there are notes.
         creator: of objects whose layout names none.
         licences: only objects under these (``licences.matches``); None takes all.
+        vocabulary: a file of words of names, on top of the packaged ones.
     """
 
     out: Path
-    resolution: int | None = None
+    size: tuple[int, int] | None = None
     licence: str = ""
-    captions: dict[str, list[str]] = field(default_factory=dict)
+    captions: CaptionTable | None = None
     strict: bool = False
     creator: str = ""
     licences: tuple[str, ...] | None = None
+    vocabulary: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ def convert(source: Collection, job: Conversion, done: Callable[[], object] = la
     Raises:
         DatasetError: the folder holds something else, or cannot be written.
     """
-    settings = {"source": source.layout, "resolution": job.resolution, "world": asdict(source.world)}
+    settings: dict[str, Any] = {"source": source.layout, "resolution": job.size, "world": asdict(source.world)}
+    settings |= {"undistort": source.undistort, "convention": source.convention, "views": source.most}
     settings |= {"strict": True} if job.strict else {}
     _claim(job.out, settings)
     results: list[Converted] = []
@@ -109,8 +116,28 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
     return Converted(id_, "converted")
 
 
+def _check_conventions(source: Collection, id_: str) -> None:
+    """Refuse cameras that fit the silhouettes only when they are read otherwise; note those that never fit.
+
+    Raises:
+        DatasetError: says what the cameras are and what to do.
+    """
+    views = open_views(source, id_)
+    if views.fit is None or views.fit.fits:
+        return
+    if views.fit.reading is not None:
+        read_as = f"read as {views.seen.read_as}, " if views.fit.reading.check == "camera-convention" else ""
+        unfit = f"{read_as}the cameras do not fit the silhouettes"
+        raise DatasetError(f"{unfit}; they look like {views.fit.reading.name}: {views.advice}")
+    missed = f"they miss by {views.fit.error:.3g} pixels where {views.tolerance:.3g} are usual"
+    note(
+        "camera", f"the cameras fit the silhouettes under no known convention: {missed}; tunemv3d data check says more"
+    )
+
+
 def _read(source: Collection, job: Conversion, id_: str) -> tuple[PosedImages, list[Any]]:
     """Read one object's record and RGBA pictures, ``h w 4`` each, as they shall be written."""
+    _check_conventions(source, id_)
     record = source.record(id_)
     intrinsics = record.cameras.intrinsics.double().numpy()
     seen = []
@@ -120,24 +147,35 @@ def _read(source: Collection, job: Conversion, id_: str) -> tuple[PosedImages, l
         seen.append(Seen.of(rgba, intrinsics[view]))
         is_cut_out = is_cut_out or bool((rgba[..., 3] < 128).any())
     if not is_cut_out:
-        raise DatasetError("no picture has a transparent ground; cut the object out (alpha, or masks) first")
-    frame = common_frame(seen, job.resolution)
+        raise DatasetError(
+            "no picture has a transparent ground; cut the object out first: as alpha, or as pictures of the same "
+            "names in masks/, white where the object is (rembg p -om images masks makes them)"
+        )
+    frame = common_frame(seen, job.size)
     pictures = [frame.cut(source.picture(id_, view), intrinsics[view]) for view in range(record.views)]
-    return _described(source, job, record, pictures, frame.intrinsics, frame.resolution), pictures
+    return _described(source, job, record, pictures, frame.intrinsics, frame.size), pictures
 
 
 def _described(
-    source: Collection, job: Conversion, record: PosedImages, pictures: list[Any], intrinsics: Any, resolution: int
+    source: Collection,
+    job: Conversion,
+    record: PosedImages,
+    pictures: list[Any],
+    intrinsics: Any,
+    size: tuple[int, int],
 ) -> PosedImages:
-    captions = [*job.captions.get(record.id, []), *record.captions]
+    given = job.captions.of(record.id) if job.captions else ()
+    captions = [*given, *record.captions]
     views = source.views(record.id)
     shared = torch.from_numpy(intrinsics).float().expand(len(pictures), 4)
     return replace(
         record,
         files=tuple(f"{view:03d}.webp" for view in range(len(pictures))),
         cameras=Cameras(record.cameras.camera_to_world, shared),
-        size=(resolution, resolution),
-        captions=tuple(dict.fromkeys(captions or describe_pictures(pictures, views.name))),
+        size=size,
+        captions=tuple(
+            dict.fromkeys(captions or describe_pictures(pictures, views.name, load_vocabulary(job.vocabulary)))
+        ),
         licence=spdx(record.licence or job.licence),
         creator=record.creator or job.creator,
         source=record.source or f"{source.path.resolve().name}: {record.id}",
@@ -158,8 +196,7 @@ def _write(folder: Path, record: PosedImages, pictures: list[Any]) -> None:
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Take the folder for this conversion, or refuse where it holds something else."""
     path = out / "dataset.json"
-    # As JSON reads it back: tuples become lists.
-    wanted = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    wanted = json.loads(json.dumps(settings))  # as it is read back: tuples become lists
     if path.exists():
         before = read_json(path).get("settings")
         if before != wanted:

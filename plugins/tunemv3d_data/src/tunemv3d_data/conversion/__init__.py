@@ -1,0 +1,1 @@
+"""From another layout, or a video, to a dataset of ours."""
