@@ -76,7 +76,8 @@ def parts(kind: str, small: bool) -> Parts:
         vae = AutoencoderKL(**{**published.VAE, **scale})
     words = tuple(tiny.tokenizer(16 if small else 77) for _ in encoders)
     schedule = {**tiny.SCHEDULE, "_class_name": "DDIMScheduler", "prediction_type": "epsilon"}
-    return Parts(kind, words, encoders, vae.eval(), unet.eval(), schedule, kind == "sdxl", {})
+    of = "StableDiffusionXLPipeline" if kind == "sdxl" else "StableDiffusionPipeline"
+    return Parts(kind, of, words, encoders, vae.eval(), unet.eval(), schedule, kind == "sdxl", {})
 
 
 def model(kind: str, lifter: str, device: torch.device, dtype: torch.dtype, small: bool) -> MultiviewDiffusion:

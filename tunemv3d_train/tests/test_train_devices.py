@@ -36,3 +36,11 @@ def test_an_older_apple_without_bf16_says_what_to_do(apple: pytest.MonkeyPatch) 
     apple.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: False)
     with pytest.raises(SpecError, match=r"'bf16' cannot be had on mps.*use 'fp32'"):
         accelerate(load_spec("chairs-mini", ["train.precision=bf16"]))
+
+
+def test_a_process_may_train_once_more_in_another_precision() -> None:
+    for precision, kind in (("fp32", None), ("bf16", torch.bfloat16), ("fp32", None)):
+        accelerator = accelerate(load_spec("chairs-mini", [f"train.precision={precision}"]))
+        with accelerator.autocast():
+            layer = torch.nn.Linear(2, 2, device=accelerator.device)
+            assert layer(torch.ones(1, 2, device=accelerator.device)).dtype == (kind or torch.float32)

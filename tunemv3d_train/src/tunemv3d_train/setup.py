@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from rich.progress import track
 from torch import nn
@@ -98,6 +99,7 @@ def accelerate(spec: RunSpec) -> Accelerator:
     device = preferred_device()
     if spec.train.precision == "fp16" and device == "cpu":
         raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     try:
         return Accelerator(
             cpu=device == "cpu",
