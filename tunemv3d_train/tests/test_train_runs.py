@@ -330,7 +330,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_fi
 def test_without_held_out_objects_the_figures_say_so(spec_file: Path, tmp_path: Path) -> None:
     tiny.write_dataset(tmp_path / "all", splits=("train",) * 2)
     outcome = train(load_spec(spec_file, [f"data.path={tmp_path / 'all'}", "train.steps=1"]), tmp_path / "run")
-    assert outcome.measured == "2 training objects (none is held out), 4 + 3 views"
+    assert outcome.measured == "2 objects that are trained on (none is held out), 4 + 3 views"
 
 
 def test_help_imports_no_torch(offered: Path) -> None:
