@@ -8,7 +8,7 @@ from accelerate.state import AcceleratorState
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.errors import SpecError
-from tunemv3d_train.setup import accelerate
+from tunemv3d_train.accelerator import accelerate
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from rich.progress import track
 from torch import nn
 
@@ -20,7 +18,6 @@ from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
-from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
@@ -88,32 +85,6 @@ class Parts:
         """End whatever reads ahead."""
         if isinstance(self.sampler, ReadAhead):
             self.sampler.close()
-
-
-def accelerate(spec: RunSpec) -> Accelerator:
-    """Device, precision and processes.
-
-    Raises:
-        SpecError: fp16 without a GPU, or a precision that this one does not have.
-    """
-    device = preferred_device()
-    if spec.train.precision == "fp16" and device == "cpu":
-        raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
-    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
-    try:
-        return Accelerator(
-            cpu=device == "cpu",
-            mixed_precision={"fp32": "no"}.get(spec.train.precision, spec.train.precision),
-            gradient_accumulation_steps=spec.train.accumulate,
-            kwargs_handlers=[
-                # Cached casts of a weight would outlive the step that a CUDA graph captures.
-                AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
-                DistributedDataParallelKwargs(broadcast_buffers=False),
-            ],
-        )
-    except ValueError as error:  # an older Apple has no bf16
-        named = f"train.precision: '{spec.train.precision}'"
-        raise SpecError(f"{named} cannot be had on {device} ({error}); use 'fp32'") from None
 
 
 def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | None) -> Parts:

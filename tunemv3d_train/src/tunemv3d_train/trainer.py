@@ -16,6 +16,7 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
+from tunemv3d_train.accelerator import accelerate
 from tunemv3d_train.cuda_graph import CapturedStep, Tensors
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import Interruption, watched
@@ -24,7 +25,7 @@ from tunemv3d_train.optimisation import lr_factor, set_lr
 from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
-from tunemv3d_train.setup import Parts, accelerate, build_parts, provenance
+from tunemv3d_train.setup import Parts, build_parts, provenance
 
 
 @dataclass(frozen=True)

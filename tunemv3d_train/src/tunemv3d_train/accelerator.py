@@ -1,0 +1,35 @@
+"""Device, precision and processes of a run."""
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
+
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.devices import preferred_device
+from tunemv3d_core.errors import SpecError
+
+
+def accelerate(spec: RunSpec) -> Accelerator:
+    """Device, precision and processes.
+
+    Raises:
+        SpecError: fp16 without a GPU, or a precision that this one does not have.
+    """
+    device = preferred_device()
+    if spec.train.precision == "fp16" and device == "cpu":
+        raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
+    try:
+        return Accelerator(
+            cpu=device == "cpu",
+            mixed_precision={"fp32": "no"}.get(spec.train.precision, spec.train.precision),
+            gradient_accumulation_steps=spec.train.accumulate,
+            kwargs_handlers=[
+                # Cached casts of a weight would outlive the step that a CUDA graph captures.
+                AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+            ],
+        )
+    except ValueError as error:  # an older Apple has no bf16
+        named = f"train.precision: '{spec.train.precision}'"
+        raise SpecError(f"{named} cannot be had on {device} ({error}); use 'fp32'") from None
