@@ -142,7 +142,7 @@ def test_every_step_is_reported_as_diffusers_does(pipe):
     assert [index for index, _, _ in steps] == [0, 1, 2, 3]
     assert [t for _, t, _ in steps] == sorted((t for _, t, _ in steps), reverse=True)
     assert torch.equal(steps[-1][2], output.latents)
-    with pytest.raises(TuneMV3DError, match="a callback can get latents, .*x_t, x0, opacity, depth, not 'noise'"):
+    with pytest.raises(TuneMV3DError, match=r"a callback can get latents, .*x_t, x0, opacity, depth, not 'noise'"):
         pipe("a red chair", callback_on_step_end=callback, callback_on_step_end_tensor_inputs=["noise"])
 
 
