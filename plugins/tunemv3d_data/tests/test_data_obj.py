@@ -131,8 +131,8 @@ def test_what_makes_no_sense_is_refused_with_its_line(tmp_path: Path, content: s
 @pytest.mark.parametrize(
     ("extra", "kind"),
     [
-        ("l 1 2\n", "changed shape"),
-        ("f 1 2\n", "changed shape"),
+        ("l 1 2\n", "no surface"),
+        ("f 1 2\n", "no surface"),
         ("hello\n", "other"),
         ("#MRGB ffff\n", "changed colours"),
         ("usemtl gone\nf 1 2 3\n", "missing file"),

@@ -21,6 +21,7 @@ Kind = Literal[
     "untextured",
     "unsupported extension",
     "no normals",
+    "no surface",
     "changed colours",
     "changed shape",
     "camera",
@@ -35,12 +36,13 @@ Kind = Literal[
 - untextured: nothing but a default colour is known of the object or a part.
 - unsupported extension: a part of a format that can be done without, and is.
 - no normals: none in the file, or unusable ones; they are computed.
+- no surface: points, lines and faces of fewer than three corners, which nothing is seen of.
 - changed colours, changed shape: shown otherwise than its file asks, in colour or in form.
 - camera, caption: of the pictures' cameras, of the words.
 - other: whatever a library logged.
 """
 
-HARMLESS = frozenset({"texture scaled down", "untextured", "no normals", "caption", "other"})
+HARMLESS = frozenset({"texture scaled down", "untextured", "no normals", "no surface", "caption", "other"})
 """Kinds after which the pictures still show what the file holds, as far as anybody knows."""
 
 _CHANNEL = logging.getLogger("tunemv3d_data.notes")
@@ -65,7 +67,7 @@ class Note:
 
 
 def note(kind: Kind, text: str) -> None:
-    """Note something about the object at hand; whoever ``collect``s hears it."""
+    """Note something about the object at hand, for whoever collects notes (``collect``)."""
     _CHANNEL.warning("%s", text, extra={"kind": kind})
 
 

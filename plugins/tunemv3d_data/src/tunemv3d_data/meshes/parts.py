@@ -13,8 +13,9 @@ from tunemv3d_data.meshes.materials import Floats, Material
 from tunemv3d_data.meshes.normals import corner_normals, crosses, unit
 from tunemv3d_data.notes import note
 
-_IN_PLANE = 0.15
-"""Cosine to its face's normal below which a normal of a file is none (81 degrees off)."""
+_OFF_FACE = 0.643
+"""Cosine to its face's normal below which a normal of a file is not used (50 degrees off): that of a hard edge which
+somebody smoothed, so that a table's top would be lit like a ball."""
 _NOTED = 0.02
 
 
@@ -27,7 +28,7 @@ class Part:
         material: theirs.
         uv: ``f 3 2`` texture coordinates of the corners, v upwards; None for none.
         normals: ``f 3 3`` normals of the corners that the file gives, of any length; None for none. Those that are
-            not finite, of no length or in the plane of their face are computed instead.
+            not finite, of no length or far off their face's are computed instead.
         colours: ``f 3 4`` factors on the texture in linear light; None for none.
     """
 
@@ -59,7 +60,7 @@ def shading_normals(triangles: Floats, parts: Sequence[Part], turn: Any) -> Floa
     length, cosine = (np.abs((given * other).sum(-1)) for other in (given, flat[:, None]))
     is_flat = np.linalg.norm(flat, axis=-1) > 0.5
     with np.errstate(invalid="ignore"):
-        is_sane = (np.abs(length - 1) < 1e-3) & ((cosine > _IN_PLANE) | ~is_flat[:, None])
+        is_sane = (np.abs(length - 1) < 1e-3) & ((cosine > _OFF_FACE) | ~is_flat[:, None])
     claimed = sum(part.normals.size // 3 for part in parts if part.normals is not None)
     if claimed - is_sane.sum() > _NOTED * claimed:
         note("no normals", f"{claimed - is_sane.sum():,} of {claimed:,} normals are unusable; computed instead")

@@ -69,7 +69,7 @@ class Polygons:
             raise DatasetError(f"a face lacks its vertex {wrong}; the file has {len(self.points):,}, counted from 0")
         kept = self.counts >= 3
         if not kept.all():
-            note("changed shape", f"{(~kept).sum():,} faces of fewer than three corners are left out")
+            note("no surface", f"{(~kept).sum():,} faces of fewer than three corners are left out")
         some = self if kept.all() else self.chosen(kept)
         return some, *triangulate(some.points[some.corners], some.counts)
 

@@ -45,7 +45,7 @@ def read_gltf(data: bytes, neighbours: Neighbours, max_faces: int) -> list[Part]
         held = "points and lines alone, which are not shown" if unshown else "no triangles"
         raise DatasetError(f"holds {held}, in the scene that a viewer opens")
     if unshown:
-        note("changed shape", f"points and lines of {len(unshown)} of its meshes are not shown")
+        note("no surface", f"points and lines of {len(unshown)} of its meshes are not shown")
     return parts
 
 

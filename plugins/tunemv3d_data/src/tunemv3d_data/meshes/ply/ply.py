@@ -73,7 +73,7 @@ def _note_edges(edge: Element, polygons: Polygons) -> None:
     sides = np.sort(np.stack([polygons.corners, following], axis=-1), axis=1)
     loose = ~np.isin(ends @ np.array([1 << 32, 1]), sides @ np.array([1 << 32, 1]))
     if loose.any():
-        note("changed shape", f"{loose.sum():,} edges of no face are not shown")
+        note("no surface", f"{loose.sum():,} edges of no face are not shown")
 
 
 def _refuse_splats(vertex: Element) -> None:

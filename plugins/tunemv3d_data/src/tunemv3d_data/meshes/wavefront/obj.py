@@ -63,7 +63,7 @@ def read_obj(data: bytes, neighbours: Neighbours) -> list[Part]:
     if not is_polygon.any():
         raise DatasetError(_no_faces(said))
     if not is_polygon.all():
-        note("changed shape", f"{(~is_polygon).sum():,} faces of fewer than three corners are left out")
+        note("no surface", f"{(~is_polygon).sum():,} faces of fewer than three corners are left out")
         corners = corners[np.repeat(is_polygon, counts)]
     triangles, polygon = triangulate(points[corners[:, 0] - 1, :3], counts[is_polygon])
     found = _Triangles(

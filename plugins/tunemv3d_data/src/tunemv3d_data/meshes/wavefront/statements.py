@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_data.notes import note
+from tunemv3d_data.notes import Kind, note
 
 _CONTINUED = re.compile(r"^([ \t]*(?:vt|vn|v|f|l|p)[ \t][^\n#]*)\\[ \t]*\n", re.MULTILINE)
 _PASSED_OVER = {
@@ -113,7 +113,8 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _note(said: Statements) -> None:
     if said.unshown:
-        note("changed shape", f"{listed(said.unshown)} not shown: only polygons are")
+        kind: Kind = "no surface" if said.unshown.keys() <= {"line", "point"} else "changed shape"
+        note(kind, f"{listed(said.unshown)} not shown: only polygons are")
     if said.unknown:
         number, key = said.unknown[0]
         note(
