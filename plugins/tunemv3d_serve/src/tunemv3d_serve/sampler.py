@@ -5,6 +5,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +97,6 @@ class Sampler:
         prepared_scheduler(self.loaded.model.backbone, options.scheduler, options.steps)
         return options
 
-    @torch.no_grad()
     def __call__(self, job: Job) -> None:
         """Sample a job's order and write its files into its folder.
 
@@ -104,11 +104,24 @@ class Sampler:
             Cancelled: somebody cancelled it.
             TuneMV3DError: it cannot be sampled or meshed.
         """
+        finished, about = self._sampled(job)
+        job.notes, job.picture = about["notes"], _png(finished.images)
+        made = write_sample(finished, job.folder, about)
+        files = {"manifest.json": made / MANIFEST}
+        if job.order.mesh:
+            job.go_on()
+            self._add_mesh(job, made, finished)
+            files[MESH] = made / MESH
+        archive = shutil.make_archive(str(job.folder / "object"), "zip", job.folder, made.name)
+        job.files = {**files, "object.zip": Path(archive)}
+
+    @torch.no_grad()
+    def _sampled(self, job: Job) -> tuple[FinishedObject, dict[str, Any]]:
+        """Sample a job's order; return the object and its manifest."""
         order, options, model = job.order, self.options(job.order), self.loaded.model
         began, cameras = time.perf_counter(), self._cameras(order.views)
         encode = model.backbone.encode_text
         scheduler = prepared_scheduler(model.backbone, options.scheduler, options.steps)
-        job.notes = cut_prompts(model.backbone, [order.prompt])
         latents = sample(
             model,
             encode([order.prompt]),
@@ -123,17 +136,8 @@ class Sampler:
         about = manifest_model(self.loaded.name, self.loaded.spec, model, scheduler, self.loaded.data)
         about |= manifest_options(options, order.negative) | self._added()
         about |= {"views": cameras.shape[0], "elevation": ELEVATION, "prompt": order.prompt, "seed": order.seed}
-        about |= {**measured(finished, job.notes), "seconds": round(time.perf_counter() - began, 2)}
-        job.notes = about["notes"]
-        job.picture = _png(finished.images)
-        made = write_sample(finished, job.folder, about)
-        files = {"manifest.json": made / MANIFEST}
-        if order.mesh:
-            job.go_on()
-            self._add_mesh(job, made, finished)
-            files[MESH] = made / MESH
-        archive = shutil.make_archive(str(job.folder / "object"), "zip", job.folder, made.name)
-        job.files = {**files, "object.zip": Path(archive)}
+        about |= measured(finished, cut_prompts(model.backbone, [order.prompt]))
+        return finished, {**about, "seconds": round(time.perf_counter() - began, 2)}
 
     def pictures(self, latents: Tensor) -> bytes:
         """Draw views ``1 n c h w`` in a row, as PNG."""
@@ -154,7 +158,9 @@ class Sampler:
         assert self.mesher is not None
         model, order = self.loaded.model, job.order
         text, placed = model.backbone.encode_text([order.prompt]), finished.cameras[None].to(model.device)
-        scene = fuse_clean(model, finished.latents[None], text, placed)
+        with torch.no_grad():
+            scene = fuse_clean(model, finished.latents[None], text, placed)
+        # Meshers fit surfaces, so they need gradients.
         mesh = self.mesher(SceneShape(scene, model, self.loaded.latent_size), read_pictures(made), model.device)
         mesh = as_large_as(mesh, wanted_height(order.prompt))
         write_file(made / MESH, glb(mesh, mesh_provenance(read_json(made / MANIFEST))))
