@@ -39,8 +39,8 @@ def client_of(queue: JobQueue, sampler: Sampler | None = None, host: str = "127.
     return TestClient(create_app(sampler or Sampler(BALL), queue, host, token), base_url=LOCAL)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.01)
@@ -52,8 +52,8 @@ def order(client: TestClient, prompt: str = "a ball", **options: object) -> str:
     return answer.json()["id"]
 
 
-def ended(client: TestClient, job: str) -> dict:
-    wait_for(lambda: client.get(f"/jobs/{job}").json()["state"] in ("done", "failed", "cancelled"))
+def ended(client: TestClient, job: str, seconds: float = 20) -> dict:
+    wait_for(lambda: client.get(f"/jobs/{job}").json()["state"] in ("done", "failed", "cancelled"), seconds)
     return client.get(f"/jobs/{job}").json()
 
 

@@ -69,12 +69,13 @@ def test_what_is_left_out_is_the_checkpoints(queue: JobQueue, sampler: Sampler) 
     assert manifest["spec_id"] == about["spec_id"]
 
 
+@pytest.mark.slow
 def test_a_mesh_is_the_balls(queue: JobQueue, sampler: Sampler) -> None:
     trimesh = pytest.importorskip("trimesh")
     client = client_of(queue, sampler)
     assert client.get("/about").json()["meshes"]
     job = order(client, "a ball", mesh=True)
-    assert ended(client, job)["error"] == ""
+    assert ended(client, job, seconds=240)["error"] == ""
     content = client.get(f"/jobs/{job}/object.glb").content
     ball = trimesh.load(io.BytesIO(content), file_type="glb", force="mesh")
     radii = ((ball.vertices - ball.bounds.mean(0)) ** 2).sum(1) ** 0.5

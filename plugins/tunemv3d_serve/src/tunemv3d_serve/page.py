@@ -25,7 +25,8 @@ def add_page(app: FastAPI, sampler: Sampler, queue: JobQueue) -> FastAPI:
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
     page = build_page(sampler, queue)
-    return gr.mount_gradio_app(app, page, path="/", theme=theme, footer_links=[], show_error=True)
+    mounted: FastAPI = gr.mount_gradio_app(app, page, path="/", theme=theme, footer_links=[], show_error=True)
+    return mounted
 
 
 def build_page(sampler: Sampler, queue: JobQueue) -> gr.Blocks:

@@ -78,7 +78,7 @@ class Sampler:
             versions=versions(),
             steps=own.steps,
             guidance=own.guidance,
-            consistency=own.consistency,
+            consistency=list(k) if isinstance(k := own.consistency, tuple) else k,
             views=self.loaded.spec.views.inputs,
             meshes=self.mesher is not None,
         )
