@@ -1,13 +1,16 @@
 """Who may ask: hosts, tokens, other sites' pages, lengths; and the command's rules for them."""
 
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serve_toys import Work, client_of
+from serve_toys import Work, client_of, wait_for
 
-from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.errors import EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_serve.guard import is_loopback
 from tunemv3d_serve.jobs import JobQueue
 from tunemv3d_serve.serve import serve
@@ -111,3 +114,23 @@ def test_long_requests_are_refused_whether_they_say_their_length_or_not(queue: J
     for content in (body, iter([body[:40_000], body[40_000:]])):
         answer = client.post("/jobs", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413 and "65536 bytes" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_server_as_it_does_other_commands(number: signal.Signals) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from fastapi import FastAPI; from tunemv3d_core.console import run; from tunemv3d_serve.serve import listen\n"
+        "import typer; app = typer.Typer(); app.callback(invoke_without_command=True)(\n"
+        f"    lambda: listen(FastAPI(), '127.0.0.1', {port}, ''))\n"
+        "run(app, [])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline().startswith(b"http://127.0.0.1")
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        server.send_signal(number)
+        _, told = server.communicate(timeout=20)
+    assert (server.returncode, told.strip()) == (EXIT_INTERRUPTED, b"interrupted")

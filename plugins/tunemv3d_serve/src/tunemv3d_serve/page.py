@@ -32,7 +32,7 @@ def add_page(app: FastAPI, sampler: Sampler, queue: JobQueue) -> FastAPI:
 def build_page(sampler: Sampler, queue: JobQueue) -> gr.Blocks:
     """Build the form, the views while they appear, and the mesh."""
     about = sampler.about()
-    with gr.Blocks(title="TuneMV3D", analytics_enabled=False) as page:
+    with gr.Blocks(title="TuneMV3D", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(f"# TuneMV3D\n{about.checkpoint}, spec `{about.spec_id[:12]}`")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):

@@ -1,5 +1,6 @@
 """The command ``tunemv3d serve``: a checkpoint behind HTTP."""
 
+import os
 import secrets
 import tempfile
 from dataclasses import replace
@@ -71,6 +72,8 @@ def serve(
     # Clients are told no folder of this machine.
     sampler = Sampler.of(replace(loaded, name=Path(checkpoint).name), added)
     with tempfile.TemporaryDirectory(prefix="tunemv3d-serve-", ignore_cleanup_errors=True) as folder:
+        # gradio's copies of results go with the others.
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "page")
         queue = JobQueue(sampler, Path(folder), waiting, keep)
         try:
             listen(with_page(sampler, queue, host, token), host, port, token)
@@ -99,8 +102,18 @@ def listen(app: "FastAPI", host: str, port: int, token: str) -> None:
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     console.print(f"{address}  Ctrl-C ends it", soft_wrap=True, highlight=False)
     # Without the log of requests: it would hold the token.
-    settings = {"log_level": "warning", "access_log": False, "server_header": False}
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=2, limit_concurrency=200, **settings)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=200,
+        timeout_graceful_shutdown=2,
+    )
+    # Unlike uvicorn.run, it passes Ctrl-C on, so that the command ends as others do.
+    uvicorn.Server(config).run()
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,0 +1,92 @@
+"""Both pages in a browser: an order from the form to its pictures, a refusal, and a stop."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from serve_toys import BALL, wait_for
+from show_browser import Browser, needs_chromium
+
+from tunemv3d_serve.app import add_plain_page, create_app
+from tunemv3d_serve.jobs import Job, JobQueue
+from tunemv3d_serve.sampler import Sampler
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+TOKEN = "abcdefgh12345678"
+BUTTON = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}').click()"
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[JobQueue]:
+    """Samples at once; an order of "slowly" lasts until it is stopped."""
+    sampler = Sampler(BALL)
+
+    def work(job: Job) -> None:
+        if job.order.prompt == "slowly":
+            job.stop.wait(60)
+        sampler(job)
+
+    queue = JobQueue(work, tmp_path)
+    yield queue
+    queue.close()
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started)
+    yield f"http://127.0.0.1:{port}/?token={TOKEN}"
+    server.should_exit = True
+    thread.join(20)
+
+
+def says(browser: Browser, words: str) -> None:
+    browser.wait_for(f"document.body.innerText.includes({words!r})", seconds=30)
+
+
+def test_the_plain_page_orders_shows_refuses_and_stops(queue: JobQueue, tmp_path: Path) -> None:
+    app = create_app(Sampler(BALL), queue, token=TOKEN)
+    add_plain_page(app)
+    with served(app) as address, Browser() as browser:
+        browser.open(address)
+        says(browser, "ball, spec")
+        assert browser.run("location.search") == ""
+        browser.run("form.elements.steps.value = 3")
+        browser.run(BUTTON.format("Sample"))
+        says(browser, "object.zip")
+        browser.wait_for("document.getElementById('views').naturalWidth === 64")
+        assert browser.errors == []
+        browser.run("form.elements.prompt.value = 'slowly'")
+        browser.run(BUTTON.format("Sample"))
+        wait_for(lambda: len(queue.all()) == 2)
+        browser.wait_for("!document.getElementById('stop').disabled")
+        browser.run(BUTTON.format("Stop"))
+        says(browser, "stopped")
+        browser.run("form.elements.prompt.value = ' '")
+        browser.run(BUTTON.format("Sample"))
+        says(browser, "prompt is empty")
+    assert [job.state for job in queue.all()] == ["done", "cancelled"]
+
+
+def test_gradios_page_orders_and_shows(queue: JobQueue) -> None:
+    pytest.importorskip("gradio", reason="the extra `page` is not installed")
+    from tunemv3d_serve.page import add_page
+
+    sampler = Sampler(BALL)
+    with served(add_page(create_app(sampler, queue, token=TOKEN), sampler, queue)) as address, Browser() as browser:
+        browser.open(address)
+        says(browser, "Say what to make")
+        browser.run(BUTTON.format("Sample"))
+        says(browser, "Done: ")
+        browser.wait_for("[...document.images].some((i) => i.naturalWidth === 64)")
+    assert [job.state for job in queue.all()] == ["done"]
