@@ -42,8 +42,16 @@ def build_page(sampler: Sampler, queue: JobQueue) -> gr.Blocks:
                     stop = gr.Button("Stop")
             with gr.Column(scale=2):
                 message = gr.Markdown("Say what to make, and press Sample.")
-                views = gr.Image(label="Views", type="pil", format="png", interactive=False, buttons=["download"])
-                mesh = gr.Model3D(label="Mesh", interactive=False, visible=about.meshes)
+                views = gr.Image(
+                    label="Views",
+                    show_label=False,
+                    height=240,
+                    type="pil",
+                    format="png",
+                    interactive=False,
+                    buttons=["download"],
+                )
+                mesh = gr.Model3D(label="Mesh", height=420, interactive=False, visible=about.meshes)
         current = gr.State("")
 
         def follow(*given: Any) -> Iterator[tuple[Any, ...]]:
