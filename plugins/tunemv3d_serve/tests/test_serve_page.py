@@ -7,24 +7,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import show_toys as toys
 import uvicorn
 from fastapi import FastAPI
 from serve_toys import BALL, wait_for
 from show_browser import Browser, needs_chromium
 
+from tunemv3d_core.io.sample_files import FinishedObject
+from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_serve.app import add_plain_page, create_app
 from tunemv3d_serve.jobs import Job, JobQueue
-from tunemv3d_serve.sampler import Sampler
+from tunemv3d_serve.sampler import MESH, Sampler
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 TOKEN = "abcdefgh12345678"
 BUTTON = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}').click()"
 
 
+class BallSampler(Sampler):
+    """Its meshes are balls, made at once."""
+
+    def _add_mesh(self, job: Job, made: Path, finished: FinishedObject) -> None:
+        (made / MESH).write_bytes(toys.textured_ball(0.5))
+
+
+def unused(*given: object) -> TexturedMesh:
+    raise AssertionError("balls need no mesher")
+
+
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[JobQueue]:
     """Samples at once; an order of "slowly" lasts until it is stopped."""
-    sampler = Sampler(BALL)
+    sampler = BallSampler(BALL, mesher=unused)
 
     def work(job: Job) -> None:
         if job.order.prompt == "slowly":
@@ -78,15 +92,18 @@ def test_the_plain_page_orders_shows_refuses_and_stops(queue: JobQueue, tmp_path
     assert [job.state for job in queue.all()] == ["done", "cancelled"]
 
 
-def test_gradios_page_orders_and_shows(queue: JobQueue) -> None:
+def test_gradios_page_orders_and_shows(queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gradio", reason="the extra `page` is not installed")
     from tunemv3d_serve.page import add_page
 
-    sampler = Sampler(BALL)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
+    sampler = BallSampler(BALL, mesher=unused)
     with served(add_page(create_app(sampler, queue, token=TOKEN), sampler, queue)) as address, Browser() as browser:
         browser.open(address)
         says(browser, "Say what to make")
         browser.run(BUTTON.format("Sample"))
         says(browser, "Done: ")
         browser.wait_for("[...document.images].some((i) => i.naturalWidth === 64)")
+        browser.wait_for("document.querySelector('canvas')?.clientWidth > 0")
+        browser.wait_for("performance.getEntriesByType('resource').some((r) => r.name.endsWith('object.glb'))")
     assert [job.state for job in queue.all()] == ["done"]

@@ -18,6 +18,9 @@ from tunemv3d_serve.sampler import MESH, Sampler
 SECONDS = 0.5
 """Between two looks at a job."""
 
+VIEWER_SECONDS = 4
+"""That the browser gets to load what shows a mesh."""
+
 
 def add_page(app: FastAPI, sampler: Sampler, queue: JobQueue) -> FastAPI:
     """Put the page at the application's root."""
@@ -97,6 +100,9 @@ def _follow(sampler: Sampler, queue: JobQueue, given: tuple[Any, ...]) -> Iterat
         yield _told(queue, job), _picture(changed), gr.skip(), job.id
     mesh = job.files.get(MESH)
     yield _told(queue, job), _picture(job.picture), None if mesh is None else str(mesh), job.id
+    if mesh is not None:
+        # gradio 6.31 drops a mesh whose viewer is still loading when the answer ends.
+        time.sleep(VIEWER_SECONDS)
 
 
 def _told(queue: JobQueue, job: Job) -> str:
