@@ -21,7 +21,7 @@ from tunemv3d_serve.sampler import MESH, Sampler
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 TOKEN = "abcdefgh12345678"
-BUTTON = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}').click()"
+BUTTON = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}')"
 
 
 class BallSampler(Sampler):
@@ -68,6 +68,11 @@ def says(browser: Browser, words: str) -> None:
     browser.wait_for(f"document.body.innerText.includes({words!r})", seconds=30)
 
 
+def press(browser: Browser, label: str) -> None:
+    browser.wait_for(f"{BUTTON.format(label)} !== undefined", seconds=30)
+    browser.run(f"{BUTTON.format(label)}.click()")
+
+
 def test_the_plain_page_orders_shows_refuses_and_stops(queue: JobQueue, tmp_path: Path) -> None:
     app = create_app(Sampler(BALL), queue, token=TOKEN)
     add_plain_page(app)
@@ -76,18 +81,18 @@ def test_the_plain_page_orders_shows_refuses_and_stops(queue: JobQueue, tmp_path
         says(browser, "ball, spec")
         assert browser.run("location.search") == ""
         browser.run("form.elements.steps.value = 3")
-        browser.run(BUTTON.format("Sample"))
+        press(browser, "Sample")
         says(browser, "object.zip")
         browser.wait_for("document.getElementById('views').naturalWidth === 64")
         assert browser.errors == []
         browser.run("form.elements.prompt.value = 'slowly'")
-        browser.run(BUTTON.format("Sample"))
+        press(browser, "Sample")
         wait_for(lambda: len(queue.all()) == 2)
         browser.wait_for("!document.getElementById('stop').disabled")
-        browser.run(BUTTON.format("Stop"))
+        press(browser, "Stop")
         says(browser, "stopped")
         browser.run("form.elements.prompt.value = ' '")
-        browser.run(BUTTON.format("Sample"))
+        press(browser, "Sample")
         says(browser, "prompt is empty")
     assert [job.state for job in queue.all()] == ["done", "cancelled"]
 
@@ -101,7 +106,7 @@ def test_gradios_page_orders_and_shows(queue: JobQueue, tmp_path: Path, monkeypa
     with served(add_page(create_app(sampler, queue, token=TOKEN), sampler, queue)) as address, Browser() as browser:
         browser.open(address)
         says(browser, "Say what to make")
-        browser.run(BUTTON.format("Sample"))
+        press(browser, "Sample")
         says(browser, "Done: ")
         browser.wait_for("[...document.images].some((i) => i.naturalWidth === 64)")
         browser.wait_for("document.querySelector('canvas')?.clientWidth > 0")
