@@ -29,6 +29,8 @@ default_role = "code"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+# Packages of extras that are not among the versions of the tests.
+autodoc_mock_imports = ["gradio"]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 160
 toc_object_entries_show_parents = "hide"
