@@ -55,9 +55,7 @@ class TuneMV3DLoad:
         """Return another number after a run has written a newer checkpoint."""
         return 0 if checkpoint is None else _changed(checkpoint)
 
-    def choose(
-        self, checkpoint: str, base: str = "", dtype: str = "auto", offload: str = "none"
-    ) -> tuple[ModelRecipe]:
+    def choose(self, checkpoint: str, base: str = "", dtype: str = "auto", offload: str = "none") -> tuple[ModelRecipe]:
         """Return the recipe.
 
         Raises:

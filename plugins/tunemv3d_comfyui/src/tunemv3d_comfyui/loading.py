@@ -44,7 +44,8 @@ def _from_disk(recipe: ModelRecipe) -> LoadedCheckpoint:
     device = host.device()
     if recipe.offload != "none" and device.type == "cpu":
         raise TuneMV3DError(
-            f"offload '{recipe.offload}' keeps parts of the model off an accelerator, and '{device}' is none: take 'none'"
+            f"offload '{recipe.offload}' keeps parts of the model off an accelerator, and '{device}' is none: "
+            "take 'none'"
         )
     loras = tuple(f"{lora.file}:1" for lora in recipe.loras)
     place = Placement(device, recipe.dtype, recipe.offload)

@@ -1,4 +1,4 @@
-"""What the loading nodes hand on: which model, not the model itself, so that one node's change cannot leak into another."""
+"""What the loading nodes hand on: which model, not the model itself, so that no node changes what another one got."""
 
 from dataclasses import dataclass, replace
 
