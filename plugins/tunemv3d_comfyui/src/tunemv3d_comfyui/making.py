@@ -144,7 +144,7 @@ def _cut_out(finished: FinishedObject, opacity: Tensor) -> Pictures:
 def _on_cpu(finished: FinishedObject) -> FinishedObject:
     """Move an object off the accelerator, where ComfyUI's other nodes need the room."""
     maps = {field.name: getattr(finished, field.name) for field in fields(finished)}
-    moved = {name: value.cpu() for name, value in maps.items() if isinstance(value, Tensor)}
+    moved: dict[str, Any] = {name: value.cpu() for name, value in maps.items() if isinstance(value, Tensor)}
     return replace(finished, **moved, cameras=finished.cameras.to("cpu"))
 
 
