@@ -46,7 +46,7 @@ class TuneMV3DLoad:
     def VALIDATE_INPUTS(cls, checkpoint: str | None = None) -> bool | str:
         """Return True, or why there is no such checkpoint; a linked one is found out about when the node runs."""
         try:
-            return checkpoint is None or _changed(checkpoint) > 0
+            return checkpoint is None or _changed(checkpoint) >= 0
         except TuneMV3DError as error:
             return str(error)
 
