@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_serve.app import create_app
 from tunemv3d_serve.jobs import Job, JobQueue
-from tunemv3d_serve.sampler import Sampler
+from tunemv3d_serve.sampler import ObjectSampler
 
 BALL = LoadedCheckpoint("ball", toys.SPEC, toys.ball_model(), {})
 LOCAL = "http://127.0.0.1:7860"
@@ -35,8 +35,10 @@ class Work:
         job.files = {"manifest.json": job.folder / "manifest.json"}
 
 
-def client_of(queue: JobQueue, sampler: Sampler | None = None, host: str = "127.0.0.1", token: str = "") -> TestClient:
-    return TestClient(create_app(sampler or Sampler(BALL), queue, host, token), base_url=LOCAL)
+def client_of(
+    queue: JobQueue, sampler: ObjectSampler | None = None, host: str = "127.0.0.1", token: str = ""
+) -> TestClient:
+    return TestClient(create_app(sampler or ObjectSampler(BALL), queue, host, token), base_url=LOCAL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:

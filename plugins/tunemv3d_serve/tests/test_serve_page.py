@@ -17,14 +17,14 @@ from tunemv3d_core.io.sample_files import FinishedObject
 from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_serve.app import add_plain_page, create_app
 from tunemv3d_serve.jobs import Job, JobQueue
-from tunemv3d_serve.sampler import MESH, Sampler
+from tunemv3d_serve.sampler import MESH, ObjectSampler
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 TOKEN = "abcdefgh12345678"
 BUTTON = "[...document.querySelectorAll('button')].find((b) => b.textContent.trim() === '{}')"
 
 
-class BallSampler(Sampler):
+class BallSampler(ObjectSampler):
     """Its meshes are balls, made at once."""
 
     def _add_mesh(self, job: Job, made: Path, finished: FinishedObject) -> None:
@@ -74,7 +74,7 @@ def press(browser: Browser, label: str) -> None:
 
 
 def test_the_plain_page_orders_shows_refuses_and_stops(queue: JobQueue, tmp_path: Path) -> None:
-    app = create_app(Sampler(BALL), queue, token=TOKEN)
+    app = create_app(ObjectSampler(BALL), queue, token=TOKEN)
     add_plain_page(app)
     with served(app) as address, Browser() as browser:
         browser.open(address)

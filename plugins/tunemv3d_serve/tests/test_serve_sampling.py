@@ -20,16 +20,16 @@ from tunemv3d_core.io.samples import read_sample
 from tunemv3d_core.sampling import sample
 from tunemv3d_serve.jobs import Job, JobQueue
 from tunemv3d_serve.order import Order
-from tunemv3d_serve.sampler import Sampler
+from tunemv3d_serve.sampler import ObjectSampler
 
 
 @pytest.fixture(scope="module")
-def sampler() -> Sampler:
-    return Sampler.of(BALL, Additions(loras=("/home/me/soft.safetensors:0.5",)))
+def sampler() -> ObjectSampler:
+    return ObjectSampler.of(BALL, Additions(loras=("/home/me/soft.safetensors:0.5",)))
 
 
 @pytest.fixture
-def queue(sampler: Sampler, tmp_path: Path) -> Iterator[JobQueue]:
+def queue(sampler: ObjectSampler, tmp_path: Path) -> Iterator[JobQueue]:
     queue = JobQueue(sampler, tmp_path / "jobs")
     yield queue
     queue.close()
@@ -39,7 +39,7 @@ def picture(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
-def test_an_order_comes_to_what_core_samples(queue: JobQueue, sampler: Sampler, tmp_path: Path) -> None:
+def test_an_order_comes_to_what_core_samples(queue: JobQueue, sampler: ObjectSampler, tmp_path: Path) -> None:
     client = client_of(queue, sampler)
     job = order(client, "a red ball", seed=3, steps=4, guidance=2.5, consistency=0.5, views=3, negative="blue")
     told = ended(client, job)
@@ -58,7 +58,7 @@ def test_an_order_comes_to_what_core_samples(queue: JobQueue, sampler: Sampler, 
     assert str(tmp_path) not in json.dumps(manifest) + json.dumps(told) and "/home" not in json.dumps(manifest)
 
 
-def test_what_is_left_out_is_the_checkpoints(queue: JobQueue, sampler: Sampler) -> None:
+def test_what_is_left_out_is_the_checkpoints(queue: JobQueue, sampler: ObjectSampler) -> None:
     client = client_of(queue, sampler)
     about = client.get("/about").json()
     assert (about["checkpoint"], about["steps"], about["views"], len(about["spec_id"])) == ("ball", 5, 4, 64)
@@ -70,7 +70,7 @@ def test_what_is_left_out_is_the_checkpoints(queue: JobQueue, sampler: Sampler) 
 
 
 @pytest.mark.slow
-def test_a_mesh_is_the_balls(queue: JobQueue, sampler: Sampler) -> None:
+def test_a_mesh_is_the_balls(queue: JobQueue, sampler: ObjectSampler) -> None:
     trimesh = pytest.importorskip("trimesh")
     client = client_of(queue, sampler)
     assert client.get("/about").json()["meshes"]
@@ -84,7 +84,7 @@ def test_a_mesh_is_the_balls(queue: JobQueue, sampler: Sampler) -> None:
 
 
 def test_pictures_and_steps_are_seen_while_sampling_and_a_cancelled_job_ends_after_its_step(
-    sampler: Sampler, tmp_path: Path
+    sampler: ObjectSampler, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, bool]] = []
 
@@ -107,7 +107,7 @@ def test_pictures_and_steps_are_seen_while_sampling_and_a_cancelled_job_ends_aft
 
 
 def test_a_checkpoint_without_a_shape_says_so_when_a_mesh_is_ordered(tmp_path: Path) -> None:
-    flat = Sampler.of(replace(BALL, model=toys.ball_model(field=False)), Additions())
+    flat = ObjectSampler.of(replace(BALL, model=toys.ball_model(field=False)), Additions())
     queue = JobQueue(flat, tmp_path)
     client = client_of(queue, flat)
     assert not client.get("/about").json()["meshes"]
@@ -121,7 +121,7 @@ def test_numbers_that_are_not_finite_are_a_failed_job_and_the_next_one_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = toys.ball_model()
-    sampler = Sampler.of(replace(BALL, model=model), Additions())
+    sampler = ObjectSampler.of(replace(BALL, model=model), Additions())
     queue = JobQueue(sampler, tmp_path)
     client = client_of(queue, sampler)
     whole = model.backbone.decode

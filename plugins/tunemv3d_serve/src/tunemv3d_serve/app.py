@@ -13,12 +13,12 @@ from tunemv3d_serve import __version__
 from tunemv3d_serve.guard import Guard, check_token, refused
 from tunemv3d_serve.jobs import Job, JobQueue, QueueFullError
 from tunemv3d_serve.order import About, JobReport, Order
-from tunemv3d_serve.sampler import Sampler
+from tunemv3d_serve.sampler import ObjectSampler
 
 TYPES = {".glb": "model/gltf-binary", ".json": "application/json", ".zip": "application/zip"}
 
 
-def create_app(sampler: Sampler, queue: JobQueue, host: str = "127.0.0.1", token: str = "") -> FastAPI:
+def create_app(sampler: ObjectSampler, queue: JobQueue, host: str = "127.0.0.1", token: str = "") -> FastAPI:
     """Build the application.
 
     Args:
@@ -54,7 +54,7 @@ def add_plain_page(app: FastAPI) -> None:
         return (files("tunemv3d_serve") / "static" / "page.html").read_text(encoding="utf-8")
 
 
-def _add_jobs(app: FastAPI, sampler: Sampler, queue: JobQueue) -> None:
+def _add_jobs(app: FastAPI, sampler: ObjectSampler, queue: JobQueue) -> None:
     def find(job_id: str) -> Job:
         try:
             return queue.find(job_id)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_serve.jobs import Job, JobQueue
 from tunemv3d_serve.order import MAX_LETTERS, About, Order
-from tunemv3d_serve.sampler import MESH, Sampler
+from tunemv3d_serve.sampler import MESH, ObjectSampler
 
 SECONDS = 0.5
 """Between two looks at a job."""
@@ -22,7 +22,7 @@ VIEWER_SECONDS = 4
 """That the browser gets to load what shows a mesh."""
 
 
-def add_page(app: FastAPI, sampler: Sampler, queue: JobQueue) -> FastAPI:
+def add_page(app: FastAPI, sampler: ObjectSampler, queue: JobQueue) -> FastAPI:
     """Put the page at the application's root."""
     # The system's letters: the default ones come from another server.
     fonts = ["system-ui", "sans-serif"]
@@ -32,7 +32,7 @@ def add_page(app: FastAPI, sampler: Sampler, queue: JobQueue) -> FastAPI:
     return mounted
 
 
-def build_page(sampler: Sampler, queue: JobQueue) -> gr.Blocks:
+def build_page(sampler: ObjectSampler, queue: JobQueue) -> gr.Blocks:
     """Build the form, the views while they appear, and the mesh."""
     about = sampler.about()
     with gr.Blocks(title="TuneMV3D", analytics_enabled=False, delete_cache=(600, 3600)) as page:
@@ -81,7 +81,7 @@ def _inputs(about: About) -> list[Any]:
     ]
 
 
-def _follow(sampler: Sampler, queue: JobQueue, given: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+def _follow(sampler: ObjectSampler, queue: JobQueue, given: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     """Order an object and show how it comes along: message, views, mesh, the job's id."""
     try:
         order = Order.model_validate(dict(zip(Order.model_fields, given, strict=True)))

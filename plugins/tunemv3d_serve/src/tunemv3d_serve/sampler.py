@@ -45,7 +45,7 @@ PREVIEW_SHARE = 5
 
 
 @dataclass(frozen=True)
-class Sampler:
+class ObjectSampler:
     """Samples orders with one checkpoint.
 
     Attributes:
@@ -61,7 +61,7 @@ class Sampler:
     no_mesh: str = "this server makes no meshes"
 
     @classmethod
-    def of(cls, loaded: LoadedCheckpoint, added: Additions) -> "Sampler":
+    def of(cls, loaded: LoadedCheckpoint, added: Additions) -> "ObjectSampler":
         """Find out whether the checkpoint's objects can be meshed with what is installed."""
         try:
             loaded.check_surface()
@@ -171,7 +171,7 @@ class Sampler:
 class _Progress:
     """Tells a job of every step, shows some of them, and ends it when it was cancelled."""
 
-    def __init__(self, sampler: Sampler, job: Job) -> None:
+    def __init__(self, sampler: ObjectSampler, job: Job) -> None:
         self._sampler, self._job = sampler, job
         self._next = 0.0
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tunemv3d_serve.jobs import JobQueue
-    from tunemv3d_serve.sampler import Sampler
+    from tunemv3d_serve.sampler import ObjectSampler
 
 
 def serve(
@@ -65,12 +65,12 @@ def serve(
     from tunemv3d_core.additions import Additions
     from tunemv3d_core.generation import LoadedCheckpoint
     from tunemv3d_serve.jobs import JobQueue
-    from tunemv3d_serve.sampler import Sampler
+    from tunemv3d_serve.sampler import ObjectSampler
 
     added = Additions.of(base, lora, embedding)
     loaded = LoadedCheckpoint.load(checkpoint, place, added)
     # Clients are told no folder of this machine.
-    sampler = Sampler.of(replace(loaded, name=Path(checkpoint).name), added)
+    sampler = ObjectSampler.of(replace(loaded, name=Path(checkpoint).name), added)
     with tempfile.TemporaryDirectory(prefix="tunemv3d-serve-", ignore_cleanup_errors=True) as folder:
         # gradio's copies of results go with the others.
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "page")
@@ -81,7 +81,7 @@ def serve(
             queue.close()
 
 
-def with_page(sampler: "Sampler", queue: "JobQueue", host: str, token: str) -> "FastAPI":
+def with_page(sampler: "ObjectSampler", queue: "JobQueue", host: str, token: str) -> "FastAPI":
     """Build the application with gradio's page where gradio is installed, else with the plain one."""
     from tunemv3d_serve.app import add_plain_page, create_app
 
