@@ -30,6 +30,16 @@ def test_boxes_are_flat(size: tuple[float, float, float]) -> None:
     assert degrees(mesh.normals, flat(mesh.triangles)).max() < 1e-3
 
 
+@pytest.mark.parametrize(("off", "kept"), [(53.0, True), (56.0, False)])
+def test_a_files_normals_count_up_to_a_box_whose_corners_are_smoothed(tmp_path: Path, off: float, kept: bool) -> None:
+    y, z = -np.sin(np.radians(off)), np.cos(np.radians(off))
+    square = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+    (tmp_path / "a.obj").write_text(f"{square}vn 0 {y} {z}\nf 1//1 2//1 3//1 4//1\n", encoding="utf-8")
+    mesh = load_mesh(SourceObject(id="x", path=tmp_path / "a.obj"))
+    angles = degrees(mesh.normals, flat(mesh.triangles))
+    assert np.allclose(angles, off if kept else 0, atol=0.05)
+
+
 @pytest.mark.parametrize("way", ["as it is", "turned faces", "both sides"])
 def test_a_ball_is_round(way: str) -> None:
     """Whichever way round its faces are listed, and with every face twice, as SketchUp writes them."""

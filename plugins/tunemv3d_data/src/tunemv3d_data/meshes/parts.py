@@ -13,9 +13,9 @@ from tunemv3d_data.meshes.materials import Floats, Material
 from tunemv3d_data.meshes.normals import corner_normals, crosses, unit
 from tunemv3d_data.notes import note
 
-_OFF_FACE = 0.643
-"""Cosine to its face's normal below which a normal of a file is not used (50 degrees off): that of a hard edge which
-somebody smoothed, so that a table's top would be lit like a ball."""
+_OFF_FACE = 0.58
+"""Cosine to its face's normal below which a normal of a file is not used (54.5 degrees off). A box whose corners are
+smoothed over their three faces has normals 54.7 degrees off each: its flat sides would be lit like a ball's."""
 _NOTED = 0.02
 
 
