@@ -68,72 +68,72 @@ def _leave_out_other_scenes(scene: Any) -> None:
 def _unlit(material: Any) -> None:
     """Base colour and light by an emission; alpha is all or nothing, and backs that are culled are clear."""
     tree = material.node_tree
-    nodes, link = tree.nodes, tree.links.new
-    principled = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
-    shown = next((node for node in nodes if node.type == "EMISSION"), None)
-    out = next((node for node in nodes if node.type == "OUTPUT_MATERIAL"), None)
+    principled, shown, out = (_first(tree, kind) for kind in ("BSDF_PRINCIPLED", "EMISSION", "OUTPUT_MATERIAL"))
     if out is None or (principled is None and shown is None):
         return
-    sum_, surface, mix, hole = (
-        nodes.new(name)
-        for name in ("ShaderNodeMix", "ShaderNodeEmission", "ShaderNodeMixShader", "ShaderNodeBsdfTransparent")
+    colour, alpha = _unlit_already(tree, shown, out) if principled is None else _colour_and_light(tree, principled)
+    surface, mix, hole = (
+        tree.nodes.new(name) for name in ("ShaderNodeEmission", "ShaderNodeMixShader", "ShaderNodeBsdfTransparent")
     )
-    sum_.data_type, sum_.blend_type, sum_.clamp_result = "RGBA", "ADD", True
-    base, light = sum_.inputs["A"], sum_.inputs["B"]
-    base, light = sum_.inputs[6], sum_.inputs[7]
-    alpha: Any = 1.0
-    if principled is None:
-        _same(tree, shown.inputs["Color"], base)
-        sum_.inputs[0].default_value = 0.0
-        fac = next(
-            (
-                n.inputs[0]
-                for n in nodes
-                if n.type == "MIX_SHADER"
-                and n is not mix
-                and n.outputs[0].links
-                and n.outputs[0].links[0].to_node is out
-                and n.inputs[0].links
-                and n.inputs[0].links[0].from_node.type != "LIGHT_PATH"
-            ),
-            None,
-        )
-        if fac is not None:
-            alpha = fac.links[0].from_socket
-    else:
-        _same(tree, principled.inputs["Base Color"], base)
-        scaled = nodes.new("ShaderNodeVectorMath")
-        scaled.operation = "SCALE"
-        _same(tree, principled.inputs["Emission Color"], scaled.inputs[0])
-        _same(tree, principled.inputs["Emission Strength"], scaled.inputs["Scale"])
-        link(scaled.outputs[0], light)
-        sum_.inputs[0].default_value = 1.0
-        if principled.inputs["Alpha"].links:
-            alpha = principled.inputs["Alpha"].links[0].from_socket
-    link(sum_.outputs[2], surface.inputs["Color"])
-    solid = nodes.new("ShaderNodeMath")
-    solid.operation = "GREATER_THAN"
-    solid.inputs[1].default_value = 127 / 255
-    if isinstance(alpha, float):
-        solid.inputs[0].default_value = alpha
-    else:
-        link(alpha, solid.inputs[0])
-    result = solid.outputs[0]
-    if material.use_backface_culling:
-        geometry, front, both = (nodes.new(f"ShaderNode{name}") for name in ("NewGeometry", "Math", "Math"))
-        front.operation, both.operation = "SUBTRACT", "MULTIPLY"
-        front.inputs[0].default_value = 1.0
-        link(geometry.outputs["Backfacing"], front.inputs[1])
-        link(front.outputs[0], both.inputs[0])
-        link(result, both.inputs[1])
-        result = both.outputs[0]
-    link(result, mix.inputs[0])
+    link = tree.links.new
+    link(colour, surface.inputs["Color"])
+    link(_is_solid(tree, alpha, material.use_backface_culling), mix.inputs[0])
     link(hole.outputs[0], mix.inputs[1])
     link(surface.outputs[0], mix.inputs[2])
     link(mix.outputs[0], out.inputs["Surface"])
     for socket in (out.inputs["Volume"], out.inputs["Displacement"]):
         for old in list(socket.links):
             tree.links.remove(old)
+
+
+def _first(tree: Any, kind: str) -> Any:
+    return next((node for node in tree.nodes if node.type == kind), None)
+
+
+def _colour_and_light(tree: Any, principled: Any) -> tuple[Any, Any]:
+    """The sum of base colour and emission, and the socket of alpha; 1.0 where nothing is linked to it."""
+    total, scaled = tree.nodes.new("ShaderNodeMix"), tree.nodes.new("ShaderNodeVectorMath")
+    total.data_type, total.blend_type, total.clamp_result = "RGBA", "ADD", True
+    total.inputs[0].default_value = 1.0
+    scaled.operation = "SCALE"
+    _same(tree, principled.inputs["Base Color"], total.inputs[6])
+    _same(tree, principled.inputs["Emission Color"], scaled.inputs[0])
+    _same(tree, principled.inputs["Emission Strength"], scaled.inputs["Scale"])
+    tree.links.new(scaled.outputs[0], total.inputs[7])
+    links = principled.inputs["Alpha"].links
+    return total.outputs[2], links[0].from_socket if links else 1.0
+
+
+def _unlit_already(tree: Any, shown: Any, out: Any) -> tuple[Any, Any]:
+    """The colour of KHR_materials_unlit as the importer builds it, and the factor of its mix with what is behind."""
+    copied = tree.nodes.new("ShaderNodeMix")
+    copied.data_type, copied.inputs[0].default_value = "RGBA", 0.0
+    _same(tree, shown.inputs["Color"], copied.inputs[6])
+    for node in tree.nodes:
+        if node.type == "MIX_SHADER" and node.outputs[0].links and node.outputs[0].links[0].to_node is out:
+            factor = node.inputs[0].links
+            if factor and factor[0].from_node.type != "LIGHT_PATH":
+                return copied.outputs[2], factor[0].from_socket
+    return copied.outputs[2], 1.0
+
+
+def _is_solid(tree: Any, alpha: Any, is_culled: bool) -> Any:
+    """1 where alpha is over a half, and with ``is_culled`` on fronts alone."""
+    solid = tree.nodes.new("ShaderNodeMath")
+    solid.operation, solid.inputs[1].default_value = "GREATER_THAN", 127 / 255
+    if isinstance(alpha, float):
+        solid.inputs[0].default_value = alpha
+    else:
+        tree.links.new(alpha, solid.inputs[0])
+    if not is_culled:
+        return solid.outputs[0]
+    geometry, front, both = (tree.nodes.new(f"ShaderNode{name}") for name in ("NewGeometry", "Math", "Math"))
+    front.operation, both.operation = "SUBTRACT", "MULTIPLY"
+    front.inputs[0].default_value = 1.0
+    tree.links.new(geometry.outputs["Backfacing"], front.inputs[1])
+    tree.links.new(front.outputs[0], both.inputs[0])
+    tree.links.new(solid.outputs[0], both.inputs[1])
+    return both.outputs[0]
 
 
 def _whiten(material: Any) -> None:
