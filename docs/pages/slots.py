@@ -15,7 +15,7 @@ BESIDE = {
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "Streams"),
     "loss": ("Prediction", "Targets"),
-    "metric": ("ObjectMetric", "SetMetric", "MeasuredObject", "Need", "Figure"),
+    "metric": ("ObjectMetric", "SetMetric", "ComparesWithReal", "MeasuredObject", "Need", "Figure"),
     "mesher": ("Shape", "Pictures", "TexturedMesh"),
 }
 """Classes of ``tunemv3d_core.slots`` that belong to a slot beside its own."""

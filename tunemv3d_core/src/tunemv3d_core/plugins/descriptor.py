@@ -24,7 +24,7 @@ FILE_SLOTS = ("spec", "asset")
 
 SLOTS = (*COMPONENT_SLOTS, *FILE_SLOTS, "command")
 
-API = {slot: "1.0" for slot in (*COMPONENT_SLOTS, "command")}
+API = {slot: "1.0" for slot in (*COMPONENT_SLOTS, "command")} | {"metric": "1.1"}
 """The interface version of each slot that this core offers, ``major.minor``. A plugin that was written for the same
 major version and for this or an earlier minor one works; any other is refused.
 """

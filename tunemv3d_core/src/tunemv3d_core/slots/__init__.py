@@ -23,6 +23,7 @@ from tunemv3d_core.slots.datasets import Dataset, KeepsLatents, MeshRenderer, St
 from tunemv3d_core.slots.losses import Loss, Prediction, Targets
 from tunemv3d_core.slots.meshers import Mesher, Pictures, Shape, TexturedMesh
 from tunemv3d_core.slots.metrics import (
+    ComparesWithReal,
     Figure,
     MeasuredObject,
     Need,
@@ -49,6 +50,7 @@ from tunemv3d_core.slots.model import (
 __all__ = [
     "Aggregator",
     "Backbone",
+    "ComparesWithReal",
     "Dataset",
     "Field",
     "Figure",

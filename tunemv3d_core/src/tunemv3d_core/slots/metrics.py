@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import PosedImages
+from tunemv3d_core.slots.datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Need(StrEnum):
     """A field that renders cameras that it did not see."""
     RECORD = "record"
     """An object of a dataset, so that ``MeasuredObject.record`` is there."""
+    SURFACE = "surface"
+    """A field whose scenes have a signed distance."""
+    DATASET = "dataset"
+    """Real objects to compare with: the metric has ``use_dataset`` (``ComparesWithReal``)."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,20 @@ class SetMetric(Protocol):
         ...
 
 
+@runtime_checkable
+class ComparesWithReal(Protocol):
+    """A metric that needs real objects (``Need.DATASET``). Optional, beside either of the other two."""
+
+    def use_dataset(self, dataset: Dataset, model: Any) -> None:
+        """Read what it compares with; called once, before the first object is measured.
+
+        Args:
+            dataset: of the checkpoint that is evaluated, or another that was asked for.
+            model: the ``MultiviewDiffusion`` that is evaluated.
+        """
+        ...
+
+
 def metric_error(metric: Any) -> str | None:
     """Return an error in a built metric, if any: neither or both protocols, or a declaration that is none."""
     if isinstance(metric, ObjectMetric) == isinstance(metric, SetMetric):
@@ -170,4 +189,6 @@ def metric_error(metric: Any) -> str | None:
         return f"should hold a Figure by each name in 'figures', got {metric.figures!r:.100}"
     if unknown := [need for need in metric.needs if need not in list(Need)]:
         return f"needs {unknown[0]!r}; what can be needed: {', '.join(Need)}"
+    if (Need.DATASET in metric.needs) != isinstance(metric, ComparesWithReal):
+        return "should have 'use_dataset' and need 'dataset', or neither"
     return None
