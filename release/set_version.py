@@ -1,6 +1,6 @@
 """Sets the one version of all distributions: ``python release/set_version.py 0.2.0``.
 
-It stands in every ``pyproject.toml``, in the pins between them, and in every package's ``__version__``.
+It stands in every ``pyproject.toml``, in the pins between them, and in every package's ``__version__`` and in ``CITATION.cff``.
 """
 
 import re
@@ -9,13 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILES = (
+    "CITATION.cff",
     "pyproject.toml",
     "*/pyproject.toml",
     "plugins/*/pyproject.toml",
     "*/src/*/__init__.py",
     "plugins/*/src/*/__init__.py",
 )
-PLACES = (r'(?m)^((?:__version__|version) = ")[^"]+', r'(?m)("tunemv3d-[\w-]+==)[^"]+')
+PLACES = (r'(?m)^((?:__version__|version) = ")[^"]+', r'(?m)("tunemv3d-[\w-]+==)[^"]+', r"(?m)^(version: )\S+")
 
 
 def set_version(root: Path, version: str) -> list[Path]:

@@ -73,6 +73,7 @@ def test_the_metapackage_brings_everything_by_itself_or_by_an_extra() -> None:
 
 def test_one_command_sets_the_version_everywhere(tmp_path: Path) -> None:
     files = [folder.relative_to(ROOT) / "pyproject.toml" for folder in FOLDERS]
+    files += [Path("CITATION.cff")]
     files += [file.relative_to(ROOT) for folder in FOLDERS[1:] for file in folder.glob("src/*/__init__.py")]
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

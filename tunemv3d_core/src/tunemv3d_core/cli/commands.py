@@ -6,3 +6,6 @@ PLUGINS = CommandPlugin(
     "plugins", "tunemv3d_core.cli.plugins:app", "List, describe, check, write and release components."
 )
 SPEC = CommandPlugin("spec", "tunemv3d_core.cli.spec:app", "Show, validate and compare specs; print their JSON Schema.")
+ENV = CommandPlugin(
+    "env", "tunemv3d_core.cli.environment:env", "Versions, devices and plugins, to paste into a report."
+)
