@@ -1,6 +1,7 @@
 """Sets the one version of all distributions: ``python release/set_version.py 0.2.0``.
 
-It stands in every ``pyproject.toml``, in the pins between them, and in every package's ``__version__`` and in ``CITATION.cff``.
+It stands in every ``pyproject.toml``, in the pins between them, in every package's ``__version__`` and in
+``CITATION.cff``.
 """
 
 import re
