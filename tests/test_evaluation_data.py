@@ -11,9 +11,9 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.io.posed_images import write_manifest
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.shards.job import PackJob, run_pack
-from tunemv3d_eval.chosen import choose_metrics
-from tunemv3d_eval.measure import Measurement
-from tunemv3d_eval.real import evaluate_real, held_out_objects, open_dataset
+from tunemv3d_eval.scoring.chosen import choose_metrics
+from tunemv3d_eval.scoring.measure import Measurement
+from tunemv3d_eval.scoring.real import evaluate_real, held_out_objects, open_dataset
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from tunemv3d_core.errors import CameraError, SampleError, SpecError
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import read_sample
 from tunemv3d_core.placement import Placement
-from tunemv3d_eval.chosen import choose_metrics
-from tunemv3d_eval.measure import Measurement, finished_objects
+from tunemv3d_eval.scoring.chosen import choose_metrics
+from tunemv3d_eval.scoring.measure import Measurement, finished_objects
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.sample import sample
 from tunemv3d_shape.checkpoints import Checkpoints

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tunemv3d_core.viz.colour_words import PALETTE
-from tunemv3d_eval.colour import colour_words, foreground_colour, named_colour, oklab
+from tunemv3d_eval.metrics.colour import colour_words, foreground_colour, named_colour, oklab
 
 
 @pytest.mark.parametrize(

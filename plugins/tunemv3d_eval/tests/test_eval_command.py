@@ -21,10 +21,10 @@ from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.types import Views
-from tunemv3d_eval import real
 from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths
-from tunemv3d_eval.evaluation import in_batches, jobs
-from tunemv3d_eval.real import held_out_objects
+from tunemv3d_eval.samples.generate import in_batches, jobs
+from tunemv3d_eval.scoring import real
+from tunemv3d_eval.scoring.real import held_out_objects
 
 APP = Typer()
 APP.command()(evaluate)

@@ -9,7 +9,11 @@ from eval_toys import boxes_seen, chair, painted, sphere_seen, toy_model
 
 from tunemv3d_core.cameras import Cameras, sphere_points
 from tunemv3d_core.types import Text
-from tunemv3d_eval.consistency import hull_recall, leave_one_out, opacity_iou, pose_agreement, psnr, silhouettes
+from tunemv3d_eval.metrics.hull_recall import hull_recall
+from tunemv3d_eval.metrics.leave_one_out import leave_one_out, psnr
+from tunemv3d_eval.metrics.opacity_iou import opacity_iou
+from tunemv3d_eval.metrics.pose_agreement import pose_agreement
+from tunemv3d_eval.metrics.silhouettes import silhouettes
 
 RING = Cameras.orbit(8, elevation=20)
 

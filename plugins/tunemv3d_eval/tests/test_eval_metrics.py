@@ -19,7 +19,7 @@ from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
 from tunemv3d_core.errors import ComponentError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_eval.evaluate import evaluate
-from tunemv3d_eval.real import open_dataset
+from tunemv3d_eval.scoring.real import open_dataset
 
 METRIC = '''
 from tunemv3d_core.config.component_spec import ComponentSpec

@@ -11,8 +11,9 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_eval.consistency import hull_recall, silhouettes
 from tunemv3d_eval.evaluate import CHAIR_PROMPTS
+from tunemv3d_eval.metrics.hull_recall import hull_recall
+from tunemv3d_eval.metrics.silhouettes import silhouettes
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,11 @@ from tunemv3d_core.io.prompts import read_prompts
 
 if TYPE_CHECKING:
     from tunemv3d_core.slots import Dataset
-    from tunemv3d_eval.chosen import Chosen
-    from tunemv3d_eval.evaluation import Settings
+    from tunemv3d_eval.samples.generate import Settings
+    from tunemv3d_eval.scoring.chosen import Chosen
 
 FORMAT = "tunemv3d-evaluation/1"
-CHAIR_PROMPTS = Path(__file__).parent / "prompts" / "chairs.txt"
+CHAIR_PROMPTS = Path(__file__).parent / "protocols" / "prompts" / "chairs-20.txt"
 
 
 def evaluate(
@@ -80,8 +80,8 @@ def evaluate(
     from tunemv3d_core.generation import LoadedCheckpoint
     from tunemv3d_core.io.posed_images import write_json
     from tunemv3d_core.sampling import latent_size
-    from tunemv3d_eval.chosen import choose_metrics
-    from tunemv3d_eval.evaluation import Settings
+    from tunemv3d_eval.samples.generate import Settings
+    from tunemv3d_eval.scoring.chosen import choose_metrics
 
     # "auto" is an old word for the default.
     place = read_placement("" if device == "auto" else device, dtype, offload)
@@ -126,7 +126,7 @@ def _prompts(file: Path) -> list[str]:
 
 def _refuse_unmet(chosen: "Chosen", model: Any, real: bool) -> None:
     """Refuse a metric that was asked for by name and can measure nothing here."""
-    from tunemv3d_eval.chosen import lacking
+    from tunemv3d_eval.scoring.chosen import lacking
 
     for each in chosen.metrics:
         if reason := lacking(each.metric, model, records=real):
@@ -135,7 +135,7 @@ def _refuse_unmet(chosen: "Chosen", model: Any, real: bool) -> None:
 
 def _dataset(spec: Any, other: str, views: int) -> "tuple[Dataset, list[int]]":
     """The dataset of real objects and the indices of those that are held out."""
-    from tunemv3d_eval.real import held_out_objects, open_dataset
+    from tunemv3d_eval.scoring.real import held_out_objects, open_dataset
 
     dataset = open_dataset(spec, other)
     return dataset, held_out_objects(dataset, views)
@@ -150,9 +150,9 @@ def _measure(
     pictures: Path,
 ) -> dict[str, Any]:
     """Measure real views, where there are any, and samples, with a bar for each."""
-    from tunemv3d_eval.evaluation import evaluate_prompts
-    from tunemv3d_eval.measure import Measurement
-    from tunemv3d_eval.real import evaluate_real
+    from tunemv3d_eval.samples.generate import evaluate_prompts
+    from tunemv3d_eval.scoring.measure import Measurement
+    from tunemv3d_eval.scoring.real import evaluate_real
 
     failed = dict(chosen.failed)
     report: dict[str, Any] = {"sampled": None, "real": None, "failed": failed}

@@ -8,7 +8,7 @@ HULL_RECALL = ComponentPlugin(
     name="hull-recall",
     api="1.0",
     spec=ComponentSpec,
-    build="tunemv3d_eval.metrics:build_hull_recall",
+    build="tunemv3d_eval.metrics.hull_recall:build_hull_recall",
     summary="Do the views' silhouettes lie inside one another's visual hulls? Looks at the pictures alone.",
     reference="Laurentini, The Visual Hull Concept for Silhouette-Based Image Understanding, PAMI 1994",
 )
@@ -18,7 +18,7 @@ LEAVE_ONE_OUT = ComponentPlugin(
     name="leave-one-out",
     api="1.0",
     spec=ComponentSpec,
-    build="tunemv3d_eval.metrics:build_leave_one_out",
+    build="tunemv3d_eval.metrics.leave_one_out:build_leave_one_out",
     summary="How well does the field show a view that it was not given?",
 )
 
@@ -27,7 +27,7 @@ OPACITY_IOU = ComponentPlugin(
     name="opacity-iou",
     api="1.0",
     spec=ComponentSpec,
-    build="tunemv3d_eval.metrics:build_opacity_iou",
+    build="tunemv3d_eval.metrics.opacity_iou:build_opacity_iou",
     summary="Does the field's opacity cover what the views show?",
 )
 
@@ -36,7 +36,7 @@ POSE_AGREEMENT = ComponentPlugin(
     name="pose-agreement",
     api="1.0",
     spec=ComponentSpec,
-    build="tunemv3d_eval.metrics:build_pose_agreement",
+    build="tunemv3d_eval.metrics.pose_agreement:build_pose_agreement",
     summary="Is the object seen from the cameras that were asked for?",
 )
 
@@ -45,6 +45,6 @@ COLOUR = ComponentPlugin(
     name="colour",
     api="1.0",
     spec=ComponentSpec,
-    build="tunemv3d_eval.metrics:build_colour",
+    build="tunemv3d_eval.metrics.colour:build_colour",
     summary="Has the foreground the first colour that the prompt names?",
 )

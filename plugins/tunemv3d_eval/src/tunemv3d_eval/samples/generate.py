@@ -14,8 +14,8 @@ from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.sampling import latent_size, sample
 from tunemv3d_core.slots import MeasuredObject
-from tunemv3d_eval.measure import Figures, Measurement, finished_objects
-from tunemv3d_eval.pictures import write_picture
+from tunemv3d_eval.report.pictures import write_picture
+from tunemv3d_eval.scoring.measure import Figures, Measurement, finished_objects
 
 OBJECTS_AT_ONCE = 8
 """Objects in a batch on an accelerator; halved whenever they do not fit. One at a time on a CPU."""

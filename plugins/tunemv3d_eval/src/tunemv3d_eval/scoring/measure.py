@@ -16,8 +16,8 @@ from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import MeasuredObject, ObjectMetric, SetMetric, figures_error
 from tunemv3d_core.types import Text
-from tunemv3d_eval.chosen import Chosen, ChosenMetric, lacking
-from tunemv3d_eval.consistency import silhouettes
+from tunemv3d_eval.metrics.silhouettes import silhouettes
+from tunemv3d_eval.scoring.chosen import Chosen, ChosenMetric, lacking
 
 Figures = dict[str, float | None]
 """Figures of one object or of a set; None where one does not apply (no field, no novel views, no colour named)."""

@@ -12,9 +12,9 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.slots import Dataset, MeasuredObject, Streams
 from tunemv3d_core.view_selection import spread_views
-from tunemv3d_eval.measure import Measurement, finished_objects
 from tunemv3d_eval.options import options_of, read_block
-from tunemv3d_eval.pictures import write_picture
+from tunemv3d_eval.report.pictures import write_picture
+from tunemv3d_eval.scoring.measure import Measurement, finished_objects
 
 OPTION = "--data"
 

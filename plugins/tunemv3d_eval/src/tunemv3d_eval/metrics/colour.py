@@ -1,10 +1,14 @@
 """Does the object have the colour that the prompt names?"""
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.slots import Figure, MeasuredObject, Need
 from tunemv3d_core.viz.colour_words import PALETTE
 
 _WORDS = re.compile("|".join(rf"\b{name}\b" for name in sorted(PALETTE, key=len, reverse=True)))
@@ -72,3 +76,23 @@ def oklab(rgb: Tensor) -> Tensor:
         ]
     )
     return ((linear @ to_cones.T).clamp(min=0) ** (1 / 3)) @ to_lab.T
+
+
+class Colour:
+    """``foreground_colour`` beside ``named_colour``; says nothing where the prompt names no colour."""
+
+    figures: Mapping[str, Figure] = {
+        "colour_met": Figure("share of prompts whose named colour the foreground has", low=0, high=1),
+    }
+    needs: tuple[Need, ...] = ()
+
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
+        """Compare the colour of the prompt with that of the pictures."""
+        named = named_colour(sample.prompt)
+        (seen,) = foreground_colour(sample.images[None], sample.silhouettes[None])
+        return {"colour_met": None if named is None else float(named == seen)}
+
+
+def build_colour(spec: ComponentSpec) -> Colour:
+    """Build the metric ``colour``."""
+    return Colour()

@@ -1,0 +1,1 @@
+"""The metrics of this distribution, one module each: a function of tensors, and the component around it."""

@@ -1,0 +1,1 @@
+"""Protocols: what an evaluation samples and measures, as objects with a name and a version."""

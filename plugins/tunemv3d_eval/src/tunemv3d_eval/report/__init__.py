@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: its JSON, table, plots and pictures."""

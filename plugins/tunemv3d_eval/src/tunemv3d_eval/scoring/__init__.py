@@ -1,0 +1,1 @@
+"""Measurement of samples: the chosen metrics, controls made from the same pictures, and scores that are kept."""
