@@ -80,7 +80,7 @@ def test_evaluation_measures_rectangles(trained: Path) -> None:
     asked = ("--prompts", prompts, "--steps", 2, "--views", 4, "--consistency", "1", "--out", trained / "figures")
     assert call(app, "evaluate", trained / "run", *asked) == 0
     report = json.loads((trained / "figures" / "evaluate.json").read_text())
-    assert not report.get("failed") and report["sampled"]["objects"]
+    assert not report["failed"] and report["rows"]
 
 
 def test_sizes_of_no_whole_cells_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,12 @@ from tunemv3d_core.errors import CameraError, SampleError, SpecError
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.samples import read_sample
 from tunemv3d_core.placement import Placement
-from tunemv3d_eval.scoring.chosen import choose_metrics
-from tunemv3d_eval.scoring.measure import Measurement, finished_objects
+from tunemv3d_eval.lines import Lines
+from tunemv3d_eval.protocols.protocol import load_protocol
+from tunemv3d_eval.samples.jobs import Settings
+from tunemv3d_eval.scoring.chosen import Needs, choose_metrics
+from tunemv3d_eval.scoring.measure import finished_objects
+from tunemv3d_eval.scoring.measurement import Measurement, Place
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 from tunemv3d_modulation.sample import sample
 from tunemv3d_shape.checkpoints import Checkpoints
@@ -91,7 +95,10 @@ def test_evaluation_leaves_out_what_needs_novel_views_and_the_viewer_says_so(
     text = pipe.model.backbone.encode_text(["a red chair"])
     latents = session.history[-1].latents
     (found,) = finished_objects(pipe.model, latents, text, Cameras.orbit(2)[None], ["a red chair"])
-    measurement = Measurement(choose_metrics([]), pipe.model, records=False, failed={})
-    figures = measurement.of_object(found, "the toy")
+    needs = Needs(pipe.model, Settings((1.0,), SPEC.sample, 2, 20.0), "")
+    chosen = choose_metrics(load_protocol("consistency"))
+    measurement = Measurement(chosen, pipe.model, needs, Lines(tmp_path / "scores.jsonl", "key"), None)
+    measurement.measure(found, Place("toy", "the toy"))
+    figures = measurement.answer(Place("toy", "the toy")).figures
     assert figures["leave_one_out"] is None and "renders cameras" in measurement.skipped["leave-one-out"]
     assert figures["opacity_iou"] is not None and found.renders is not None

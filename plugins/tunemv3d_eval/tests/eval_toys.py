@@ -1,6 +1,7 @@
 """Shapes whose silhouettes are known, and a model that knows the shape, for tests of the measures."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +65,9 @@ class ToyBackbone(nn.Module):
         super().__init__()
         self.ports = BackbonePorts(3, size, 1, 4, (MapPort(3, 1),), "sample", 1000)
         self.weight = nn.Parameter(torch.zeros(1))
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"toy": "0"}
 
     def encode_text(self, prompts: list[str]) -> Text:
         return Text(torch.zeros(len(prompts), 2, 4))
@@ -155,6 +159,29 @@ class ToyInjector(nn.Module):
 
     def forward(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
         return maps
+
+
+def mean_of(report: Any, figure: str, k: float | None, control: str | None = None, label: str = "toy") -> float | None:
+    """A mean of an evaluation's report."""
+    (found,) = [
+        mean["mean"]
+        for mean in report["means"]
+        if (mean["checkpoint"], mean["figure"], mean["consistency"], mean["control"]) == (label, figure, k, control)
+    ]
+    value: float | None = found
+    return value
+
+
+def rows_of(report: Any, k: float | None, control: str | None = None) -> list[Any]:
+    """The rows of an evaluation's report at K."""
+    return [row for row in report["rows"] if (row["consistency"], row["control"]) == (k, control)]
+
+
+def toy_checkpoint(folder: Path) -> str:
+    """A folder that looks like a checkpoint, as far as an evaluation looks at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "provenance.json").write_text('{"files": {"model.safetensors": "00"}}')
+    return str(folder)
 
 
 def toy_model(kind: str = "chair", size: int = 48) -> MultiviewDiffusion:

@@ -1,14 +1,14 @@
 """The evaluation of a toy model whose views are one chair at K = 1 and eight unrelated ones at K = 0."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from eval_toys import boxes_seen, chair, painted, toy_model
+from eval_toys import boxes_seen, chair, mean_of, painted, rows_of, toy_checkpoint, toy_model
 from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
@@ -16,13 +16,16 @@ from typer.testing import CliRunner
 from tunemv3d_core import generation
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config import run_spec as spec
+from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.types import Views
-from tunemv3d_eval.evaluate import CHAIR_PROMPTS, evaluate, parse_strengths
-from tunemv3d_eval.samples.generate import in_batches, jobs
+from tunemv3d_eval.evaluate import evaluate, parse_strengths
+from tunemv3d_eval.protocols.protocol import PROMPTS
+from tunemv3d_eval.samples import identity
+from tunemv3d_eval.samples.jobs import in_batches, jobs
 from tunemv3d_eval.scoring import real
 from tunemv3d_eval.scoring.real import held_out_objects
 
@@ -54,45 +57,55 @@ class ChairDataset:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     model = toy_model()
-    own = SimpleNamespace(sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0))
-    monkeypatch.setattr(
-        generation.LoadedCheckpoint, "load", lambda name, place, added: SimpleNamespace(spec=own, model=model)
+    own = SimpleNamespace(
+        sample=spec.SampleSpec(steps=2, guidance=2.0, consistency=1.0), data=ComponentSpec(type="chairs")
     )
-    monkeypatch.setattr(spec, "spec_id", lambda spec: "abc")
+    monkeypatch.setattr(
+        generation.LoadedCheckpoint,
+        "load",
+        lambda name, place, added: SimpleNamespace(name=name, spec=own, model=model),
+    )
+    monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     monkeypatch.setattr(real, "open_dataset", lambda spec, other: ChairDataset())
     return model
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(APP, list(arguments))
-
-
-def test_evaluate_tells_one_chair_from_eight(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+@pytest.fixture
+def run(toy: MultiviewDiffusion, tmp_path: Path) -> Callable[..., Any]:
+    """The command on the toy, for two prompts unless others are given."""
     (tmp_path / "prompts.txt").write_text("# two\na red chair\n\na blue chair\n")
+
+    def call(*arguments: str, out: str = "out") -> Any:
+        prompts = () if "--prompts" in arguments else ("--prompts", f"{tmp_path / 'prompts.txt'}")
+        name = toy_checkpoint(tmp_path / "toy")
+        return CliRunner().invoke(APP, [name, *prompts, "--out", f"{tmp_path / out}", *arguments])
+
+    return call
+
+
+def test_evaluate_tells_one_chair_from_eight(run: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--real", "--out", str(out), "--json")
+    result = run("--real", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report == json.loads((out / "evaluate.json").read_text())
-    frozen, tuned = report["sampled"]["means"]
-    assert (frozen["consistency"], tuned["consistency"]) == (0, 1)
+    assert report["checkpoints"][0]["consistency"] == [0, 1]
+    tuned, frozen = ({name: mean_of(report, name, k) for name in report["figures"]} for k in (1, 0))
     assert tuned["hull_recall"] > 0.98 > 0.9 > frozen["hull_recall"]
     assert tuned["pose_agreement"] == 1 > frozen["pose_agreement"]
     assert tuned["opacity_iou"] > 0.99 > frozen["opacity_iou"]
     assert tuned["leave_one_out"] > 60 > frozen["leave_one_out"]
     assert tuned["colour_met"] == 0.5
-    ceiling = report["real"]["means"]
+    ceiling = {name: mean_of(report, name, None, "real") for name in report["figures"]}
     assert (ceiling["pose_agreement"], ceiling["colour_met"]) == (1, 1)
-    assert [row["id"] for row in report["real"]["objects"]] == ["chair1"]
-    assert {path.name for path in (out / "pictures").iterdir()} == {"000.png", "001.png", "real-chair1.png"}
+    assert [row["id"] for row in rows_of(report, None, "real")] == ["chair1"]
+    assert {path.name for path in (out / "pictures/toy").iterdir()} == {"000.png", "001.png", "real-chair1.png"}
 
 
-def test_pictures_show_views_renders_and_opacity_of_every_k(toy: MultiviewDiffusion, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a red chair")
-    out = tmp_path / "out"
-    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--consistency", "0,1", "--out", str(out))
+def test_pictures_show_views_renders_and_opacity_of_every_k(run: Callable[..., Any], tmp_path: Path) -> None:
+    result = run("--consistency", "0,1")
     assert result.exit_code == 0, result.output
-    with Image.open(out / "pictures" / "000.png") as picture:
+    with Image.open(tmp_path / "out/pictures/toy/000.png") as picture:
         assert picture.size == (84 + 8 * 48, 28 + 6 * 48)
         # The tuned views (fourth row) and the field's renders of them (fifth) are the same picture.
         tuned, render = (picture.crop((84, 28 + row * 48, 84 + 8 * 48, 28 + (row + 1) * 48)) for row in (3, 4))
@@ -100,30 +113,33 @@ def test_pictures_show_views_renders_and_opacity_of_every_k(toy: MultiviewDiffus
         assert tuned.getextrema()[1][0] in (25, 26)  # red's green channel, 0.1 of 255
 
 
-def test_the_model_without_a_field_is_measured_by_its_pictures(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+def test_the_model_without_a_field_is_measured_by_its_pictures(
+    toy: MultiviewDiffusion, run: Callable[..., Any]
+) -> None:
     toy.field = toy.view_encoder = toy.lifter = toy.injector = None
-    (tmp_path / "prompts.txt").write_text("a red chair")
-    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--out", str(tmp_path / "out"), "--json")
+    result = run("--json")
     assert result.exit_code == 0, result.output
-    (row,) = json.loads(result.stdout)["sampled"]["means"]
-    assert row["consistency"] == 0
-    assert row["leave_one_out"] is None
-    assert 0 < row["hull_recall"] < 0.9
+    report = json.loads(result.stdout)
+    assert {row["consistency"] for row in report["rows"]} == {0}
+    assert mean_of(report, "leave_one_out", 0) is None
+    assert report["skipped"]["leave-one-out"] == "the model has no field"
+    assert 0 < (mean_of(report, "hull_recall", 0) or 0) < 0.9
 
 
-def test_a_folder_with_an_evaluation_in_it_is_refused(toy: MultiviewDiffusion, tmp_path: Path) -> None:
-    (tmp_path / "evaluate.json").write_text("{}")
-    result = run("toy", "--out", str(tmp_path))
+def test_a_folder_with_an_evaluation_without_its_samples_is_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/evaluate.json").write_text("{}")
+    result = run()
     assert isinstance(result.exception, TuneMV3DError)
     assert "holds an evaluation already" in str(result.exception)
-    assert (tmp_path / "evaluate.json").read_text() == "{}"
+    assert (tmp_path / "out/evaluate.json").read_text() == "{}"
 
 
-def test_options_out_of_range_are_refused_before_anything_is_sampled(toy: MultiviewDiffusion, tmp_path: Path) -> None:
-    result = run("toy", "--guidance", "-1", "--out", str(tmp_path / "out"))
+def test_options_out_of_range_are_refused_before_anything_is_sampled(run: Callable[..., Any], tmp_path: Path) -> None:
+    result = run("--guidance", "-1")
     assert isinstance(result.exception, TuneMV3DError)
     assert "guidance: should be greater than or equal to 0, got -1.0" in str(result.exception)
-    assert not list((tmp_path / "out/pictures").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("text", "values"), [("", ()), ("0,1, 1.5", (0, 1, 1.5)), ("2 0 2", (2, 0))])
@@ -137,25 +153,24 @@ def test_bad_strengths_are_refused(text: str) -> None:
         parse_strengths(text)
 
 
-def test_prompts_that_cannot_be_read_are_refused(toy: MultiviewDiffusion, tmp_path: Path) -> None:
+def test_prompts_that_cannot_be_read_are_refused(run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.txt", "empty.txt", "binary.txt"):
-        result = run("toy", "--prompts", f"{tmp_path / name}", "--out", f"{tmp_path / 'out'}")
+        result = run("--prompts", f"{tmp_path / name}")
         assert isinstance(result.exception, TuneMV3DError) and name in str(result.exception)
     assert not (tmp_path / "out").exists()
 
 
-def test_prompts_may_begin_with_a_mark_of_their_encoding(toy: MultiviewDiffusion, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a red chair\n", encoding="utf-8-sig")
-    out = tmp_path / "out"
-    result = run("toy", "--prompts", f"{tmp_path / 'prompts.txt'}", "--metric", "colour", "--out", f"{out}", "--json")
+def test_prompts_may_begin_with_a_mark_of_their_encoding(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "marked.txt").write_text("a red chair\n", encoding="utf-8-sig")
+    result = run("--prompts", f"{tmp_path / 'marked.txt'}", "--metric", "colour", "--json")
     assert result.exit_code == 0, result.output
-    assert {row["prompt"] for row in json.loads(result.stdout)["sampled"]["objects"]} == {"a red chair"}
+    assert {row["prompt"] for row in json.loads(result.stdout)["rows"]} == {"a red chair"}
 
 
 def test_the_packaged_prompts_are_twenty_different_ones() -> None:
-    prompts = read_prompts(CHAIR_PROMPTS)
+    prompts = read_prompts(PROMPTS / "chairs-20.txt")
     assert len(prompts) == len(set(prompts)) == 20
 
 

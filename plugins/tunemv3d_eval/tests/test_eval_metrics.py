@@ -1,14 +1,13 @@
 """Metrics and datasets of third parties in a report, without a change of ours; what is wrong with one costs only it."""
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from eval_toys import toy_model
+from eval_toys import mean_of, rows_of, toy_checkpoint, toy_model
 from fake_distributions import FakeSite
 from typer import Typer
 from typer.testing import CliRunner
@@ -19,6 +18,7 @@ from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
 from tunemv3d_core.errors import ComponentError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_eval.evaluate import evaluate
+from tunemv3d_eval.samples import identity
 from tunemv3d_eval.scoring.real import open_dataset
 
 METRIC = '''
@@ -102,16 +102,21 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: FakeSite) -> Call
     site.distribution("their-chairs", {"tunemv3d.dataset": {"my-chairs": "their_chairs:PLUGIN"}})
     sampling = run_spec.SampleSpec(steps=2, guidance=1.0, consistency=1.0)
     spec = SimpleNamespace(sample=sampling, data=UnreadSpec(type="my-chairs", colour="red"))
-    loaded = SimpleNamespace(spec=spec, model=toy_model())
-    monkeypatch.setattr(generation.LoadedCheckpoint, "load", lambda name, place, added: loaded)
-    monkeypatch.setattr(run_spec, "spec_id", lambda spec: "abc")
+    model = toy_model()
+    monkeypatch.setattr(
+        generation.LoadedCheckpoint,
+        "load",
+        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=model),
+    )
+    monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     (tmp_path / "prompts.txt").write_text("a red chair\na blue chair\n")
     app = Typer()
     app.command()(evaluate)
 
     def call(*arguments: str) -> Any:
         out = ("--prompts", f"{tmp_path / 'prompts.txt'}", "--out", f"{tmp_path / 'out'}")
-        result = CliRunner().invoke(app, ["toy", *out, "--views", "4", *arguments])
+        name = toy_checkpoint(tmp_path / "toy")
+        result = CliRunner().invoke(app, [name, *out, "--views", "4", *arguments])
         if isinstance(result.exception, TuneMV3DError):
             assert not (tmp_path / "out/evaluate.json").exists()
             raise result.exception
@@ -126,22 +131,22 @@ def test_a_third_partys_metric_stands_in_the_report_beside_ours(site: FakeSite, 
     offer(site, "set-redness", method="measure_set", returned='{"set_red": red}', figure="set_red")
     code, report = run()
     assert code == 0 and report["failed"] == {}
-    frozen, tuned = report["sampled"]["means"]
-    rows = [row["red"] for row in report["sampled"]["objects"] if row["consistency"] == 1]
-    assert tuned["red"] == pytest.approx(sum(rows) / 2) == pytest.approx(tuned["set_red"])
-    assert tuned["hull_recall"] > 0.98 and 0.8 < tuned["red"] != frozen["red"]
+    red = mean_of(report, "red", 1)
+    assert red == pytest.approx(sum(row["red"] for row in rows_of(report, 1)) / 2)
+    assert red == pytest.approx(mean_of(report, "set_red", 1))
+    assert mean_of(report, "hull_recall", 1) > 0.98 and 0.8 < red != mean_of(report, "red", 0)
     told = report["metrics"]["redness"]
     assert (told["distribution"], told["version"], told["options"]["scale"]) == ("their-redness", "3.1", 1)
-    assert told["figures"] == {"red": {"higher_is_better": False, "range": [0, 10]}}
-    assert report["metrics"]["leave-one-out"]["figures"]["leave_one_out"]["range"] == [0, None]
+    figure = report["figures"]["red"]
+    assert (figure["higher_is_better"], figure["low"], figure["high"], figure["metric"]) == (False, 0, 10, "redness")
+    assert (report["figures"]["leave_one_out"]["low"], report["figures"]["leave_one_out"]["high"]) == (0, None)
 
 
 def test_a_metric_is_chosen_by_its_name_and_takes_options_as_in_a_spec(site: FakeSite, run: Callable[..., Any]) -> None:
     offer(site, "redness")
     _, report = run("--metric", '{"type": "redness", "scale": 2}', "--metric", "colour", "--consistency", "1")
-    (row,) = report["sampled"]["means"]
-    assert set(row) == {"consistency", "red", "colour_met", "seconds"}
-    assert 1.6 < row["red"] < 2 and report["metrics"]["redness"]["options"]["scale"] == 2
+    assert {mean["figure"] for mean in report["means"]} == {"red", "colour_met"}
+    assert 1.6 < mean_of(report, "red", 1) < 2 and report["metrics"]["redness"]["options"]["scale"] == 2
 
 
 @pytest.mark.parametrize(
@@ -160,20 +165,27 @@ def test_a_metric_that_fails_is_told_and_costs_only_itself(
     site: FakeSite, run: Callable[..., Any], method: str, returned: str, told: str
 ) -> None:
     offer(site, "redness", method=method, returned=returned)
-    with pytest.warns(TuneMV3DWarning, match="metric 'redness'") as caught:
+    with pytest.warns(TuneMV3DWarning, match="redness: ") as caught:
         code, report = run("--metric", "redness", "--metric", "opacity-iou", "--consistency", "1")
-    assert code == 1 and list(report["failed"]) == ["redness"] and told in report["failed"]["redness"]
+    assert code == 1 and list(report["failed"]) == ["redness"]
+    assert all(told in each["error"] for each in report["failed"]["redness"])
+    assert len(report["failed"]["redness"]) == (2 if method == "measure" else 1)
     assert len(caught) == 1
-    assert all(row["red"] is None and row["opacity_iou"] > 0 for row in report["sampled"]["means"])
+    assert mean_of(report, "red", 1) is None and mean_of(report, "opacity_iou", 1) > 0
+    assert all(row.get("red") is None for row in report["rows"])
 
 
-def test_a_metric_that_fails_late_has_no_mean_of_what_it_gave_before(site: FakeSite, run: Callable[..., Any]) -> None:
+def test_an_object_on_which_a_metric_fails_counts_as_the_worst_value(site: FakeSite, run: Callable[..., Any]) -> None:
     offer(site, "redness", returned='{"red": red if sample.prompt == "a red chair" else 1 / 0}')
     with pytest.warns(TuneMV3DWarning, match="'a blue chair', seed 1, K = 1: raises ZeroDivisionError"):
         code, report = run("--metric", "redness", "--consistency", "1")
     assert code == 1
-    first, second = (row["red"] for row in report["sampled"]["objects"])
-    assert first > 0.8 and second is None and report["sampled"]["means"][0]["red"] is None
+    first, second = rows_of(report, 1)
+    # The figure is better when lower, and is 10 at most.
+    assert 0.8 < first["red"] < 1 and first["error"] is None
+    assert second["red"] == 10 and "redness: raises ZeroDivisionError" in second["error"]
+    (mean,) = [mean for mean in report["means"] if mean["figure"] == "red"]
+    assert mean["mean"] == pytest.approx((first["red"] + 10) / 2) and (mean["n"], mean["failed"]) == (2, 1)
 
 
 def test_a_metric_that_cannot_be_loaded_is_told_and_costs_only_itself(site: FakeSite, run: Callable[..., Any]) -> None:
@@ -181,8 +193,8 @@ def test_a_metric_that_cannot_be_loaded_is_told_and_costs_only_itself(site: Fake
     site.distribution("their-gone", {"tunemv3d.metric": {"gone": "gone:PLUGIN"}})
     with pytest.warns(TuneMV3DWarning, match="metric 'gone' is left out: .*no licence"):
         code, report = run("--consistency", "1")
-    assert code == 1 and "no licence" in report["failed"]["gone"]
-    assert report["sampled"]["means"][0]["hull_recall"] > 0.98
+    assert code == 1 and "no licence" in report["failed"]["gone"][0]["error"]
+    assert mean_of(report, "hull_recall", 1) > 0.98
 
 
 def test_what_cannot_be_asked_for_is_refused_before_work_starts(site: FakeSite, run: Callable[..., Any]) -> None:
@@ -211,7 +223,7 @@ def test_nobody_takes_a_figures_name_from_ours(site: FakeSite, run: Callable[...
     with pytest.warns(TuneMV3DWarning, match="metrics 'colour' and 'a-colour' both give 'colour_met'"):
         code, report = run("--consistency", "1")
     assert code == 1 and list(report["failed"]) == ["a-colour"]
-    assert report["sampled"]["means"][0]["colour_met"] == 0.5
+    assert mean_of(report, "colour_met", 1) == 0.5
 
 
 def test_a_metric_that_needs_a_record_measures_real_objects_alone(site: FakeSite, run: Callable[..., Any]) -> None:
@@ -219,9 +231,9 @@ def test_a_metric_that_needs_a_record_measures_real_objects_alone(site: FakeSite
     with pytest.raises(TuneMV3DError, match="--metric redness: objects sampled from prompts have no record"):
         run("--metric", "redness")
     code, report = run("--metric", "redness", "--real", "--consistency", "1")
-    assert code == 0 and report["real"]["means"] == {"red": 8} and report["real"]["skipped"] == {}
-    assert report["sampled"]["means"][0]["red"] is None
-    assert "no record" in report["sampled"]["skipped"]["redness"]
+    assert code == 0 and mean_of(report, "red", None, "real") == 8
+    assert mean_of(report, "red", 1) is None
+    assert "no record" in report["skipped"]["redness"]
 
 
 def test_a_metric_whose_options_have_no_default_waits_until_it_is_asked_for(
@@ -229,13 +241,14 @@ def test_a_metric_whose_options_have_no_default_waits_until_it_is_asked_for(
 ) -> None:
     offer(site, "redness", default="")
     code, report = run("--consistency", "1")
-    assert code == 0 and "scale: missing" in report["sampled"]["skipped"]["redness"]
-    assert "red" not in report["sampled"]["means"][0]
+    assert code == 0 and "scale: missing" in report["skipped"]["redness"]
+    assert "red" not in report["figures"]
 
 
 def test_real_objects_come_from_the_dataset_of_the_checkpoint_whoever_reads_it(run: Callable[..., Any]) -> None:
     code, report = run("--metric", "colour", "--real", "--consistency", "1")
-    assert code == 0 and report["real"]["objects"] == [{"id": "chair1", "caption": "a red chair", "colour_met": 1}]
+    (row,) = rows_of(report, None, "real")
+    assert code == 0 and (row["id"], row["prompt"], row["colour_met"]) == ("chair1", "a red chair", 1)
 
 
 def test_another_dataset_is_a_path_for_the_same_reader_or_a_block(run: Callable[..., Any]) -> None:
@@ -244,7 +257,7 @@ def test_another_dataset_is_a_path_for_the_same_reader_or_a_block(run: Callable[
     with pytest.raises(ComponentError, match=r"no component 'my-chair'\. Did you mean 'my-chairs'\?"):
         run("--real", "--data", '{"type": "my-chair"}')
     code, report = run("--metric", "colour", "--real", "--data", '{"type": "my-chairs", "colour": "any"}')
-    assert code == 0 and math.isclose(report["real"]["means"]["colour_met"], 1)
+    assert code == 0 and mean_of(report, "colour_met", None, "real") == 1
 
 
 def test_a_dataset_that_is_gone_says_how_to_name_another() -> None:

@@ -11,9 +11,9 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_core.io.prompts import read_prompts
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_eval.evaluate import CHAIR_PROMPTS
 from tunemv3d_eval.metrics.hull_recall import hull_recall
 from tunemv3d_eval.metrics.silhouettes import silhouettes
+from tunemv3d_eval.protocols.protocol import PROMPTS
 
 
 @pytest.fixture(scope="module")
@@ -43,4 +43,4 @@ def test_no_packaged_prompt_is_a_caption(chairs: Path) -> None:
         caption for name in read_manifest(chairs) for caption in read_object(chairs / "objects" / name).captions
     }
     assert captions
-    assert not captions & set(read_prompts(CHAIR_PROMPTS))
+    assert not captions & set(read_prompts(PROMPTS / "chairs-20.txt"))

@@ -1,14 +1,10 @@
-"""The command ``tunemv3d evaluate``: how consistent a checkpoint's views are, as figures and as pictures."""
+"""The command ``tunemv3d evaluate``: checkpoints by a protocol, as figures with intervals, plots and pictures."""
 
-import platform
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from tunemv3d_core.cli.model_options import (
     BaseOption,
@@ -19,162 +15,132 @@ from tunemv3d_core.cli.model_options import (
     OffloadOption,
     read_placement,
 )
-from tunemv3d_core.consistency import Consistency, check_consistency, format_consistency, parse_consistency
+from tunemv3d_core.consistency import Consistency, parse_consistency
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_core.io.prompts import read_prompts
 
 if TYPE_CHECKING:
-    from tunemv3d_core.slots import Dataset
-    from tunemv3d_eval.samples.generate import Settings
-    from tunemv3d_eval.scoring.chosen import Chosen
-
-FORMAT = "tunemv3d-evaluation/1"
-CHAIR_PROMPTS = Path(__file__).parent / "protocols" / "prompts" / "chairs-20.txt"
+    from tunemv3d_eval.run import Bar
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="Name of a packaged checkpoint, its folder, or a run's folder.")],
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Argument(help="Packaged checkpoints, their folders, or runs' folders.", metavar="CHECKPOINT..."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="A packaged protocol, or a JSON file. The options below change fields of it.")
+    ] = "consistency",
+    list_protocols: Annotated[bool, typer.Option("--list", help="Show the packaged protocols, and stop.")] = False,
     prompts: Annotated[
-        Path, typer.Option(help="Text file, one prompt a line; default: 20 chairs.", show_default=False)
-    ] = CHAIR_PROMPTS,
-    consistency: Annotated[
-        str, typer.Option(help="Values of K, such as 0,1,1.5,2:1; default: 0, 1 and the checkpoint's.")
-    ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Samples of each prompt, each from its own noise.")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the checkpoint's.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the checkpoint's.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim; default: the checkpoint's.")] = None,
-    views: Annotated[int, typer.Option(min=2, help="Cameras, evenly around the object.")] = 8,
-    elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
+        str | None, typer.Option(help="Text file, one prompt a line, or a packaged list such as chairs-20.")
+    ] = None,
+    consistency: Annotated[str, typer.Option(help="Values of K, such as 0,1,1.5,2:1.")] = "",
+    seeds: Annotated[int | None, typer.Option(help="Samples of each prompt, each from its own noise.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim.")] = None,
+    views: Annotated[int | None, typer.Option(help="Cameras, evenly around the object.")] = None,
+    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help='A metric: its name, or {"type": name, ...} with options. Again for more; default: all.'),
+        typer.Option(
+            help='A metric in place of the protocol\'s: its name, or {"type": name, ...} with options. Again for more.'
+        ),
     ] = None,
     real: Annotated[
-        bool, typer.Option("--real", help="Measure held-out objects of the checkpoint's dataset too, as the ceiling.")
+        bool | None,
+        typer.Option("--real", help="Measure held-out objects of the checkpoint's dataset too, as the ceiling."),
+    ] = None,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Measure real objects, one view repeated, shuffled views and noise beside the samples.",
+        ),
+    ] = None,
+    data: Annotated[str, typer.Option(help='Another dataset: a name or folder, or {"type": name, ...}.')] = "",
+    score_only: Annotated[
+        bool, typer.Option("--score-only", help="Sample nothing; measure the samples that lie in --out.")
     ] = False,
-    data: Annotated[
-        str, typer.Option(help='Another dataset for --real: a name or folder, or {"type": name, ...}.')
-    ] = "",
-    out: Annotated[Path, typer.Option(help="Folder for evaluate.json and pictures/.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for samples, scores and the report.")] = Path("evaluation"),
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print evaluate.json instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of a table.")] = False,
 ) -> None:
-    """Sample prompts at several strengths K from equal noise and measure the views, by all metrics that are installed.
+    """Sample prompts at several strengths K from equal noise, measure the views, and compare.
 
-    A picture for each prompt shows every sample, none chosen: views, the field's renders of them, and its opacity.
-    Exit code 1: a metric failed; the report says which and why, and has the figures of all others.
+    Samples stay in --out: the same command goes on after a kill, and --score-only measures them again. A picture for
+    each prompt shows every sample, none chosen: views, the field's renders of them, and its opacity.
+    Exit code 1: a sample or a metric failed; the report says which and why, and has the figures of all others.
     """
-    texts = _prompts(prompts)
-    strengths = parse_strengths(consistency)
-    if data and not real:
-        raise TuneMV3DError(f"--data {data}: is read for --real alone; add --real")
+    if list_protocols:
+        _show_protocols(as_json)
+        return
+    if not checkpoints:
+        raise TuneMV3DError("no checkpoint is given: name one, such as chairs-mini, or ask for --list")
+    strengths = parse_strengths(consistency) or None
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
     from tunemv3d_core.additions import Additions
-    from tunemv3d_core.generation import LoadedCheckpoint
-    from tunemv3d_core.io.posed_images import write_json
-    from tunemv3d_core.sampling import latent_size
-    from tunemv3d_eval.samples.generate import Settings
-    from tunemv3d_eval.scoring.chosen import choose_metrics
+    from tunemv3d_eval.protocols.protocol import load_protocol
+    from tunemv3d_eval.report.table import grids, missing
+    from tunemv3d_eval.run import Evaluation, Request
 
+    fields = {
+        "prompts": prompts,
+        "consistency": strengths,
+        "seeds": seeds,
+        "steps": steps,
+        "guidance": guidance,
+        "scheduler": scheduler,
+        "views": views,
+        "elevation": elevation,
+        "real": real,
+        "controls": controls,
+    }
+    followed, overridden = load_protocol(protocol).changed(**fields)
     # "auto" is an old word for the default.
     place = read_placement("" if device == "auto" else device, dtype, offload)
-    added = Additions.of(base, lora, embedding)
-    chosen = choose_metrics(metric or [])
-    _make_free(out)
-    loaded = LoadedCheckpoint.load(checkpoint, place, added)
-    spec, model = loaded.spec, loaded.model
-    if metric:
-        _refuse_unmet(chosen, model, real)
-    defaults = spec.sample
-    settings = Settings(
-        consistency=(0.0,) if model.field is None else strengths or _swept(defaults.consistency),
-        samples=seeds,
-        options=defaults.merged(steps=steps, guidance=guidance, scheduler=scheduler),
-        views=views,
-        elevation=elevation,
+    request = Request(
+        checkpoints=checkpoints,
+        protocol=followed,
+        overridden=overridden + (["metrics"] if metric else []),
+        metrics=metric or [],
+        real=bool(real),
+        data=data,
+        out=out,
+        score_only=score_only,
+        place=place,
+        added=Additions.of(base, lora, embedding),
     )
-    # Refuses a size that the model does not have, before anything is measured.
-    latent_size(model.backbone.ports, settings.options.size)
-    began, pictures = time.perf_counter(), out / "pictures"
-    dataset = _dataset(spec, data, views) if real else None
-    measured = _measure(model, chosen, texts, dataset, settings, pictures)
-    report = {
-        **_header(checkpoint, spec, settings, model, chosen),
-        **added.as_json(),
-        "seconds": round(time.perf_counter() - began, 1),
-        **measured,
-    }
-    write_json(out / "evaluate.json", report)
-    _show(report, out, as_json)
+    evaluation = Evaluation(request)
+    with _progress() as progress:
+        report = evaluation.run(_bars(progress))
+    if as_json:
+        print_json(report)
+    else:
+        for grid in grids(report):
+            console.print(grid.as_rich())
+        for title, lines in missing(report).items():
+            messages.print(f"{title}:\n" + "\n".join(f"  {line}" for line in lines), soft_wrap=True, highlight=False)
+        shown = ("evaluate.json", "table.md", "plots/", "pictures/")
+        console.print("\n".join(f"{out}/{name}" for name in shown), soft_wrap=True, highlight=False)
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _prompts(file: Path) -> list[str]:
-    found = read_prompts(file)
-    if not found:
-        raise TuneMV3DError(f"--prompts {file}: holds no prompt; write one a line")
-    return found
+def _show_protocols(as_json: bool) -> None:
+    from tunemv3d_eval.protocols.listing import describe_protocols, protocol_table
 
-
-def _refuse_unmet(chosen: "Chosen", model: Any, real: bool) -> None:
-    """Refuse a metric that was asked for by name and can measure nothing here."""
-    from tunemv3d_eval.scoring.chosen import lacking
-
-    for each in chosen.metrics:
-        if reason := lacking(each.metric, model, records=real):
-            raise TuneMV3DError(f"--metric {each.name}: {reason}")
-
-
-def _dataset(spec: Any, other: str, views: int) -> "tuple[Dataset, list[int]]":
-    """The dataset of real objects and the indices of those that are held out."""
-    from tunemv3d_eval.scoring.real import held_out_objects, open_dataset
-
-    dataset = open_dataset(spec, other)
-    return dataset, held_out_objects(dataset, views)
-
-
-def _measure(
-    model: Any,
-    chosen: "Chosen",
-    texts: list[str],
-    real: "tuple[Dataset, list[int]] | None",
-    settings: "Settings",
-    pictures: Path,
-) -> dict[str, Any]:
-    """Measure real views, where there are any, and samples, with a bar for each."""
-    from tunemv3d_eval.samples.generate import evaluate_prompts
-    from tunemv3d_eval.scoring.measure import Measurement
-    from tunemv3d_eval.scoring.real import evaluate_real
-
-    failed = dict(chosen.failed)
-    report: dict[str, Any] = {"sampled": None, "real": None, "failed": failed}
-    with _progress() as bar:
-        if real is not None:
-            dataset, objects = real
-            task = bar.add_task("real views", total=len(objects))
-            report["real"] = evaluate_real(
-                model,
-                dataset,
-                objects,
-                settings.views,
-                Measurement(chosen, model, True, failed),
-                pictures,
-                lambda n: bar.update(task, completed=n),
-            )
-        samples = bar.add_task("samples", total=len(texts) * settings.samples * len(settings.consistency))
-        measurement = Measurement(chosen, model, False, failed)
-        report["sampled"] = evaluate_prompts(
-            model, texts, settings, measurement, pictures, lambda n: bar.update(samples, completed=n)
-        )
-    return report
+    described = describe_protocols()
+    if as_json:
+        print_json(described)
+    else:
+        console.print(protocol_table(described))
 
 
 def parse_strengths(text: str) -> tuple[Consistency, ...]:
@@ -186,75 +152,16 @@ def parse_strengths(text: str) -> tuple[Consistency, ...]:
     return tuple(dict.fromkeys(parse_consistency(word) for word in text.replace(",", " ").split()))
 
 
-def _swept(default: Consistency) -> tuple[Consistency, ...]:
-    """The frozen model, the modulated one and the checkpoint's own K, in rising order of their first value."""
-    return tuple(sorted({0.0, 1.0, default}, key=check_consistency))
-
-
-def _make_free(out: Path) -> None:
-    """Find out before the work whether its results can be kept."""
-    if (out / "evaluate.json").exists():
-        raise TuneMV3DError(f"--out {out}: holds an evaluation already; choose another folder or remove it")
-    try:
-        (out / "pictures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TuneMV3DError(f"--out {out}: cannot be used as a folder: {error}") from error
-
-
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
 
 
-def _header(checkpoint: str, spec: Any, settings: "Settings", model: Any, chosen: "Chosen") -> dict[str, Any]:
-    """Everything that a reader needs to know to repeat an evaluation."""
-    import torch
+def _bars(progress: Progress) -> "Bar":
+    """Return what begins a bar for each part of the work."""
 
-    from tunemv3d_core.config.run_spec import spec_id
-    from tunemv3d_core.io.provenance import versions
-    from tunemv3d_eval import __version__
+    def begin(description: str, total: int | None) -> Any:
+        task = progress.add_task(description, total=total)
+        return lambda done: progress.update(task, completed=done)
 
-    device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
-    return {
-        "format": FORMAT,
-        "checkpoint": checkpoint,
-        "spec_id": spec_id(spec),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": f"{device} ({name})",
-        "dtype": dtype,
-        "versions": {**versions(), "tunemv3d-eval": __version__},
-        "settings": settings.as_json(),
-        "figures": {name: figure.summary for each in chosen.metrics for name, figure in each.figures.items()},
-        "metrics": {each.name: each.description() for each in chosen.metrics},
-    }
-
-
-def _show(report: dict[str, Any], out: Path, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-    else:
-        console.print(_table(report))
-        console.print(f"{out / 'evaluate.json'}\n{out / 'pictures'}/", soft_wrap=True, highlight=False)
-
-
-def _table(report: dict[str, Any]) -> Table:
-    names = list(report["figures"])
-    lower = {n for m in report["metrics"].values() for n, f in m["figures"].items() if not f["higher_is_better"]}
-    table = Table(title=f"{report['checkpoint']}, {len(report['sampled']['objects'])} samples, {report['device']}")
-    headings = [name.replace("_", " ") + (", lower is better" if name in lower else "") for name in names]
-    for heading in ["K", *headings, "seconds"]:
-        table.add_column(heading, justify="right")
-    for row in report["sampled"]["means"]:
-        table.add_row(
-            format_consistency(row["consistency"]), *(_told(row[name]) for name in names), f"{row['seconds']:.0f}"
-        )
-    if report["real"]:
-        table.add_row("real", *(_told(report["real"]["means"][name]) for name in names), "")
-    return table
-
-
-def _told(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if value > 1 else f"{value:.3f}"
+    return begin

@@ -21,11 +21,21 @@ LARGEST_TILE = 192
 
 
 def write_picture(
-    path: Path, title: str, rows: Sequence[tuple[str, MeasuredObject, Mapping[str, float | None]]]
+    path: Path, title: str, rows: Sequence[tuple[str, MeasuredObject | None, Mapping[str, float | None]]]
 ) -> None:
-    """Write one object as it came out in several settings: a label each, the object and its figures."""
+    """Write one object as it came out in several settings: a label each, the object and its figures.
+
+    Args:
+        path: of the picture.
+        title: above it.
+        rows: label, object and figures; an object that is not there leaves its row empty. One is there at least.
+    """
     strips: list[tuple[list[str], Tensor]] = []
+    blank = next(torch.ones_like(sample.images) for _, sample, _ in rows if sample is not None)
     for label, sample, figures in rows:
+        if sample is None:
+            strips.append(([label, "failed"], blank))
+            continue
         strips.append(([label, *_told(figures)], sample.images))
         if sample.renders is not None:
             strips.append((["field"], sample.renders))

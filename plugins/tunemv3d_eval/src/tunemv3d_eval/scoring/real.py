@@ -1,7 +1,6 @@
 """Real views, measured like sampled ones: what a perfect sampler would reach."""
 
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +9,11 @@ from tunemv3d_core.assemble import build_component
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.slots import Dataset, MeasuredObject, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_eval.options import options_of, read_block
-from tunemv3d_eval.report.pictures import write_picture
-from tunemv3d_eval.scoring.measure import Measurement, finished_objects
+from tunemv3d_eval.scoring.measure import finished_objects
 
 OPTION = "--data"
 
@@ -29,15 +28,20 @@ def open_dataset(spec: RunSpec, other: str = "") -> Dataset:
     Raises:
         TuneMV3DError: no such reader, options that it does not take, or what it says of the dataset.
     """
-    own = spec.data.model_dump(mode="json")
-    block = (read_block(OPTION, other) or own | {"path": other}) if other else own
     try:
-        dataset: Dataset = build_component("dataset", options_of("dataset", OPTION, block))
+        options = options_of("dataset", OPTION, dataset_block(spec, other))
+        dataset: Dataset = build_component("dataset", options)
     except TuneMV3DError as error:
         if other:
             raise
         raise DatasetError(f"the checkpoint's dataset: {error}; name another one by {OPTION}") from error
     return dataset
+
+
+def dataset_block(spec: RunSpec, other: str = "") -> dict[str, Any]:
+    """Return the options that ``open_dataset`` opens a dataset by."""
+    own = spec.data.model_dump(mode="json")
+    return (read_block(OPTION, other) or own | {"path": other}) if other else own
 
 
 def held_out_objects(dataset: Dataset, views: int) -> list[int]:
@@ -58,36 +62,52 @@ def held_out_objects(dataset: Dataset, views: int) -> list[int]:
     return held_out
 
 
-@torch.no_grad()
-def evaluate_real(
-    model: MultiviewDiffusion,
-    dataset: Dataset,
-    objects: list[int],
-    views: int,
-    measurement: Measurement,
-    pictures: Path,
-    progress: Callable[[int], None],
-) -> dict[str, Any]:
-    """Measure real objects from ``views`` cameras around each, passed through the model's autoencoder.
+@dataclass(frozen=True)
+class Data:
+    """A dataset of real objects.
 
-    Returns:
-        ``means``, ``objects`` and what was ``skipped``.
+    Attributes:
+        dataset: itself.
+        block: options that it was opened by.
     """
-    device = model.device
-    rows: list[dict[str, Any]] = []
-    kept: list[MeasuredObject] = []
-    for index in objects:
-        record = dataset.record(index)
-        seen = dataset.views(index, spread_views(record.cameras, views))
+
+    dataset: Dataset
+    block: dict[str, Any]
+
+
+def find_data(spec: RunSpec, other: str) -> Data:
+    """Open a checkpoint's dataset, or another, as ``open_dataset`` does."""
+    return Data(open_dataset(spec, other), dataset_block(spec, other))
+
+
+@dataclass(frozen=True)
+class RealObjects:
+    """Held-out objects of a dataset, seen by cameras around each.
+
+    Attributes:
+        data: theirs.
+        indices: of the objects.
+        views: cameras of each.
+    """
+
+    data: Data
+    indices: list[int]
+    views: int
+
+    def record(self, index: int) -> PosedImages:
+        """Return what the dataset knows of an object."""
+        return self.data.dataset.record(index)
+
+    @torch.no_grad()
+    def finished(self, index: int, model: MultiviewDiffusion) -> MeasuredObject:
+        """Read an object and pass its views through the model's autoencoder."""
+        record, device = self.record(index), model.device
+        seen = self.data.dataset.views(index, spread_views(record.cameras, self.views))
         latents = model.backbone.encode_images(seen.images.to(device))
         text = model.backbone.encode_text(seen.captions)
-        (sample,) = finished_objects(model, latents, text, seen.cameras.to(device), seen.captions, [record])
-        figures = measurement.of_object(sample, f"real object '{record.id}'")
-        rows.append({"id": record.id, "caption": sample.prompt, **figures})
-        title = f"{record.id}: {sample.prompt}"
-        write_picture(pictures / f"real-{record.id}.png", title, [("real", sample, figures)])
-        if measurement.asks_sets:
-            kept.append(sample.to("cpu"))
-        progress(len(rows))
-    of_set = measurement.of_set(kept, "real objects")
-    return {"means": measurement.means(rows) | of_set, "objects": rows, "skipped": measurement.skipped}
+        return finished_objects(model, latents, text, seen.cameras.to(device), seen.captions, [record])[0]
+
+
+def real_objects(data: Data, views: int) -> RealObjects:
+    """Find the held-out objects of a dataset, as ``held_out_objects`` does."""
+    return RealObjects(data, held_out_objects(data.dataset, views), views)
