@@ -1,0 +1,1 @@
+"""Intervals and tests of figures that were measured on prompts and seeds; functions of arrays alone."""
