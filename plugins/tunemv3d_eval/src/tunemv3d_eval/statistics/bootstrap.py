@@ -3,7 +3,7 @@
 Axes: p prompts, s seeds. Objects of one prompt have much in common, so that twice the seeds are not twice the evidence:
 whole prompts are resampled, each with all its seeds, whose noise is part of the spread between prompts. This is the
 first strategy of Davison and Hinkley (Bootstrap Methods and their Application, 1997, section 3.8). Their second one,
-which draws seeds anew within every prompt too, counts that noise twice: of two seeds its 95 % intervals hold 98 to 99 %.
+which draws seeds anew within every prompt too, counts that noise twice: of two seeds, its intervals hold 98 to 99 %.
 """
 
 from dataclasses import dataclass
