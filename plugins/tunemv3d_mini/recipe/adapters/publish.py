@@ -95,7 +95,8 @@ def main() -> None:
     source = find_checkpoint(options.run)
     spec, model = load_checkpoint(source)
     record, evaluation = read_json(source / "provenance.json"), read_json(options.evaluation / "evaluate.json")
-    evaluation["checkpoint"] = options.out.name
+    label = evaluation["checkpoints"][0]["label"]
+    evaluation = renamed(evaluation, options.out.name)
     world = WORLDS[options.adapter]
     credits = {name: record["data"][name] for name in ("objects", "licences", "creators")}
     spec_out = published(spec, world, options.consistency)
@@ -107,11 +108,22 @@ def main() -> None:
     (options.out / "README.md").write_text(
         card(options.adapter, Path(options.run), spec, record, evaluation, options.consistency), encoding="utf-8"
     )
-    sheets = [Sheet(path, evaluation) for path in sorted((options.evaluation / "pictures").glob("[0-9]*.png"))]
+    sheets = [Sheet(path, evaluation) for path in sorted((options.evaluation / "pictures" / label).glob("[0-9]*.png"))]
     chosen = [sheet.strips((0.0, 1), (options.consistency, 3)) for sheet in sheets]
     _save(chosen, 2, options.out / "pictures.webp")
-    sweep = sorted(evaluation["settings"]["consistency"])
+    sweep = sorted(evaluation["checkpoints"][0]["consistency"])
     _save([sheet.strips(*((k, 1) for k in sweep)) for sheet in sheets[:SWEPT]], 2, options.out / "sweep.webp")
+
+
+def renamed(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an evaluation of one checkpoint under the name that it is published by."""
+    told: dict[str, Any] = {}
+    for part, entries in evaluation.items():
+        if part in ("rows", "means", "paired"):
+            labels = ("a", "b") if part == "paired" else ("checkpoint",)
+            entries = [entry | dict.fromkeys(labels, name) for entry in entries]
+        told[part] = entries
+    return told | {"checkpoints": [evaluation["checkpoints"][0] | {"label": name, "name": name}]}
 
 
 def forget_code(path: Path) -> None:
@@ -130,7 +142,7 @@ class Sheet:
     def __init__(self, path: Path, evaluation: dict[str, Any]) -> None:
         with Image.open(path) as picture:
             self.picture = picture.convert("RGB")
-        self.strengths = [float(k) for k in evaluation["settings"]["consistency"]]
+        self.strengths = [float(k) for k in evaluation["checkpoints"][0]["consistency"]]
         self.strip = (self.picture.height - self.TITLE) // (3 * len(self.strengths))
 
     def strips(self, *wanted: tuple[float, int]) -> Image.Image:
@@ -174,17 +186,20 @@ def card(
 ) -> str:
     """Write the model card."""
     world = WORLDS[adapter]
-    settings = evaluation["settings"]
+    settings = evaluation["checkpoints"][0]["sampling"]
     lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + " --- |" * len(COLUMNS)]
-    swept = sorted(evaluation["sampled"]["means"], key=lambda means: float(means["consistency"]))
-    lines += [_row(f"{means['consistency']:g}", means) for means in swept]
-    if evaluation["real"]:
-        lines.append(_row("real views", evaluation["real"]["means"]))
+    columns: dict[tuple[float, str | None], dict[str, dict[str, Any]]] = {}
+    for mean in evaluation["means"]:
+        columns.setdefault((float(mean["consistency"] or 0), mean["control"]), {})[mean["figure"]] = mean
+    lines += [_row(f"{k:g}", columns[k, None]) for k in sorted(k for k, control in columns if control is None)]
+    has_real = (0.0, "real") in columns
+    if has_real:
+        lines.append(_row("real views", columns[0.0, "real"]))
     return TEXT.format(
         adapter=adapter,
         world=world,
         table="\n".join(lines),
-        real=REAL if evaluation["real"] else "",
+        real=REAL if has_real else "",
         held_out=held_out(run, world.held_out),
         consistency=f"{consistency:g}",
         sampling=f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance']:g}",
@@ -216,9 +231,16 @@ def held_out(run: Path, objects: int) -> str:
     return "\n".join([*head, *cells])
 
 
-def _row(first: str, means: dict[str, float | None]) -> str:
-    values = (means[name] for name in list(COLUMNS)[1:])
-    return "| " + " | ".join([first, *("-" if v is None else f"{v:.4g}" for v in values)]) + " |"
+def _row(first: str, means: dict[str, dict[str, Any]]) -> str:
+    return "| " + " | ".join([first, *(_told(means.get(name)) for name in list(COLUMNS)[1:])]) + " |"
+
+
+def _told(mean: dict[str, Any] | None) -> str:
+    """Write a mean with its 95 % interval."""
+    if mean is None or mean["mean"] is None:
+        return "-"
+    interval = "" if mean["low"] is None else f" ({mean['low']:.3g} to {mean['high']:.3g})"
+    return f"{mean['mean']:.4g}{interval}"
 
 
 def _phase(spec: RunSpec) -> list[str]:
@@ -265,7 +287,7 @@ CC-BY 4.0 with the creators named here.
 
 {world.prompts}; eight views, one seed each, the same noise at every K; {sampling};
 measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
-`evaluate.json`. `pictures.webp` shows every prompt, nothing left out: the views at K = 0, then views, the field's
+`evaluate.json`; in brackets, 95 % intervals over the prompts. `pictures.webp` shows every prompt, nothing left out: the views at K = 0, then views, the field's
 renders and its opacity at the default. `sweep.webp` shows the first four prompts at every K.
 
 {table}
