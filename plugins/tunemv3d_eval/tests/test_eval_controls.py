@@ -87,7 +87,7 @@ def test_noise_keeps_the_cells_and_loses_the_object(samples: list[MeasuredObject
             cells, of_sample = (sorted(map(tuple, each.flatten(1).T.tolist())) for each in (view, original))
             assert cells == of_sample
         recall, floor = (hull_recall(each.silhouettes[None], each.cameras[None]) for each in (sample, control))
-        assert floor < 0.8 < 0.95 < recall
+        assert floor < 0.8 < 0.9 < recall
     order = made[0].latents[:, 2].flatten(1)
     assert not torch.equal(order[0], order[1])
 
