@@ -152,4 +152,4 @@ def _sign_flip_p(sums: Floats, flips: int, seed: int) -> float:
 @lru_cache(8)
 def _signs(prompts: int, flips: int, seed: int) -> Floats:
     """Signs ``flips prompts``, each -1 or 1 with equal probability."""
-    return np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (flips, prompts))
+    return np.asarray(np.random.default_rng(seed).integers(0, 2, (flips, prompts)) * 2 - 1, dtype=np.float64)
