@@ -152,4 +152,5 @@ def _sign_flip_p(sums: Floats, flips: int, seed: int) -> float:
 @lru_cache(8)
 def _signs(prompts: int, flips: int, seed: int) -> Floats:
     """Signs ``flips prompts``, each -1 or 1 with equal probability."""
-    return np.asarray(np.random.default_rng(seed).integers(0, 2, (flips, prompts)) * 2 - 1, dtype=np.float64)
+    signs = np.random.default_rng(seed).integers(0, 2, (flips, prompts)) * 2 - 1
+    return signs.astype(np.float64)
