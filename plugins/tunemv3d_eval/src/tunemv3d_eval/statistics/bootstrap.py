@@ -152,5 +152,6 @@ def _sign_flip_p(sums: Floats, flips: int, seed: int) -> float:
 @lru_cache(8)
 def _signs(prompts: int, flips: int, seed: int) -> Floats:
     """Signs ``flips prompts``, each -1 or 1 with equal probability."""
-    signs = np.random.default_rng(seed).integers(0, 2, (flips, prompts)) * 2 - 1
-    return signs.astype(np.float64)
+    signs = np.ones((flips, prompts))
+    signs[np.random.default_rng(seed).random(signs.shape) < 0.5] = -1
+    return signs
