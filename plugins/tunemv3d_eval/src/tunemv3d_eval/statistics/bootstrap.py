@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from tunemv3d_eval.statistics.shares import are_shares, difference_of_shares, share_interval
@@ -151,6 +150,8 @@ def _sign_flip_p(sums: Floats, flips: int, seed: int) -> float:
 
 
 @lru_cache(8)
-def _signs(prompts: int, flips: int, seed: int) -> NDArray[np.float64]:
+def _signs(prompts: int, flips: int, seed: int) -> Floats:
     """Signs ``flips prompts``, each -1 or 1 with equal probability."""
-    return np.random.default_rng(seed).integers(0, 2, (flips, prompts)) * 2.0 - 1
+    signs = np.ones((flips, prompts))
+    signs[np.random.default_rng(seed).random(signs.shape) < 0.5] = -1
+    return signs
