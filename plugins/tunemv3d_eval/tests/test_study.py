@@ -95,7 +95,8 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
 def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> None:
     evaluations = {
         "first": {"variants": ["no-noise"], "protocol": "toy"},
-        "second": {"variants": ["baseline", "no-noise"], "protocol": "toy"},
+        "second": {"variants": ["baseline", "no-noise"], "protocol": "other"},
+        "third": {"variants": ["baseline", "no-noise"], "protocol": "toy"},
     }
     content = run(small_study(evaluations=evaluations), tmp_path / "out", jobs=1)
     begun = [line.split(":")[0] for line in content["told"] if "begins" in line]
@@ -105,7 +106,11 @@ def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> N
         "train-baseline-seed0",
         "second-baseline-seed0",
         "second-no-noise-seed0",
+        "third-baseline-seed0",
     ]
+    # What the first one asked for already is not done again.
+    (pair,) = content["evaluations"]["third"]["paired"]
+    assert (pair["variant_b"], pair["difference"]) == ("no-noise", pytest.approx(-0.3))
 
 
 def test_a_variant_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ def test_given_folders_are_evaluated_at_the_steps_that_they_have(tmp_path: Path)
     means = {(row["variant"], row["step"]) for row in content["evaluations"]["steps"]["means"]}
     ablation = "ablation-no-raw-noise-mini"
     assert means == {("chairs-mini-seed3", 40), (ablation, 10), (ablation, 40)}
-    with pytest.raises(TuneMV3DError, match="has checkpoints of steps 20, 40; evaluation 'steps' asks for 50"):
+    with pytest.raises(TuneMV3DError, match="has checkpoints of steps 20, 40; asked for are 50"):
         run(study_of([str(trained)], [50], [0], "toy", "", []), tmp_path / "third")
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Job:
         command: words of the command; training goes on where it was.
         product: file or folder that is there when it is done.
         after: name of the job whose product it needs, if any.
-        evaluation: name of the evaluation; None where it trains.
+        evaluations: names of the evaluations that look at what it finds; none where it trains.
         steps: of the checkpoints that it evaluates, in the order in which its command names them.
     """
 
@@ -39,41 +39,50 @@ class Job:
     command: tuple[str, ...]
     product: Path
     after: str | None = None
-    evaluation: str | None = None
+    evaluations: tuple[str, ...] = ()
     steps: tuple[int, ...] = ()
 
     def ready_command(self) -> tuple[str, ...]:
         """Return the command as it is started now: a run that has a checkpoint is resumed."""
-        if self.evaluation is None and any(self.product.parent.glob("step-*/provenance.json")):
+        if not self.evaluations and any(self.product.parent.glob("step-*/provenance.json")):
             return (*self.command, "--resume")
         return self.command
 
 
 def jobs_of(study: Study, specs: dict[str, RunSpec], out: Path) -> list[Job]:
-    """List a study's jobs by its order: evaluation, variant, seed; each run is trained before its first evaluation.
+    """List a study's jobs by its order: evaluation, seed, variant; each run is trained before its first evaluation.
 
-    A checkpoint that was given is evaluated once for each evaluation that names its variant, at those of the steps that
-    its run still has.
+    What several evaluations ask for alike is done once. A checkpoint that was given is evaluated once, at those of the
+    steps that its run still has.
 
     Raises:
         TuneMV3DError: a run that was given has none of the steps.
     """
-    jobs: dict[str, Job] = {}
+    jobs: dict[Any, Job] = {}
     for name, evaluation in study.evaluations.items():
-        for variant in study.variants_of(evaluation):
-            given = study.variants[variant].checkpoint
-            if given is not None:
-                job = _of_given(study, name, variant, specs[variant], given, out)
-                jobs[job.name] = job
-                continue
-            for seed in evaluation.seeds:
-                training = _training(study, variant, seed, out)
-                jobs.setdefault(training.name, training)
-                steps = study.steps_of(evaluation)
-                folders = [training.product.with_name(f"step-{step:06d}") for step in steps]
-                job = _evaluating(name, evaluation, variant, seed, dict(zip(steps, folders, strict=True)), out)
-                jobs[job.name] = job
+        for seed in evaluation.seeds:
+            for variant in study.variants_of(evaluation):
+                for job in _of_variant(study, name, variant, seed, specs[variant], out):
+                    alike = (job.variant, job.seed, job.steps, evaluation.protocol, evaluation.consistency)
+                    key = alike if job.evaluations else job.name
+                    known = jobs.setdefault(key, job)
+                    names = dict.fromkeys([*known.evaluations, *job.evaluations])
+                    jobs[key] = replace(known, evaluations=tuple(names))
     return list(jobs.values())
+
+
+def _of_variant(study: Study, name: str, variant: str, seed: int, spec: RunSpec, out: Path) -> Iterator[Job]:
+    """The jobs of a variant in one evaluation; a checkpoint has its own seed."""
+    evaluation, given = study.evaluations[name], study.variants[variant].checkpoint
+    steps = study.steps_of(evaluation)
+    if given is not None:
+        checkpoints = _given_checkpoints(variant, given, steps, spec.train.steps)
+        yield _evaluating(name, evaluation, variant, spec.seed, checkpoints, out)
+        return
+    training = _training(study, variant, seed, out)
+    checkpoints = {step: training.product.with_name(f"step-{step:06d}") for step in steps}
+    yield training
+    yield replace(_evaluating(name, evaluation, variant, seed, checkpoints, out), after=training.name)
 
 
 def _training(study: Study, variant: str, seed: int, out: Path) -> Job:
@@ -85,37 +94,27 @@ def _training(study: Study, variant: str, seed: int, out: Path) -> Job:
 
 
 def _evaluating(
-    name: str,
-    evaluation: Evaluation,
-    variant: str,
-    seed: int,
-    checkpoints: dict[int, Path],
-    out: Path,
-    given: bool = False,
+    name: str, evaluation: Evaluation, variant: str, seed: int, checkpoints: dict[int, Path], out: Path
 ) -> Job:
     folder = out / "evaluations" / name / run_folder(out, variant, seed).name
     command = [*EVALUATE, *map(str, checkpoints.values()), "--protocol", evaluation.protocol, "--out", str(folder)]
     if evaluation.consistency:
         command += ["--consistency", evaluation.consistency]
-    after = None if given else f"train-{folder.name}"
     product, steps = folder / "evaluate.json", tuple(checkpoints)
-    return Job(f"{name}-{folder.name}", variant, seed, tuple(command), product, after, name, steps)
+    return Job(f"{name}-{folder.name}", variant, seed, tuple(command), product, evaluations=(name,), steps=steps)
 
 
-def _of_given(study: Study, name: str, variant: str, spec: RunSpec, given: str, out: Path) -> Job:
+def _given_checkpoints(variant: str, given: str, steps: list[int], trained: int) -> dict[int, Path]:
+    """Folders of a run's checkpoints at those steps that it has, or of a single checkpoint, ``trained`` steps old."""
     # Heavy: torch. Only where a checkpoint is among the variants.
     from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
 
-    evaluation = study.evaluations[name]
     kept = {int(path.name[5:]): path for path in run_checkpoints(Path(given))}
-    wanted = {step: kept[step] for step in study.steps_of(evaluation) if step in kept}
+    wanted = {step: kept[step] for step in steps if step in kept}
     if kept and not wanted:
-        has, asked = ", ".join(map(str, kept)), ", ".join(map(str, study.steps_of(evaluation)))
-        raise TuneMV3DError(
-            f"variant '{variant}': {given} has checkpoints of steps {has}; evaluation '{name}' asks for {asked}"
-        )
-    checkpoints = wanted or {spec.train.steps: find_checkpoint(given)}
-    return _evaluating(name, evaluation, variant, spec.seed, checkpoints, out, given=True)
+        has, asked = ", ".join(map(str, kept)), ", ".join(map(str, steps))
+        raise TuneMV3DError(f"variant '{variant}': {given} has checkpoints of steps {has}; asked for are {asked}")
+    return wanted or {trained: find_checkpoint(given)}
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:

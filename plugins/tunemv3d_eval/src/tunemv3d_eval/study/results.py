@@ -50,7 +50,7 @@ def read_reports(jobs: Iterable[Job]) -> tuple[list[Report], list[str]]:
     """
     found, warnings = [], []
     for job in jobs:
-        if job.evaluation is None or not job.product.is_file():
+        if not job.evaluations or not job.product.is_file():
             continue
         try:
             content = read_json(job.product)

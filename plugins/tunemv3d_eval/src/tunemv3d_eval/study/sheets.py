@@ -33,7 +33,7 @@ def write_sheets(study: Study, reports: Sequence[Report], out: Path) -> list[dic
     """
     sheets = []
     for name in study.evaluations:
-        own = [report for report in reports if report.job.evaluation == name]
+        own = [report for report in reports if name in report.job.evaluations]
         firsts = {report.job.variant: report for report in reversed(own)}
         shown = [firsts[variant] for variant in study.variants_of(study.evaluations[name]) if variant in firsts]
         for index, prompt in enumerate(_prompts(shown)[:PROMPTS]):

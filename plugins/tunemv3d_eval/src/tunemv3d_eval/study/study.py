@@ -65,7 +65,7 @@ def summary(
     reports, warnings = read_reports(jobs)
     evaluations = {}
     for name, evaluation in study.evaluations.items():
-        own = [report for report in reports if report.job.evaluation == name]
+        own = [report for report in reports if name in report.job.evaluations]
         found = compared(study, specs, name, own)
         warnings += [f"{name}: {text}" for text in found.pop("warnings")]
         protocol = own[0].content["protocol"] if own else None

@@ -78,7 +78,7 @@ class _Work:
             del self._running[name]
             seconds = time.monotonic() - began
             # An evaluation with findings is whole; its report lists them.
-            good = (EXIT_DONE, EXIT_FINDINGS) if job.evaluation else (EXIT_DONE,)
+            good = (EXIT_DONE, EXIT_FINDINGS) if job.evaluations else (EXIT_DONE,)
             done = code in good and job.product.exists()
             state = "done" if done else "interrupted" if stopped else "failed"
             reason = "" if done else f"{state}: {self._last_words(job, code)}"
