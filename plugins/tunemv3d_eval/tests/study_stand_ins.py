@@ -52,28 +52,37 @@ def evaluate(words: list[str]) -> int:
     checkpoints = [Path(word) for word in words[: words.index("--protocol")]]
     out = Path(words[words.index("--out") + 1])
     given = words[words.index("--consistency") + 1] if "--consistency" in words else "1"
-    labels, rows = [f"{path.parents[1].name}-{path.name}" for path in checkpoints], []
+    labels = [f"{path.parents[1].name}-{path.name}" for path in checkpoints]
+    rows, index, means = list[dict](), list[dict](), list[dict]()
     for label, path in zip(labels, checkpoints, strict=True):
         spec = spec_of(path)
         for k in [0.0] if spec == "baseline-2d-mini" else [float(word) for word in given.split(",")]:
-            for index, prompt in enumerate(PROMPTS):
-                quality = OFFSETS[spec] + int(path.name[5:]) / 1000 + 0.01 * index
-                row = {"checkpoint": label, "consistency": k, "prompt": prompt, "seed": index, "control": None}
+            for number, prompt in enumerate(PROMPTS):
+                quality = OFFSETS[spec] + int(path.name[5:]) / 1000 + 0.01 * number
+                row = {"checkpoint": label, "consistency": k, "prompt": prompt, "seed": number, "control": None}
                 rows.append({**row, "error": None, "quality": quality, "seldom": None})
-                images = np.full((3, 3, 8, 8), 20 * index, np.uint8)
-                file = out / "samples" / label / f"K{k:g}" / f"{index:03d}-{index}.safetensors"
+                images = np.full((3, 3, 8, 8), 20 * number, np.uint8)
+                file = out / "samples" / label / f"K{k:g}" / f"{number:03d}-{number:03d}.safetensors"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                save_file({"images": images}, file, {"prompt": prompt})
+                save_file({"images": images}, file)
+                sample = {"file": str(file.relative_to(out)), "checkpoint": label, "consistency": k, "prompt": prompt}
+                index.append({**sample, "seed": number, "error": None})
+            about = {"checkpoint": label, "consistency": k, "control": None}
+            means.append({**about, "figure": "of_a_set", "mean": OFFSETS[spec], "n": 8})
         rows.append({**rows[-1], "control": "noise", "quality": 0.0})
+        means.append({**about, "control": "noise", "figure": "quality", "mean": 0.0, "low": 0.0, "high": 0.1, "n": 8})
     figure = {"summary": "how good", "higher_is_better": True, "low": 0, "high": 9, "metric": "toy"}
     content = {
         "format": "tunemv3d-evaluation/2",
         "protocol": {"name": words[words.index("--protocol") + 1]},
         "device": "cpu (toy)",
         "checkpoints": [{"label": label, "base": "sd-mini"} for label in labels],
-        "figures": {"quality": figure, "seldom": {**figure, "higher_is_better": False}},
+        "figures": {"quality": figure, "seldom": {**figure, "higher_is_better": False}, "of_a_set": figure},
         "rows": rows,
+        "means": means,
+        "useless": {"seldom": "nothing has it"},
     }
+    (out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in index))
     (out / "evaluate.json").write_text(json.dumps(content))
     return 0
 

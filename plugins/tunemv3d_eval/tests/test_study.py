@@ -60,13 +60,14 @@ def test_differences_from_the_first_variant_are_those_that_were_made(tmp_path: P
     content = run(small_study(), tmp_path / "out")
     assert content["missing"] == {}
     found = content["evaluations"]["curves"]
-    means = {(row["variant"], row["step"], row["consistency"]): row for row in found["means"]}
+    assert {row["figure"] for row in found["means"]} == {"quality", "of_a_set"}
+    of_objects = [row for row in found["means"] if row["figure"] == "quality"]
+    means = {(row["variant"], row["step"], row["consistency"]): row for row in of_objects}
     # The mean deviation of eight prompts is 0.035. Both training seeds' objects count.
     assert means["baseline", 10, "1"]["mean"] == pytest.approx(0.5 + 0.01 + 0.035)
     assert means["no-noise", 40, "2"]["mean"] == pytest.approx(0.2 + 0.04 + 0.035)
     assert means["baseline", 10, "1"]["n"] == 16
     assert means["baseline", 10, "1"]["seeds"] == {"0": pytest.approx(0.545), "1": pytest.approx(0.545)}
-    assert {row["figure"] for row in found["means"]} == {"quality"}
     others = [row for row in found["paired"] if row["variant_a"] != row["variant_b"]]
     pairs = {(row["variant_b"], row["step_b"], row["consistency_b"]): row for row in others}
     assert len(others) == len(pairs) == 2 * 2 * 2
@@ -83,8 +84,9 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
     words, page = (out / "report.md").read_text(), (out / "report.html").read_text()
     assert "| baseline | 10 | 1 | 16 | 0.545 [" in words
     assert "| no-noise | 40 | 1 | -0.3* [" in words
-    assert "(c)" in page and page.count("<polyline") == 2 * 3
-    assert len(content["pictures"]) == 6
+    assert "(c)" in page and page.count("<polyline") == 2 * 2 * 3
+    assert len(content["pictures"]) == 3
+    assert "seldom says nothing here: nothing has it." in words and "| baseline | 10 | noise | 0 [0, 0.1] |" in words
     with Image.open(out / content["pictures"][1]["path"]) as sheet:
         # Five rows (two K of each variant, one of the plain model), two steps of three views; prompt 1 is grey 20.
         assert sheet.size == (230 + 2 * (3 * 64 + 8), 40 + 5 * 64)

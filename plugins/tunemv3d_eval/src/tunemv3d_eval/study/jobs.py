@@ -63,7 +63,8 @@ def jobs_of(study: Study, specs: dict[str, RunSpec], out: Path) -> list[Job]:
         for seed in evaluation.seeds:
             for variant in study.variants_of(evaluation):
                 for job in _of_variant(study, name, variant, seed, specs[variant], out):
-                    alike = (job.variant, job.seed, job.steps, evaluation.protocol, evaluation.consistency)
+                    how = (evaluation.protocol, evaluation.consistency, evaluation.controls)
+                    alike = (job.variant, job.seed, job.steps, how)
                     key = alike if job.evaluations else job.name
                     known = jobs.setdefault(key, job)
                     names = dict.fromkeys([*known.evaluations, *job.evaluations])
@@ -100,6 +101,8 @@ def _evaluating(
     command = [*EVALUATE, *map(str, checkpoints.values()), "--protocol", evaluation.protocol, "--out", str(folder)]
     if evaluation.consistency:
         command += ["--consistency", evaluation.consistency]
+    if evaluation.controls is not None:
+        command += ["--controls" if evaluation.controls else "--no-controls"]
     product, steps = folder / "evaluate.json", tuple(checkpoints)
     return Job(f"{name}-{folder.name}", variant, seed, tuple(command), product, evaluations=(name,), steps=steps)
 

@@ -54,6 +54,8 @@ class Evaluation(Block):
     """Training steps whose checkpoints are evaluated; none: the last."""
     consistency: str = ""
     """Values of K as ``tunemv3d evaluate --consistency`` takes them; empty: the protocol's."""
+    controls: bool | None = None
+    """Whether real objects and controls stand beside the samples; None: as the protocol says."""
 
     @field_validator("seeds", "at", "variants")
     @classmethod

@@ -131,6 +131,14 @@ def _evaluation(name: str, evaluation: dict[str, Any]) -> Iterator[Block]:
     keys = ("variant", "step", "consistency")
     heads = ("variant", "step", "K", "objects", *map(_heading, figures.items()))
     yield Table(heads, list(_rows(evaluation["means"], keys, figures, _with_interval, objects=True)))
+    if evaluation["controls"]:
+        yield Heading("Real objects and controls", 3)
+        yield Text("Made of real views, of one view repeated, of views of several objects, and of noise.")
+        keys = ("variant", "step", "control")
+        yield Table(
+            ("variant", "step", "what", *heads[4:]), list(_rows(evaluation["controls"], keys, figures, _with_interval))
+        )
+    yield from (Text(f"{_words(figure)} says nothing here: {why}.") for figure, why in evaluation["useless"].items())
     first = [row for row in evaluation["paired"] if row["variant_a"] != row["variant_b"]]
     if first:
         yield Heading(f"Differences from {first[0]['variant_a']}", 3)
@@ -155,7 +163,7 @@ def _rows(
     for each in found:
         places.setdefault(tuple(str(each[key]) for key in keys), {})[each["figure"]] = each
     for place, cells in places.items():
-        count = [str(max(each["n"] for each in cells.values()))] if objects else []
+        count = [str(max((each["n"] or 0 for each in cells.values()), default=0))] if objects else []
         yield [*place, *count, *(told(cells[figure]) if figure in cells else "-" for figure in figures)]
 
 

@@ -73,32 +73,47 @@ def compared(study: Study, specs: dict[str, RunSpec], name: str, reports: list[R
 
     Returns:
         ``figures`` (what each means), ``means`` (by variant, step and K), ``paired`` (against the first variant at
-        equal step and K, and against the first K), ``warnings``.
+        equal step and K, and against the first K), ``controls`` (real objects and what samples were made into),
+        ``useless`` (figures that tell no real object from noise, and why), ``warnings``.
     """
     figures: dict[str, Any] = {}
     for report in reports:
         figures |= report.content["figures"]
-    values, warnings = _values(reports, figures)
-    strengths = list(dict.fromkeys(k for (variant, _, k) in values if specs[variant].model.field is not None))
-    for variant, step, k in [place for place in values if specs[place[0]].model.field is None and strengths]:
-        only = values.pop((variant, step, k))
-        values |= {(variant, step, each): only for each in strengths}
+    found, warnings = _values(reports, figures)
+    strengths = list(dict.fromkeys(k for (variant, _, k) in found if specs[variant].model.field is not None))
+
+    def stands_at(place: Place) -> list[Place]:
+        alone = specs[place[0]].model.field is None and strengths
+        return [(*place[:2], k) for k in strengths] if alone else [place]
+
+    values = {place: cells for own, cells in found.items() for place in stands_at(own)}
     order = {variant: i for i, variant in enumerate(study.variants_of(study.evaluations[name]))}
     places = sorted(values, key=lambda place: (order[place[0]], place[1]))
     means = [row for place in places for row in _means(place, values[place], figures)]
+    of_objects = {row["figure"] for row in means}
+    for own, figure, seeds in _of_sets(reports):
+        if figure not in of_objects:
+            means += [_set_mean(place, figure, seeds) for place in stands_at(own)]
     pairs = [
         row
         for a, b in _pairs(places, next(iter(order)))
         if values[a] is not values[b]
         for row in _paired(a, b, values, figures)
     ]
-    return {"figures": figures, "means": means, "paired": pairs, "warnings": warnings}
+    return {
+        "figures": figures,
+        "means": means,
+        "paired": pairs,
+        "controls": [row for report in reports for row in _controls(report)],
+        "useless": {figure: reason for report in reports for figure, reason in report.content["useless"].items()},
+        "warnings": warnings,
+    }
 
 
 def _values(
     reports: list[Report], figures: dict[str, Any]
 ) -> tuple[dict[Place, dict[Cell, dict[str, float]]], list[str]]:
-    """Every object's figures by place and cell; one that failed has the worst value of each."""
+    """Every object's figures by place and cell."""
     values: dict[Place, dict[Cell, dict[str, float]]] = defaultdict(dict)
     warnings, bases = [], dict[str, str]()
     for report in reports:
@@ -111,7 +126,8 @@ def _values(
             number = counts[place, row["prompt"]]
             counts[place, row["prompt"]] += 1
             cell = (row["prompt"], report.job.seed, number)
-            values[place][cell] = {figure: _value(row, figure, figures[figure]) for figure in figures}
+            # An object that failed has the worst value already.
+            values[place][cell] = {figure: math.nan if row.get(figure) is None else row[figure] for figure in figures}
     first = next(iter(bases.values()), "")
     for variant, base in bases.items():
         if base != first:
@@ -119,15 +135,7 @@ def _values(
     return values, warnings
 
 
-def _value(row: dict[str, Any], figure: str, described: dict[str, Any]) -> float:
-    if row.get("error") is not None:
-        return float(described["low"] if described["higher_is_better"] else described["high"])
-    value = row.get(figure)
-    return math.nan if value is None else float(value)
-
-
 def _means(place: Place, cells: dict[Cell, dict[str, float]], figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    variant, step, k = place
     for figure in figures:
         table, seeds = _table(cells, figure)
         found = interval(table)
@@ -135,14 +143,35 @@ def _means(place: Place, cells: dict[Cell, dict[str, float]], figures: dict[str,
             continue
         by_seed = {seed: _mean(table[:, columns]) for seed, columns in seeds.items()}
         yield {
-            "variant": variant,
-            "step": step,
-            "consistency": k,
+            **dict(zip(_KEYS, place, strict=True)),
             "figure": figure,
             **_rounded(asdict(found)),
             "n": int(np.isfinite(table).sum()),
             "seeds": _rounded({str(seed): mean for seed, mean in by_seed.items()}),
         }
+
+
+def _of_sets(reports: list[Report]) -> Iterator[tuple[Place, str, dict[str, float]]]:
+    """Means as the evaluations give them, by training seed; those of figures of a whole set stand nowhere else."""
+    found: dict[tuple[Place, str], dict[str, float]] = defaultdict(dict)
+    for report in reports:
+        for row in report.content["means"]:
+            if row["control"] is None and row["mean"] is not None:
+                place = (report.job.variant, report.step(row["checkpoint"]), format_consistency(row["consistency"]))
+                found[place, row["figure"]][str(report.job.seed)] = row["mean"]
+    return ((place, figure, seeds) for (place, figure), seeds in found.items())
+
+
+def _set_mean(place: Place, figure: str, seeds: dict[str, float]) -> dict[str, Any]:
+    mean = _rounded({"mean": sum(seeds.values()) / len(seeds), "low": None, "high": None})
+    return {**dict(zip(_KEYS, place, strict=True)), "figure": figure, **mean, "n": None, "seeds": _rounded({**seeds})}
+
+
+def _controls(report: Report) -> Iterator[dict[str, Any]]:
+    for row in report.content["means"]:
+        if row["control"] is not None and row["mean"] is not None:
+            step = report.step(row["checkpoint"])
+            yield {**row, "variant": report.job.variant, "step": step, "seed": report.job.seed}
 
 
 def _pairs(places: list[Place], first: str) -> Iterator[tuple[Place, Place]]:

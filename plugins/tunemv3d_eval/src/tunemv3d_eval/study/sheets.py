@@ -1,5 +1,6 @@
 """Uncurated samples of all variants side by side, a sheet for each of the first prompts, like Fig. 2."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
+from tunemv3d_core.consistency import format_consistency
 from tunemv3d_eval.study.plan import Study
 from tunemv3d_eval.study.results import Report
 
-PROMPTS = 6
+PROMPTS = 3
 """Prompts that get a sheet, the first of the protocol."""
 
 TILE = 64
@@ -52,24 +54,20 @@ def _prompts(shown: Sequence[Report]) -> list[str]:
 
 def _rows(report: Report, prompt: str) -> Iterator[tuple[str, dict[int, Views]]]:
     """Label and views by step of each K, of the prompt's first sample."""
-    found: dict[str, dict[int, Views]] = {}
-    for checkpoint in report.content["checkpoints"]:
-        label = checkpoint["label"]
-        for folder in sorted((report.job.product.parent / "samples" / label).glob("K*")):
-            views = _first_views(folder, prompt)
-            if views is not None:
-                found.setdefault(folder.name[1:], {})[report.step(label)] = views
+    folder, found = report.job.product.parent, dict[str, dict[int, Views]]()
+    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    for record in sorted(map(json.loads, lines), key=lambda record: int(record["seed"])):
+        if record["prompt"] == prompt and not record["error"]:
+            steps = found.setdefault(format_consistency(record["consistency"]), {})
+            steps.setdefault(report.step(record["checkpoint"]), _views(folder / record["file"]))
     for k, steps in found.items():
         yield f"{report.job.variant}, K = {k}", steps
 
 
-def _first_views(folder: Path, prompt: str) -> Views | None:
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "numpy") as stored:
-            if (stored.metadata() or {}).get("prompt") == prompt:
-                images: Views = stored.get_tensor("images")
-                return images.transpose(0, 2, 3, 1)
-    return None
+def _views(file: Path) -> Views:
+    with safe_open(file, "numpy") as stored:
+        images: Views = stored.get_tensor("images")
+    return images.transpose(0, 2, 3, 1)
 
 
 def _write(path: Path, prompt: str, rows: list[tuple[str, dict[int, Views]]]) -> None:
