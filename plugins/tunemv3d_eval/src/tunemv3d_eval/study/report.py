@@ -139,20 +139,25 @@ def _evaluation(name: str, evaluation: dict[str, Any]) -> Iterator[Block]:
             ("variant", "step", "what", *heads[4:]), list(_rows(evaluation["controls"], keys, figures, _with_interval))
         )
     yield from (Text(f"{_words(figure)} says nothing here: {why}.") for figure, why in evaluation["useless"].items())
-    first = [row for row in evaluation["paired"] if row["variant_a"] != row["variant_b"]]
-    if first:
-        yield Heading(f"Differences from {first[0]['variant_a']}", 3)
-        yield Text("On the same prompts and noise, at equal step and K. *: p < 0.05, for each figure by itself.")
-        keys = ("variant_b", "step_b", "consistency_b")
-        yield Table(
-            ("variant", "step", "K", *map(_heading, figures.items())), list(_rows(first, keys, figures, _with_sign))
-        )
-        visible = {f: _smallest(first, f) for f in figures}
-        yield Text(
-            "Smallest difference that would be seen: "
-            + ", ".join(f"{_words(f)} {v}" for f, v in visible.items() if v)
-            + "."
-        )
+    others = [row for row in evaluation["paired"] if row["variant_a"] != row["variant_b"]]
+    strengths = [row for row in evaluation["paired"] if row["variant_a"] == row["variant_b"]]
+    if others:
+        yield from _differences(f"Differences from {others[0]['variant_a']}, at equal step and K", others, figures)
+    if strengths:
+        yield from _differences(f"Differences from K = {strengths[0]['consistency_a']}", strengths, figures)
+
+
+def _differences(title: str, found: list[dict[str, Any]], figures: dict[str, Any]) -> Iterator[Block]:
+    yield Heading(title, 3)
+    yield Text("On the same prompts and noise. *: p < 0.05, for each figure by itself.")
+    keys = ("variant_b", "step_b", "consistency_b")
+    yield Table(
+        ("variant", "step", "K", *map(_heading, figures.items())), list(_rows(found, keys, figures, _with_sign))
+    )
+    visible = {figure: _smallest(found, figure) for figure in figures}
+    told = ", ".join(f"{_words(figure)} {size}" for figure, size in visible.items() if size)
+    if told:
+        yield Text(f"Smallest difference that would be seen, in the middle of the rows: {told}.")
 
 
 def _rows(
