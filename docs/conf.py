@@ -21,7 +21,8 @@ smartquotes = False
 highlight_language = "text"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "pages"]
+# A study's report is included by the page about it.
+exclude_patterns = ["_build", "pages", "studies/*/*.md"]
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3

@@ -56,7 +56,7 @@ def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -
         content = content[key]
         if isinstance(key, str):
             field = model.model_fields[key]
-            content = content[next(keys)] if holds_several(field) else content
+            content = content[next(keys)] if get_origin(field.annotation) is dict else content
             model = _model_of(field, content) or model
     return model
 
