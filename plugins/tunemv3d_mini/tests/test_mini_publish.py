@@ -22,7 +22,7 @@ def sheet(folder: Path) -> Path:
 
 
 def test_strips_are_those_of_the_wanted_strengths_below_the_title(tmp_path: Path) -> None:
-    made = PUBLISH["Sheet"](sheet(tmp_path), {"settings": {"consistency": STRENGTHS}})
+    made = PUBLISH["Sheet"](sheet(tmp_path), {"checkpoints": [{"consistency": STRENGTHS}]})
     cut = made.strips((0.0, 1), (2.0, 3))
     assert cut.size == (16, 28 + 10 + 30)
     assert cut.getpixel((3, 5)) == (255, 255, 255)
@@ -32,3 +32,22 @@ def test_strips_are_those_of_the_wanted_strengths_below_the_title(tmp_path: Path
         (200, 50, 0),
         (200, 100, 0),
     ]
+
+
+def test_figures_go_by_the_published_name() -> None:
+    mean = {"checkpoint": "run", "consistency": 1.0, "control": None, "figure": "hull_recall", "mean": 0.9}
+    pair = {"a": "run", "b": "run", "figure": "hull_recall", "difference": 0.1}
+    report = {"date": "today", "checkpoints": [{"label": "run", "name": "runs/run", "spec_id": "0"}], "paired": [pair]}
+    told = PUBLISH["renamed"]({**report, "means": [mean], "rows": []}, "chairs-mini")
+    assert told["checkpoints"] == [{"label": "chairs-mini", "name": "chairs-mini", "spec_id": "0"}]
+    assert told["means"] == [mean | {"checkpoint": "chairs-mini"}] and told["date"] == "today"
+    assert told["paired"] == [pair | {"a": "chairs-mini", "b": "chairs-mini"}]
+
+
+def test_a_row_of_the_card_has_intervals_and_says_what_is_missing() -> None:
+    means = {
+        "hull_recall": {"mean": 0.92664, "low": 0.91, "high": 0.9412},
+        "leave_one_out": {"mean": 20.507, "low": None, "high": None},
+    }
+    row = PUBLISH["_row"]("1.5", means)
+    assert row == "| 1.5 | 0.9266 (0.91 to 0.941) | - | 20.51 | - | - | - |"

@@ -287,8 +287,9 @@ CC-BY 4.0 with the creators named here.
 
 {world.prompts}; eight views, one seed each, the same noise at every K; {sampling};
 measured on {device}, {date}. The default is K = {consistency}. Every figure of every object stands in
-`evaluate.json`; in brackets, 95 % intervals over the prompts. `pictures.webp` shows every prompt, nothing left out: the views at K = 0, then views, the field's
-renders and its opacity at the default. `sweep.webp` shows the first four prompts at every K.
+`evaluate.json`; in brackets, 95 % intervals over the prompts. `pictures.webp` shows every prompt, nothing left out:
+the views at K = 0, then views, the field's renders and its opacity at the default. `sweep.webp` shows the first four
+prompts at every K.
 
 {table}
 
