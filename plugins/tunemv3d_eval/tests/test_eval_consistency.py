@@ -9,7 +9,7 @@ from eval_toys import boxes_seen, chair, painted, sphere_seen, toy_model
 
 from tunemv3d_core.cameras import Cameras, sphere_points
 from tunemv3d_core.types import Text
-from tunemv3d_eval.metrics.hull_recall import hull_recall
+from tunemv3d_eval.metrics.hull_recall import _any_in_all, _any_left, hull_recall
 from tunemv3d_eval.metrics.leave_one_out import leave_one_out, psnr
 from tunemv3d_eval.metrics.opacity_iou import opacity_iou
 from tunemv3d_eval.metrics.pose_agreement import pose_agreement
@@ -44,6 +44,13 @@ def test_one_view_turned_by_90_degrees_lowers_the_recall() -> None:
     one_wrong = seen.clone()
     one_wrong[0] = seen[2]
     assert hull_recall(one_wrong[None], RING[None]).item() < hull_recall(seen[None], RING[None]).item() - 0.02
+
+
+def test_both_ways_of_looking_through_the_views_agree() -> None:
+    points = torch.rand(300, 40, 3, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.7
+    others = [(RING[i], torch.rand(33, 33, generator=torch.Generator().manual_seed(i)) > 0.5) for i in range(7)]
+    inside = _any_in_all(points, others)
+    assert torch.equal(inside, _any_left(points, others)) and 0.1 < inside.float().mean() < 1
 
 
 def test_the_order_of_the_views_changes_nothing() -> None:

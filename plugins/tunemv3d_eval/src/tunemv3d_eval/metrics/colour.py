@@ -40,10 +40,8 @@ def foreground_colour(images: Tensor, silhouettes: Tensor) -> list[str | None]:
 
 def _votes(images: Tensor, silhouettes: Tensor) -> Tensor:
     """Count the foreground pixels of ``n 3 H W`` that bear each word of the palette."""
-    votes = torch.zeros(len(PALETTE), dtype=torch.long, device=images.device)
-    for image, mask in zip(images, silhouettes, strict=True):
-        votes += colour_words((image[:, mask].T.clamp(-1, 1) + 1) / 2).bincount(minlength=len(PALETTE))
-    return votes
+    pixels = images.movedim(1, -1)[silhouettes]
+    return colour_words((pixels.clamp(-1, 1) + 1) / 2).bincount(minlength=len(PALETTE))
 
 
 def colour_words(rgb: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Do the views' silhouettes lie inside one another's visual hulls? Looks at the pictures alone, has learned nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -47,14 +47,32 @@ def _hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int) -> Tenso
         points = _points_behind(silhouette, cameras[view])
         if len(points) == 0:
             continue
-        left = torch.arange(points.shape[0] * points.shape[1], device=points.device)
-        for other in range(len(silhouettes)):
-            if other != view:
-                left = left[_seen_as_foreground(points.flatten(0, 1)[left], cameras[other], near_foreground[other])]
-        inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-        inside[left // points.shape[1]] = True
+        others = [(cameras[i], near_foreground[i]) for i in range(len(silhouettes)) if i != view]
+        inside = (_any_in_all if points.is_cuda else _any_left)(points, others)
         shares.append(inside.float().mean())
     return torch.stack(shares).mean() if shares else torch.zeros((), device=silhouettes.device)
+
+
+def _any_left(points: Tensor, others: Sequence[tuple[Cameras, Tensor]]) -> Tensor:
+    """Tell which rays of ``r s 3`` have a point that all other views show as foreground, ``r``.
+
+    Each view looks only at the points that those before it left over.
+    """
+    left = torch.arange(points.shape[0] * points.shape[1], device=points.device)
+    for camera, near_foreground in others:
+        left = left[_seen_as_foreground(points.flatten(0, 1)[left], camera, near_foreground)]
+    inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    inside[left // points.shape[1]] = True
+    return inside
+
+
+def _any_in_all(points: Tensor, others: Sequence[tuple[Cameras, Tensor]]) -> Tensor:
+    """Return the same without asking a GPU how many points are left, for which it would have to be waited for."""
+    flat = points.flatten(0, 1)
+    seen = torch.ones(len(flat), dtype=torch.bool, device=points.device)
+    for camera, near_foreground in others:
+        seen &= _seen_as_foreground(flat, camera, near_foreground)
+    return seen.reshape(points.shape[:2]).any(1)
 
 
 def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
