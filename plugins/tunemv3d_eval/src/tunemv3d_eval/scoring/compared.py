@@ -18,8 +18,8 @@ from tunemv3d_eval.scoring.scored import Progress, Scored
 KINDS = ("repeated", "shuffled", "noise")
 """Controls beside real objects, from the weakest contradiction to none of an object at all."""
 
-MADE_OF = 64
-"""Samples that controls are made from, the first ones: as many as their intervals need."""
+MADE_OF = 16
+"""Samples that controls are made from, the first ones: about as many as a dataset holds out objects."""
 
 AT_ONCE = 8
 """Samples whose views are shuffled among one another, at least; as many as there are views, if these are more."""
