@@ -63,6 +63,16 @@ class Like:
     def measure(self, sample, model):
         return {"like": self.captions.count(sample.prompt) / len(self.captions)}
 
+class Depth:
+    figures = {"depth": Figure("depth", low=0)}
+    needs = ("surface",)
+
+    def __init__(self, spec):
+        pass
+
+    def measure(self, sample, model):
+        return {"depth": 1}
+
 class Broken:
     def __init__(self, spec):
         raise RuntimeError("no weights")
@@ -71,7 +81,7 @@ def plugin(cls):
     name = cls.__name__
     return ComponentPlugin("metric", name.lower(), "1.0", ComponentSpec, f"their_metrics:{name}", "A metric")
 
-COUNT, LIKE, BROKEN = plugin(Count), plugin(Like), plugin(Broken)
+COUNT, LIKE, DEPTH, BROKEN = map(plugin, (Count, Like, Depth, Broken))
 '''
 
 
@@ -85,7 +95,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     site = FakeSite(folder)
     site.module("their_metrics", METRICS)
     site.distribution(
-        "theirs", {"tunemv3d.metric": {n.lower(): f"their_metrics:{n}" for n in ("COUNT", "LIKE", "BROKEN")}}
+        "theirs", {"tunemv3d.metric": {n.lower(): f"their_metrics:{n}" for n in ("COUNT", "LIKE", "DEPTH", "BROKEN")}}
     )
     model = toy_model()
     spec = SimpleNamespace(sample=run_spec.SampleSpec(steps=1, guidance=1.0), data=UnreadSpec(type="chairs"))
@@ -230,12 +240,19 @@ def test_a_metric_without_its_dataset_is_left_out_or_refused(
     assert code == 0 and {row["control"] for row in report["rows"]} == {None, "repeated", "shuffled", "noise"}
 
 
+def test_a_metric_that_needs_a_surface_is_left_out_where_none_is(call: Callable[..., Any]) -> None:
+    code, report = call(metrics=[{"type": "depth"}, {"type": "colour"}])
+    assert code == 0 and report["skipped"] == {"depth": "no field has a surface"}
+    with pytest.raises(TuneMV3DError, match="--metric depth: no field has a surface"):
+        call("--metric", "depth", metrics=[])
+
+
 def test_controls_stand_beside_every_figure(call: Callable[..., Any], tmp_path: Path) -> None:
     _, report = call(metrics=[{"type": "hull-recall"}, {"type": "count"}], consistency=[0, 1], controls=True)
     controls = ("real", "repeated", "shuffled", "noise")
     assert [len(rows_of(report, None if c == "real" else 1, c)) for c in controls] == [1, 3, 3, 3]
     real, noise = mean_of(report, "hull_recall", None, "real"), mean_of(report, "hull_recall", 1, "noise")
-    assert real > 0.98 > 0.9 > noise
+    assert real > 0.98 > 0.95 > noise
     assert [mean_of(report, "set_size", None if c == "real" else 1, c) for c in controls] == [1, 3, 3, 3]
     table = (tmp_path / "out/table.md").read_text()
     assert "| figure | K = 0 | K = 1 | real | repeated | shuffled | noise |" in table

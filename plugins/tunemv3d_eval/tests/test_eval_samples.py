@@ -179,6 +179,12 @@ def test_score_only_measures_what_is_there_and_tells_what_it_refuses(
     assert (mean["n"], mean["failed"], mean["mean"]) == (1, 0, other["hull_recall"])
 
 
+def test_scoring_without_samples_is_refused(call: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(TuneMV3DError, match=r"--score-only: .*out holds no samples"):
+        call("--score-only")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_sample_is_refused_and_made_again(call: Callable[..., Any], tmp_path: Path) -> None:
     call()
     before = files(tmp_path / "out")

@@ -98,7 +98,7 @@ class Evaluation:
                 f"--data {request.data}: is read for --real alone, and for controls and metrics that compare with real "
                 "objects; add --real"
             )
-        _check_folder(request.out)
+        _check_folder(request.out, request.score_only)
         self._index = Lines(request.out / "samples.jsonl", "file")
         self._scores = Lines(request.out / "scores.jsonl", "key")
         self._scored: list[Scored] = []
@@ -243,14 +243,18 @@ def _refuse_unmet(chosen: Chosen, needs: Needs, records: bool) -> None:
             raise TuneMV3DError(f"--metric {each.name}: {reason}")
 
 
-def _check_folder(out: Path) -> None:
+def _check_folder(out: Path, score_only: bool) -> None:
     """Find out before the work whether its results can be kept, and whether others lie there.
 
     Raises:
-        TuneMV3DError: it is no folder, or holds an evaluation without the samples that it is of.
+        TuneMV3DError: it is no folder, holds an evaluation without the samples that it is of, or holds none to score.
     """
-    report = out / "evaluate.json"
-    if report.exists() and (read_json(report).get("format") != FORMAT or not (out / "samples.jsonl").is_file()):
+    report, has_samples = out / "evaluate.json", (out / "samples.jsonl").is_file()
+    if score_only and not has_samples:
+        raise TuneMV3DError(
+            f"--score-only: {out} holds no samples; leave it out to make them, or name their folder by --out"
+        )
+    if report.exists() and (read_json(report).get("format") != FORMAT or not has_samples):
         raise TuneMV3DError(f"--out {out}: holds an evaluation already; choose another folder or remove it")
     try:
         (out / "pictures").mkdir(parents=True, exist_ok=True)

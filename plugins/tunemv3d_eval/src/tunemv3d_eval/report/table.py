@@ -31,7 +31,7 @@ class Grid:
         for number, word in enumerate(self.head):
             table.add_column(word, justify="right" if number else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(word.replace(" (", "\n(") for word in row))
         return table
 
     def as_markdown(self) -> str:

@@ -1,5 +1,6 @@
 """Scoring of a checkpoint's samples at every K by all metrics, and a picture of each prompt."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,9 @@ from tunemv3d_eval.scoring.scored import Progress, Scored
 
 AT_ONCE = 8
 """Objects that are decoded and fused together on an accelerator; halved whenever they do not fit."""
+
+WAITING = 16
+"""Pictures that may wait to be drawn while other objects are measured."""
 
 
 class Samples:
@@ -107,17 +111,13 @@ def _measure(
     """Measure what has not been, and return the samples that sets are made of, on the CPU, by their jobs' numbers."""
     strengths = list(samples.stored)
     kept: dict[Consistency, dict[int, MeasuredObject]] = {k: {} for k in strengths}
-
-    def is_done(i: int) -> bool:
-        if any(measurement.lacks(samples.place(k, i)) or i in for_sets[k] for k in strengths if i in samples.usable(k)):
-            return False
-        return (pictures / _file(samples.jobs[i])).is_file()
-
-    todo = [i for i in range(len(samples.jobs)) if not is_done(i)]
+    undrawn = {i for i, job in enumerate(samples.jobs) if not (pictures / _file(job)).is_file()}
+    lacking = {i for k in strengths for i in samples.usable(k) if measurement.lacks(samples.place(k, i))}
+    todo = sorted(undrawn.union(lacking, *for_sets.values()))
     done = (len(samples.jobs) - len(todo)) * len(strengths)
     progress(done)
     with ThreadPoolExecutor(2) as drawer:
-        drawn: list[Future[None]] = []
+        pending: deque[Future[None]] = deque()
 
         def work(batch: Sequence[int]) -> None:
             objects = {k: samples.finished(k, batch) for k in strengths}
@@ -130,13 +130,15 @@ def _measure(
             for i in batch:
                 shown = {k: on_cpu[k].get(i) for k in strengths}
                 told = {k: measurement.answer(samples.place(k, i)).figures for k in strengths}
-                drawn.append(drawer.submit(_draw, pictures, samples.jobs[i], shown, told))
+                pending.append(drawer.submit(_draw, pictures, samples.jobs[i], shown, told))
+            while len(pending) > WAITING:
+                pending.popleft().result()
 
         for batch, _ in in_batches(todo, objects_at_once(samples.model, AT_ONCE), work):
             done += len(batch) * len(strengths)
             progress(done)
-        for each in drawn:
-            each.result()
+        while pending:
+            pending.popleft().result()
     return kept
 
 
