@@ -175,6 +175,7 @@ def test_faults_are_told_before_anything_is_sampled(
 
 def test_options_change_fields_and_the_report_says_which(call: Callable[..., Any]) -> None:
     _, report = call("--seeds", "2", "--views", "4", "--consistency", "0", metrics=[{"type": "colour"}])
+    assert set(report["times"]) == {"sampling", "colour"} and sum(report["times"].values()) <= report["seconds"] + 0.2
     assert report["overridden"] == ["consistency", "seeds"]
     assert (report["protocol"]["name"], report["protocol"]["seeds"], report["protocol"]["consistency"]) == (
         "mine",

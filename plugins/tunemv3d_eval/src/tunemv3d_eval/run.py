@@ -105,7 +105,7 @@ class Evaluation:
         self._measurements: list[Measurement] = []
         self._about: list[dict[str, Any]] = []
         self._warnings: list[str] = []
-        self._made = 0
+        self._made, self._sampling = 0, 0.0
 
     def run(self, bar: Bar) -> dict[str, Any]:
         """Evaluate, and write report, table and plots.
@@ -145,7 +145,9 @@ class Evaluation:
             self._warn(f"{label}: {note}")
         total = len(work) * len(settings.consistency)
         if not request.score_only:
+            began = time.perf_counter()
             self._made += generate(model, store, settings, work, bar(f"{label}: sampling", total))
+            self._sampling += time.perf_counter() - began
         given = None if isinstance(data, str) else data
         measurement = Measurement(chosen, model, needs, self._scores, given)
         scored, pictures = Scored(label), request.out / "pictures" / label
@@ -199,6 +201,9 @@ class Evaluation:
                     {**entry, "where": f"{label}: {entry['where']}" if several else entry["where"]} for entry in entries
                 ]
                 failed.setdefault(metric, []).extend(told)
+        times = {"sampling": self._sampling}
+        for each in self._measurements:
+            times |= {metric: times.get(metric, 0.0) + seconds for metric, seconds in each.seconds.items()}
         answered = {metric for each in self._measurements for metric in each.answered}
         header = {
             "format": FORMAT,
@@ -209,6 +214,7 @@ class Evaluation:
             "dtype": self._about[0]["dtype"],
             "seconds": seconds,
             "sampled": self._made,
+            "times": {name: round(seconds, 1) for name, seconds in times.items()},
             "versions": {**versions(), "tunemv3d-eval": __version__},
             "checkpoints": self._about,
         }

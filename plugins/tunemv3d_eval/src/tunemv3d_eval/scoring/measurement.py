@@ -1,5 +1,6 @@
 """The chosen metrics at work on objects; what was measured before is read, what fails is told and counts as worst."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Measurement:
         skipped: why a metric measures nothing, by its name.
         failed: where a metric failed and why, by its name.
         answered: names of metrics that gave their figures of some object.
+        seconds: that each metric took, by its name.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Measurement:
         self.skipped = dict(chosen.skipped)
         self.failed = {name: [{"where": "loading", "error": error}] for name, error in chosen.failed.items()}
         self.answered: set[str] = set()
+        self.seconds: dict[str, float] = {}
         self._chosen, self._model, self._scores, self._data = chosen, model, scores, data
         self._keys = {each.name: each.key(data and data.block) for each in chosen.metrics}
         self._errors: dict[str, str] = {}
@@ -172,7 +175,7 @@ class Measurement:
     @torch.no_grad()
     def _ask(self, each: ChosenMetric, measure: Callable[[], Any], place: Place, alone: bool) -> None:
         """Keep the figures that a metric gives, if they are as declared."""
-        key = self._key(each, place)
+        key, began = self._key(each, place), time.perf_counter()
         if not self._prepare(each):
             return
         try:
@@ -184,6 +187,7 @@ class Measurement:
             error = f"runs out of memory: {caught}"
         except Exception as caught:  # a component may fail in any way
             error = f"raises {type(caught).__name__}: {caught}"
+        self.seconds[each.name] = self.seconds.get(each.name, 0.0) + time.perf_counter() - began
         if error is None:
             figures = {name: None if value is None else float(value) for name, value in given.items()}
             self._scores.add(key, {"key": key, "metric": each.name, "where": place.where, "figures": figures})
