@@ -119,6 +119,33 @@ def test_depth_normals_and_facts_lie_beside_the_pictures(tmp_path: Path) -> None
     assert read_object(plain.folder("box")).depth_files == ()
 
 
+@pytest.mark.parametrize("suffix", ["obj", "glb", "stl"])
+def test_the_way_from_the_mesh_file_to_the_world_is_recorded(tmp_path: Path, suffix: str) -> None:
+    """Read back by trimesh, the file's own corners lie where the pictures show them, a variant's too."""
+    (tmp_path / "meshes").mkdir()
+    wedge = trimesh.convex.convex_hull([[10, 0, 3], [14, 0, 3], [10, 2, 3], [10, 0, 8]])
+    placed = trimesh.Scene()
+    placed.add_geometry(wedge, transform=trimesh.transformations.rotation_matrix(0.4, [1, 2, 3]))
+    (placed if suffix == "glb" else wedge).export(tmp_path / "meshes" / f"wedge.{suffix}")
+    source = read_sources(tmp_path / "meshes")[0]
+    job = RenderJob(tmp_path / "out", views=2, size=(32, 32), variants=1)
+    run_job(job, [source])
+    corners = trimesh.load(source.path, force="mesh").vertices
+    for name in ("wedge", "wedge-v1"):
+        record = read_object(job.folder(name))
+        matrix = np.array(record.extra["mesh_to_world"])
+        moved = corners @ matrix[:3, :3].T + matrix[:3, 3]
+        assert np.linalg.norm(moved, axis=1).max() == pytest.approx(0.9, abs=1e-5)
+        depth = read_depth(job.folder(name) / record.depth_files[0])
+        pixels = (np.argwhere(depth > 0)[:, ::-1] + 0.5) / 32
+        rays = record.cameras[0].rays((0, 0), torch.from_numpy(pixels).float())
+        seen = rays.origins + torch.from_numpy(depth[depth > 0])[:, None] * rays.directions
+        hull = trimesh.convex.convex_hull(moved)
+        beyond = np.einsum("pfx,fx->pf", seen.numpy()[:, None] - hull.triangles_center, hull.face_normals).max(1)
+        # Depth is that of a point within the pixel, which is 0.065 wide.
+        assert len(beyond) > 20 and np.abs(beyond).max() < 0.065
+
+
 def test_a_background_is_what_compositing_gives_and_leaves_the_mask_to_the_depth(tmp_path: Path) -> None:
     source = read_sources(meshes_folder(tmp_path / "meshes"))[0]
     job = RenderJob(tmp_path / "out", views=2, size=(32, 32), background="#336699")

@@ -28,3 +28,13 @@ def test_pose_agreement(check: Callable[[], None]) -> None:
 @parametrize_with_checks("metric", "colour")
 def test_colour(check: Callable[[], None]) -> None:
     check()
+
+
+@parametrize_with_checks("metric", "reprojection")
+def test_reprojection(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "split-half")
+def test_split_half(check: Callable[[], None]) -> None:
+    check()

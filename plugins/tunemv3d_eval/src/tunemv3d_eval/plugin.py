@@ -48,3 +48,22 @@ COLOUR = ComponentPlugin(
     build="tunemv3d_eval.metrics.colour:build_colour",
     summary="Has the foreground the first colour that the prompt names?",
 )
+
+REPROJECTION = ComponentPlugin(
+    slot="metric",
+    name="reprojection",
+    api="1.0",
+    spec=ComponentSpec,
+    build="tunemv3d_eval.metrics.reprojection:build_reprojection",
+    summary="Has a point of the surface the same colour in all views? Through the field's own depth.",
+)
+
+SPLIT_HALF = ComponentPlugin(
+    slot="metric",
+    name="split-half",
+    api="1.0",
+    spec=ComponentSpec,
+    build="tunemv3d_eval.metrics.split_half:build_split_half",
+    summary="Do the odd and the even views show the same object? Fits a grid to each half; asks no network.",
+    reference="After MVGBench (2025), which fits 3D Gaussians to the odd and to the even views",
+)

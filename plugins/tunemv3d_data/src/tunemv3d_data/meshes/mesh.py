@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Any
@@ -63,6 +63,7 @@ class Mesh:
         materials: at least one.
         colours: ``f 3 4``, factors of the corners on the texture's colour in linear light and on its alpha, which run
             evenly over a face; None where all are 1.
+        from_file: ``4 4``, takes points of the file (of a glTF file's scene) to world units.
     """
 
     triangles: Floats
@@ -71,6 +72,7 @@ class Mesh:
     material: NDArray[np.int32]
     materials: tuple[Material, ...]
     colours: Floats | None = None
+    from_file: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     @property
     def size(self) -> Floats:
@@ -95,7 +97,9 @@ class Mesh:
                 for (faces, material), factor in zip(parts, colours, strict=True)
             ]
         )
-        return replace(self, triangles=((triangles - centre) * size).astype(np.float32), normals=normals)
+        fitted = ((triangles - centre) * size).astype(np.float32)
+        moved = _matrix(np.diag(scale.astype(np.float64)), centre, size)
+        return replace(self, triangles=fitted, normals=normals, from_file=moved @ self.from_file)
 
 
 def load_mesh(source: SourceObject, max_faces: int = MAX_FACES) -> Mesh:
@@ -242,6 +246,7 @@ def assembled(parts: Sequence[Part], rotation: Any = None, max_faces: int = MAX_
         np.repeat([np.int32(numbers[id(part.material)]) for part in parts], [len(part.triangles) for part in parts]),
         tuple(materials.values()),
         _factors(parts),
+        _matrix(turn, centre, scale),
     )
 
 
@@ -253,6 +258,13 @@ def _factors(parts: Sequence[Part]) -> Floats | None:
     return np.concatenate(
         [one if part.colours is None else part.colours for part, one in zip(parts, ones, strict=True)]
     )
+
+
+def _matrix(turn: Any, centre: Any, scale: float) -> NDArray[np.float64]:
+    """The ``4 4`` matrix of ``(turn @ point - centre) * scale``."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = scale * turn, -scale * centre
+    return matrix
 
 
 def _placement(points: list[Any]) -> tuple[Any, float]:

@@ -196,7 +196,10 @@ def _record(
         licence=source.licence,
         creator=source.creator,
         source=f"{source.origin}: {source.name}",
-        extra={"type": description.type, "colour": seen.main, **facts, "renderer": job.renderer},
+        extra={
+            **{"type": description.type, "colour": seen.main, **facts, "renderer": job.renderer},
+            "mesh_to_world": [[float(f"{value:.9g}") for value in row] for row in mesh.from_file],
+        },
         depth_files=file_names(job.views, "depth.png") if job.geometry else (),
         normal_files=file_names(job.views, "normal.png") if job.geometry else (),
     )
