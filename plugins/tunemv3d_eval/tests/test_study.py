@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tunemv3d_core.config.run_spec import canonical_json
 from tunemv3d_core.errors import SpecError, TuneMV3DError
 from tunemv3d_eval.study import jobs
-from tunemv3d_eval.study.engine import ThisMachine, visible_cards
+from tunemv3d_eval.study.engine import RayCluster, ThisMachine, visible_cards
 from tunemv3d_eval.study.plan import Study, checkpoints_of, read_study, resolved_specs, study_of
 from tunemv3d_eval.study.study import run_study
 from tunemv3d_eval.study.work import alone_in
@@ -280,3 +280,31 @@ def test_the_command_takes_specs_or_a_studys_file(tmp_path: Path) -> None:
     (tmp_path / "else/precious").write_text("x")
     refused = CliRunner().invoke(APP, ["chairs-mini", "--out", str(tmp_path / "else")])
     assert isinstance(refused.exception, TuneMV3DError) and "not a study's folder" in str(refused.exception)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_does_the_same_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    cluster = RayCluster(2)
+    try:
+        content = run_study(small_study(evaluations={"last": {"protocol": "toy"}}), tmp_path, cluster, None, print)
+        assert content["missing"] == {}
+        differences = {row["variant_b"]: row["difference"] for row in content["evaluations"]["last"]["paired"]}
+        assert differences["no-noise"] == pytest.approx(-0.3)
+        told = (sys.executable, "-c", "import signal, time; signal.signal(15, lambda *_: exit(130)); time.sleep(60)")
+        asleep = cluster.start(told, tmp_path / "asleep.log")
+        time.sleep(3)
+        asleep.stop()
+        until = time.monotonic() + 20
+        while asleep.exit_code() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        assert asleep.exit_code() is not None
+    finally:
+        cluster.close()
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(TuneMV3DError, match=r"pip install 'tunemv3d-eval\[ray\]'"):
+        RayCluster(1)
