@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def small_study(**changes: Any) -> Study:
             "no-noise": {"spec": "ablation-no-raw-noise-mini", "summary": "(b)"},
             "plain": {"spec": "baseline-2d-mini"},
         },
-        "evaluations": {"curves": {"seeds": [0, 1], "at": [10, 40], "protocol": "toy", "consistency": "1,2"}},
+        "evaluations": {"curves": {"seeds": [0, 1], "at": [10, 40], "protocol": "consistency", "consistency": "1,2"}},
     }
     return Study.model_validate(content | changes)
 
@@ -96,9 +97,9 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
 
 def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> None:
     evaluations = {
-        "first": {"variants": ["no-noise"], "protocol": "toy"},
-        "second": {"variants": ["baseline", "no-noise"], "protocol": "other"},
-        "third": {"variants": ["baseline", "no-noise"], "protocol": "toy"},
+        "first": {"variants": ["no-noise"], "protocol": "consistency"},
+        "second": {"variants": ["baseline", "no-noise"], "protocol": "consistency", "consistency": "2"},
+        "third": {"variants": ["baseline", "no-noise"], "protocol": "consistency"},
     }
     content = run(small_study(evaluations=evaluations), tmp_path / "out", jobs=1)
     begun = [line.split(":")[0] for line in content["told"] if "begins" in line]
@@ -148,9 +149,22 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert sum("train" in line and "begins" in line for line in changed["told"]) == 6
 
 
+def test_a_run_that_was_removed_is_not_trained_again_for_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = run(small_study(), out)
+    shutil.rmtree(out / "runs")
+    shutil.rmtree(out / "evaluations/curves/baseline-seed0/samples")
+    again = run(small_study(), out)
+    assert again["told"] == [] and again["missing"] == {}
+    assert again["evaluations"] == before["evaluations"] and again["pictures"] == before["pictures"]
+    (out / "evaluations/curves/plain-seed1/evaluate.json").unlink()
+    begun = [line.split(":")[0] for line in run(small_study(), out)["told"] if "begins" in line]
+    assert begun == ["train-plain-seed1", "curves-plain-seed1"]
+
+
 def test_time_ends_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
     variants = {"slow": {"spec": "chairs-mini", "set": ["optimizer.lr=slow"]}}
-    plan = small_study(variants=variants, evaluations={"curves": {"protocol": "toy", "at": [10, 40]}})
+    plan = small_study(variants=variants, evaluations={"curves": {"protocol": "consistency", "at": [10, 40]}})
     began = time.monotonic()
     content = run_unchecked(plan, tmp_path / "out", minutes=0.02)
     assert time.monotonic() - began < 20
@@ -199,20 +213,20 @@ def test_every_step_to_evaluate_has_a_checkpoint_that_is_kept() -> None:
 
 
 def test_given_folders_are_evaluated_at_the_steps_that_they_have(tmp_path: Path) -> None:
-    plan = study_of(["chairs-mini"], [20, 40], [3], "toy", "toy", [])
+    plan = study_of(["chairs-mini"], [20, 40], [3], "consistency", "consistency", [])
     run(plan, tmp_path / "first")
     trained = tmp_path / "first/runs/chairs-mini-seed3"
     spec = canonical_json(resolved_specs(plan)["chairs-mini"])
     for step in (20, 40):
         (trained / f"checkpoints/step-{step:06d}/spec.json").write_text(spec)
-    both = study_of([str(trained), "ablation-no-raw-noise-mini"], [10, 40], [0], "toy", "", [])
+    both = study_of([str(trained), "ablation-no-raw-noise-mini"], [10, 40], [0], "consistency", "", [])
     assert both.variants["chairs-mini-seed3"].checkpoint == str(trained)
     content = run(both, tmp_path / "second")
     means = {(row["variant"], row["step"]) for row in content["evaluations"]["steps"]["means"]}
     ablation = "ablation-no-raw-noise-mini"
     assert means == {("chairs-mini-seed3", 40), (ablation, 10), (ablation, 40)}
     with pytest.raises(TuneMV3DError, match="has checkpoints of steps 20, 40; asked for are 50"):
-        run(study_of([str(trained)], [50], [0], "toy", "", []), tmp_path / "third")
+        run(study_of([str(trained)], [50], [0], "consistency", "", []), tmp_path / "third")
 
 
 @pytest.mark.parametrize(
@@ -236,9 +250,15 @@ def test_a_file_that_is_no_study_is_refused_by_its_field(tmp_path: Path, changes
     assert str(file) in str(caught.value) and message in str(caught.value)
 
 
+def test_a_protocol_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(TuneMV3DError, match="Did you mean 'consistency'"):
+        run(study_of(["chairs-mini"], [1], [0], "consistenci", "", []), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_bases_and_other_data_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"'furniture-mini' is trained on furniture, 'chairs-mini' on chairs; .*data"):
-        resolved_specs(study_of(["chairs-mini", "furniture-mini"], [1], [0], "toy", "", []))
+        resolved_specs(study_of(["chairs-mini", "furniture-mini"], [1], [0], "consistency", "", []))
     other = {"spec": "chairs-mini", "set": ["model.backbone.pretrained=other"]}
     plan = small_study(variants={"a": {"spec": "chairs-mini"}, "b": other})
     with pytest.raises(SpecError, match="variant 'b' is based on other, 'a' on sd-mini"):
@@ -266,7 +286,7 @@ def test_a_job_gets_the_card_with_the_fewest(tmp_path: Path, monkeypatch: pytest
 
 def test_the_command_takes_specs_or_a_studys_file(tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")]
-    words = ["chairs-mini", "ablation-no-raw-noise-mini", "--at", "10,20", "--protocol", "toy", *out, "--json"]
+    words = ["chairs-mini", "ablation-no-raw-noise-mini", "--at", "10,20", "--protocol", "consistency", *out, "--json"]
     result = CliRunner().invoke(APP, words)
     assert result.exit_code == 0, result.output
     assert set(json.loads(result.stdout)["variants"]) == {"chairs-mini", "ablation-no-raw-noise-mini"}
@@ -278,7 +298,7 @@ def test_the_command_takes_specs_or_a_studys_file(tmp_path: Path) -> None:
     assert late.exit_code == 1
     (tmp_path / "else").mkdir()
     (tmp_path / "else/precious").write_text("x")
-    refused = CliRunner().invoke(APP, ["chairs-mini", "--out", str(tmp_path / "else")])
+    refused = CliRunner().invoke(APP, [*words[:6], "--out", str(tmp_path / "else")])
     assert isinstance(refused.exception, TuneMV3DError) and "not a study's folder" in str(refused.exception)
 
 
@@ -288,7 +308,9 @@ def test_a_ray_cluster_does_the_same_work(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     cluster = RayCluster(2)
     try:
-        content = run_study(small_study(evaluations={"last": {"protocol": "toy"}}), tmp_path, cluster, None, print)
+        content = run_study(
+            small_study(evaluations={"last": {"protocol": "consistency"}}), tmp_path, cluster, None, print
+        )
         assert content["missing"] == {}
         differences = {row["variant_b"]: row["difference"] for row in content["evaluations"]["last"]["paired"]}
         assert differences["no-noise"] == pytest.approx(-0.3)
