@@ -20,7 +20,7 @@ from tunemv3d_core.config.run_spec import canonical_json
 from tunemv3d_core.errors import SpecError, TuneMV3DError
 from tunemv3d_eval.study import jobs
 from tunemv3d_eval.study.engine import RayCluster, ThisMachine, visible_cards
-from tunemv3d_eval.study.plan import Study, checkpoints_of, read_study, resolved_specs, study_of
+from tunemv3d_eval.study.plan import Study, checkpoints_of, read_study, resolved_specs, study_of, training_overrides
 from tunemv3d_eval.study.study import run_study
 from tunemv3d_eval.study.work import alone_in
 from tunemv3d_eval.study_command import study as command
@@ -209,7 +209,10 @@ def test_a_folder_is_one_studys_even_after_a_kill_while_its_jobs_live(tmp_path: 
 
 def test_every_step_to_evaluate_has_a_checkpoint_that_is_kept() -> None:
     assert checkpoints_of(small_study(evaluations={"a": {"at": [10, 40]}})) == (10, 4)
-    assert checkpoints_of(small_study(steps=2000, evaluations={"a": {"at": [500, 1000]}, "b": {}})) == (500, 4)
+    plan = small_study(steps=2000, evaluations={"a": {"at": [500, 1000]}, "b": {}})
+    assert checkpoints_of(plan) == (500, 4)
+    # An interrupted run writes further ones, which must not push these out.
+    assert "train.keep=24" in training_overrides(plan, plan.variants["baseline"], 0)
 
 
 def test_given_folders_are_evaluated_at_the_steps_that_they_have(tmp_path: Path) -> None:
