@@ -81,6 +81,9 @@ def evaluate(words: list[str]) -> int:
         "rows": rows,
         "means": means,
         "useless": {"seldom": "nothing has it"},
+        "warnings": [],
+        "skipped": {"pose": "needs a field"} if "plain" in labels[0] else {},
+        "failed": {"seldom": [{"where": "chair 1", "error": "no colour"}] * 2} if "baseline" in labels[0] else {},
     }
     (out / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in index))
     (out / "evaluate.json").write_text(json.dumps(content))
