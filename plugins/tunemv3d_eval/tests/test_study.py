@@ -119,28 +119,13 @@ def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> N
 
 
 def test_a_variant_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
-    variants = {"baseline": {"spec": "chairs-mini"}, "bad": {"spec": "chairs-mini", "set": ["optimizer.lr=broken"]}}
-    plan = small_study(variants=variants)
-    content = run_unchecked(plan, tmp_path / "out")
+    variants = {"baseline": {"spec": "chairs-mini"}, "bad": {"spec": "ablation-no-raw-noise-mini"}}
+    content = run(small_study(variants=variants), tmp_path / "out")
     assert set(content["missing"]) == {f"{what}-bad-seed{seed}" for what in ("train", "curves") for seed in (0, 1)}
     assert "the loss is not finite" in content["missing"]["train-bad-seed1"]
     assert content["missing"]["curves-bad-seed0"].startswith("needs 'train-bad-seed0': failed: exit code 2")
     assert {row["variant"] for row in content["evaluations"]["curves"]["means"]} == {"baseline"}
     assert "the loss is not finite" in (tmp_path / "out/report.md").read_text()
-
-
-def run_unchecked(plan: Study, out: Path, minutes: float | None = None) -> dict[str, Any]:
-    """With overrides that only the stand-ins understand."""
-    from tunemv3d_eval.study import study as module
-
-    specs = resolved_specs(
-        plan.model_copy(update={"variants": {k: v.model_copy(update={"set": ()}) for k, v in plan.variants.items()}})
-    )
-    before, module.resolved_specs = module.resolved_specs, lambda study: specs
-    try:
-        return run(plan, out, minutes)
-    finally:
-        module.resolved_specs = before
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
@@ -164,17 +149,47 @@ def test_a_run_that_was_removed_is_not_trained_again_for_what_is_done(tmp_path: 
     assert begun == ["train-plain-seed1", "curves-plain-seed1"]
 
 
+def slow_study() -> Study:
+    evaluations = {"curves": {"protocol": "consistency", "at": [10, 40]}}
+    return small_study(variants={"slow": {"spec": "chairs-mini"}}, evaluations=evaluations)
+
+
 def test_time_ends_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    variants = {"slow": {"spec": "chairs-mini", "set": ["optimizer.lr=slow"]}}
-    plan = small_study(variants=variants, evaluations={"curves": {"protocol": "consistency", "at": [10, 40]}})
+    plan = slow_study()
     began = time.monotonic()
-    content = run_unchecked(plan, tmp_path / "out", minutes=0.02)
+    content = run(plan, tmp_path / "out", minutes=0.02)
     assert time.monotonic() - began < 20
     assert content["missing"]["train-slow-seed0"].startswith("interrupted: exit code 130")
     assert content["missing"]["curves-slow-seed0"].startswith("not begun: time was up after 0.02 minutes")
-    again = run_unchecked(plan, tmp_path / "out")
+    again = run(plan, tmp_path / "out")
     assert again["missing"] == {}
     assert [job["tries"] for job in again["jobs"]] == [2, 1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot ask a process to end")
+def test_a_study_that_is_asked_to_end_asks_its_jobs_and_goes_on_later(tmp_path: Path) -> None:
+    file, out = tmp_path / "study.json", tmp_path / "out"
+    file.write_text(slow_study().model_dump_json())
+    code = "from tunemv3d_core.console import run; from tunemv3d_eval.study import jobs; import sys\n"
+    code += f"jobs.TRAIN = (sys.executable, {STAND_INS!r}, 'train')\n"
+    code += "from tunemv3d_eval.study_command import study; run(study)"
+    command = [sys.executable, "-c", code, str(file), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as study:
+        assert study.stderr is not None
+        assert b"begins" in study.stderr.readline()
+        wait_for(out / "runs/slow-seed0/checkpoints/step-000010")
+        study.send_signal(signal.SIGTERM)
+        assert study.wait(20) == 130
+    assert "the study was interrupted" in (out / "report.md").read_text()
+    assert json.loads((out / "jobs.jsonl").read_text())["state"] == "interrupted"
+    assert run(slow_study(), out)["missing"] == {}
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} does not come"
+        time.sleep(0.05)
 
 
 def test_no_time_writes_the_report_of_what_is_there(tmp_path: Path) -> None:
