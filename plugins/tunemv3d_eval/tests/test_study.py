@@ -84,7 +84,7 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
     content = run(small_study(), out)
     words, page = (out / "report.md").read_text(), (out / "report.html").read_text()
     assert "| baseline | 10 | 1 | 16 | 0.545 [" in words
-    assert "| no-noise | 40 | 1 | -0.3* [" in words
+    assert "| no-noise | 40 | 1 | -0.3* [-0.3, -0.3] (-0.3, -0.3) |" in words
     assert "(c)" in page and page.count("<polyline") == 2 * 2 * 3
     assert "curves-plain-seed1: 'pose' was left out: needs a field" in words
     assert "curves-baseline-seed0: 'seldom' failed 2 times, first at chair 1: no colour" in words
