@@ -86,8 +86,8 @@ def _blocks(content: dict[str, Any]) -> Iterator[Block]:
     devices, sets = ", ".join(content["devices"]) or "no device yet", ", ".join(study["set"]) or "no override"
     yield Text(f"{content['date']}, {devices}. {study['steps']:,} training steps; every spec with {sets}.")
     yield Text(
-        "Square brackets are 95 % intervals over prompts. They say nothing of other training seeds: round brackets have "
-        "the difference of each seed by itself."
+        "Square brackets are 95 % intervals over prompts. They say nothing of other training seeds: round brackets "
+        "have the difference of each seed by itself."
     )
     yield Table(
         ("variant", "what is different", "spec or checkpoint", "spec id"),
