@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +166,8 @@ def _in_task(command: tuple[str, ...], log: Path, folder: str) -> int:
     os.chdir(folder)
     process = started((sys.executable, *command[1:]), log, {})
     try:
-        return process.wait()
+        while process.poll() is None:
+            time.sleep(0.1)  # Waiting in the system's call, a task never hears that it is cancelled.
     except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
-        return process.wait()
+    return process.wait()

@@ -151,11 +151,24 @@ class Records:
             yield record
 
     def last(self, job: Job) -> dict[str, Any] | None:
-        """Return the last try of a job as it is asked for now."""
-        tries = [each for each in self if each["job"] == job.name and tuple(each["command"]) == job.command]
+        """Return the last try of a job as it is asked for now, by whatever Python."""
+        tries = [each for each in self if each["job"] == job.name and each["command"][1:] == list(job.command[1:])]
         return tries[-1] if tries else None
 
-    def is_done(self, job: Job) -> bool:
-        """Return whether a job was done, by the command that is asked for now, and its product is still there."""
+    def was_done(self, job: Job) -> bool:
+        """Return whether a job was done by the command that is asked for now."""
         last = self.last(job)
-        return last is not None and last["state"] == "done" and job.product.exists()
+        return last is not None and last["state"] == "done"
+
+    def undone(self, jobs: list[Job]) -> list[Job]:
+        """Return the jobs that are left to do.
+
+        Their products must be there, but for runs that nothing needs any more: what was evaluated is not trained again.
+        """
+        there = {job.name: self.was_done(job) and job.product.exists() for job in jobs}
+        trained = {job.name for job in jobs if self.was_done(job)}
+        open_ = [
+            each for each in jobs if each.evaluations and not (there[each.name] and each.after in {*trained, None})
+        ]
+        needed = {job.after for job in open_}
+        return [job for job in jobs if job in open_ or (job.name in needed and not there[job.name])]

@@ -17,6 +17,9 @@ from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.file_names import clashes, fault_of
 from tunemv3d_core.plugins.registry import registry
 
+INTERRUPTIONS = 20
+"""Checkpoints that a run may keep beyond those of its steps: it writes one more whenever it is interrupted."""
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -183,13 +186,14 @@ def training_overrides(study: Study, variant: Variant, seed: int) -> list[str]:
     """Return the overrides with which a variant's spec is trained: the study's, its own, and those that keep the
     checkpoints to evaluate.
     """
-    every, keep = checkpoints_of(study)
+    every, count = checkpoints_of(study)
+    keep = count + INTERRUPTIONS
     own = [f"train.steps={study.steps}", f"train.checkpoint_every={every}", f"train.keep={keep}", f"seed={seed}"]
     return [*study.set, *variant.set, *own]
 
 
 def checkpoints_of(study: Study) -> tuple[int, int]:
-    """Return the steps between checkpoints and how many are kept, so that every step to evaluate has one."""
+    """Return the steps between a run's checkpoints, so that every step to evaluate has one, and how many that makes."""
     every = gcd(*(step for evaluation in study.evaluations.values() for step in study.steps_of(evaluation)))
     return every, -(-study.steps // every)
 

@@ -86,8 +86,8 @@ def _blocks(content: dict[str, Any]) -> Iterator[Block]:
     devices, sets = ", ".join(content["devices"]) or "no device yet", ", ".join(study["set"]) or "no override"
     yield Text(f"{content['date']}, {devices}. {study['steps']:,} training steps; every spec with {sets}.")
     yield Text(
-        "Brackets are 95 % intervals over prompts. They say nothing of other training seeds; each one's means stand in "
-        "study.json."
+        "Square brackets are 95 % intervals over prompts. They say nothing of other training seeds: round brackets "
+        "have the difference of each seed by itself."
     )
     yield Table(
         ("variant", "what is different", "spec or checkpoint", "spec id"),
@@ -97,7 +97,7 @@ def _blocks(content: dict[str, Any]) -> Iterator[Block]:
         yield from _evaluation(name, evaluation)
     if content["training"]:
         yield Heading("As the trainer measured")
-        yield Text("Held-out objects after the last step.")
+        yield Text("Held-out objects after the last step, each variant with its own number of views.")
         figures = list(dict.fromkeys(name for row in content["training"] for name in row if "/" not in name))[2:]
         rows = [
             [row["variant"], str(row["seed"]), *(_number(row.get(name)) for name in figures)]
@@ -178,7 +178,9 @@ def _with_interval(found: dict[str, Any]) -> str:
 
 def _with_sign(found: dict[str, Any]) -> str:
     star = "*" if found["p"] is not None and found["p"] < SEEN else ""
-    return f"{found['difference']:+.3g}{star}{_between(found)}"
+    by_seed = [value for value in found["seeds"].values() if value is not None]
+    seeds = f" ({', '.join(f'{value:+.2g}' for value in by_seed)})" if len(by_seed) > 1 else ""
+    return f"{found['difference']:+.3g}{star}{_between(found)}{seeds}"
 
 
 def _between(found: dict[str, Any]) -> str:

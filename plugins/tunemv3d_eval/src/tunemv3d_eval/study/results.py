@@ -63,7 +63,17 @@ def read_reports(jobs: Iterable[Job]) -> tuple[list[Report], list[str]]:
             )
             continue
         found.append(Report(job, content))
+        warnings += [f"{job.name}: {text}" for text in _remarks(content)]
     return found, warnings
+
+
+def _remarks(content: dict[str, Any]) -> Iterator[str]:
+    """What an evaluation says of figures that are missing or failed."""
+    yield from content["warnings"]
+    for metric, reason in content["skipped"].items():
+        yield f"'{metric}' was left out: {reason}"
+    for metric, entries in content["failed"].items():
+        yield f"'{metric}' failed {len(entries)} times, first at {entries[0]['where']}: {entries[0]['error']}"
 
 
 def compared(study: Study, specs: dict[str, RunSpec], name: str, reports: list[Report]) -> dict[str, Any]:

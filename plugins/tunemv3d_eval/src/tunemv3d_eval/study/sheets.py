@@ -39,10 +39,12 @@ def write_sheets(study: Study, reports: Sequence[Report], out: Path) -> list[dic
         firsts = {report.job.variant: report for report in reversed(own)}
         shown = [firsts[variant] for variant in study.variants_of(study.evaluations[name]) if variant in firsts]
         for index, prompt in enumerate(_prompts(shown)[:PROMPTS]):
-            rows = [row for report in shown for row in _rows(report, prompt)]
-            if rows:
-                path = f"sheets/{name}-{index:03d}.webp"
+            path = f"sheets/{name}-{index:03d}.webp"
+            rows = [row for report in shown if _has_samples(report) for row in _rows(report, prompt)]
+            # Where samples were removed since, the sheet of before shows more.
+            if rows and (all(map(_has_samples, shown)) or not (out / path).is_file()):
                 _write(out / path, prompt, rows)
+            if (out / path).is_file():
                 sheets.append({"path": path, "caption": f"{prompt} ({name})"})
     return sheets
 
@@ -50,6 +52,10 @@ def write_sheets(study: Study, reports: Sequence[Report], out: Path) -> list[dic
 def _prompts(shown: Sequence[Report]) -> list[str]:
     rows = shown[0].content["rows"] if shown else []
     return list(dict.fromkeys(row["prompt"] for row in rows if row["control"] is None))
+
+
+def _has_samples(report: Report) -> bool:
+    return (report.job.product.parent / "samples").is_dir()
 
 
 def _rows(report: Report, prompt: str) -> Iterator[tuple[str, dict[int, Views]]]:

@@ -9,6 +9,7 @@ from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.posed_images import read_json, write_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_eval import __version__
+from tunemv3d_eval.protocols.protocol import load_protocol
 from tunemv3d_eval.study.engine import Engine
 from tunemv3d_eval.study.jobs import Job, Records, jobs_of
 from tunemv3d_eval.study.plan import Study, resolved_specs
@@ -34,16 +35,21 @@ def run_study(study: Study, out: Path, engine: Engine, minutes: float | None, te
         The content of ``study.json``.
 
     Raises:
-        TuneMV3DError: something that cannot be compared, before any work; another study is at work in the folder.
+        TuneMV3DError: no such protocol, or something that cannot be compared, before any work; another study is at work
+            in the folder.
     """
+    for evaluation in study.evaluations.values():
+        load_protocol(evaluation.protocol)
     specs = resolved_specs(study)
     jobs = jobs_of(study, specs, out)
     _check_folder(out)
     with alone_in(out):
-        missing = {job.name: "interrupted" for job in jobs if not Records(out / "jobs.jsonl").is_done(job)}
+        missing = None
         try:
             missing = work_through(jobs, engine, out, minutes, tell)
         finally:
+            if missing is None:
+                missing = {job.name: "the study was interrupted" for job in Records(out / "jobs.jsonl").undone(jobs)}
             content = summary(study, specs, jobs, missing, out)
             write_json(out / "study.json", content)
             write_report(out, content)

@@ -38,8 +38,8 @@ def work_through(jobs: list[Job], engine: Engine, out: Path, minutes: float | No
 class _Work:
     def __init__(self, jobs: list[Job], engine: Engine, out: Path, records: Records, tell: Told) -> None:
         self._engine, self._out, self._records, self._tell = engine, out, records, tell
-        self._done = {job.name for job in jobs if records.is_done(job)}
-        self._waiting = [job for job in jobs if job.name not in self._done]
+        self._waiting = records.undone(jobs)
+        self._done = {job.name for job in jobs if job not in self._waiting}
         self._running: dict[str, tuple[Job, Running, float]] = {}
         self._missing: dict[str, str] = {}
 
