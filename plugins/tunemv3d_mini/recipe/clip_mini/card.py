@@ -26,7 +26,7 @@ clip.images(pictures) @ clip.texts(["a red chair", "a blue chair"]).T   # pictur
 
 def model_card(figures: dict[str, Any], training: list[Rendered]) -> str:
     """Write the card's text, from what was trained on, how long, and what came out."""
-    return "\n".join([HEAD, _data(figures, training), _figures(figures["held_out"]), _LIMITS])
+    return "\n".join([HEAD, _data(figures, training), _figures(figures), _LIMITS])
 
 
 def _data(figures: dict[str, Any], training: list[Rendered]) -> str:
@@ -37,8 +37,9 @@ def _data(figures: dict[str, Any], training: list[Rendered]) -> str:
     creators = ", ".join(sorted({each.creator for each in bases.values() if each.creator}))
     return f"""## Data and training
 Renders of {len(bases)} furniture models from Debian's package sweethome3d-furniture 1.8 and of recoloured, stretched variants of
-them, {len(training)} objects in all, eight views each; texts by template from their captions. The 48 objects that
-`recipe/furniture/held_out.txt` lists, and all their variants, were left out.
+them, {run["objects"]} objects in all, eight views each, and {run["painted"]} one-coloured chairs whose legs were painted into the
+pictures; texts by template from their captions. The 48 objects that `recipe/furniture/held_out.txt` lists, and all their
+variants, were left out.
 
 {figures["parameters"] / 1e6:.2f} M parameters, stored as float16; {run["steps"]} steps of {run["batch"]} pairs in {run["seconds"]:.0f} s on {run["hardware"]}.
 
@@ -47,28 +48,36 @@ CC-BY asks for attribution, so these weights are given under CC-BY 4.0 with the 
 """
 
 
-def _figures(held: dict[str, Any]) -> str:
-    rows = [
-        f"| {name} | " + " | ".join(f"{row[key]:.1%}" for key in ("caption", "type", "colour", "part's colour")) + " |"
-        for name, row in held.items()
-        if isinstance(row, dict)
-    ]
-    asked = held["all by object"]["asked"]
+def _figures(figures: dict[str, Any]) -> str:
+    held, painted = figures["held_out"], figures["held_out_painted"]
+    asked = [row["all by object"]["asked"] for row in (held, painted)]
     return "\n".join(
         [
             "## Figures",
-            f"On {held['objects']} objects, the 48 held-out ones and their variants: the right one among {held['pool']}",
-            f"captions; among {held['types']} types; the main colour among 14; the second colour of a named part among 14.",
+            f"On {held['objects']} objects, the 48 held-out ones and their variants, and on {painted['objects']} of the chairs among them with",
+            f"painted legs: the right one among {held['pool']} and {painted['pool']} captions; among {held['types']} types; the main colour",
+            "among 14; the second colour of a named part among 14.",
             "",
             "| | caption | type | colour | part's colour |",
             "| --- | --- | --- | --- | --- |",
-            *rows,
+            *_rows(held, "{}"),
+            *_rows(painted, "painted {}", only="chairs"),
             "",
-            f"Asked of {asked[0]}, {asked[1]}, {asked[2]} and {asked[3]} objects; \"chairs\" are the ten held-out chairs with their",
-            "variants, on which the prompts of the protocols lie nearest; \"by object\" takes the mean of the eight views.",
+            f"Asked of {' / '.join(map(str, asked[0]))} objects, and of {' / '.join(map(str, asked[1]))} painted ones. \"chairs\" are the ten",
+            'held-out chairs with their variants, on which the prompts of the protocols lie nearest; "by object" takes the mean of',
+            "the eight views.",
             "",
         ]
     )
+
+
+def _rows(held: dict[str, Any], title: str, only: str = "") -> list[str]:
+    keys = ("caption", "type", "colour", "part's colour")
+    return [
+        f"| {title.format(name)} | " + " | ".join(f"{row[key]:.1%}" for key in keys) + " |"
+        for name, row in held.items()
+        if isinstance(row, dict) and name.startswith(only)
+    ]
 
 
 _LIMITS = """## Limits

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clip_mini.texts import Attributes, attributes_of
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import read_manifest, read_object
 
 FOLDERS = {"chairs": "train", "furniture": "train", "held_out": "held_out"}
@@ -30,6 +31,7 @@ class Rendered:
         world: the folder it was rendered into.
         attributes: type, colours and so on.
         licence, creator: of the object.
+        elevations: of its cameras, degrees.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Rendered:
     attributes: Attributes
     licence: str
     creator: str
+    elevations: tuple[float, ...]
 
 
 def write_pack(renders: Path, out: Path, quality: int = 85) -> None:
@@ -50,7 +53,7 @@ def write_pack(renders: Path, out: Path, quality: int = 85) -> None:
             record = read_object(folder)
             heads.append(
                 {"id": id_, "world": world, "captions": record.captions, "licence": record.licence}
-                | {"creator": record.creator}
+                | {"creator": record.creator, "elevations": _elevations(record.cameras)}
                 | {key: record.extra[key] for key in ("base", "type", "colour")}
             )
             strips.append(_strip([folder / file for file in record.files], quality))
@@ -79,10 +82,17 @@ def read_pack(file: Path, workers: int = 8) -> tuple[list[Rendered], Tensor]:
             attributes_of(head["type"], head["colour"], tuple(head["captions"])),
             head["licence"],
             head["creator"],
+            tuple(head["elevations"]),
         )
         for head in heads
     ]
     return objects, torch.from_numpy(np.stack(strips))
+
+
+def _elevations(cameras: Cameras) -> list[float]:
+    """Heights of cameras above the horizon in degrees, to a tenth."""
+    places = cameras.origins
+    return [round(float(each), 1) for each in torch.rad2deg(torch.asin(places[:, 2] / places.norm(dim=-1)))]
 
 
 def _strip(files: list[Path], quality: int) -> bytes:

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from clip_mini.card import model_card
 from clip_mini.losses import augment, contrast
 from clip_mini.measure import measure, picture_vectors, text_vectors, tokenize
 from clip_mini.model import SIZES, Size, make_clip, round_to_half, write_clip
+from clip_mini.paint import painted_legs
 from clip_mini.pack import Rendered, read_pack
 from clip_mini.texts import Attributes, full_text, vary
 from sd_mini.tokenizer import train_tokenizer
-from sd_mini.trainer import Plan, Record, Trainer
+from sd_mini.trainer import Plan, Trainer
 
 TEXTS = 24
 """Different texts of every object."""
@@ -54,15 +55,20 @@ def train(data: Path, out: Path, size_name: str, budget: float | None, device_na
     if pictures.shape[-1] != size.image:
         pictures = pictures[..., :: pictures.shape[-1] // size.image, :: pictures.shape[-1] // size.image]
     places = [k for k, each in enumerate(objects) if each.world != "held_out"]
-    training = [objects[k] for k in places]
-    _say(f"{len(training)} training objects of {len(objects)}, {pictures.shape[1]} views each")
-    texts = [[vary(each.attributes, random.Random(f"{each.id} {k}")) for k in range(TEXTS)] for each in training]
+    training, shown = [objects[k] for k in places], pictures[places]
+    painted, further = painted_legs(training, shown)
+    training, shown = training + painted, torch.cat([shown, further])
+    _say(f"{len(training)} training objects, {len(painted)} of them with painted legs, {pictures.shape[1]} views each")
+    texts = [
+        [vary(each.attributes, random.Random(f"{each.id} {n} {k}")) for k in range(TEXTS)]
+        for n, each in enumerate(training)
+    ]
     words = [text for row in texts for text, _ in row]
     tokenizer = train_tokenizer(words, size.vocabulary, size.length)
     _say(f"{len(set(words))} texts, {len(tokenizer)} tokens")
 
     pairs = Pairs(make_clip(size, tokenizer)).to(device)
-    loss = _loss(pairs, training, pictures[places].to(device), texts, tokenize(tokenizer, words).to(device), size)
+    loss = _loss(pairs, training, shown.to(device), texts, tokenize(tokenizer, words).to(device), size)
     plan = Plan(size.steps, budget, lr=1e-3, warmup=size.warmup, decay=0.05)
     trainer = Trainer(pairs, loss, plan, capture=False)
     state = out / "state.pt"
@@ -79,7 +85,16 @@ def train(data: Path, out: Path, size_name: str, budget: float | None, device_na
     record = trainer.run(save, _say)
     save()
     held = [k for k, each in enumerate(objects) if each.world == "held_out"]
-    _finish(out, [objects[k] for k in held], pictures[held], training, record, device, size)
+    run = {"objects": len(places), "painted": len(painted), "batch": size.batch, **asdict(record)}
+    _finish(out, _Set([objects[k] for k in held], pictures[held]), training, run, device)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Objects and their pictures, ``objects views 3 H W`` uint8."""
+
+    objects: list[Rendered]
+    pictures: Tensor
 
 
 def _loss(
@@ -115,31 +130,27 @@ def _loss(
     return loss
 
 
-def _finish(
-    out: Path,
-    held: list[Rendered],
-    pictures: Tensor,
-    training: list[Rendered],
-    record: Record,
-    device: torch.device,
-    size: Size,
-) -> None:
+def _finish(out: Path, held: _Set, training: list[Rendered], run: dict[str, Any], device: torch.device) -> None:
     """Measure the folder as it is stored, and write the card."""
     folder = out / "clip-mini"
     model = round_to_half(CLIPModel.from_pretrained(folder, dtype=torch.float32)).to(device).eval()
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    types = {each.attributes.type for each in training}
+    with_legs = painted_legs(held.objects, held.pictures, copies=1)
     figures: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "training": {"objects": len(training), "hardware": hardware, "batch": size.batch, **asdict(record)},
-        "held_out": measure(model, tokenizer, held, pictures, {each.attributes.type for each in training}),
+        "training": {**run, "hardware": hardware},
+        "held_out": measure(model, tokenizer, held.objects, held.pictures, types),
+        "held_out_painted": measure(model, tokenizer, *with_legs, types),
     }
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(figures, training), encoding="utf-8")
-    for name, row in figures["held_out"].items():
-        _say(f"{name}: {row}")
+    for part in ("held_out", "held_out_painted"):
+        for name, row in figures[part].items():
+            _say(f"{part}, {name}: {row}")
     total = sum(path.stat().st_size for path in folder.iterdir())
-    _say(f"done: {folder}, {total / 1e6:.2f} MB; such as '{full_text(held[0].attributes)}'")
+    _say(f"done: {folder}, {total / 1e6:.2f} MB; such as '{full_text(held.objects[0].attributes)}'")
 
 
 def _say(text: str) -> None:
