@@ -1,0 +1,35 @@
+"""Options of the metrics that judge by CLIP. Light: imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tunemv3d_core.config.component_spec import ComponentSpec
+
+Clips = Annotated[tuple[str, ...], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class RPrecisionSpec(ComponentSpec):
+    """Options of the metric ``r-precision``."""
+
+    type: Literal["r-precision"] = "r-precision"
+    """CLIP R-precision: is the prompt found again among other texts?"""
+    clips: Clips = ("clip-mini",)
+    """Assets, folders or hub ids of CLIP or SigLIP models; figures bear their names where there are several."""
+    pool: str = "chairs-100"
+    """The candidates: a packaged pool or list of prompts, or a file with one a line."""
+    by: Literal["vote", "park", "dream-fields", "mesh"] = "vote"
+    """vote: TuneMV3D's supplement; park: Park et al. 2021; dream-fields: a held-out camera; mesh: renders of the mesh."""
+    textured: bool = True
+    """False judges the bare shape in grey: the field's surface, or the mesh's."""
+    elevation: float = 45.0
+    """Of the held-out camera (dream-fields) or of the mesh's cameras, degrees."""
+    renders: Count = 24
+    """Renders of the mesh, evenly around it."""
+    size: Annotated[int, Field(ge=16)] = 224
+    """Pixels a side of the mesh's renders."""
+    mesher: str = "marching-cubes"
+    """What makes the mesh, as `tunemv3d plugins list` names it."""
+    mesh_renderer: str = "embree"
+    """What renders the mesh."""
