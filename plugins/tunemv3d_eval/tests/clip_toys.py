@@ -1,11 +1,18 @@
-"""Tiny random CLIP and SigLIP folders, as transformers writes them."""
+"""Tiny random CLIP and SigLIP folders, as transformers writes them, and a model whose shape is a ball."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from eval_toys import RED, ToyBackbone, ToyEncoder, ToyField, ToyInjector, ToyLifter
+from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, SiglipConfig, SiglipModel
+
+from tunemv3d_core.cameras import Cameras, intersect_sphere
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.types import Rendering
 
 SIDE = 16
 _TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -63,3 +70,34 @@ def write_tiny_siglip(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     write_processor(folder, "Siglip")
     return folder
+
+
+@dataclass
+class BallScene:
+    """A red ball of radius 0.5 with its normals and signed distance, in closed form."""
+
+    def render(self, cameras: Cameras, size: Any, pixels: Any = None, normals: bool = False) -> Rendering:
+        rays = cameras.rays(size) if pixels is None else cameras.rays(size, pixels=pixels)
+        near, _, hit = intersect_sphere(rays, 0.5)
+        points = rays.origins + near[..., None] * rays.directions
+        maps = [(torch.tensor(RED) * 2 - 1).expand(points.shape).movedim(-1, 2) * hit[:, :, None], hit.float()]
+        maps += [near * hit, (points / 0.5).movedim(-1, 2) * hit[:, :, None]]
+        if pixels is None:
+            maps = [each.unflatten(-1, tuple(size)) for each in maps]
+        return Rendering(maps[0], maps[1], maps[2], maps[3] if normals else None)
+
+    def signed_distance(self, points: Tensor) -> Tensor:
+        return points.norm(dim=-1) - 0.5
+
+
+class BallField(ToyField):
+    def __init__(self) -> None:
+        super().__init__("ball")
+
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> BallScene:
+        return BallScene()
+
+
+def ball_model(size: int = 32) -> MultiviewDiffusion:
+    """A model whose field is the ball, whatever the views are."""
+    return MultiviewDiffusion(ToyBackbone(size), ToyEncoder(), BallField(), ToyLifter(), ToyInjector())

@@ -2,6 +2,7 @@
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_eval.metrics.clip_spec import RPrecisionSpec
 
 HULL_RECALL = ComponentPlugin(
     slot="metric",
@@ -47,4 +48,14 @@ COLOUR = ComponentPlugin(
     spec=ComponentSpec,
     build="tunemv3d_eval.metrics.colour:build_colour",
     summary="Has the foreground the first colour that the prompt names?",
+)
+
+R_PRECISION = ComponentPlugin(
+    slot="metric",
+    name="r-precision",
+    api="1.0",
+    spec=RPrecisionSpec,
+    build="tunemv3d_eval.metrics.r_precision:build_r_precision",
+    summary="Is the prompt found again among other texts, by CLIP? Four published protocols.",
+    reference="Park et al. 2021, Benchmark for Compositional Text-to-Image Synthesis (R-precision by CLIP)",
 )

@@ -46,7 +46,7 @@ MEAN = STD = 0.5
 
 def make_clip(size: Size, tokenizer: CLIPTokenizer) -> CLIPModel:
     """Build the untrained network; its heads are 32 wide and its hidden layers twice the towers' width."""
-    tower = {"hidden_act": "gelu", "projection_dim": size.shared}
+    tower = {"hidden_act": "gelu", "projection_dim": size.shared, "attention_dropout": 0.1}
     vision = {"hidden_size": size.vision, "intermediate_size": 2 * size.vision, "image_size": size.image}
     vision |= {"patch_size": size.patch, "num_hidden_layers": size.vision_layers}
     text = {"hidden_size": size.text, "intermediate_size": 2 * size.text, "vocab_size": len(tokenizer)}

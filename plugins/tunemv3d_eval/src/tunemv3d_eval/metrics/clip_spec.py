@@ -1,6 +1,6 @@
 """Options of the metrics that judge by CLIP. Light: imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class RPrecisionSpec(ComponentSpec):
     """Renders of the mesh, evenly around it."""
     size: Annotated[int, Field(ge=16)] = 224
     """Pixels a side of the mesh's renders."""
-    mesher: str = "marching-cubes"
-    """What makes the mesh, as `tunemv3d plugins list` names it."""
-    mesh_renderer: str = "embree"
-    """What renders the mesh."""
+    mesher: dict[str, Any] = {"type": "marching-cubes"}
+    """What makes the mesh, with its options."""
+    mesh_renderer: dict[str, Any] = {"type": "embree"}
+    """What renders the mesh, with its options."""

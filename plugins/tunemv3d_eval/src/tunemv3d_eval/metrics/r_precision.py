@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
@@ -143,19 +143,18 @@ def _needs(spec: RPrecisionSpec) -> tuple[Need, ...]:
     return () if spec.textured else (Need.FIELD,)
 
 
-def _meshing(spec: RPrecisionSpec) -> tuple[object, object]:
+def _meshing(spec: RPrecisionSpec) -> tuple[Any, Any]:
     """Build mesher and mesh renderer.
 
     Raises:
         ComponentError: one is not installed; says which distribution has ours.
     """
     built = []
-    for slot, name, distribution in (
+    for slot, block, distribution in (
         ("mesher", spec.mesher, "tunemv3d-shape"),
         ("mesh_renderer", spec.mesh_renderer, "tunemv3d-data"),
     ):
-        if name not in registry().names(slot):
-            raise ComponentError(f"{slot} '{name}': not installed; ours: pip install {distribution}")
-        options: ComponentSpec = options_of(slot, slot, {"type": name})
-        built.append(build_component(slot, options))
+        if block.get("type") not in registry().names(slot):
+            raise ComponentError(f"{slot} '{block.get('type')}': not installed; ours: pip install {distribution}")
+        built.append(build_component(slot, options_of(slot, slot, block)))
     return built[0], built[1]
