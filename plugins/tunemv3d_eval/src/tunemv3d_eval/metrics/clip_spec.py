@@ -33,3 +33,32 @@ class RPrecisionSpec(ComponentSpec):
     """What makes the mesh, with its options."""
     mesh_renderer: dict[str, Any] = {"type": "embree"}
     """What renders the mesh, with its options."""
+
+
+class NamedTypeSpec(ComponentSpec):
+    """Options of the metric ``named-type``."""
+
+    type: Literal["named-type"] = "named-type"
+    """Is the type that the prompt names retrieved among all types?"""
+    clip: str = "clip-mini"
+    """An asset, folder or hub id of a CLIP or SigLIP."""
+
+
+class RealViewsSpec(ComponentSpec):
+    """Options of the metrics that compare with real objects by CLIP."""
+
+    clip: str = "clip-mini"
+    """An asset, folder or hub id of a CLIP or SigLIP."""
+    views: Annotated[int, Field(ge=2)] = 8
+    """Pictures of every real object, evenly around it."""
+    most: Annotated[int, Field(ge=2)] = 1000
+    """Real objects at most, evenly from the dataset."""
+
+
+class DiversitySpec(ComponentSpec):
+    """Options of the metric ``diversity``."""
+
+    type: Literal["diversity"] = "diversity"
+    """How different are the samples of one prompt?"""
+    clip: str = "clip-mini"
+    """An asset, folder or hub id of a CLIP or SigLIP."""
