@@ -14,6 +14,7 @@ from PIL import Image
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_data.meshes.mesh import RADIUS, Mesh, from_trimesh
 from tunemv3d_data.renderers import auto
 from tunemv3d_data.renderers.blender import find_blender
@@ -213,3 +214,27 @@ def test_both_sides_of_a_sheet_face_the_viewer(renderer: Any) -> None:
     middle = SIZE // 2
     assert np.allclose(front["normals"][middle, middle], [0, -1, 0], atol=1e-3)
     assert np.allclose(back["normals"][middle, middle], [0, 1, 0], atol=1e-3)
+
+
+def test_a_mesh_of_the_slot_mesher_shows_its_texture(renderer: Any) -> None:
+    """A square that faces the camera, whose left half is red and whose right half is blue; one corner has two UVs."""
+    vertices = np.array([[0, 0.5, -0.5], [0, -0.5, -0.5], [0, -0.5, 0.5], [0, 0.5, 0.5]], dtype=np.float32)
+    faces, uv_faces = np.array([[0, 2, 1], [0, 3, 2]], dtype=np.int32), np.array([[0, 2, 1], [4, 3, 2]], dtype=np.int32)
+    uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], dtype=np.float32)
+    texture = np.zeros((64, 64, 3), dtype=np.uint8)
+    texture[:, :32, 0], texture[:, 32:, 2] = 200, 180
+    normals = np.tile(np.array([[1, 0, 0]], dtype=np.float32), (4, 1))
+    owners = np.array([0, 1, 2, 3, 0], dtype=np.int32)
+    mesh = TexturedMesh(vertices, faces, normals, np.zeros((4, 3), np.uint8), uv, owners, uv_faces, texture)
+    camera = Cameras.look_at(torch.tensor([[2.7, 0.0, 0.0]]))
+    (view,) = renderer(mesh, camera, (SIZE, SIZE))
+    seen = view["rgba"][..., 3] > 128
+    rows, columns = np.nonzero(seen)
+    # Focal length 1.3 of the picture's side at distance 2.7: the square of side 1 covers 1.3 / 2.7 of it.
+    assert abs((np.ptp(columns) + 1) / SIZE - 1.3 / 2.7) < 2 / SIZE and abs(np.ptp(rows) - np.ptp(columns)) <= 1
+    # Seen from +x with z up, the picture's left is -y, where u is 1: the texture's right half, blue. Renderers lighten
+    # what is darker than 24 of 255.
+    left, right = view["albedo"][32, columns.min() + 3 : 30], view["albedo"][32, 34 : columns.max() - 2]
+    assert np.abs(left.astype(int) - [24, 24, 180]).max() < 8 and np.abs(right.astype(int) - [200, 24, 24]).max() < 8
+    with pytest.raises(TypeError, match="TexturedMesh, not str"):
+        next(iter(renderer("mesh", camera, (SIZE, SIZE))))

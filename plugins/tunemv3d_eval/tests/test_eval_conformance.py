@@ -38,3 +38,38 @@ def test_reprojection(check: Callable[[], None]) -> None:
 @parametrize_with_checks("metric", "split-half")
 def test_split_half(check: Callable[[], None]) -> None:
     check()
+
+
+@parametrize_with_checks("metric", "r-precision")
+def test_r_precision(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "named-type")
+def test_named_type(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "part-colours")
+def test_part_colours(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "kid")
+def test_kid(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "cmmd")
+def test_cmmd(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "diversity")
+def test_diversity(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "nearest-training-object")
+def test_nearest_training_object(check: Callable[[], None]) -> None:
+    check()

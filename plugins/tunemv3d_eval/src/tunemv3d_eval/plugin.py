@@ -2,6 +2,7 @@
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
+from tunemv3d_eval.metrics.clip_spec import DiversitySpec, NamedTypeSpec, RealViewsSpec, RPrecisionSpec
 
 HULL_RECALL = ComponentPlugin(
     slot="metric",
@@ -66,4 +67,70 @@ SPLIT_HALF = ComponentPlugin(
     build="tunemv3d_eval.metrics.split_half:build_split_half",
     summary="Do the odd and the even views show the same object? Fits a grid to each half; asks no network.",
     reference="After MVGBench (2025), which fits 3D Gaussians to the odd and to the even views",
+)
+
+R_PRECISION = ComponentPlugin(
+    slot="metric",
+    name="r-precision",
+    api="1.0",
+    spec=RPrecisionSpec,
+    build="tunemv3d_eval.metrics.r_precision:build_r_precision",
+    summary="Is the prompt found again among other texts, by CLIP? Four published protocols.",
+    reference="Park et al. 2021, Benchmark for Compositional Text-to-Image Synthesis (R-precision by CLIP)",
+)
+
+NAMED_TYPE = ComponentPlugin(
+    slot="metric",
+    name="named-type",
+    api="1.0",
+    spec=NamedTypeSpec,
+    build="tunemv3d_eval.metrics.named_type:build_named_type",
+    summary="Does the object look like the type that the prompt names?",
+)
+
+PART_COLOURS = ComponentPlugin(
+    slot="metric",
+    name="part-colours",
+    api="1.0",
+    spec=ComponentSpec,
+    build="tunemv3d_eval.metrics.part_colours:build_part_colours",
+    summary="Have body, legs and seat the colours that the prompt names for them?",
+)
+
+KID = ComponentPlugin(
+    slot="metric",
+    name="kid",
+    api="1.1",
+    spec=RealViewsSpec,
+    build="tunemv3d_eval.metrics.distribution:build_kid",
+    summary="How far are the samples, as a set, from real renders? Kernel inception distance on CLIP.",
+    reference="Bińkowski et al. 2018, Demystifying MMD GANs",
+)
+
+CMMD = ComponentPlugin(
+    slot="metric",
+    name="cmmd",
+    api="1.1",
+    spec=RealViewsSpec,
+    build="tunemv3d_eval.metrics.distribution:build_cmmd",
+    summary="How far are the samples, as a set, from real renders? CLIP maximum mean discrepancy.",
+    reference="Jayasumana et al. 2024, Rethinking FID: Towards a Better Evaluation Metric for Image Generation",
+)
+
+DIVERSITY = ComponentPlugin(
+    slot="metric",
+    name="diversity",
+    api="1.0",
+    spec=DiversitySpec,
+    build="tunemv3d_eval.metrics.distribution:build_diversity",
+    summary="How different are the samples of one prompt?",
+)
+
+NEAREST_TRAINING_OBJECT = ComponentPlugin(
+    slot="metric",
+    name="nearest-training-object",
+    api="1.1",
+    spec=RealViewsSpec,
+    build="tunemv3d_eval.metrics.distribution:build_nearest_training_object",
+    summary="Which training object is a sample most like, and how much?",
 )

@@ -25,6 +25,7 @@ class Plan:
         lr: highest learning rate; linear warm-up, then half a cosine down to a fiftieth.
         warmup: steps of warm-up.
         average: decay of the weights' exponential average; less at the start.
+        decay: weight decay.
         every: seconds between checkpoints.
     """
 
@@ -33,6 +34,7 @@ class Plan:
     lr: float
     warmup: int = 200
     average: float = 0.999
+    decay: float = 1e-3
     every: float = 60.0
 
 
@@ -71,7 +73,7 @@ class Trainer:
             master.grad = torch.zeros_like(master)
         self.lr, self.mean_rate, self.loss_sum = (torch.zeros((), device=self.device) for _ in range(3))
         self.optimizer = torch.optim.AdamW(
-            self.masters, lr=self.lr, betas=(0.9, 0.99), weight_decay=1e-3, fused=True, capturable=on_gpu
+            self.masters, lr=self.lr, betas=(0.9, 0.99), weight_decay=plan.decay, fused=True, capturable=on_gpu
         )
 
     def run(self, save: Callable[[], None], say: Callable[[str], None] = print) -> Record:

@@ -20,6 +20,7 @@ FURNITURE_MINI_SPEC = _SPECS / "furniture-mini.json"
 _ASSETS = _HERE / "assets"
 
 SD_MINI = _ASSETS / "sd-mini"
+CLIP_MINI = _ASSETS / "clip-mini"
 CHAIRS = _ASSETS / "chairs"
 FURNITURE = _ASSETS / "furniture"
 CHAIRS_MINI = _ASSETS / "chairs-mini"

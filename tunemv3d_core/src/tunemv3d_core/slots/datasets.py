@@ -114,17 +114,18 @@ class MeshRenderer(Protocol):
     """Renderer of meshes, with which datasets are made."""
 
     def __call__(
-        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object
+        self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object = ...
     ) -> Iterator[dict[str, object]]:
         """Render one view per camera, in order.
 
         Args:
-            mesh: of the type that the caller's package defines.
+            mesh: a ``TexturedMesh``, or of the type that the caller's package defines.
             cameras: ``(n,)``.
             size: (h, w) of a view, pixels.
-            light: of the type that the caller's package defines.
+            light: of the type that the caller's package defines; the renderer's own where it is left out.
 
         Returns:
-            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``depth`` and ``normals``.
+            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``albedo`` (``h w 3``, uint8, the colour without
+            light), ``depth`` and ``normals``.
         """
         ...

@@ -12,10 +12,18 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.plugins.registry import load_value
 from tunemv3d_core.ports import Neighbours
-from tunemv3d_core.slots import MeasuredObject, ObjectMetric, SetMetric, figures_error, metric_error
+from tunemv3d_core.slots import (
+    ComparesWithReal,
+    MeasuredObject,
+    ObjectMetric,
+    SetMetric,
+    figures_error,
+    metric_error,
+)
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest
 from tunemv3d_core.testing.stand_ins import StandInBackbone
+from tunemv3d_core.types import Views
 
 Given = list[Mapping[str, float | None]]
 
@@ -73,6 +81,31 @@ def check_figures_keep_inputs(component: ComponentUnderTest) -> None:
         raise ConformanceError(f"the model's {changed[0]} is changed: other metrics are given the same model")
 
 
+class RealObjects:
+    """A dataset of three drawn objects with eight pictures each, for metrics that compare with real ones."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def splits(self) -> dict[str, list[int]]:
+        """Two to train on, one held out."""
+        return {"train": [0, 1], "held_out": [2]}
+
+    def record(self, index: int) -> PosedImages:
+        """A ring of cameras around each."""
+        return PosedImages(f"real{index}", Cameras.orbit(8, 20.0), (2 * CELLS, 2 * CELLS), (f"a real thing {index}",))
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        """A square in a colour of the object's own on white; every view's is as far down as its camera's place."""
+        colour = torch.rand(3, 1, 1, generator=torch.Generator().manual_seed(index)) * 2 - 1
+        alpha = torch.zeros(len(cameras), 2 * CELLS, 2 * CELLS)
+        for row, camera in enumerate(cameras):
+            alpha[row, 4 + camera // 2 : 12 + camera // 2, 4:12] = 1
+        images = torch.where(alpha[:, None] > 0, colour, 1.0)
+        record = self.record(index)
+        return Views(images[None], alpha[None], record.cameras[cameras][None], list(record.captions), [record.id])
+
+
 def _built(component: ComponentUnderTest) -> Any:
     return load_value(component.plugin.build)(component.spec)
 
@@ -83,6 +116,8 @@ def _measured(
 ) -> Given:
     """The figures of each object, or those of the set alone; ``seed`` is the random generator's before each."""
     model = model or _model()
+    if isinstance(metric, ComparesWithReal):
+        metric.use_dataset(RealObjects(), model)
 
     def seeded(measure: Callable[..., Mapping[str, float | None]], given: Any) -> Mapping[str, float | None]:
         torch.manual_seed(seed)

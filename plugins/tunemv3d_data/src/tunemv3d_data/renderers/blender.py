@@ -21,6 +21,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_data.meshes.blender import find_blender, run_in_blender
 from tunemv3d_data.meshes.materials import Material
 from tunemv3d_data.meshes.mesh import Bytes, Floats, Mesh
+from tunemv3d_data.meshes.textured import as_mesh
 from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.samples import Samples, resolve
 from tunemv3d_data.renderers.surfaces import corner_normals, prefiltered
@@ -66,8 +67,7 @@ class BlenderRenderer:
         Raises:
             ValueError: Blender failed, with its last words; or cameras without square pixels.
         """
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"the blender renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
+        mesh = as_mesh(mesh, "blender")
         assert isinstance(light, Light)
         fx, fy = cameras.intrinsics[:, 0] * size[1], cameras.intrinsics[:, 1] * size[0]
         if not bool(((fx - fy).abs() <= 1e-4 * fx).all()):

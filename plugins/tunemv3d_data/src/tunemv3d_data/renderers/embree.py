@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_data.meshes.materials import linear_to_srgb, srgb_to_linear
 from tunemv3d_data.meshes.mesh import Floats, Mesh
+from tunemv3d_data.meshes.textured import as_mesh
 from tunemv3d_data.renderers.light import DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.samples import Samples, resolve
 from tunemv3d_data.renderers.surfaces import Texels, corner_normals, face_normals, prefiltered
@@ -42,8 +43,7 @@ class EmbreeRenderer:
         - ``albedo``: ``h w 3`` uint8, the colour without light;
         - ``material``: ``h w`` int16, index into the mesh's materials, -1 where nothing was hit.
         """
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"the embree renderer takes a tunemv3d_data.meshes.mesh.Mesh, not a {type(mesh).__name__}")
+        mesh = as_mesh(mesh, "embree")
         assert isinstance(light, Light)
         tracer = _Tracer(mesh, Texels(mesh.materials, prefiltered(mesh, cameras, size[1])))
         for index in range(cameras.shape[0]):

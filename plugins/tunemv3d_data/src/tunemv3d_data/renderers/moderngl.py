@@ -19,6 +19,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_data.meshes.mesh import Floats, Mesh
 from tunemv3d_data.renderers import shaders
+from tunemv3d_data.meshes.textured import as_mesh
 from tunemv3d_data.renderers.light import BRIGHTEST, DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.surfaces import Texels, corner_normals, prefiltered
 from tunemv3d_data.spec import ModernglSpec
@@ -49,8 +50,7 @@ class ModernglRenderer:
         self, mesh: object, cameras: Cameras, size: tuple[int, int], light: object = STUDIO
     ) -> Iterator[dict[str, object]]:
         """Yield a view for each camera, as ``EmbreeRenderer.__call__`` says."""
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"the moderngl renderer takes a tunemv3d_data.meshes.mesh.Mesh, not {type(mesh).__name__}")
+        mesh = as_mesh(mesh, "moderngl")
         assert isinstance(light, Light)
         most_rows, most_columns = (max(1, _SIDE // (side * self.samples)) for side in size)
         at_once = most_rows * most_columns

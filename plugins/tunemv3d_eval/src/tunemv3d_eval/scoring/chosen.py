@@ -3,7 +3,8 @@
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, runtime_checkable
+from typing import Protocol as TypingProtocol
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -21,6 +22,23 @@ from tunemv3d_eval.samples.jobs import Settings
 OPTION = "--metric"
 RESERVED = {"checkpoint", "prompt", "seed", "consistency", "control", "error", "id"}
 """Keys that a row of the report has beside the figures."""
+
+
+@runtime_checkable
+class JudgesByModels(TypingProtocol):
+    """A metric that judges by other models than the one that is evaluated."""
+
+    identities: Sequence[str]
+    """Name and sha256 of each."""
+
+
+@runtime_checkable
+class ChecksPrompts(TypingProtocol):
+    """A metric that can judge some prompts alone."""
+
+    def check_prompts(self, prompts: Sequence[str]) -> str:
+        """Return why some cannot be judged; "" where all can."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,8 @@ class ChosenMetric:
             "version": record.version,
             "options": self.spec.model_dump(mode="json"),
         }
+        if isinstance(self.metric, JudgesByModels):
+            told["models"] = list(self.metric.identities)
         return told if self.objects is None else told | {"objects": self.objects}
 
     def key(self, data: Any) -> str:
@@ -100,13 +120,14 @@ def choose_metrics(protocol: Protocol, asked: Sequence[str] = ()) -> Chosen:
     chosen = Chosen(asked=bool(asked))
     if asked:
         for word in dict.fromkeys(asked):
-            chosen.metrics.append(_built(read_block(OPTION, word) or {"type": word}, chosen.metrics))
+            built = _built(read_block(OPTION, word) or {"type": word}, chosen.metrics)
+            chosen.metrics.append(_for_prompts(built, protocol))
         return chosen
     where = f"protocol {protocol.name}"
     for block in protocol.metrics:
         _component(block, where)
         try:
-            chosen.metrics.append(_built(block, chosen.metrics, where))
+            chosen.metrics.append(_for_prompts(_built(block, chosen.metrics, where), protocol))
         except TuneMV3DError as error:
             chosen.skipped[block["type"]] = str(error)
             warnings.warn(f"metric '{block['type']}' is left out: {error}", TuneMV3DWarning, stacklevel=2)
@@ -159,6 +180,17 @@ def _built(block: Mapping[str, Any], others: Sequence[ChosenMetric], where: str 
     before = sum(other.component == component for other in others)
     unique = f"{name}-{before + 1}" if before else name
     return ChosenMetric(unique, component, spec, metric, block.get("objects"))
+
+
+def _for_prompts(built: ChosenMetric, protocol: Protocol) -> ChosenMetric:
+    """Return the metric if it can judge the protocol's prompts.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    if isinstance(built.metric, ChecksPrompts) and (reason := built.metric.check_prompts(protocol.texts())):
+        raise SpecError(f"metric '{built.name}': {reason}")
+    return built
 
 
 class Needs:

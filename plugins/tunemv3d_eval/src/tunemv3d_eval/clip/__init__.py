@@ -1,0 +1,1 @@
+"""CLIP models that judge pictures by texts."""

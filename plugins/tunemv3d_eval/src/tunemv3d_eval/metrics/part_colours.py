@@ -1,0 +1,75 @@
+"""Have the parts that a prompt names the colours that it names? By the heights at which parts of chairs lie."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.component_spec import ComponentSpec
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.slots import Figure, MeasuredObject, Need
+from tunemv3d_eval.metrics.colour import foreground_colour
+from tunemv3d_eval.protocols.worded import named
+
+BANDS: dict[str, tuple[float, float]] = {
+    "body": (0.4, 1.0),
+    "legs": (0.0, 0.2),
+    "base": (0.0, 0.2),
+    "seat": (0.5, 0.6),
+}
+"""From where to where a part lies in a view's silhouette, as shares of its height from below."""
+LOW = 30.5
+"""Cameras up to this elevation in degrees see the parts at these heights; views from above do not count."""
+
+
+class PartColours:
+    """The commonest colour word of a part's pixels, over all low views, against the word that the prompt has for it.
+
+    How often the rule itself is right was measured on renders of real chairs (128 px, elevation 20) whose captions name
+    a part's colour, which the captions have from the geometry: legs 93 % of 82, seat 72 % of 110; the body's 88 % of 635
+    chairs. Of the packaged chairs' own captions: legs 4 of 5, seats 3 of 9. It is blind to a wooden frame around a seat.
+    """
+
+    figures: Mapping[str, Figure] = {
+        "body_colour_met": Figure("share of prompts whose first colour the body has, without its legs", low=0, high=1),
+        "legs_colour_met": Figure("share of prompts that name a colour of legs or base, where these have it", low=0, high=1),
+        "seat_colour_met": Figure("share of prompts that name a colour of the seat, where it has it", low=0, high=1),
+    }
+    needs: Collection[Need] = ()
+
+    def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
+        """Compare the named colours with those of the parts."""
+        asked = named(sample.prompt)
+        legs = asked.parts.get("legs") or asked.parts.get("base")
+        wanted = {"body": asked.body, "legs": legs, "seat": asked.parts.get("seat")}
+        low = _elevations(sample.cameras) <= LOW
+        images, silhouettes = sample.images[low], sample.silhouettes[low]
+        figures: dict[str, float | None] = {}
+        for part, colour in wanted.items():
+            figures[f"{part}_colour_met"] = None
+            if colour and len(images):
+                (seen,) = foreground_colour(images[None], band(silhouettes, *BANDS[part])[None])
+                figures[f"{part}_colour_met"] = float(seen == colour)
+        return figures
+
+
+def band(silhouettes: Tensor, low: float, high: float) -> Tensor:
+    """Return the pixels of silhouettes ``n H W`` between two shares of their own height, measured from below."""
+    rows = torch.arange(silhouettes.shape[-2], device=silhouettes.device)
+    seen = silhouettes.any(-1)
+    bottom = torch.where(seen, rows, -1).amax(-1, keepdim=True)
+    top = torch.where(seen, rows, len(rows)).amin(-1, keepdim=True)
+    height = (bottom - rows) / (bottom - top).clamp(min=1)
+    return silhouettes & ((height >= low) & (height <= high))[..., None]
+
+
+def _elevations(cameras: Cameras) -> Tensor:
+    """Heights above the horizon in degrees, ``n``."""
+    places = cameras.origins
+    return torch.rad2deg(torch.asin((places[:, 2] / places.norm(dim=-1)).clamp(-1, 1)))
+
+
+def build_part_colours(spec: ComponentSpec) -> PartColours:
+    """Build the metric ``part-colours``."""
+    return PartColours()
