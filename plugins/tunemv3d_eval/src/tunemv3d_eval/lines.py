@@ -1,7 +1,6 @@
 """Records in a file of JSON lines that survives a kill: every line is written when its work is done."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,23 @@ class Lines:
         key: of a record, the name of one of its fields.
 
     Raises:
-        TuneMV3DError: the file cannot be read, or a line that is not the last is no record.
+        TuneMV3DError: a whole line is no record.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self._path = path
         self._records: dict[str, dict[str, Any]] = {}
-        whole = []
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        # Not splitlines, which takes letters inside a prompt for ends of lines.
+        *lines, cut = text.split("\n")
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
                 self._records[record[key]] = record
-                whole.append(line)
             except (ValueError, KeyError, TypeError) as error:
-                if number < len(lines):
-                    raise TuneMV3DError(f"{path}: line {number} is damaged: {error}; remove that line") from None
-        if len(whole) < len(lines):
-            write_text(path, "".join(f"{line}\n" for line in whole))
+                raise TuneMV3DError(f"{path}: line {number} is damaged: {error}; remove that line") from None
+        if cut:
+            write_text(path, "".join(f"{line}\n" for line in lines))
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -49,11 +47,6 @@ class Lines:
     def add(self, key: str, record: dict[str, Any]) -> None:
         """Append a record."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # In one write, so that a kill leaves a whole line or a cut one at the end.
-        line = f"{json.dumps(record, ensure_ascii=False)}\n".encode()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(f"{json.dumps(record, ensure_ascii=False)}\n")
         self._records[key] = record

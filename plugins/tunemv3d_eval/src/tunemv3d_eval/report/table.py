@@ -48,9 +48,10 @@ def grids(report: Mapping[str, Any]) -> list[Grid]:
         report: as ``evaluate.json`` holds it.
     """
     found = [_of_checkpoint(report, each["label"]) for each in report["checkpoints"]]
+    several = len(report["checkpoints"]) > 1
     head = ["figure", "from", "to", "difference", "95 %", "p", "smallest visible"]
     for title, same in (("checkpoints", False), ("strengths K", True)):
-        rows = [_difference(each) for each in report["paired"] if (each["a"] == each["b"]) == same]
+        rows = [_difference(each, several) for each in report["paired"] if (each["a"] == each["b"]) == same]
         if rows:
             found.append(Grid(f"Differences between {title}, on equal prompts and noise", head, rows))
     return found
@@ -90,8 +91,11 @@ def _told(mean: Mapping[str, Any] | None) -> str:
     return f"{number(mean['mean'])}{interval}{failed}"
 
 
-def _difference(pair: Mapping[str, Any]) -> list[str]:
-    ends = [f"{pair[end]}, K = {format_consistency(pair[f'consistency_{end}'])}" for end in ("a", "b")]
+def _difference(pair: Mapping[str, Any], several: bool) -> list[str]:
+    ends = []
+    for end in ("a", "b"):
+        label = f"{pair[end]}, " if several else ""
+        ends.append(f"{label}K = {format_consistency(pair[f'consistency_{end}'])}")
     interval = "-" if pair["low"] is None else f"{number(pair['low'])} to {number(pair['high'])}"
     words = [number(pair["difference"]), interval, *(number(pair[name]) for name in ("p", "smallest_visible"))]
     return [pair["figure"].replace("_", " "), *ends, *words]

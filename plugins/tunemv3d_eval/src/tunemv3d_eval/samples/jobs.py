@@ -59,8 +59,11 @@ class Job:
 
 
 def jobs(prompts: Sequence[str], seeds: int) -> list[Job]:
-    """Return every prompt ``seeds`` times. No two jobs share a seed, so that no noise is favoured."""
-    return [Job(i, prompt, i + s * len(prompts)) for i, prompt in enumerate(prompts) for s in range(seeds)]
+    """Return every prompt ``seeds`` times, all prompts before any comes again, so that the first N say most.
+
+    No two jobs share a seed, so that no noise is favoured.
+    """
+    return [Job(i, prompt, i + s * len(prompts)) for s in range(seeds) for i, prompt in enumerate(prompts)]
 
 
 def objects_at_once(model: MultiviewDiffusion, on_accelerator: int) -> int:
