@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tunemv3d_eval.metrics.geometry_over_t import GeometryOverT, compare, read_m
 from tunemv3d_eval.metrics.geometry_spec import GeometryOverTSpec, TopologySpec
 from tunemv3d_eval.metrics.surface import Triangles, extract, is_closed, occupied, sample_points
 from tunemv3d_eval.metrics.topology import Topology, topology
+from tunemv3d_eval.report.over_t import plots_over_t
 
 CPU = torch.device("cpu")
 
@@ -208,9 +210,31 @@ def test_meshes_that_cannot_be_used_are_refused(meshes: Path, tmp_path: Path) ->
         (tmp_path / "empty").mkdir(exist_ok=True)
 
 
+def test_without_meshes_it_says_how_to_give_them() -> None:
+    with pytest.raises(DatasetError, match=r'needs real meshes.*--metric .*"meshes": "FOLDER"'):
+        GeometryOverT(GeometryOverTSpec())
+
+
 def test_missing_libraries_are_named(meshes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surfaces, "find_spec", lambda name: None)
     with pytest.raises(ComponentError, match=r"needs skimage: pip install 'tunemv3d-eval\[surface\]'"):
         Topology(TopologySpec())
     with pytest.raises(ComponentError, match=r"pip install 'tunemv3d-eval\[surface\]'"):
         GeometryOverT(GeometryOverTSpec(meshes=str(meshes)))
+
+
+def test_figures_at_several_t_are_one_plot() -> None:
+    def mean(figure: str, value: float | None, control: str | None = "real") -> dict[str, object]:
+        of = {"checkpoint": "a", "consistency": 1.0, "control": control, "figure": figure}
+        return of | {"mean": value, "low": None, "high": None}
+
+    figures = {f"chamfer_t{t}": {"higher_is_better": False} for t in ("050", "400", "950")}
+    means = [mean("chamfer_t400", 0.2), mean("chamfer_t050", 0.1), mean("chamfer_t950", None), mean("hull_t", 1.0)]
+    drawn = plots_over_t({"checkpoints": [{}], "figures": figures, "means": means})
+    assert list(drawn) == ["chamfer_over_t"]
+    svg = ElementTree.fromstring(drawn["chamfer_over_t"])
+    texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"chamfer (lower is better)", "50", "400", "real"} <= set(texts) and "950" not in texts
+    (line,) = svg.iter("{http://www.w3.org/2000/svg}polyline")
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in str(line.get("points")).split())
+    assert x0 < x1 and y0 > y1  # more noise to the right, a larger distance above

@@ -65,7 +65,7 @@ class GeometryOverT:
 
     Raises:
         ComponentError: scikit-image or trimesh is not installed.
-        DatasetError: the folder of meshes is not there or holds none.
+        DatasetError: no folder of meshes is given, or it is not there or holds none.
     """
 
     needs = (Need.FIELD, Need.RECORD, Need.SURFACE)
@@ -73,6 +73,9 @@ class GeometryOverT:
     def __init__(self, spec: GeometryOverTSpec) -> None:
         require("skimage", "trimesh")
         self._spec = spec
+        if not spec.meshes:
+            own = '--metric \'{"type": "geometry-over-t", "meshes": "FOLDER"}\''
+            raise DatasetError(f"geometry-over-t needs real meshes, named by object id: {own}")
         folder = Path(spec.meshes)
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES) if folder.is_dir() else []
         if not files:

@@ -23,8 +23,8 @@ class GeometryOverTSpec(ComponentSpec):
 
     type: Literal["geometry-over-t"] = "geometry-over-t"
     """The field's surface of noisy real views beside the real mesh."""
-    meshes: str
-    """Folder of real meshes, OBJ, PLY, STL, OFF, GLB or glTF, named by object id."""
+    meshes: str = ""
+    """Folder of real meshes, OBJ, PLY, STL, OFF, GLB or glTF, named by object id; "" leaves the metric out."""
     timesteps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (50, 200, 400, 600, 800, 950)
     """Noise levels t of the views."""
     resolution: Cells = 64
