@@ -1,8 +1,17 @@
 """Our metrics in the conformance kit."""
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trimesh
 
 from tunemv3d_core.testing import parametrize_with_checks
+
+MESHES = TemporaryDirectory()
+"""Of the kit's objects, whose ids are numbers."""
+for number in range(3):
+    trimesh.creation.icosphere(radius=0.5 + number / 10).export(Path(MESHES.name) / f"{number}.ply")
 
 
 @parametrize_with_checks("metric", "hull-recall")
@@ -72,4 +81,16 @@ def test_diversity(check: Callable[[], None]) -> None:
 
 @parametrize_with_checks("metric", "nearest-training-object")
 def test_nearest_training_object(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("metric", "topology", {"resolution": 16})
+def test_topology(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks(
+    "metric", "geometry-over-t", {"meshes": MESHES.name, "timesteps": (50, 950), "resolution": 16, "points": 500}
+)
+def test_geometry_over_t(check: Callable[[], None]) -> None:
     check()

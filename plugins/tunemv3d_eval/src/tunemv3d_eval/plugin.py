@@ -3,6 +3,7 @@
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_eval.metrics.clip_spec import DiversitySpec, NamedTypeSpec, RealViewsSpec, RPrecisionSpec
+from tunemv3d_eval.metrics.geometry_spec import GeometryOverTSpec, TopologySpec
 
 HULL_RECALL = ComponentPlugin(
     slot="metric",
@@ -133,4 +134,23 @@ NEAREST_TRAINING_OBJECT = ComponentPlugin(
     spec=RealViewsSpec,
     build="tunemv3d_eval.metrics.distribution:build_nearest_training_object",
     summary="Which training object is a sample most like, and how much?",
+)
+
+TOPOLOGY = ComponentPlugin(
+    slot="metric",
+    name="topology",
+    api="1.1",
+    spec=TopologySpec,
+    build="tunemv3d_eval.metrics.topology:build_topology",
+    summary="How does the field's surface hang together: parts, handles, floaters?",
+)
+
+GEOMETRY_OVER_T = ComponentPlugin(
+    slot="metric",
+    name="geometry-over-t",
+    api="1.1",
+    spec=GeometryOverTSpec,
+    build="tunemv3d_eval.metrics.geometry_over_t:build_geometry_over_t",
+    summary="How near does the field's surface of noisy real views come to the real mesh, at several noise levels?",
+    reference="F-score: Knapitsch et al., Tanks and Temples, ACM TOG 2017",
 )

@@ -27,6 +27,7 @@ from tunemv3d_eval import __version__
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.protocols.protocol import Protocol
 from tunemv3d_eval.report.build import FORMAT, build_report
+from tunemv3d_eval.report.over_t import plots_over_t
 from tunemv3d_eval.report.plots import figure_plots
 from tunemv3d_eval.report.table import markdown
 from tunemv3d_eval.samples.generate import generate
@@ -122,7 +123,7 @@ class Evaluation:
         out = self.request.out
         write_json(out / "evaluate.json", report)
         write_text(out / "table.md", markdown(report))
-        for figure, drawn in figure_plots(report).items():
+        for figure, drawn in (figure_plots(report) | plots_over_t(report)).items():
             (out / "plots").mkdir(exist_ok=True)
             write_text(out / "plots" / f"{figure}.svg", drawn)
         return report

@@ -95,7 +95,7 @@ def score_controls(samples: Samples, measurement: Measurement, scored: Scored, p
     for chunk in chunks:
         its = {kind: of_kind[done : done + len(chunk)] for kind, of_kind in places.items()}
         if any(measurement.lacks(p) or p.position < wanted[kind] for kind, of_kind in its.items() for p in of_kind):
-            made = control_objects(list(samples.finished(k, chunk).values()), samples.model, None, chunk[0])
+            made = control_objects(list(samples.finished(k, chunk).values()), samples.model, chunk[0])
             for kind, of_kind in its.items():
                 for place, made_object in zip(of_kind, made[kind], strict=True):
                     measurement.measure(made_object.to(samples.model.device), place)

@@ -1,9 +1,11 @@
 """Controls: what a figure says of views that are known to be good or bad, made from the same pictures.
 
-"real"       held-out objects of a dataset, through the model's autoencoder: the ceiling
 "repeated"   an object's first view, seen from every camera
 "shuffled"   every camera's view of another object
 "noise"      every view with its latent cells in random places: as much of every colour, and no object; the floor
+
+The ceiling is "real": held-out objects of a dataset (``scoring.real``). Latents of pure noise are no floor: their
+pictures are foreground all over, which agrees with everything.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,32 +14,25 @@ import torch
 from torch import Generator, Tensor
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.slots import Dataset, Figure, MeasuredObject
-from tunemv3d_core.view_selection import spread_views
+from tunemv3d_core.slots import Figure, MeasuredObject
 from tunemv3d_eval.scoring.measure import finished_objects
-from tunemv3d_eval.scoring.real import held_out_objects
 from tunemv3d_eval.statistics.bootstrap import Interval
 
 
 def control_objects(
-    samples: Sequence[MeasuredObject], model: MultiviewDiffusion, dataset: Dataset | None = None, seed: int = 0
+    samples: Sequence[MeasuredObject], model: MultiviewDiffusion, seed: int = 0
 ) -> dict[str, list[MeasuredObject]]:
     """Make the controls of samples.
 
     Args:
         samples: of one K, all with as many views of one size.
         model: that they come from.
-        dataset: whose held-out objects are the ceiling, as many as there are samples, or all; None leaves it out.
         seed: of what is drawn.
 
     Returns:
         Objects on the CPU by the control's name. "shuffled" is left out for a single sample.
-
-    Raises:
-        DatasetError: nothing is held out, or an object has fewer cameras than the samples have views.
     """
-    found = {"real": _real(samples, model, dataset)} if dataset is not None else {}
-    found["repeated"] = [_made(model, s, s.latents[:1].expand_as(s.latents)) for s in samples]
+    found = {"repeated": [_made(model, s, s.latents[:1].expand_as(s.latents)) for s in samples]}
     if len(samples) > 1:
         found["shuffled"] = [_made(model, s, views) for s, views in zip(samples, _shuffled(samples, seed), strict=True)]
     found["noise"] = [_made(model, s, views) for s, views in zip(samples, _scattered(samples, seed), strict=True)]
@@ -51,20 +46,6 @@ def _made(model: MultiviewDiffusion, sample: MeasuredObject, latents: Tensor) ->
     device = model.device
     made = finished_objects(model, latents[None].to(device), text, sample.cameras[None].to(device), [sample.prompt])
     return made[0].to("cpu")
-
-
-@torch.no_grad()
-def _real(samples: Sequence[MeasuredObject], model: MultiviewDiffusion, dataset: Dataset) -> list[MeasuredObject]:
-    views = len(samples[0].latents)
-    found = []
-    for index in held_out_objects(dataset, views)[: len(samples)]:
-        record = dataset.record(index)
-        seen = dataset.views(index, spread_views(record.cameras, views))
-        latents = model.backbone.encode_images(seen.images.to(model.device))
-        text = model.backbone.encode_text(seen.captions)
-        cameras = seen.cameras.to(model.device)
-        found += finished_objects(model, latents, text, cameras, seen.captions, [record])
-    return [each.to("cpu") for each in found]
 
 
 def _shuffled(samples: Sequence[MeasuredObject], seed: int) -> Iterator[Tensor]:
