@@ -6,6 +6,7 @@
 The figure ``quality`` of a checkpoint at step s is ``OFFSETS[spec] + s / 1000``, with a deviation of each prompt's own
 that all checkpoints share, so that differences are known. A run called "bad" fails, and one called "slow" waits to be
 asked to end.
+The metric of a run called "odd" has another model.
 """
 
 import json
@@ -78,6 +79,7 @@ def evaluate(words: list[str]) -> int:
         "device": "cpu (toy)",
         "checkpoints": [{"label": label, "base": "sd-mini"} for label in labels],
         "figures": {"quality": figure, "seldom": {**figure, "higher_is_better": False}, "of_a_set": figure},
+        "metrics": {"toy": {"models": ["another"] if "odd" in labels[0] else []}},
         "rows": rows,
         "means": means,
         "useless": {"seldom": "nothing has it"},

@@ -128,6 +128,14 @@ def test_a_variant_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> N
     assert "the loss is not finite" in (tmp_path / "out/report.md").read_text()
 
 
+def test_figures_by_another_model_are_told(tmp_path: Path) -> None:
+    variants = {"baseline": {"spec": "chairs-mini"}, "odd": {"spec": "ablation-no-raw-noise-mini"}}
+    content = run(small_study(variants=variants), tmp_path / "out")
+    told = [text for text in content["warnings"] if "do not compare" in text]
+    assert [text.split(" than in")[0].split("in ")[-1] for text in told] == ["'curves-odd-seed0'", "'curves-odd-seed1'"]
+    assert not [text for text in run(small_study(), tmp_path / "alike")["warnings"] if "do not compare" in text]
+
+
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     run(small_study(), tmp_path / "out")
     again = run(small_study(), tmp_path / "out")

@@ -138,11 +138,25 @@ def _values(
             cell = (row["prompt"], report.job.seed, number)
             # An object that failed has the worst value already.
             values[place][cell] = {figure: math.nan if row.get(figure) is None else row[figure] for figure in figures}
+    warnings += list(_unlike_metrics(reports))
     first = next(iter(bases.values()), "")
     for variant, base in bases.items():
         if base != first:
             warnings.append(f"'{variant}' was evaluated on another base than the first variant: {base}, not {first}")
     return values, warnings
+
+
+def _unlike_metrics(reports: list[Report]) -> Iterator[str]:
+    """Metrics that were of another version, had other options or asked other models in some evaluations."""
+    first: dict[str, tuple[str, Any]] = {}
+    for report in reports:
+        for metric, described in report.content["metrics"].items():
+            name, expected = first.setdefault(metric, (report.job.name, described))
+            if described != expected:
+                yield (
+                    f"'{metric}' had another version, other options or another model in '{report.job.name}' than in "
+                    f"'{name}': their figures do not compare"
+                )
 
 
 def _means(place: Place, cells: dict[Cell, dict[str, float]], figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
