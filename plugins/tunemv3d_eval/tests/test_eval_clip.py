@@ -91,6 +91,13 @@ def _other_size(folder: Path) -> None:
     write_processor(folder, side=SIDE + 8)
 
 
+def _half_of_it(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "vision" not in k}, folder / "model.safetensors", {"format": "pt"})
+
+
 def _no_clip(folder: Path) -> None:
     from transformers import CLIPTextConfig
 
@@ -105,6 +112,7 @@ def _no_clip(folder: Path) -> None:
         (_without_processor, "preprocessor_config.json"),
         (_other_processor, "MyOwnImageProcessor"),
         (_other_size, "size"),
+        (_half_of_it, "vision_model"),
         (_no_clip, "clip_text_model"),
     ],
 )

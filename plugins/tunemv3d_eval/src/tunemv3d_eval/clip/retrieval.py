@@ -6,8 +6,10 @@ transformers' PIL form, so that a score does not depend on whether torchvision i
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -104,13 +106,16 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
         raise ComponentError("judging by CLIP needs transformers: pip install 'tunemv3d-eval[clip]'") from None
     place = _place(name)
     try:
-        model = AutoModel.from_pretrained(place, dtype=torch.float32).to(device).eval().requires_grad_(False)
-        if model.config.model_type not in KNOWN:
-            raise ValueError(f"it is a '{model.config.model_type}', which has no space of pictures and texts that we know")
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        processor = _processor(AutoImageProcessor, place)
-        scorer = Scorer(name, model, tokenizer, processor)
-        _try_out(scorer)
+        with _quiet():
+            model, info = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+            kind = model.config.model_type
+            if kind not in KNOWN:
+                raise ValueError(f"it is a '{kind}', whose space of pictures and texts is not known")
+            if missing := sorted(info["missing_keys"]):
+                raise ValueError(f"its weights lack {missing[0]} ({len(missing)} in all)")
+            model.to(device).eval().requires_grad_(False)
+            scorer = Scorer(name, model, AutoTokenizer.from_pretrained(place), _processor(AutoImageProcessor, place))
+            _try_out(scorer)
     except Exception as error:  # transformers raises whatever a foreign folder provokes
         reason = str(error).strip().partition("\n")[0]
         raise ComponentError(
@@ -118,6 +123,22 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
             "tokenizer and preprocessor_config.json"
         ) from error
     return scorer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no log and no bar of transformers inside: a fault is one message."""
+    from transformers.utils import logging as bars
+
+    level, shown = logging.root.manager.disable, bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _place(name: str) -> str:

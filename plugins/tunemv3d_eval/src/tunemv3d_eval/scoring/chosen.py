@@ -13,7 +13,7 @@ from tunemv3d_core.io.provenance import code_hash
 from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.registry import Component, registry
 from tunemv3d_core.sampling import has_surface, latent_size
-from tunemv3d_core.slots import Figure, Need, ObjectMetric, SetMetric, metric_error
+from tunemv3d_core.slots import Figure, MeasuredObject, Need, ObjectMetric, SetMetric, metric_error
 from tunemv3d_eval.options import options_of, read_block
 from tunemv3d_eval.protocols.protocol import Protocol, objects_error
 from tunemv3d_eval.samples.identity import digest
@@ -38,6 +38,15 @@ class ChecksPrompts(TypingProtocol):
 
     def check_prompts(self, prompts: Sequence[str]) -> str:
         """Return why some cannot be judged; "" where all can."""
+        ...
+
+
+@runtime_checkable
+class TellsWords(TypingProtocol):
+    """A metric of objects that tells more than numbers."""
+
+    def words(self, sample: MeasuredObject) -> Mapping[str, str]:
+        """Return what it tells of an object, by names that the report has no other value for."""
         ...
 
 

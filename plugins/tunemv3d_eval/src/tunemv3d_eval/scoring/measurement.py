@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -15,7 +15,7 @@ from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.slots import ComparesWithReal, Figure, MeasuredObject, ObjectMetric, SetMetric, figures_error
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.samples.identity import digest
-from tunemv3d_eval.scoring.chosen import Chosen, ChosenMetric, Needs
+from tunemv3d_eval.scoring.chosen import Chosen, ChosenMetric, Needs, TellsWords
 from tunemv3d_eval.scoring.real import Data
 
 Figures = dict[str, float | None]
@@ -47,11 +47,13 @@ class Answer:
         figures: by name.
         error: what went wrong; "" where nothing did.
         failed: names of figures that are the worst value because of that.
+        words: what is told beside the figures, by name.
     """
 
     figures: Figures
     error: str = ""
     failed: frozenset[str] = frozenset()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 class Measurement:
@@ -100,7 +102,8 @@ class Measurement:
         for each in self._of_objects(place):
             metric = each.metric
             if self._scores.get(self._key(each, place)) is None and isinstance(metric, ObjectMetric):
-                self._ask(each, partial(metric.measure, sample, self._model), place, alone)
+                words = partial(metric.words, sample) if isinstance(metric, TellsWords) else dict
+                self._ask(each, partial(metric.measure, sample, self._model), place, alone, words)
 
     def answer(self, place: Place, error: str = "") -> "Answer":
         """Return an object's figures.
@@ -110,6 +113,7 @@ class Measurement:
             error: why it could not even be sampled; all its figures are the worst then.
         """
         figures, errors = self.nothing(), [error] if error else []
+        words: dict[str, str] = {}
         failed: set[str] = set()
         for each in self._of_objects(place):
             key = self._key(each, place)
@@ -117,11 +121,12 @@ class Measurement:
             if score is not None and not error:
                 self.answered.add(each.name)
                 figures |= score["figures"]
+                words |= score.get("words", {})
             elif error or key in self._errors:
                 figures |= {name: worst(figure) for name, figure in each.figures.items()}
                 failed |= each.figures.keys()
                 errors += [] if error else [f"{each.name}: {self._errors[key]}"]
-        return Answer(figures, "; ".join(errors), frozenset(failed))
+        return Answer(figures, "; ".join(errors), frozenset(failed), words)
 
     def nothing(self) -> Figures:
         """Return all figures of objects, none with a value."""
@@ -173,13 +178,20 @@ class Measurement:
         return f"{place.key}/{self._keys[each.name]}"
 
     @torch.no_grad()
-    def _ask(self, each: ChosenMetric, measure: Callable[[], Any], place: Place, alone: bool) -> None:
-        """Keep the figures that a metric gives, if they are as declared."""
+    def _ask(
+        self,
+        each: ChosenMetric,
+        measure: Callable[[], Any],
+        place: Place,
+        alone: bool,
+        words: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """Keep the figures that a metric gives, if they are as declared, and its words."""
         key, began = self._key(each, place), time.perf_counter()
         if not self._prepare(each):
             return
         try:
-            given = measure()
+            given, told = measure(), dict(words())
             error = figures_error(each.figures, given)
         except torch.OutOfMemoryError as caught:
             if not alone:
@@ -190,7 +202,8 @@ class Measurement:
         self.seconds[each.name] = self.seconds.get(each.name, 0.0) + time.perf_counter() - began
         if error is None:
             figures = {name: None if value is None else float(value) for name, value in given.items()}
-            self._scores.add(key, {"key": key, "metric": each.name, "where": place.where, "figures": figures})
+            row = {"key": key, "metric": each.name, "where": place.where, "figures": figures}
+            self._scores.add(key, row | {"words": told} if told else row)
             return
         self._errors[key] = error
         self.fail(each.name, place.where, error)

@@ -33,7 +33,7 @@ class Scored:
     ) -> None:
         """Add an object's row."""
         about = {"checkpoint": self.label, "consistency": k, "prompt": prompt, "seed": seed, "control": control}
-        self.rows.append({**about, **more, "error": answer.error or None, **answer.figures})
+        self.rows.append({**about, **more, "error": answer.error or None, **answer.words, **answer.figures})
         self.failed.append(answer.failed)
 
     def add_sets(
