@@ -7,9 +7,9 @@ import pytest
 import torch
 from eval_toys import boxes_seen, chair, painted, sphere_seen, toy_model
 
-from tunemv3d_core.cameras import Cameras, sphere_points
+from tunemv3d_core.cameras import Cameras, intersect_sphere, sphere_points
 from tunemv3d_core.types import Text
-from tunemv3d_eval.metrics.hull_recall import _any_in_all, _any_left, hull_recall
+from tunemv3d_eval.metrics.hull_recall import _inside, hull_recall, hull_recalls
 from tunemv3d_eval.metrics.leave_one_out import leave_one_out, psnr
 from tunemv3d_eval.metrics.opacity_iou import opacity_iou
 from tunemv3d_eval.metrics.pose_agreement import pose_agreement
@@ -46,11 +46,41 @@ def test_one_view_turned_by_90_degrees_lowers_the_recall() -> None:
     assert hull_recall(one_wrong[None], RING[None]).item() < hull_recall(seen[None], RING[None]).item() - 0.02
 
 
-def test_both_ways_of_looking_through_the_views_agree() -> None:
+def test_the_share_is_that_of_a_loop_over_points_at_every_tolerance() -> None:
+    seen = boxes_seen(chair(), RING, 32)
+    seen[0] = seen[2]
+    tolerances = (0, 2)
+    recalls = hull_recalls(seen[None], RING[None], tolerances)[:, 0]
+    padded = np.pad(seen.numpy(), ((0, 0), (3, 3), (3, 3)))
+    for tolerance, recall in zip(tolerances, recalls.tolist(), strict=True):
+        shares = []
+        for view in range(8):
+            hits = []
+            for row, column in seen[view].nonzero().tolist():
+                rays = RING[view].rays((0, 0), torch.tensor([[(column + 0.5) / 32, (row + 0.5) / 32]]))
+                near, far, hit = intersect_sphere(rays)
+                depths = near + (far - near) * (torch.arange(192) + 0.5) / 192
+                points = rays.origins + depths[:, None] * rays.directions
+                alive = np.full(192, bool(hit))
+                for other in set(range(8)) - {view}:
+                    x, y = ((RING[other].project(points)[0] * 32 + 0.5).long().clamp(0, 32) + 3).T.numpy()
+                    reach = range(-1 - tolerance, 1 + tolerance)
+                    alive &= np.any([padded[other][y + a, x + b] for a in reach for b in reach], axis=0)
+                hits.append(alive.any())
+            shares.append(np.mean(hits))
+        assert recall == pytest.approx(np.mean(shares), abs=1e-3) and recall < 0.99
+    assert recalls[0] < recalls[1]
+
+
+def test_points_may_be_thrown_away_at_every_view_or_once() -> None:
     points = torch.rand(300, 40, 3, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.7
-    others = [(RING[i], torch.rand(33, 33, generator=torch.Generator().manual_seed(i)) > 0.5) for i in range(7)]
-    inside = _any_in_all(points, others)
-    assert torch.equal(inside, _any_left(points, others)) and 0.1 < inside.float().mean() < 1
+    others = []
+    for i in range(7):
+        near = torch.rand(33, 33, generator=torch.Generator().manual_seed(i)) > 0.5
+        others.append((RING[i], torch.stack([near, near | near.roll(1, 0)])))
+    inside = _inside(points, others, once=True)
+    assert torch.equal(inside, _inside(points, others, once=False))
+    assert 0.1 < inside[0].float().mean() < inside[1].float().mean() < 1
 
 
 def test_the_order_of_the_views_changes_nothing() -> None:

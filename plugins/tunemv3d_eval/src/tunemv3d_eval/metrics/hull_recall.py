@@ -34,45 +34,48 @@ def hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int = 0) -> Te
     Returns:
         ``b``, 0 to 1. Views without foreground do not count as views, but carve all others; 0 if all are empty.
     """
-    recalls = [_hull_recall(s, cameras[i].to(s.device), tolerance) for i, s in enumerate(silhouettes)]
-    return torch.stack(recalls)
+    return hull_recalls(silhouettes, cameras, (tolerance,))[0]
 
 
-def _hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int) -> Tensor:
-    """One object: silhouettes ``n H W``, cameras ``n``; a scalar."""
-    reach = 1 + tolerance
-    near_foreground = max_pool2d(silhouettes[:, None].float(), 2 * reach, stride=1, padding=reach)[:, 0] > 0
+def hull_recalls(silhouettes: Tensor, cameras: Cameras, tolerances: Sequence[int]) -> Tensor:
+    """Return ``hull_recall`` at several tolerances, rising ones, ``t b``: they share most of the work."""
+    found = [_hull_recalls(s, cameras[i].to(s.device), tolerances) for i, s in enumerate(silhouettes)]
+    return torch.stack(found, dim=1)
+
+
+def _hull_recalls(silhouettes: Tensor, cameras: Cameras, tolerances: Sequence[int]) -> Tensor:
+    """One object: silhouettes ``n H W``, cameras ``n``; ``t``."""
+    foreground = silhouettes[:, None].float()
+    reaches = [1 + tolerance for tolerance in tolerances]
+    widened = [max_pool2d(foreground, 2 * reach, stride=1, padding=reach)[:, 0] > 0 for reach in reaches]
+    near_foreground = torch.stack(widened, dim=1)
     shares = []
     for view, silhouette in enumerate(silhouettes):
         points = _points_behind(silhouette, cameras[view])
         if len(points) == 0:
             continue
         others = [(cameras[i], near_foreground[i]) for i in range(len(silhouettes)) if i != view]
-        inside = (_any_in_all if points.is_cuda else _any_left)(points, others)
-        shares.append(inside.float().mean())
-    return torch.stack(shares).mean() if shares else torch.zeros((), device=silhouettes.device)
+        shares.append(_inside(points, others, once=points.is_cuda).float().mean(1))
+    return torch.stack(shares).mean(0) if shares else foreground.new_zeros(len(tolerances))
 
 
-def _any_left(points: Tensor, others: Sequence[tuple[Cameras, Tensor]]) -> Tensor:
-    """Tell which rays of ``r s 3`` have a point that all other views show as foreground, ``r``.
+def _inside(points: Tensor, others: Sequence[tuple[Cameras, Tensor]], once: bool) -> Tensor:
+    """Tell which rays of ``r s 3`` have a point that all other views show as foreground, at each tolerance: ``t r``.
 
-    Each view looks only at the points that those before it left over.
+    Each view looks only at the points that those before it left over at the widest tolerance; with ``once``, at those
+    that the first one left over: a GPU has to be waited for whenever its points are counted.
     """
-    left = torch.arange(points.shape[0] * points.shape[1], device=points.device)
-    for camera, near_foreground in others:
-        left = left[_seen_as_foreground(points.flatten(0, 1)[left], camera, near_foreground)]
-    inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    inside[left // points.shape[1]] = True
-    return inside
-
-
-def _any_in_all(points: Tensor, others: Sequence[tuple[Cameras, Tensor]]) -> Tensor:
-    """Return the same without asking a GPU how many points are left, for which it would have to be waited for."""
+    rays, steps, _ = points.shape
     flat = points.flatten(0, 1)
-    seen = torch.ones(len(flat), dtype=torch.bool, device=points.device)
-    for camera, near_foreground in others:
-        seen &= _seen_as_foreground(flat, camera, near_foreground)
-    return seen.reshape(points.shape[:2]).any(1)
+    left = torch.arange(len(flat), device=points.device)
+    kept = torch.ones(len(others[0][1]), len(flat), dtype=torch.bool, device=points.device)
+    for number, (camera, near_foreground) in enumerate(others):
+        kept = kept & _seen_as_foreground(flat[left], camera, near_foreground)
+        if number == 0 or not once:
+            (alive,) = kept[-1].nonzero(as_tuple=True)
+            left, kept = left[alive], kept[:, alive]
+    hits = torch.zeros(len(kept), rays, device=points.device)
+    return hits.index_add_(1, left // steps, kept.float()) > 0
 
 
 def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
@@ -88,13 +91,19 @@ def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
 
 
 def _seen_as_foreground(points: Tensor, camera: Cameras, near_foreground: Tensor) -> Tensor:
-    """Tell whether points ``p 3`` project onto ``near_foreground`` (``H+1 W+1``, the corners between pixels)."""
+    """Tell whether points ``p 3`` project onto foreground, ``t p``.
+
+    Args:
+        points: in the world.
+        camera: of the view.
+        near_foreground: ``t H+1 W+1``, at each tolerance: the corners between pixels that lie near it.
+    """
     pixels, depth = camera.project(points)
-    height, width = near_foreground.shape[0] - 1, near_foreground.shape[1] - 1
+    height, width = near_foreground.shape[1] - 1, near_foreground.shape[2] - 1
     inside = (pixels >= 0).all(-1) & (pixels <= 1).all(-1) & (depth > 0)
     safe = torch.where(inside[:, None], pixels, torch.zeros_like(pixels))
     column, row = (safe[:, 0] * width + 0.5).long(), (safe[:, 1] * height + 0.5).long()
-    return inside & near_foreground[row, column]
+    return inside & near_foreground[:, row, column]
 
 
 class HullRecall:
@@ -110,11 +119,9 @@ class HullRecall:
 
     def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
         """Measure an object's silhouettes."""
-        silhouettes, cameras = sample.silhouettes[None], sample.cameras[None]
-        return {
-            "hull_recall": hull_recall(silhouettes, cameras).item(),
-            "hull_recall_cell": hull_recall(silhouettes, cameras, model.backbone.ports.image_stride).item(),
-        }
+        tolerances = (0, model.backbone.ports.image_stride)
+        exact, cell = hull_recalls(sample.silhouettes[None], sample.cameras[None], tolerances)[:, 0].tolist()
+        return {"hull_recall": exact, "hull_recall_cell": cell}
 
 
 def build_hull_recall(spec: ComponentSpec) -> HullRecall:

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from tunemv3d_core.errors import TuneMV3DWarning
+from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
 from tunemv3d_eval.protocols.protocol import load_protocol, packaged
-from tunemv3d_eval.scoring.chosen import choose_metrics
+from tunemv3d_eval.scoring.chosen import Chosen, choose_metrics
 
 
 def describe_protocols() -> list[dict[str, Any]]:
@@ -17,7 +17,10 @@ def describe_protocols() -> list[dict[str, Any]]:
         protocol = load_protocol(name)
         with warnings.catch_warnings():  # what cannot be built here is told below
             warnings.simplefilter("ignore", TuneMV3DWarning)
-            chosen = choose_metrics(protocol)
+            try:
+                chosen = choose_metrics(protocol)
+            except TuneMV3DError as error:
+                chosen = Chosen(failed={"all": str(error)})
         found.append(
             {
                 **protocol.model_dump(
