@@ -29,8 +29,9 @@ from tunemv3d_eval.scoring.chosen import choose_metrics
 from tunemv3d_eval.scoring.measurement import worst
 
 METRICS = '''
+import warnings
 from tunemv3d_core.config.component_spec import ComponentSpec
-from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.errors import DatasetError, TuneMV3DWarning
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_core.slots import Figure
 
@@ -73,6 +74,17 @@ class Depth:
     def measure(self, sample, model):
         return {"depth": 1}
 
+class Doubtful:
+    figures = {"doubt": Figure("doubt", low=0)}
+    needs = ()
+
+    def __init__(self, spec):
+        pass
+
+    def measure(self, sample, model):
+        warnings.warn(f"{sample.prompt}: hard to judge", TuneMV3DWarning)
+        return {"doubt": 1 if sample.prompt == "a red chair" else 1 / 0}
+
 class Broken:
     def __init__(self, spec):
         raise RuntimeError("no weights")
@@ -81,7 +93,7 @@ def plugin(cls):
     name = cls.__name__
     return ComponentPlugin("metric", name.lower(), "1.0", ComponentSpec, f"their_metrics:{name}", "A metric")
 
-COUNT, LIKE, DEPTH, BROKEN = map(plugin, (Count, Like, Depth, Broken))
+COUNT, LIKE, DEPTH, DOUBTFUL, BROKEN = map(plugin, (Count, Like, Depth, Doubtful, Broken))
 '''
 
 
@@ -95,7 +107,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     site = FakeSite(folder)
     site.module("their_metrics", METRICS)
     site.distribution(
-        "theirs", {"tunemv3d.metric": {n.lower(): f"their_metrics:{n}" for n in ("COUNT", "LIKE", "DEPTH", "BROKEN")}}
+        "theirs",
+        {
+            "tunemv3d.metric": {
+                n.lower(): f"their_metrics:{n}" for n in ("COUNT", "LIKE", "DEPTH", "DOUBTFUL", "BROKEN")
+            }
+        },
     )
     model = toy_model()
     spec = SimpleNamespace(sample=run_spec.SampleSpec(steps=1, guidance=1.0), data=UnreadSpec(type="chairs"))
@@ -246,6 +263,23 @@ def test_a_metric_that_needs_a_surface_is_left_out_where_none_is(call: Callable[
     assert code == 0 and report["skipped"] == {"depth": "no field has a surface"}
     with pytest.raises(TuneMV3DError, match="--metric depth: no field has a surface"):
         call("--metric", "depth", metrics=[])
+
+
+def test_warnings_of_metrics_stand_in_the_report_and_failures_only_once(
+    call: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match="doubtful: 'a blue chair', seed 1, K = 1: raises ZeroDivisionError"):
+        code, report = call(metrics=[{"type": "doubtful"}])
+    assert code == 1 and [each["where"] for each in report["failed"]["doubtful"]] == [
+        "'a blue chair', seed 1, K = 1",
+        "'a red stool', seed 2, K = 1",
+    ]
+    assert report["warnings"] == [
+        f"{prompt}: hard to judge" for prompt in ("a red chair", "a blue chair", "a red stool")
+    ]
+    (mean,) = report["means"]
+    assert mean["mean"] == pytest.approx(1 / 3) and mean["failed"] == 2
+    assert ", 2 failed |" in (tmp_path / "out/table.md").read_text()
 
 
 def test_controls_stand_beside_every_figure(call: Callable[..., Any], tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from tunemv3d_eval.scoring.measurement import Measurement
 from tunemv3d_eval.scoring.real import Data, RealObjects, find_data, real_objects
 from tunemv3d_eval.scoring.score import Samples, score_samples
 from tunemv3d_eval.scoring.scored import Progress, Scored
+from tunemv3d_eval.warned import recorded
 
 Bar = Callable[[str, int | None], Progress]
 """Begins a part of the work of so many objects; what it gives is told how many of them are done."""
@@ -105,7 +106,6 @@ class Evaluation:
         self._scored: list[Scored] = []
         self._measurements: list[Measurement] = []
         self._about: list[dict[str, Any]] = []
-        self._warnings: list[str] = []
         self._made, self._sampling = 0, 0.0
 
     def run(self, bar: Bar) -> dict[str, Any]:
@@ -115,11 +115,12 @@ class Evaluation:
             The report.
         """
         began = time.perf_counter()
-        for name, label in zip(self.request.checkpoints, self._labels, strict=True):
-            self._evaluate(name, label, bar)
-        if len({about["base"] for about in self._about}) > 1:
-            self._warn("the checkpoints have different bases: differences between them are also those of the bases")
-        report = self._report(round(time.perf_counter() - began, 1))
+        with recorded() as warned:
+            for name, label in zip(self.request.checkpoints, self._labels, strict=True):
+                self._evaluate(name, label, bar)
+            if len({about["base"] for about in self._about}) > 1:
+                _warn("the checkpoints have different bases: differences between them are also those of the bases")
+        report = self._report(round(time.perf_counter() - began, 1), list(dict.fromkeys(warned)))
         out = self.request.out
         write_json(out / "evaluate.json", report)
         write_text(out / "table.md", markdown(report))
@@ -143,7 +144,7 @@ class Evaluation:
         identity = Identity.of(label, loaded, request.added.as_json())
         store = SampleStore(request.out, identity, settings, self._index)
         for note in cut_prompts(model.backbone, self._prompts):
-            self._warn(f"{label}: {note}")
+            _warn(f"{label}: {note}")
         total = len(work) * len(settings.consistency)
         if not request.score_only:
             began = time.perf_counter()
@@ -181,14 +182,10 @@ class Evaluation:
             if request.real or request.data:
                 raise
             if wanted:
-                self._warn(f"{loaded.name}: no real objects beside the samples: {error}")
+                _warn(f"{loaded.name}: no real objects beside the samples: {error}")
             return data or str(error), None
 
-    def _warn(self, text: str) -> None:
-        warnings.warn(text, TuneMV3DWarning, stacklevel=2)
-        self._warnings.append(text)
-
-    def _report(self, seconds: float) -> dict[str, Any]:
+    def _report(self, seconds: float, warned: list[str]) -> dict[str, Any]:
         """Build the report of what was scored."""
         request, several = self.request, len(self._labels) > 1
         device, name = _device(request.place.device)
@@ -221,7 +218,11 @@ class Evaluation:
         }
         report = build_report(header, self._scored, self._chosen.metrics, set(failed) - answered, len(self._prompts))
         reasons = {metric: "; ".join(dict.fromkeys(reasons)) for metric, reasons in skipped.items()}
-        return {**report, "failed": failed, "skipped": reasons, "warnings": self._warnings}
+        return {**report, "failed": failed, "skipped": reasons, "warnings": warned}
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, TuneMV3DWarning, stacklevel=2)
 
 
 def _settings(loaded: LoadedCheckpoint, protocol: Protocol) -> Settings:

@@ -8,7 +8,7 @@ from typing import Protocol as TypingProtocol
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
 from tunemv3d_core.io.provenance import code_hash
 from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.registry import Component, registry
@@ -18,6 +18,7 @@ from tunemv3d_eval.options import options_of, read_block
 from tunemv3d_eval.protocols.protocol import Protocol, objects_error
 from tunemv3d_eval.samples.identity import digest
 from tunemv3d_eval.samples.jobs import Settings
+from tunemv3d_eval.warned import ReportedWarning
 
 OPTION = "--metric"
 RESERVED = {"checkpoint", "prompt", "seed", "consistency", "control", "error", "id"}
@@ -139,7 +140,7 @@ def choose_metrics(protocol: Protocol, asked: Sequence[str] = ()) -> Chosen:
             chosen.metrics.append(_for_prompts(_built(block, chosen.metrics, where), protocol))
         except TuneMV3DError as error:
             chosen.skipped[block["type"]] = str(error)
-            warnings.warn(f"metric '{block['type']}' is left out: {error}", TuneMV3DWarning, stacklevel=2)
+            warnings.warn(f"metric '{block['type']}' is left out: {error}", ReportedWarning, stacklevel=2)
     named = {block["type"] for block in protocol.metrics}
     for name in _third_party(named) if protocol.third_party else ():
         try:
@@ -148,7 +149,7 @@ def choose_metrics(protocol: Protocol, asked: Sequence[str] = ()) -> Chosen:
             chosen.skipped[name] = f"has options without a default: {error}"
         except TuneMV3DError as error:
             chosen.failed[name] = str(error)
-            warnings.warn(f"metric '{name}' is left out: {error}", TuneMV3DWarning, stacklevel=2)
+            warnings.warn(f"metric '{name}' is left out: {error}", ReportedWarning, stacklevel=2)
     return chosen
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.slots import ComparesWithReal, Figure, MeasuredObject, ObjectMetric, SetMetric, figures_error
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.samples.identity import digest
 from tunemv3d_eval.scoring.chosen import Chosen, ChosenMetric, Needs, TellsWords
 from tunemv3d_eval.scoring.real import Data
+from tunemv3d_eval.warned import ReportedWarning
 
 Figures = dict[str, float | None]
 """Figures by name; None where one does not apply (no novel views, no colour named)."""
@@ -164,7 +165,7 @@ class Measurement:
     def fail(self, name: str, where: str, error: str) -> None:
         """Note a failure; the first one of a metric is told at once."""
         if name not in self.failed:
-            warnings.warn(f"{name}: {where}: {error}", TuneMV3DWarning, stacklevel=2)
+            warnings.warn(f"{name}: {where}: {error}", ReportedWarning, stacklevel=2)
         self.failed.setdefault(name, []).append({"where": where, "error": error})
 
     def _of_objects(self, place: Place) -> Iterator[ChosenMetric]:
@@ -224,7 +225,7 @@ class Measurement:
                 if self._chosen.asked:
                     raise
                 self._leave_out(each, str(error))
-                warnings.warn(f"metric '{each.name}' is left out: {error}", TuneMV3DWarning, stacklevel=2)
+                warnings.warn(f"metric '{each.name}' is left out: {error}", ReportedWarning, stacklevel=2)
             except Exception as error:  # a component may fail in any way
                 self._leave_out(each, f"raises {type(error).__name__}: {error}")
                 self.fail(each.name, "reading the real objects", self.skipped[each.name])
