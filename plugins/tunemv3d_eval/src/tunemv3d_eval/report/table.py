@@ -126,7 +126,7 @@ def missing(report: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return what a reader has to know beside the figures, by title; none that is empty."""
     found = {
         "Useless here": [f"{name}: {reason}" for name, reason in report["useless"].items()],
-        "Failed, counted as the worst value where another object did not": [
+        "What failed": [
             f"{name}: {each['where']}: {each['error']}" for name, all_ in report["failed"].items() for each in all_
         ],
         "Left out": [f"{name}: {reason}" for name, reason in report["skipped"].items()],
