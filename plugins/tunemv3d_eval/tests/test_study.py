@@ -88,6 +88,7 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
     assert "(c)" in page and page.count("<polyline") == 2 * 2 * 3
     assert "curves-plain-seed1: 'pose' was left out: needs a field" in words
     assert "curves-baseline-seed0: 'seldom' failed 2 times, first at chair 1: no colour" in words
+    assert "Without a field there is no K: plain stands" in words
     assert len(content["pictures"]) == 3
     assert "seldom says nothing here: nothing has it." in words and "| baseline | 10 | noise | 0 [0, 0.1] |" in words
     with Image.open(out / content["pictures"][1]["path"]) as sheet:

@@ -93,6 +93,9 @@ def _blocks(content: dict[str, Any]) -> Iterator[Block]:
         ("variant", "what is different", "spec or checkpoint", "spec id"),
         [(name, each["summary"], each["source"], each["spec_id"][:12]) for name, each in content["variants"].items()],
     )
+    plain = [name for name, each in content["variants"].items() if not each["has_field"]]
+    if plain:
+        yield Text(f"Without a field there is no K: {', '.join(plain)} stands beside the others at each of theirs.")
     for name, evaluation in content["evaluations"].items():
         yield from _evaluation(name, evaluation)
     if content["training"]:

@@ -77,7 +77,12 @@ def summary(
         protocol = own[0].content["protocol"] if own else None
         evaluations[name] = {"protocol": evaluation.protocol, "settings": protocol, **found}
     variants = {
-        name: {"source": each.spec or each.checkpoint, "summary": each.summary, "spec_id": spec_id(specs[name])}
+        name: {
+            "source": each.spec or each.checkpoint,
+            "summary": each.summary,
+            "spec_id": spec_id(specs[name]),
+            "has_field": specs[name].model.field is not None,
+        }
         for name, each in study.variants.items()
     }
     return {
