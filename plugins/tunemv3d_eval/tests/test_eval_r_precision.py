@@ -44,9 +44,14 @@ def ball_seen(cameras: Cameras, size: int = SIDE) -> torch.Tensor:
 
 
 def _pool(count: int = 5) -> list[str]:
-    return ["a red chair", "blue stool", "table", "a long text on an old bed", "x", *(f"thing {k}" for k in range(200))][
-        :count
-    ]
+    return [
+        "a red chair",
+        "blue stool",
+        "table",
+        "a long text on an old bed",
+        "x",
+        *(f"thing {k}" for k in range(200)),
+    ][:count]
 
 
 def _sample(prompt: str, seed: int = 0, record: bool = False) -> MeasuredObject:
@@ -163,7 +168,9 @@ def test_the_mesh_is_rendered_all_around(clip: str, pool: str, textured: bool) -
     red = torch.tensor([0.8, 0.1, 0.1])[:, None, None] * 2 - 1
     sample = _sample("x")
     seen = ball_seen(sample.cameras)
-    sample = MeasuredObject("x", torch.where(seen[:, None], red, torch.ones(3, 1, 1)), seen, sample.latents, sample.cameras)
+    sample = MeasuredObject(
+        "x", torch.where(seen[:, None], red, torch.ones(3, 1, 1)), seen, sample.latents, sample.cameras
+    )
     mesher = {"type": "marching-cubes", "resolution": 32, "faces": 400, "texture": 64}
     spec = RPrecisionSpec(clips=(clip,), pool=pool, by="mesh", renders=4, size=32, mesher=mesher, textured=textured)
     metric = RPrecision(spec)
@@ -175,7 +182,8 @@ def test_the_mesh_is_rendered_all_around(clip: str, pool: str, textured: bool) -
     middle = shown[:, :, 14:18, 14:18].mean((0, 2, 3))
     # Views of 24 pixels bleed some of their ground into the texture.
     torch.testing.assert_close(middle, red.flatten() if textured else torch.full((3,), 0.5), atol=0.2, rtol=0)
-    figures = metric.measure(sample, model)
+    with torch.no_grad():
+        figures = metric.measure(sample, model)
     share = float(np.mean(_similarities(clip, shown, _pool()).argmax(1) == _pool().index("x")))
     assert figures == {f"r_precision_mesh{'' if textured else '_untextured'}": share}
 

@@ -86,7 +86,7 @@ def test_the_type_is_what_most_views_retrieve(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_rules_hold_on_the_packaged_real_chairs() -> None:
-    """What their captions name, as the docstrings quote it: legs 4 of 5, seats 3 of 9; the body of most, the type too."""
+    """What their captions name: legs 4 of 5, as the docstring quotes it, the body of most, and the type."""
     from tunemv3d_core.assemble import build_component
     from tunemv3d_core.view_selection import spread_views
     from tunemv3d_eval.metrics.silhouettes import silhouettes

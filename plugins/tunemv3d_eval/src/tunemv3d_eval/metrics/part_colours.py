@@ -27,14 +27,14 @@ class PartColours:
     """The commonest colour word of a part's pixels, over all low views, against the word that the prompt has for it.
 
     How often the rule itself is right was measured on renders of real chairs (128 px, elevation 20) whose captions name
-    a part's colour, which the captions have from the geometry: legs 93 % of 82, seat 72 % of 110; the body's 88 % of 635
-    chairs. Of the packaged chairs' own captions: legs 4 of 5, seats 3 of 9. It is blind to a wooden frame around a seat.
+    a part's colour, which the captions have from the geometry: legs 93 % of 82, seat 72 % of 110; the body's 88 % of
+    635 chairs. Of the packaged chairs' own captions: legs 4 of 5, seats 3 of 9. A frame around the seat deceives it.
     """
 
     figures: Mapping[str, Figure] = {
         "body_colour_met": Figure("share of prompts whose first colour the body has, without its legs", low=0, high=1),
-        "legs_colour_met": Figure("share of prompts that name a colour of legs or base, where these have it", low=0, high=1),
-        "seat_colour_met": Figure("share of prompts that name a colour of the seat, where it has it", low=0, high=1),
+        "legs_colour_met": Figure("share of prompts whose colour of legs or base these have", low=0, high=1),
+        "seat_colour_met": Figure("share of prompts whose colour of the seat it has", low=0, high=1),
     }
     needs: Collection[Need] = ()
 
