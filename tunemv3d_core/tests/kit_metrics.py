@@ -40,7 +40,7 @@ class FirstBrightness(MeanBrightness):
 class BrighterThanReal(Brightness):
     """How much brighter an object's pixels are than those of the training objects, whose pictures it reads before."""
 
-    figures = {"brighter": Figure("difference of the means of pixels", low=-1, high=1)}
+    figures: Mapping[str, Figure] = {"brighter": Figure("difference of the means of pixels", low=-1, high=1)}
     needs = (Need.DATASET,)
 
     def use_dataset(self, dataset: Dataset, model: Any) -> None:

@@ -1,5 +1,6 @@
 """R-precision against loops in float64, on transformers' own forward pass."""
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -18,11 +19,14 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.slots import MeasuredObject, Need
+from tunemv3d_eval.clip.retrieval import load_clip
 from tunemv3d_eval.clip.rules import vote
 from tunemv3d_eval.clip.shown import bare_views, mesh_views
 from tunemv3d_eval.metrics.clip_spec import RPrecisionSpec
 from tunemv3d_eval.metrics.r_precision import RPrecision
 from tunemv3d_eval.protocols.pools import load_pool
+from tunemv3d_eval.protocols.protocol import Protocol, load_protocol
+from tunemv3d_eval.scoring.chosen import choose_metrics
 
 VIEWS, SIDE = 6, 24
 
@@ -194,6 +198,47 @@ def test_a_prompt_that_is_not_in_the_pool_is_refused_before_and_while(clip: str,
     assert "'a sofa' and 1 more" in metric.check_prompts(["x", "a sofa", "a lamp"])
     with pytest.raises(SpecError, match="does not hold the prompt 'a sofa'"):
         metric.measure(_sample("a sofa"), toy_model())
+
+
+def _protocol(prompts: Path, *metrics: dict[str, Any]) -> Protocol:
+    return Protocol(name="mine", summary="mine", prompts=str(prompts), metrics=metrics)
+
+
+def test_prompts_that_the_pool_lacks_are_told_before_work(clip: str, pool: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("x\na sofa\n", encoding="utf-8")
+    block = {"type": "r-precision", "clips": [clip], "pool": pool}
+    other = {"type": "hull-recall"}
+    with pytest.warns(TuneMV3DWarning, match="left out.*'a sofa'"):
+        chosen = choose_metrics(_protocol(prompts, block, other))
+    assert [each.name for each in chosen.metrics] == ["hull-recall"] and "'a sofa'" in chosen.skipped["r-precision"]
+    with pytest.raises(SpecError, match="'a sofa'"):
+        choose_metrics(_protocol(prompts, other), [json.dumps(block)])
+
+
+def test_scores_are_kept_by_the_weights_of_the_judge(pool: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("x\n", encoding="utf-8")
+    keys = []
+    for seed in (0, 0, 1):
+        folder = write_tiny_clip(tmp_path / "judge", seed)
+        load_clip.cache_clear()
+        block = {"type": "r-precision", "clips": [str(folder)], "pool": pool}
+        (metric,) = choose_metrics(_protocol(prompts, block)).metrics
+        assert metric.description()["models"][0].startswith(f"{folder} sha256:")
+        keys.append(metric.key(None))
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("name", ["supplement", "park", "dream-fields", "mesh-24"])
+def test_the_packaged_protocols_hold_their_prompts(name: str) -> None:
+    figures = []
+    for length in ("", "-300"):
+        protocol = load_protocol(name + length)
+        chosen = choose_metrics(protocol)
+        assert not chosen.skipped and len(protocol.texts()) == (300 if length else 30)
+        figures.append({figure for metric in chosen.metrics for figure in metric.figures})
+    assert figures[0] == figures[1] and len(figures[0]) == 2
 
 
 def test_a_real_objects_caption_joins_the_pool(clip: str, pool: str) -> None:

@@ -26,10 +26,10 @@ class PartColours:
     """The commonest colour word of a part's pixels, over all low views, against the word that the prompt has for it.
 
     How often the rule itself is right was measured on renders of real chairs (128 px, elevation 20) whose captions name
-    a part's colour, which the captions have from the geometry: legs 91 % of 82, seat 72 % of 110; the body's 88 % of
+    a part's colour, which the captions know from the mesh: legs 91 % of 82, seat 72 % of 110; the body's 88 % of
     635 chairs. Of the packaged chairs' own captions: legs 3 of 5, seats 3 of 9. A frame around the seat deceives it.
-    Pixels at a part's left and right edge, which mix with the ground, do not count where the part has others: black legs
-    of decoded views would be grey.
+    Pixels at a part's left and right edge, which mix with the ground, do not count where the part has others: black
+    legs of decoded views would be grey.
     """
 
     figures: Mapping[str, Figure] = {
@@ -66,7 +66,7 @@ def band(silhouettes: Tensor, low: float, high: float) -> Tensor:
 
 
 def inner(masks: Tensor) -> Tensor:
-    """Return the pixels of masks ``n H W`` whose left and right neighbours are in them, or all of a mask without any."""
+    """Return the pixels of masks ``n H W`` whose left and right neighbours are in them; all where none is."""
     between = masks.clone()
     between[..., 1:] &= masks[..., :-1]
     between[..., :-1] &= masks[..., 1:]
