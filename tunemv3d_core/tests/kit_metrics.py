@@ -1,11 +1,11 @@
-"""Metrics for the tests of the kit: two that pass it, and copies that break one promise each."""
+"""Metrics for the tests of the kit: three that pass it, and copies that break one promise each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from tunemv3d_core.slots import Figure, MeasuredObject, Need
+from tunemv3d_core.slots import Dataset, Figure, MeasuredObject, Need
 
 Figures = Mapping[str, float | None]
 
@@ -35,6 +35,30 @@ class FirstBrightness(MeanBrightness):
 
     def measure_set(self, samples: Sequence[MeasuredObject], model: Any) -> Figures:
         return super().measure_set(samples[:1], model)
+
+
+class BrighterThanReal(Brightness):
+    """How much brighter an object's pixels are than those of the training objects, whose pictures it reads before."""
+
+    figures: Mapping[str, Figure] = {"brighter": Figure("difference of the means of pixels", low=-1, high=1)}
+    needs = (Need.DATASET,)
+
+    def use_dataset(self, dataset: Dataset, model: Any) -> None:
+        views = [dataset.views(index, [0, 3, 6]).images for index in dataset.splits()["train"]]
+        assert all(dataset.record(index).views >= 7 for index in range(len(dataset)))
+        self.real = float(torch.cat(views).mean())
+
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
+        return {"brighter": (float(sample.images.mean()) - self.real) / 2}
+
+
+class AddsToTheReal(BrighterThanReal):
+    """Takes the objects that it measures for real ones."""
+
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
+        figures = super().measure(sample, model)
+        self.real = 0.5 * self.real + 0.5 * float(sample.images.mean())
+        return figures
 
 
 class NeedsMore(Brightness):

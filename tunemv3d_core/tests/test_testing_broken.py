@@ -75,6 +75,7 @@ SUBTLE = [
     ("gives_figures", "metric", "BrightnessOfTheObject"),
     ("gives_figures", "metric", "BrightnessInLevels"),
     ("figures_in_any_order", "metric", "FirstBrightness"),
+    ("figures_in_any_order", "metric", "AddsToTheReal"),
     ("figures_keep_inputs", "metric", "Tunes"),
 ]
 """Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
@@ -108,6 +109,10 @@ def test_a_field_that_refuses_unseen_cameras_passes(kit: FakeSite) -> None:
 
 def test_a_good_metric_of_sets_passes(kit: FakeSite) -> None:
     assert failures("metric", "good", {"slot": "metric", "part": "MeanBrightness"}, set()) == set()
+
+
+def test_a_good_metric_that_compares_with_real_objects_is_given_some(kit: FakeSite) -> None:
+    assert failures("metric", "good", {"slot": "metric", "part": "BrighterThanReal"}, set()) == set()
 
 
 def test_a_dataset_is_asked_what_concerns_its_descriptor_and_options(kit: FakeSite) -> None:

@@ -101,9 +101,9 @@ def _half_of_it(folder: Path) -> None:
 def _no_clip(folder: Path) -> None:
     from transformers import CLIPTextConfig
 
-    CLIPTextModel(CLIPTextConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_attention_heads=1)).save_pretrained(
-        folder
-    )
+    CLIPTextModel(
+        CLIPTextConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_attention_heads=1)
+    ).save_pretrained(folder)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,20 @@ def test_the_model_without_a_field_is_measured_by_its_pictures(
     assert 0 < (mean_of(report, "hull_recall", 0) or 0) < 0.9
 
 
+def test_the_nearest_training_object_stands_in_the_rows_by_its_name(run: Callable[..., Any], tmp_path: Path) -> None:
+    arguments = ("--metric", "nearest-training-object", "--metric", "kid", "--consistency", "0,1", "--json")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert {row["nearest_training_object"] for row in report["rows"]} == {"chair0"}
+    # At K = 1 the views are the dataset's chair itself, at K = 0 pictures from other cameras.
+    tuned, frozen = (mean_of(report, "nearest_training", k) or 0 for k in (1, 0))
+    assert tuned > 0.99 > frozen
+    assert (mean_of(report, "kid", 1) or 0) < (mean_of(report, "kid", 0) or 0)
+    again = json.loads(run(*arguments, "--score-only").stdout)
+    assert again["rows"] == report["rows"]
+
+
 def test_a_folder_with_an_evaluation_without_its_samples_is_refused(run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/evaluate.json").write_text("{}")

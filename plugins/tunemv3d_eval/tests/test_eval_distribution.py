@@ -161,5 +161,3 @@ def test_at_most_so_many_objects_are_read_evenly(clip: str) -> None:
 
     read = real_vectors(Blocks([0.1 * k for k in range(10)], held_out=0), list(range(10)), 2, 4, load_clip(clip))
     assert read.ids == ("block0", "block2", "block5", "block7") and read.vectors.shape[:2] == (4, 2)
-
-

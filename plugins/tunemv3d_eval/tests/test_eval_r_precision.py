@@ -1,5 +1,6 @@
 """R-precision against loops in float64, on transformers' own forward pass."""
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -18,11 +19,14 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.slots import MeasuredObject, Need
+from tunemv3d_eval.clip.retrieval import load_clip
 from tunemv3d_eval.clip.rules import vote
 from tunemv3d_eval.clip.shown import bare_views, mesh_views
 from tunemv3d_eval.metrics.clip_spec import RPrecisionSpec
 from tunemv3d_eval.metrics.r_precision import RPrecision
 from tunemv3d_eval.protocols.pools import load_pool
+from tunemv3d_eval.protocols.protocol import Protocol, load_protocol
+from tunemv3d_eval.scoring.chosen import choose_metrics
 
 VIEWS, SIDE = 6, 24
 
@@ -44,9 +48,14 @@ def ball_seen(cameras: Cameras, size: int = SIDE) -> torch.Tensor:
 
 
 def _pool(count: int = 5) -> list[str]:
-    return ["a red chair", "blue stool", "table", "a long text on an old bed", "x", *(f"thing {k}" for k in range(200))][
-        :count
-    ]
+    return [
+        "a red chair",
+        "blue stool",
+        "table",
+        "a long text on an old bed",
+        "x",
+        *(f"thing {k}" for k in range(200)),
+    ][:count]
 
 
 def _sample(prompt: str, seed: int = 0, record: bool = False) -> MeasuredObject:
@@ -163,7 +172,9 @@ def test_the_mesh_is_rendered_all_around(clip: str, pool: str, textured: bool) -
     red = torch.tensor([0.8, 0.1, 0.1])[:, None, None] * 2 - 1
     sample = _sample("x")
     seen = ball_seen(sample.cameras)
-    sample = MeasuredObject("x", torch.where(seen[:, None], red, torch.ones(3, 1, 1)), seen, sample.latents, sample.cameras)
+    sample = MeasuredObject(
+        "x", torch.where(seen[:, None], red, torch.ones(3, 1, 1)), seen, sample.latents, sample.cameras
+    )
     mesher = {"type": "marching-cubes", "resolution": 32, "faces": 400, "texture": 64}
     spec = RPrecisionSpec(clips=(clip,), pool=pool, by="mesh", renders=4, size=32, mesher=mesher, textured=textured)
     metric = RPrecision(spec)
@@ -175,7 +186,8 @@ def test_the_mesh_is_rendered_all_around(clip: str, pool: str, textured: bool) -
     middle = shown[:, :, 14:18, 14:18].mean((0, 2, 3))
     # Views of 24 pixels bleed some of their ground into the texture.
     torch.testing.assert_close(middle, red.flatten() if textured else torch.full((3,), 0.5), atol=0.2, rtol=0)
-    figures = metric.measure(sample, model)
+    with torch.no_grad():
+        figures = metric.measure(sample, model)
     share = float(np.mean(_similarities(clip, shown, _pool()).argmax(1) == _pool().index("x")))
     assert figures == {f"r_precision_mesh{'' if textured else '_untextured'}": share}
 
@@ -186,6 +198,47 @@ def test_a_prompt_that_is_not_in_the_pool_is_refused_before_and_while(clip: str,
     assert "'a sofa' and 1 more" in metric.check_prompts(["x", "a sofa", "a lamp"])
     with pytest.raises(SpecError, match="does not hold the prompt 'a sofa'"):
         metric.measure(_sample("a sofa"), toy_model())
+
+
+def _protocol(prompts: Path, *metrics: dict[str, Any]) -> Protocol:
+    return Protocol(name="mine", summary="mine", prompts=str(prompts), metrics=metrics)
+
+
+def test_prompts_that_the_pool_lacks_are_told_before_work(clip: str, pool: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("x\na sofa\n", encoding="utf-8")
+    block = {"type": "r-precision", "clips": [clip], "pool": pool}
+    other = {"type": "hull-recall"}
+    with pytest.warns(TuneMV3DWarning, match="left out.*'a sofa'"):
+        chosen = choose_metrics(_protocol(prompts, block, other))
+    assert [each.name for each in chosen.metrics] == ["hull-recall"] and "'a sofa'" in chosen.skipped["r-precision"]
+    with pytest.raises(SpecError, match="'a sofa'"):
+        choose_metrics(_protocol(prompts, other), [json.dumps(block)])
+
+
+def test_scores_are_kept_by_the_weights_of_the_judge(pool: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("x\n", encoding="utf-8")
+    keys = []
+    for seed in (0, 0, 1):
+        folder = write_tiny_clip(tmp_path / "judge", seed)
+        load_clip.cache_clear()
+        block = {"type": "r-precision", "clips": [str(folder)], "pool": pool}
+        (metric,) = choose_metrics(_protocol(prompts, block)).metrics
+        assert metric.description()["models"][0].startswith(f"{folder} sha256:")
+        keys.append(metric.key(None))
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("name", ["supplement", "park", "dream-fields", "mesh-24"])
+def test_the_packaged_protocols_hold_their_prompts(name: str) -> None:
+    figures = []
+    for length in ("", "-300"):
+        protocol = load_protocol(name + length)
+        chosen = choose_metrics(protocol)
+        assert not chosen.skipped and len(protocol.texts()) == (300 if length else 30)
+        figures.append({figure for metric in chosen.metrics for figure in metric.figures})
+    assert figures[0] == figures[1] and len(figures[0]) == 2
 
 
 def test_a_real_objects_caption_joins_the_pool(clip: str, pool: str) -> None:

@@ -13,7 +13,8 @@ def contrast(pictures: Tensor, texts: Tensor, scale: Tensor, objects: Tensor, to
     so that the fullest fitting text comes first.
 
     Args:
-        pictures, texts: unit vectors, ``n d``.
+        pictures: unit vectors, ``n d``.
+        texts: theirs, ``n d``.
         scale: inverse temperature.
         objects: attributes of the pictured objects as numbers, ``n k``.
         told: attributes that the texts name, ``n k``, 0 for unnamed.

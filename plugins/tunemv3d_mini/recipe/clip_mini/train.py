@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 import transformers
+from sd_mini.tokenizer import train_tokenizer
+from sd_mini.trainer import Plan, Trainer
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -20,11 +22,9 @@ from clip_mini.card import model_card
 from clip_mini.losses import augment, contrast
 from clip_mini.measure import measure, picture_vectors, text_vectors, tokenize
 from clip_mini.model import SIZES, Size, make_clip, round_to_half, write_clip
-from clip_mini.paint import painted_legs
 from clip_mini.pack import Rendered, read_pack
+from clip_mini.paint import painted_legs
 from clip_mini.texts import Attributes, full_text, vary
-from sd_mini.tokenizer import train_tokenizer
-from sd_mini.trainer import Plan, Trainer
 
 TEXTS = 24
 """Different texts of every object."""

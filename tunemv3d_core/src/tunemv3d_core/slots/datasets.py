@@ -125,7 +125,7 @@ class MeshRenderer(Protocol):
             light: of the type that the caller's package defines; the renderer's own where it is left out.
 
         Returns:
-            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``albedo`` (``h w 3``, uint8, the colour without
-            light), ``depth`` and ``normals``.
+            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``albedo`` (``h w 3``, uint8, the colour
+            without light), ``depth`` and ``normals``.
         """
         ...

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_data.meshes.mesh import Floats, Mesh
-from tunemv3d_data.renderers import shaders
 from tunemv3d_data.meshes.textured import as_mesh
+from tunemv3d_data.renderers import shaders
 from tunemv3d_data.renderers.light import BRIGHTEST, DARKEST, STUDIO, Light
 from tunemv3d_data.renderers.surfaces import Texels, corner_normals, prefiltered
 from tunemv3d_data.spec import ModernglSpec

@@ -10,8 +10,8 @@ SIGMA, SCALE = 10.0, 1000.0
 def kid(one: Tensor, other: Tensor) -> float:
     """Return the kernel inception distance (Bińkowski et al. 2018) between unit vectors ``n d`` and ``m d``.
 
-    It is the unbiased estimate of the squared MMD under the kernel (x.y / d + 1)^3, of vectors scaled to a mean square of
-    1, for which x.y / d is the cosine. All pairs count; the original draws subsets, which only adds noise.
+    It is the unbiased estimate of the squared MMD under the kernel (x.y / d + 1)^3, of vectors scaled to a mean square
+    of 1, for which x.y / d is the cosine. All pairs count; the original draws subsets, which only adds noise.
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:

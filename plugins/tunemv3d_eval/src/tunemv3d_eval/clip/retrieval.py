@@ -49,7 +49,7 @@ class Scorer:
     @torch.no_grad()
     def images(self, images: Tensor) -> Tensor:
         """Encode pictures ``n 3 H W`` in [-1, 1] as unit vectors ``n d``, on the model's device."""
-        return torch.cat([self._pictures(part) for part in images.split(_AT_ONCE)])
+        return torch.cat([self._pictures(images[k : k + _AT_ONCE]) for k in range(0, len(images), _AT_ONCE)])
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -114,12 +114,13 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
             if missing := sorted(info["missing_keys"]):
                 raise ValueError(f"its weights lack {missing[0]} ({len(missing)} in all)")
             model.to(device).eval().requires_grad_(False)
-            scorer = Scorer(name, model, AutoTokenizer.from_pretrained(place), _processor(AutoImageProcessor, place))
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            scorer = Scorer(name, model, tokenizer, _processor(AutoImageProcessor, place))
             _try_out(scorer)
     except Exception as error:  # transformers raises whatever a foreign folder provokes
         reason = str(error).strip().partition("\n")[0]
         raise ComponentError(
-            f"CLIP '{name}': cannot judge pictures: {reason}; give a folder or hub id of a CLIPModel or SigLIP with its "
+            f"CLIP '{name}': cannot judge pictures: {reason}; give a folder or hub id of a CLIP or SigLIP with its "
             "tokenizer and preprocessor_config.json"
         ) from error
     return scorer

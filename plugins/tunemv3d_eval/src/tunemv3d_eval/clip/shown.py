@@ -61,7 +61,8 @@ def mesh_views(
         raise SampleError("the field's scene has no surface, so there is nothing to mesh")
     shape = SceneShape(scene, model, (sample.latents.shape[-2], sample.latents.shape[-1]))
     colours, alpha = (sample.images.clamp(-1, 1) + 1) / 2, sample.silhouettes.float()
-    mesh = mesher(shape, Pictures(colours.cpu(), alpha.cpu(), sample.cameras.to("cpu")), model.device)
+    with torch.enable_grad():  # a mesher may fit the shape to the masks, and metrics are asked without gradients
+        mesh = mesher(shape, Pictures(colours.cpu(), alpha.cpu(), sample.cameras.to("cpu")), model.device)
     pictures = []
     for k, view in enumerate(renderer(mesh, cameras.to("cpu"), (size, size))):
         opacity = torch.from_numpy(np.asarray(view["rgba"])[..., 3]).float()[None] / 255

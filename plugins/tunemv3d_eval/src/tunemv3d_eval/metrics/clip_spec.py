@@ -7,6 +7,7 @@ from pydantic import Field
 from tunemv3d_core.config.component_spec import ComponentSpec
 
 Clips = Annotated[tuple[str, ...], Field(min_length=1)]
+Block = dict[str, Any]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -20,7 +21,7 @@ class RPrecisionSpec(ComponentSpec):
     pool: str = "chairs-100"
     """The candidates: a packaged pool or list of prompts, or a file with one a line."""
     by: Literal["vote", "park", "dream-fields", "mesh"] = "vote"
-    """vote: TuneMV3D's supplement; park: Park et al. 2021; dream-fields: a held-out camera; mesh: renders of the mesh."""
+    """vote: TuneMV3D's supplement; park: Park et al. 2021; dream-fields: a new camera; mesh: the mesh's renders."""
     textured: bool = True
     """False judges the bare shape in grey: the field's surface, or the mesh's."""
     elevation: float = 45.0
@@ -29,9 +30,9 @@ class RPrecisionSpec(ComponentSpec):
     """Renders of the mesh, evenly around it."""
     size: Annotated[int, Field(ge=16)] = 224
     """Pixels a side of the mesh's renders."""
-    mesher: dict[str, Any] = {"type": "marching-cubes"}
+    mesher: Block = Field(default={"type": "marching-cubes"})
     """What makes the mesh, with its options."""
-    mesh_renderer: dict[str, Any] = {"type": "embree"}
+    mesh_renderer: Block = Field(default={"type": "embree"})
     """What renders the mesh, with its options."""
 
 

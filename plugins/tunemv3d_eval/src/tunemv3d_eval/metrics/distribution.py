@@ -85,7 +85,7 @@ class NearestTrainingObject:
 
     figures: Mapping[str, Figure] = {
         "nearest_training": Figure(
-            "likeness to the nearest training object: cosine, the mean over views", higher_is_better=False, low=-1, high=1
+            "cosine with the nearest training object, the mean over views", higher_is_better=False, low=-1, high=1
         ),
     }
     needs: Collection[Need] = (Need.DATASET,)

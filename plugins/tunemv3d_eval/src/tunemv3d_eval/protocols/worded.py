@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.viz.colour_words import PALETTE
 
 PARTS_OF: dict[str, tuple[str, ...]] = {
@@ -87,7 +88,7 @@ def write_lists(folder: Path) -> None:
     for count, purpose in ((300, "so that differences between methods show"), (60, "the first sixty of chairs-300")):
         lines = [f"# {count} prompts written by rule (protocols/worded.py): {purpose}."]
         lines += [each.text() for each in by_rule(count)]
-        (folder / f"chairs-{count}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(folder / f"chairs-{count}.txt", "\n".join(lines) + "\n")
 
 
 def _turns(draw: random.Random, values: tuple[str, ...]) -> Iterator[str]:
