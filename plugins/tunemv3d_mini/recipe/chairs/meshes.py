@@ -1,7 +1,7 @@
 """The shapes of the held-out chairs, for the metric geometry-over-t: python meshes.py LIBRARIES OUT [FACES].
 
-LIBRARIES is the folder that render.sh takes. OUT gets a binary PLY of each chair of held_out.txt, placed in the world as
-its pictures show it, without colours, with at most FACES (4,000) triangles.
+LIBRARIES is the folder that render.sh takes. OUT gets a binary PLY of each chair of held_out.txt, placed in the world
+as its pictures show it, without colours, with at most FACES (4,000) triangles.
 """
 
 import sys

@@ -187,7 +187,8 @@ class StandInScene:
     def signed_distance(self, points: Tensor) -> Tensor:
         """Return those of a ball of radius 0.6 that the features dent, for metrics that need a surface."""
         seen = self.field.aggregator(self.features, self.cameras, points.to(self.features.dtype))
-        return points.float().norm(dim=-1) - 0.6 + 0.2 * seen.float().mean(-1).tanh()
+        distance: Tensor = points.float().norm(dim=-1) - 0.6
+        return distance + 0.2 * seen.float().mean(-1).tanh()
 
     def losses(self) -> dict[str, Tensor]:
         """Return none."""

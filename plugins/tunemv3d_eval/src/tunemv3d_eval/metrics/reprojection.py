@@ -56,12 +56,13 @@ def reprojection(
         points = rays.origins[seen] + depth[view].flatten()[seen, None] * rays.directions[seen]
         others = [other for other in range(len(images)) if other != view]
         there, visible = _seen_from(points, colours[others], inner[others], depth[others], cameras[others])
-        shared, weights = visible.any(0), visible / visible.sum(0).clamp(min=1)
-        for errors, of_missed, of_seen in (
-            (squares, (1 - own[missed]).square().mean(-1), (there - own[seen]).square().mean(-1)),
-            (distances, _apart(own[missed], torch.ones_like(own[missed])), _apart(there, own[seen].expand_as(there))),
-        ):
-            errors += [of_missed, (of_seen * weights).sum(0)[shared]]
+        white = torch.ones(len(others), int(missed.sum()), 3, device=own.device)
+        shown = torch.cat([white, there], dim=1)
+        counts = torch.cat([torch.ones_like(white[..., 0]), visible], dim=1)
+        weights = counts / counts.sum(0).clamp(min=1)
+        mine, compared = torch.cat([own[missed], own[seen]]), counts.any(0)
+        squares.append(((shown - mine).square().mean(-1) * weights).sum(0)[compared])
+        distances.append((_apart(shown, mine) * weights).sum(0)[compared])
     square, distance = torch.cat(squares), torch.cat(distances)
     count = torch.tensor(len(square), device=images.device)
     return square.sum() / count.clamp(min=1), distance.sum() / count.clamp(min=1), count

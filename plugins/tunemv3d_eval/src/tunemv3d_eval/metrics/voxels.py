@@ -22,7 +22,7 @@ SHARPNESS = 20.0
 INSIDE, OUTSIDE = 1.0, -4.0
 """Values to begin with within the silhouettes' hull, a haze, and outside of it, next to nothing."""
 
-STEPS, RAYS_PER_STEP, RATE = 100, 2048, 0.2
+STEPS, RAYS_PER_STEP, RATE = 60, 2048, 0.2
 
 
 @dataclass(frozen=True)
