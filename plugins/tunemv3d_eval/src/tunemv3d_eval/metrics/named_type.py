@@ -13,7 +13,7 @@ from tunemv3d_eval.protocols.worded import TYPES, named
 class NamedType:
     """Retrieval among ``TYPES``, worded "a TYPE", by the vote of the views; says nothing where no type is named.
 
-    Of the 80 held-out chairs and variants of clip-mini's card, this rule names the right type for 81 %.
+    The card of clip-mini says how often it retrieves the types of held-out objects.
     """
 
     figures: Mapping[str, Figure] = {
