@@ -67,14 +67,15 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     last = folder.check(resume)
     accelerator.wait_for_everyone()
     parts = build_parts(spec, accelerator, last)
-    if accelerator.is_main_process:
-        folder.claim(last)
-        if parts.known_words is not None:
-            parts.known_words.write(folder.known_words)
     try:
+        if accelerator.is_main_process:
+            folder.claim(last)
+            if parts.known_words is not None:
+                parts.known_words.write(folder.known_words)
         return Trainer(spec, accelerator, folder, parts).run()
     finally:
         parts.close()
+        folder.release()
 
 
 class Trainer:
@@ -105,14 +106,19 @@ class Trainer:
         steps = self.spec.train.steps
         if self._main and not self._before:
             self._before = self._measure("measuring before training")
-        progress = None
-        if self._main:
+        progress, done, interrupted = None, start, False
+        after: Figures = {}
+        if self._main and self._is_finished(start):
+            after = self._logged(start)
+            self._preview = self.folder.preview(start) if self.parts.preview else None
+        elif self._main:
             progress = Progressed(self.folder, steps, start, float(self.parts.restored.get("seconds", 0.0)))
             if start == 0:
                 progress.record(0, self._before, self.parts.measurement.sample.prefix)
         self.accelerator.wait_for_everyone()
-        done, interrupted, after = start, False, {}
         with watched() as interruption, _opened(progress):
+            if progress is not None and start:
+                self._make_up(start, progress)
             for step in range(start, steps):
                 self._step_or_save(step, progress if step > start else None)
                 done = step + 1
@@ -217,24 +223,47 @@ class Trainer:
             self._save(done, progress)
         if interrupted or last:
             return
-        if options.evaluate_every and done % options.evaluate_every == 0:
-            progress.record(done, self._measure(), self.parts.measurement.sample.prefix)
-            progress.restart_clock(done)
-        if options.preview_every and done % options.preview_every == 0:
+        if self._is_due(options.evaluate_every, done):
+            self._measured(done, progress)
+        if self._is_due(options.preview_every, done):
             self._draw_preview(done, progress)
-            progress.restart_clock(done)
+
+    def _is_due(self, every: int, done: int) -> bool:
+        return bool(every) and done % every == 0 and done < self.spec.train.steps
+
+    def _make_up(self, done: int, progress: Progressed) -> None:
+        """Do what was due at the step that the run goes on from, and was not done when it ended there."""
+        if self._is_due(self.spec.train.evaluate_every, done) and not self._logged(done):
+            self._measured(done, progress)
+        if self._is_due(self.spec.train.preview_every, done) and not self.folder.preview(done).exists():
+            self._draw_preview(done, progress)
 
     def _finish(self, done: int, progress: Progressed) -> Figures:
-        after = self._measure("measuring after training")
-        progress.record(done, after, self.parts.measurement.sample.prefix)
+        """Measure and draw the end of the run."""
+        after = self._logged(done) or self._measured(done, progress, "measuring after training")
         self._draw_preview(done, progress)
         return after
+
+    def _is_finished(self, done: int) -> bool:
+        """Tell whether nothing is left to do after ``done`` steps, not even to measure and to draw."""
+        drawn = self.parts.preview is None or self.folder.preview(done).exists()
+        return done == self.spec.train.steps and drawn and bool(self._logged(done))
+
+    def _logged(self, done: int) -> Figures:
+        return self.folder.figures(done, self.parts.measurement.sample.prefix)
+
+    def _measured(self, done: int, progress: Progressed, announced: str = "") -> Figures:
+        figures = self._measure(announced)
+        progress.record(done, figures, self.parts.measurement.sample.prefix)
+        progress.restart_clock(done)
+        return figures
 
     def _save(self, done: int, progress: Progressed) -> None:
         parts = self.parts
         sample = self.parts.measurement.sample
         measured = [len(sample.objects), list(sample.timesteps)]
         values = {"step": done, "seconds": progress.seconds, "before": self._before, "measured": measured}
+        values |= {"data": self.parts.fingerprint, "processes": self.accelerator.num_processes}
         save_checkpoint(
             self.folder.checkpoint(done),
             parts.model,
@@ -257,6 +286,7 @@ class Trainer:
             with self._published(), self.accelerator.autocast():
                 self._preview = self.parts.preview(self.folder.preview(done), done)
             progress.picture(done, self._preview)
+            progress.restart_clock(done)
             write_page(self.folder, done)
 
     @contextmanager

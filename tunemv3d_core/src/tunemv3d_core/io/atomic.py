@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all: they are written beside their place and renamed into it.
 
-What must survive a power cut is asked to be ``durable``: its bytes are on the disk before it is renamed, and its new name
-before the call returns.
+What must survive a power cut is asked to be ``durable``: its bytes are on the disk before it is renamed, and its new
+name before the call returns.
 """
 
 import os

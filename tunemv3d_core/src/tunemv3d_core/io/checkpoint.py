@@ -7,8 +7,8 @@
     state/               for resuming: tensors.safetensors and values.json
     provenance.json      components, versions, frozen model, data, checksums of all other files and of itself
 
-A folder is written beside its place, waits for the disk and is renamed: neither an interrupted write nor a power cut leaves
-anything that is mistaken for a checkpoint.
+A folder is written beside its place, waits for the disk and is renamed: neither an interrupted write nor a power cut
+leaves anything that is mistaken for a checkpoint.
 """
 
 import hashlib
@@ -103,7 +103,9 @@ def save_checkpoint(
                 "spec_id": spec_id(spec),
                 **provenance_of(spec, frozen, data),
                 "ports": ports_record(model.backbone.ports),
-                "files": {f.relative_to(beside).as_posix(): sha256(f) for f in sorted(beside.rglob("*")) if f.is_file()},
+                "files": {
+                    f.relative_to(beside).as_posix(): sha256(f) for f in sorted(beside.rglob("*")) if f.is_file()
+                },
             }
             write_record(beside, record)
     except (OSError, SafetensorError) as error:
