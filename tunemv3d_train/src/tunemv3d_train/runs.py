@@ -27,6 +27,7 @@ FREE = (
     "train.log_every",
     "train.evaluate_every",
     "train.preview_",
+    "train.non_finite",
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
@@ -113,7 +114,7 @@ class RunFolder:
             self._lock.acquire(timeout=0)
             self._clear()
             write_text(self.path / "spec.json", canonical_json(self.spec) + "\n", durable=True)
-            self._forget_after(step_of(resume_from) if resume_from else -1)
+            self.forget_after(step_of(resume_from) if resume_from else -1)
         except Timeout:
             raise SpecError(
                 f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
@@ -181,7 +182,7 @@ class RunFolder:
             put_in_place(folder, leaving)
             shutil.rmtree(leaving, ignore_errors=True)
 
-    def _forget_after(self, step: int) -> None:
+    def forget_after(self, step: int) -> None:
         """Drop log lines that a resumed run will write again."""
         if not self.metrics.is_file():
             return
