@@ -224,7 +224,7 @@ class Trainer:
         rank = self.accelerator.process_index
         path = self.folder.path / "non_finite" / f"step-{first + 1:06d}{f'-rank{rank}' if rank else ''}.safetensors"
         plan = self.parts.sampler.plan(first * self.spec.train.accumulate)
-        keep_batch(path, plan, self.parts.batches(plan))
+        keep_batch(path, plan, cast(Tensors, self.parts.batches(plan)))
         return (
             f"the gradient of step {first + 1} is not finite ({skipped} such steps since the last line of the log); no "
             f"weight saw it, and its batch is kept as {path}"
