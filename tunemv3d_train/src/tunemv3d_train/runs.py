@@ -16,6 +16,7 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.atomic import put_in_place, recover, write_text
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
+from tunemv3d_core.io.checkpoint_repair import DAMAGED, RUN_LOCK
 
 FREE = (
     "sample.",
@@ -32,11 +33,8 @@ FREE = (
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
 
-FIRST_FILES = {".lock", "spec.json.part"}
+FIRST_FILES = {RUN_LOCK, "spec.json.part"}
 """All that a run which was killed at its very beginning may have left."""
-
-DAMAGED = ".damaged"
-"""What is added to the name of a checkpoint that a run passed over."""
 
 
 class RunFolder:
@@ -54,7 +52,7 @@ class RunFolder:
         self.previews = path / "previews"
         self.known_words = path / "known_words.json"
         self._damaged: list[Path] = []
-        self._lock = FileLock(path / ".lock")
+        self._lock = FileLock(path / RUN_LOCK)
 
     def check(self, resume: bool) -> Path | None:
         """Return the checkpoint to resume from, if any: the newest that is whole and undamaged. Writes nothing.
