@@ -18,7 +18,7 @@ from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
 from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.evaluation import Figures
-from tunemv3d_train.interruption import Interruption, watched
+from tunemv3d_train.interruption import watched
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.monitor import Monitor
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
@@ -76,10 +76,14 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
             folder.claim(last)
             if parts.known_words is not None:
                 parts.known_words.write(folder.known_words)
-        return Trainer(spec, accelerator, folder, parts).run()
+        outcome = Trainer(spec, accelerator, folder, parts).run()
     finally:
         parts.close()
         folder.release()
+    # Together, and with the process group destroyed: a rank that leaves first takes down those still at work.
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return outcome
 
 
 class Trainer:
@@ -128,7 +132,7 @@ class Trainer:
             while done < steps and not interrupted:
                 self._step_or_save(done, progress if done > start else None)
                 done += 1
-                interrupted = self._stop_wanted(interruption, done)
+                interrupted = interruption.agreed()
                 done = self._report(done, interrupted, progress)
             if progress is not None and not interrupted:
                 after = self._monitor.finish(done, progress)
@@ -295,15 +299,6 @@ class Trainer:
         )
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
-
-    def _stop_wanted(self, interruption: Interruption, done: int) -> bool:
-        """Tell whether to stop after this step. Several processes agree on it every few steps."""
-        if self.accelerator.num_processes == 1:
-            return interruption.requested
-        if done % self.spec.train.log_every:
-            return False
-        wish = torch.tensor(float(interruption.requested), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(wish, "sum") > 0)
 
 
 @contextmanager
