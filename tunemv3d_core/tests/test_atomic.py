@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.io.atomic import atomic_file, atomic_folder, write_text
+from tunemv3d_core.io.atomic import atomic_file, atomic_folder, recover, write_text
 
 
 def names(folder: Path) -> set[str]:
@@ -70,3 +70,13 @@ def test_an_error_leaves_the_old_folder_alone(tmp_path: Path) -> None:
         raise RuntimeError
     assert names(folder) == {"old"}
     assert names(tmp_path) == {"sample"}
+
+
+def test_what_killed_writes_left_is_cleared_and_an_old_folder_comes_back(tmp_path: Path) -> None:
+    for name in ("a.old", "b", "b.old", "c.part", "d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "holds").write_text(name)
+    (tmp_path / "page.html.part").touch()
+    recover(tmp_path)
+    assert names(tmp_path) == {"a", "b", "d"}
+    assert {(tmp_path / name / "holds").read_text() for name in ("a", "b", "d")} == {"a.old", "b", "d"}

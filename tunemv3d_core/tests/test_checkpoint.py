@@ -1,7 +1,10 @@
 """A checkpoint is whole or it is not there; what it needs is said when it is missing."""
 
 import json
+import os
+import random
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +16,14 @@ from stand_ins import TinyLifter, tiny_inputs, tiny_model
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io import checkpoint as module
 from tunemv3d_core.io.checkpoint import (
+    check_checkpoint,
     find_checkpoint,
     load_state,
     load_weights,
     run_checkpoints,
     save_checkpoint,
     trainable_tensors,
+    write_record,
 )
 from tunemv3d_core.io.provenance import check_components, check_frozen
 
@@ -79,6 +84,59 @@ def test_a_damaged_or_incomplete_checkpoint_is_refused(saved: Path) -> None:
     weights.unlink()
     with pytest.raises(CheckpointError, match=r"incomplete, model.safetensors is missing"):
         module.load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    "name", ["spec.json", "model.safetensors", "provenance.json", "state/values.json", "state/tensors.safetensors"]
+)
+def test_no_flipped_bit_goes_unnoticed(saved: Path, name: str) -> None:
+    content = (saved / name).read_bytes()
+    generator = random.Random(0)
+    for _ in range(60):
+        at, bit = generator.randrange(len(content)), generator.randrange(8)
+        (saved / name).write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        with pytest.raises(CheckpointError, match=str(saved)):
+            load_state(saved)
+    (saved / name).write_bytes(content)
+    assert load_state(saved)["step"] == 7
+
+
+def test_checksums_that_are_left_out_are_missed(saved: Path) -> None:
+    record = json.loads((saved / "provenance.json").read_text())
+    for name in record["files"]:
+        write_record(saved, record | {"files": {k: v for k, v in record["files"].items() if k != name}})
+        with pytest.raises(CheckpointError, match=f"no checksum of {name}"):
+            check_checkpoint(saved, state=True)
+
+
+def test_checkpoints_of_the_first_format_are_read(saved: Path) -> None:
+    record = json.loads((saved / "provenance.json").read_text())
+    files = {name: record["files"][name] for name in ("spec.json", "model.safetensors")}
+    del record["checksum"]
+    (saved / "provenance.json").write_text(json.dumps(record | {"format": "tunemv3d-checkpoint/1", "files": files}))
+    assert load_state(saved)["step"] == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file is synced")
+def test_a_checkpoint_is_on_the_disk_before_its_name_is(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: dict[Path, int] = {}
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        synced[Path(f"/proc/self/fd/{descriptor}").resolve()] = os.fstat(descriptor).st_size
+
+    def replace(beside: Path, place: Path) -> None:
+        if Path(beside).is_dir():
+            assert all(synced.get(f) == f.stat().st_size for f in Path(beside).rglob("*") if f.is_file())
+            assert {Path(beside), Path(beside) / "state"} <= synced.keys(), "names within a folder too"
+        real_replace(beside, place)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    place = saved.with_name("step-000008")
+    save_checkpoint(place, tiny_model(), SimpleNamespace(model=None), state={"step": 8})
+    assert load_state(place)["step"] == 8 and list(synced)[-1] == saved.parent, "the new name at the end"
 
 
 def test_an_unreadable_checkpoint_is_told_wherever_it_is_read(saved: Path) -> None:

@@ -206,13 +206,11 @@ def test_a_full_disk_keeps_the_older_checkpoint(spec: RunSpec, tmp_path: Path, m
     assert train(spec, tmp_path / "run", resume=True).step == 6
 
 
-def test_a_damaged_checkpoint_is_refused_before_a_folder_is_made(
+def test_a_damaged_checkpoint_to_start_from_is_refused_before_a_folder_is_made(
     spec: RunSpec, spec_file: Path, tmp_path: Path
 ) -> None:
     weights = train(spec, tmp_path / "run").checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*; remove .*step-000006 to resume"):
-        train(spec, tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         train(load_spec(spec_file, [f"train.start_from={tmp_path / 'run'}"]), tmp_path / "next")
     assert not (tmp_path / "next").exists()
@@ -280,14 +278,9 @@ def test_scalars_are_read_by_tensorboard_and_a_resumed_run_replaces_what_it_repe
     ]
 
 
-def environment(offered: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(offered), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
 def command(offered: Path, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     run = [sys.executable, *launcher, "-m", "tunemv3d_train", *map(str, arguments)]
-    return subprocess.run(run, capture_output=True, text=True, env=environment(offered), timeout=300)
+    return subprocess.run(run, capture_output=True, text=True, env=tiny.environment(offered), timeout=300)
 
 
 def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path: Path) -> None:
@@ -304,18 +297,20 @@ def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run")]
     limit = f'ulimit -f {size // 1024}; exec "$@"'
     result = subprocess.run(
-        ["bash", "-c", limit, "bash", *run], capture_output=True, text=True, env=environment(offered)
+        ["bash", "-c", limit, "bash", *run], capture_output=True, text=True, env=tiny.environment(offered)
     )
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     assert "written" in result.stderr and "error: " in result.stderr
-    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".lock"]
     assert not [path for path in left if path.name.endswith(".part")]
     assert [path.name for path in left] == [] if size == 0 else load_spec(tmp_path / "run/spec.json")
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
-    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(offered))
+    process = subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=tiny.environment(offered)
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("step 3 "):

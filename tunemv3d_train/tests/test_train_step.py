@@ -12,8 +12,8 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.slots import Prediction
 from tunemv3d_core.types import Text
+from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.step import TrainingStep, at_cells, cell_centres
-from tunemv3d_train.trainer import mean_losses
 
 N, M = 3, 2
 
@@ -158,5 +158,15 @@ def test_x_prev_is_refused_where_the_schedule_ends_without_signal() -> None:
 
 def test_means_over_steps_leave_out_ranges_that_were_not_drawn() -> None:
     levels = torch.tensor([[6.0, 0, 0, 1, 0], [3.0, 0, 0, 2, 0]])
-    means = mean_losses({"loss": torch.tensor(4.0), "neus/t": levels}, 2, 1000)
-    assert means == {"loss": 2.0, "neus/t=0-200": 2.0, "neus/t=600-800": 0.5}
+    sums, kept = LossSums(1000), torch.zeros(())
+    for loss, level in ((1.0, levels), (3.0, torch.zeros(2, 5))):
+        sums.add({"loss": torch.tensor(loss), "neus/t": level}, kept)
+    assert sums.read() == ({"loss": 2.0, "neus/t=0-200": 2.0, "neus/t=600-800": 0.5}, 0)
+    assert sums.read() == ({}, 0)
+
+
+def test_means_leave_out_steps_that_are_not_finite() -> None:
+    sums = LossSums(1000)
+    for loss, bad in ((1.0, 0.0), (float("nan"), 1.0), (7.0, 1.0), (2.0, 0.0)):
+        sums.add({"loss": torch.tensor(loss)}, torch.tensor(bad))
+    assert sums.read() == ({"loss": 1.5}, 2)

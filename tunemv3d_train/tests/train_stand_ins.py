@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -291,3 +292,9 @@ def write_spec(path: Path, dataset: Path, *, field: bool = True, **train: Any) -
     }
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def environment(offered: Path) -> dict[str, str]:
+    """Variables of a process that finds the tiny components, and no GPU."""
+    path = os.pathsep.join([str(offered), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

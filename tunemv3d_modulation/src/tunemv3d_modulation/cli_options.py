@@ -79,18 +79,18 @@ def read_images(given: list[str]) -> "dict[int, Image]":
     Raises:
         TuneMV3DError: not a picture, or two of one view.
     """
-    from PIL import Image
+    from tunemv3d_core.io.pictures import open_picture
 
-    found: dict[int, Image.Image] = {}
+    found: dict[int, Image] = {}
     for words in given:
         view, equals, file = words.partition("=")
         view, file = (view, file) if equals and view.isdecimal() else ("0", words)
         if int(view) in found:
             raise TuneMV3DError(f"--image {words}: view {view} has a picture already; say which with VIEW=FILE")
         try:
-            found[int(view)] = Image.open(file)
+            found[int(view)] = open_picture(Path(file))
             found[int(view)].load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise TuneMV3DError(f"--image {words}: cannot be read as a picture: {error}") from None
     return found
 

@@ -88,13 +88,18 @@ class BatchSampler:
         self._dataset, self._objects, self._counts, self._seed, self.batch = dataset, objects, counts, seed, batch
         self._timesteps, self._cells, self._text_dropout = timesteps, cells, text_dropout
         self._rank, self._world = rank, world
+        self._attempt: list[int] = []
         check_counts(dataset, objects, counts)
         self._spread = lru_cache(maxsize=SPREADS)(self._spread_views)
         self._streamed = lru_cache(maxsize=2)(self._stream_order) if isinstance(dataset, Streams) else None
 
+    def draw_anew(self, attempt: int) -> None:
+        """Draw other views, noise and captions from now on: after a run went back for the ``attempt``-th time."""
+        self._attempt = [attempt]
+
     def plan(self, step: int) -> BatchPlan:
         """Draw the batch of one (micro) step of this process."""
-        rng = np.random.default_rng([self._seed, step, self._rank])
+        rng = np.random.default_rng([self._seed, step, self._rank, *self._attempt])
         objects = self.objects(step)
         records = [self._dataset.record(index) for index in objects]
         t, is_clean = self._noise_levels(rng)

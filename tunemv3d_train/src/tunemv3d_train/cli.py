@@ -42,19 +42,28 @@ def train(
 
     from tunemv3d_train.trainer import train as run_training
 
-    outcome = run_training(resolved, folder, resume)
+    # A launcher that starts its processes again wants them to go on.
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (folder / "checkpoints").is_dir()
+    outcome = run_training(resolved, folder, resume or restarted)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _print_outcome(outcome, folder, as_json)
     if outcome.interrupted:
         if first:
             place = [f"--base '{base}'"] if base else []
-            again = " ".join(
-                ["tunemv3d-train", spec, *(f"--set '{o}'" for o in overrides), *place, "--out", str(folder)]
-            )
+            again = " ".join([_program(), spec, *(f"--set '{o}'" for o in overrides), *place, "--out", str(folder)])
             message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
             console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _program() -> str:
+    """Return how this command was started: by itself, or by torchrun."""
+    local, world = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE", "1")
+    if local is None or world == "1":
+        return "tunemv3d-train"
+    machines = f"--nnodes {int(world) // int(local)} " if world != local else ""
+    return f"torchrun {machines}--nproc-per-node {local} -m tunemv3d_train"
 
 
 def _default_folder(name: str) -> Path:

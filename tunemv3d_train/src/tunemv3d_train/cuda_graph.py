@@ -4,8 +4,11 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.console import messages
 from tunemv3d_core.errors import TuneMV3DWarning
 
 Tensors = dict[str, Tensor]
@@ -85,3 +88,20 @@ def _renew_generator() -> None:
     device = torch.cuda.current_device()
     fresh = torch.Generator(device=f"cuda:{device}")
     torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())
+
+
+def capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
+    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
+    if not spec.train.cuda_graph:
+        return False
+    reasons = {
+        "there is no GPU": accelerator.device.type != "cuda",
+        "several processes train together": accelerator.num_processes > 1,
+        "train.accumulate is not 1": spec.train.accumulate != 1,
+        "fp16 scales its loss on the host": spec.train.precision == "fp16",
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
+            return False
+    return True

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.pictures import open_picture
 
 
 class EventFile:
@@ -37,7 +37,7 @@ class EventFile:
 
     def picture(self, step: int, name: str, path: Path) -> None:
         """Append a PNG file as a step's picture."""
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             width, height = picture.size
         image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes())
         self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)])))

@@ -1,15 +1,15 @@
 """The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
 
 import hashlib
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.types import Views
@@ -151,16 +151,8 @@ def _checked(folder: Path) -> PosedImages:
 
 def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:
     try:
-        return _open_image(BytesIO(picture) if isinstance(picture, bytes) else picture)
+        return open_picture(picture)
     except FileNotFoundError:
         raise DatasetError(f"{where}: the picture is missing; render the object again or restore it") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except OSError as error:
         raise DatasetError(f"{where}: the picture is damaged: {error}") from None
-
-
-def _open_image(picture: Path | BytesIO) -> Image.Image:
-    # Pillow tries every format that it knows in turn, which takes as long as decoding a small picture.
-    try:
-        return Image.open(picture, formats=["WEBP", "PNG"])
-    except UnidentifiedImageError:
-        return Image.open(picture)

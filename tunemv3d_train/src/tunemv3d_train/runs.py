@@ -8,14 +8,33 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
+from tunemv3d_core.console import messages
 from tunemv3d_core.errors import CheckpointError, SpecError
-from tunemv3d_core.io.atomic import write_text
-from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_core.io.atomic import put_in_place, recover, write_text
+from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
+from tunemv3d_core.io.checkpoint_repair import DAMAGED, RUN_LOCK
 
-FREE = ("sample.", "data.cache", "data.workers")
-"""Prefixes of options that a resumed run may change, because no step depends on them."""
+FREE = (
+    "sample.",
+    "data.cache",
+    "data.workers",
+    "train.steps",
+    "train.checkpoint_every",
+    "train.keep",
+    "train.log_every",
+    "train.evaluate_every",
+    "train.preview_",
+    "train.non_finite",
+)
+"""Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
+follows ``train.steps``."""
+
+FIRST_FILES = {RUN_LOCK, "spec.json.part"}
+"""All that a run which was killed at its very beginning may have left."""
 
 
 class RunFolder:
@@ -32,18 +51,21 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.previews = path / "previews"
         self.known_words = path / "known_words.json"
+        self._damaged: list[Path] = []
+        self._lock = FileLock(path / RUN_LOCK)
 
     def check(self, resume: bool) -> Path | None:
-        """Return the checkpoint to resume from, if any. Writes nothing.
+        """Return the checkpoint to resume from, if any: the newest that is whole and undamaged. Writes nothing.
 
         Raises:
             SpecError: another run is in the folder, or this one is and ``resume`` was not asked for, or there is
-                nothing to resume.
+                nothing to resume, or it is longer than the spec's.
+            CheckpointError: every checkpoint is damaged.
         """
         recorded = self.path / "spec.json"
         if recorded.is_file():
             self._check_same(recorded)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and not (self.path.is_dir() and {f.name for f in self.path.iterdir()} <= FIRST_FILES):
             raise SpecError(f"{self.path}: not empty and not a run (no spec.json); choose another folder with --out")
         whole = run_checkpoints(self.path)
         if whole and not resume:
@@ -51,22 +73,66 @@ class RunFolder:
                 f"{self.path}: holds this run already, up to {whole[-1].name}; "
                 "continue it with --resume, or choose another folder with --out"
             )
-        if resume and not whole:
+        if not resume:
+            return None
+        if not whole:
             raise SpecError(f"{self.path}: no whole checkpoint to resume from; start without --resume")
-        return whole[-1] if whole else None
+        good = self._newest_good(whole)
+        if step_of(good) > self.spec.train.steps:
+            raise SpecError(
+                f"{self.path}: has done {step_of(good)} steps, more than train.steps {self.spec.train.steps}; "
+                "ask for more with --steps"
+            )
+        return good
+
+    def _newest_good(self, whole: list[Path]) -> Path:
+        """Return the newest undamaged checkpoint; those that it passes over are remembered."""
+        for folder in reversed(whole):
+            try:
+                check_checkpoint(folder, state=True)
+            except CheckpointError as error:
+                self._damaged.append(folder)
+                reason = error
+                continue
+            return folder
+        raise CheckpointError(
+            f"{reason}. No other checkpoint of this run is whole: start anew in another folder, with --out"
+        )
 
     def claim(self, resume_from: Path | None) -> None:
-        """Create the folder, and drop log lines that a resumed run will write again.
+        """Create the folder, lock it, and clear what an earlier run left: its log's end, half-written files.
 
         Raises:
             CheckpointError: it cannot be written.
+            SpecError: another process is at work in it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "spec.json", canonical_json(self.spec) + "\n")
-            self._forget_after(step_of(resume_from) if resume_from else -1)
+            # The system gives it back when the process ends, however it ends.
+            self._lock.acquire(timeout=0)
+            self._clear()
+            write_text(self.path / "spec.json", canonical_json(self.spec) + "\n", durable=True)
+            self.forget_after(step_of(resume_from) if resume_from else -1)
+        except Timeout:
+            raise SpecError(
+                f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
+            ) from None
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
+
+    def release(self) -> None:
+        """Let others work in the folder."""
+        self._lock.release()
+
+    def _clear(self) -> None:
+        """Remove what killed writes left, and put damaged checkpoints out of the way."""
+        for folder in (self.path, self.path / "checkpoints", self.previews):
+            recover(folder)
+        for folder in self._damaged:
+            aside = folder.with_name(folder.name + DAMAGED)
+            shutil.rmtree(aside, ignore_errors=True)
+            put_in_place(folder, aside)
+            messages.print(f"{folder.name} is damaged and is kept as {aside.name}", style="yellow", soft_wrap=True)
 
     def _check_same(self, recorded: Path) -> None:
         old, new = (_flat(json.loads(canonical_json(spec))) for spec in (load_spec(recorded, saved=True), self.spec))
@@ -100,12 +166,21 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
 
+    def figures(self, step: int, prefix: str) -> dict[str, float]:
+        """Return the figures that the log has of a step, those whose names begin with ``prefix``, without it."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
+        of_step = [json.loads(line) for line in lines if _step_in(line) == step]
+        return {k.removeprefix(prefix): v for record in of_step for k, v in record.items() if k.startswith(prefix)}
+
     def prune(self, keep: int) -> None:
         """Remove all but the last ``keep`` checkpoints."""
         for folder in run_checkpoints(self.path)[:-keep]:
-            shutil.rmtree(folder, ignore_errors=True)
+            # Under a name that is no checkpoint's: half removed, it would count as a damaged one.
+            leaving = folder.with_name(folder.name + ".part")
+            put_in_place(folder, leaving)
+            shutil.rmtree(leaving, ignore_errors=True)
 
-    def _forget_after(self, step: int) -> None:
+    def forget_after(self, step: int) -> None:
         """Drop log lines that a resumed run will write again."""
         if not self.metrics.is_file():
             return

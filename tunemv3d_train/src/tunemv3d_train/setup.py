@@ -30,6 +30,7 @@ from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
+from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
 from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_no_held_out, warn_of_unseen_sides
 from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choose
 from tunemv3d_train.known_words import KnownWords, known_words, tell
@@ -63,6 +64,7 @@ class Parts:
         batches: makes tensors of plans.
         measurement: figures of a fixed sample.
         preview: pictures.
+        fingerprint: of the dataset, so that a run that goes on notices another one; None beside the main process.
         known_words: what the backbone knows of the captions; None where it does not say, and beside the main process.
         restored: state of the checkpoint that the run goes on from.
     """
@@ -78,6 +80,7 @@ class Parts:
     batches: Batches
     measurement: Measurement
     preview: Preview | None
+    fingerprint: Fingerprint | None
     known_words: KnownWords | None
     restored: dict[str, Any]
 
@@ -117,8 +120,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     batches = Batches(dataset, latents, texts)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
+    fingerprint = dataset_fingerprint(dataset) if accelerator.is_main_process else None
     if resume_from:
         _compare(resume_from, model, accelerator, resumed=True)
+        check_unchanged(restored, fingerprint, accelerator.num_processes, resume_from)
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
@@ -137,6 +142,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         batches=batches,
         measurement=measurement,
         preview=preview,
+        fingerprint=fingerprint,
         known_words=known,
         restored=restored,
     )

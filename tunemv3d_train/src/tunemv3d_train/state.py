@@ -53,7 +53,12 @@ def restore(
         with torch.no_grad():
             parameter.copy_(state[f"raw/{name}"])
         moments = {key: state[f"{key}/{name}"] for key in _ADAM if f"{key}/{name}" in state}
-        optimizer.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in moments.items()}
+        own = optimizer.state[parameter]
+        for key, tensor in moments.items():
+            if key in own:  # in place: a CUDA graph may hold them
+                own[key].copy_(tensor)
+            else:
+                own[key] = tensor.to(parameter.device)
     return state
 
 

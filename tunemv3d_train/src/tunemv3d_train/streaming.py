@@ -92,6 +92,13 @@ class ReadAhead:
                 self._coming[later] = self._pool.submit(self._read, later)
         return self._coming.pop(step).result()
 
+    def draw_anew(self, attempt: int) -> None:
+        """Forget what was read ahead, and draw anew (``BatchSampler.draw_anew``)."""
+        for coming in self._coming.values():
+            coming.cancel()
+        self._coming.clear()
+        self._sampler.draw_anew(attempt)
+
     def close(self) -> None:
         """Read no further."""
         self._pool.shutdown(cancel_futures=True)

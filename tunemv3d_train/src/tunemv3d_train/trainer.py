@@ -1,11 +1,10 @@
 """The trainer: from a spec to a run folder with checkpoints, previews, a log and figures before and after."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -13,19 +12,24 @@ from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
-from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.errors import CheckpointError, DatasetError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
-from tunemv3d_train.cuda_graph import CapturedStep, Tensors
+from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.evaluation import Figures
-from tunemv3d_train.interruption import Interruption, watched
-from tunemv3d_train.losses import LEVELS, level_name
+from tunemv3d_train.interruption import watched
+from tunemv3d_train.loss_sums import LossSums
+from tunemv3d_train.monitor import Monitor
+from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
 from tunemv3d_train.optimisation import lr_factor, set_lr
 from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, build_parts, provenance
+
+ROLL_BACKS = 3
+"""So often a run goes back to a checkpoint before it stops."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,19 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     last = folder.check(resume)
     accelerator.wait_for_everyone()
     parts = build_parts(spec, accelerator, last)
-    if accelerator.is_main_process:
-        folder.claim(last)
-        if parts.known_words is not None:
-            parts.known_words.write(folder.known_words)
     try:
-        return Trainer(spec, accelerator, folder, parts).run()
+        if accelerator.is_main_process:
+            folder.claim(last)
+            if parts.known_words is not None:
+                parts.known_words.write(folder.known_words)
+        outcome = Trainer(spec, accelerator, folder, parts).run()
     finally:
         parts.close()
+        folder.release()
+    # Together, and with the process group destroyed: a rank that leaves first takes down those still at work.
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return outcome
 
 
 class Trainer:
@@ -90,42 +99,47 @@ class Trainer:
     def __init__(self, spec: RunSpec, accelerator: Accelerator, folder: RunFolder, parts: Parts) -> None:
         self.spec, self.accelerator, self.folder, self.parts = spec, accelerator, folder, parts
         self._main = accelerator.is_main_process
-        captured = _capturable(spec, accelerator)
+        captured = capturable(spec, accelerator)
         self._compute = (
             CapturedStep(self._forward_backward, self._drop_gradients) if captured else self._forward_backward
         )
-        self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._guard = GradientGuard(parts.optimizer, accelerator.device, spec.train.precision == "fp16")
+        self._sums = LossSums(parts.model.backbone.ports.train_timesteps)
+        self._roll_backs = int(parts.restored.get("roll_backs", 0))
+        if self._roll_backs:
+            parts.sampler.draw_anew(self._roll_backs)
+        self._monitor = Monitor(spec, accelerator, folder, parts)
         self._before: Figures = parts.restored.get("before", {})
-        self._preview: Path | None = None
 
     def run(self) -> Outcome:
         """Measure, train, measure again."""
         start = int(self.parts.restored.get("step", 0))
         steps = self.spec.train.steps
         if self._main and not self._before:
-            self._before = self._measure("measuring before training")
-        progress = None
-        if self._main:
+            self._before = self._monitor.measure("measuring before training")
+        progress, done, interrupted = None, start, False
+        after: Figures = {}
+        if self._main and self._monitor.is_finished(start):
+            after = self._monitor.logged(start)
+        elif self._main:
             progress = Progressed(self.folder, steps, start, float(self.parts.restored.get("seconds", 0.0)))
             if start == 0:
                 progress.record(0, self._before, self.parts.measurement.sample.prefix)
         self.accelerator.wait_for_everyone()
-        done, interrupted, after = start, False, {}
         with watched() as interruption, _opened(progress):
-            for step in range(start, steps):
-                self._step_or_save(step, progress if step > start else None)
-                done = step + 1
-                interrupted = self._stop_wanted(interruption, done)
-                self._report(done, interrupted, progress)
-                if interrupted:
-                    break
+            if progress is not None and start:
+                self._monitor.make_up(start, progress)
+            while done < steps and not interrupted:
+                self._step_or_save(done, progress if done > start else None)
+                done += 1
+                interrupted = interruption.agreed()
+                done = self._report(done, interrupted, progress)
             if progress is not None and not interrupted:
-                after = self._finish(done, progress)
+                after = self._monitor.finish(done, progress)
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
         measured = self.parts.measurement.sample.description
-        return Outcome(done, interrupted, last, self._preview, self._before, after, measured)
+        return Outcome(done, interrupted, last, self._monitor.preview, self._before, after, measured)
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
         """A step; where its pictures cannot be read, the steps before it are kept."""
@@ -141,6 +155,7 @@ class Trainer:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
         accumulate = self.spec.train.accumulate
         set_lr(self.parts.optimizer, self._lr_factor(step))
+        self._guard.begin(step)
         if self.parts.average is not None:
             self.parts.average.prepare(step)
         for micro in range(accumulate):
@@ -148,8 +163,8 @@ class Trainer:
             batch = cast(Tensors, self.parts.batches(plan))
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
             torch.manual_seed(plan.seed)
-            scalars = self._compute(batch)
-            self._add(scalars)
+            losses = self._compute(batch)
+            self._sums.add(losses, self._guard.found_inf)
 
     def _lr_factor(self, step: int) -> float:
         options = self.spec.optimizer
@@ -164,134 +179,126 @@ class Trainer:
             loss, scalars = parts.step(**batch)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
-                if self.spec.optimizer.clip:
-                    accelerator.clip_grad_norm_(parts.parameters.values(), self.spec.optimizer.clip)
+                self._guard.watch(self._clipped_norm())
                 parts.accelerated_optimizer.step()
                 if parts.average is not None:
                     parts.average.update()
                 self._drop_gradients()
         return scalars
 
+    def _clipped_norm(self) -> Tensor:
+        """Clip the gradient where the spec says so, and return its norm before that."""
+        parameters, limit = self.parts.parameters.values(), self.spec.optimizer.clip
+        if limit:
+            norm: Tensor = self.accelerator.clip_grad_norm_(parameters, limit)
+            return norm
+        return gradient_norm(parameters)
+
     def _drop_gradients(self) -> None:
         self.parts.optimizer.zero_grad(set_to_none=True)
 
-    def _add(self, scalars: dict[str, Tensor]) -> None:
-        """Sum the losses on the device; they are read only when they are logged."""
-        if not self._sums:
-            self._sums = {name: value.clone() for name, value in scalars.items()}
-        else:
-            for name, value in scalars.items():
-                self._sums[name] += value
-        self._summed += 1
-
-    def _read(self) -> dict[str, float]:
-        """Mean losses since the last reading. Waits for the device.
+    def _read(self, done: int, progress: Progressed | None) -> tuple[dict[str, float], int]:
+        """Mean losses since the last reading, and the step to go on from. Waits for the device.
 
         Raises:
-            TuneMV3DError: the loss is not finite.
+            TuneMV3DError: a gradient was not finite, and the spec says to stop then.
         """
-        if not self._summed:
-            return {}
-        means = mean_losses(self._sums, self._summed, self.parts.model.backbone.ports.train_timesteps)
-        self._sums, self._summed = {}, 0
-        if not math.isfinite(means["loss"]):
+        means, skipped = self._sums.read()
+        if not skipped or self._guard.scaled:
+            return means, done
+        first = self._guard.first()
+        problem = self._told_of_skipped(first, skipped)
+        means |= {"skipped": float(skipped)}
+        policy = self.spec.train.non_finite
+        if policy == "roll_back" and self._roll_backs < ROLL_BACKS and (whole := run_checkpoints(self.folder.path)):
+            messages.print(f"{problem}. Going back to {whole[-1].name}, and on from there with other draws")
+            return {}, self._roll_back(whole[-1])
+        if policy != "skip":
+            if progress is not None:
+                self._save(done, progress)
             raise TuneMV3DError(
-                f"the loss is not finite ({means}); lower optimizer.lr or train.precision and start again, or "
-                f"resume from the last checkpoint in {self.folder.path} with --resume"
+                f"{problem}. The steps before and after it are kept: go on with --resume --set train.non_finite=skip, "
+                "or start anew with a lower optimizer.lr or train.precision=fp32"
             )
-        return means
+        messages.print(problem, style="yellow", soft_wrap=True)
+        return means, done
 
-    def _report(self, done: int, interrupted: bool, progress: Progressed | None) -> None:
-        """Do what is due after a step: log, checkpoint, measurement, preview; in this order nothing is lost."""
+    def _told_of_skipped(self, first: int, skipped: int) -> str:
+        """Keep the batch of the first skipped step for study, and say where."""
+        rank = self.accelerator.process_index
+        path = self.folder.path / "non_finite" / f"step-{first + 1:06d}{f'-rank{rank}' if rank else ''}.safetensors"
+        plan = self.parts.sampler.plan(first * self.spec.train.accumulate)
+        keep_batch(path, plan, cast(Tensors, self.parts.batches(plan)))
+        return (
+            f"the gradient of step {first + 1} is not finite ({skipped} such steps since the last line of the log); no "
+            f"weight saw it, and its batch is kept as {path}"
+        )
+
+    def _roll_back(self, checkpoint: Path) -> int:
+        """Put everything back to a checkpoint, and draw other batches from there on; return its step."""
+        parts = self.parts
+        self.accelerator.wait_for_everyone()
+        restored = state.restore(checkpoint, parts.model, parts.parameters, parts.optimizer, parts.average)
+        self._roll_backs += 1
+        parts.sampler.draw_anew(self._roll_backs)
+        if self._main:
+            self.folder.forget_after(int(restored["step"]))
+        return int(restored["step"])
+
+    def _report(self, done: int, interrupted: bool, progress: Progressed | None) -> int:
+        """Do what is due after a step: log, checkpoint, measurement, preview; in this order nothing is lost.
+
+        Returns:
+            The steps that are done: fewer where the run went back to a checkpoint.
+        """
         options = self.spec.train
         last = done == options.steps
         saving = interrupted or last or done % options.checkpoint_every == 0
         if saving or done % options.log_every == 0:
-            means = self._read()
+            means, back_to = self._read(done, progress)
+            if back_to < done:
+                return back_to
             if progress is not None and means:
                 progress.losses(done, means, self.spec.optimizer.lr * self._lr_factor(done - 1))
         if progress is None:
-            return
+            return done
         progress.advance(done)
         if saving:
             self._save(done, progress)
         if interrupted or last:
-            return
-        if options.evaluate_every and done % options.evaluate_every == 0:
-            progress.record(done, self._measure(), self.parts.measurement.sample.prefix)
-            progress.restart_clock(done)
-        if options.preview_every and done % options.preview_every == 0:
-            self._draw_preview(done, progress)
-            progress.restart_clock(done)
-
-    def _finish(self, done: int, progress: Progressed) -> Figures:
-        after = self._measure("measuring after training")
-        progress.record(done, after, self.parts.measurement.sample.prefix)
-        self._draw_preview(done, progress)
-        return after
+            return done
+        self._monitor.after_step(done, progress)
+        return done
 
     def _save(self, done: int, progress: Progressed) -> None:
+        """Write a checkpoint and remove the oldest.
+
+        Raises:
+            CheckpointError: weights or moments hold numbers that are not finite, or the disk is full.
+        """
         parts = self.parts
         sample = self.parts.measurement.sample
         measured = [len(sample.objects), list(sample.timesteps)]
         values = {"step": done, "seconds": progress.seconds, "before": self._before, "measured": measured}
+        values |= {"data": self.parts.fingerprint, "processes": self.accelerator.num_processes}
+        values["roll_backs"] = self._roll_backs
+        kept = state.collect(parts.parameters, parts.optimizer, values)
+        averages = {} if parts.average is None else parts.average.values
+        if broken := not_finite({k: v for k, v in kept.items() if isinstance(v, Tensor)} | averages):
+            raise CheckpointError(
+                f"step {done}: {len(broken)} weights or moments are not finite ({broken[0]} ...): no checkpoint is "
+                "written, and the one before stays. Start anew from it: --set train.start_from, a lower optimizer.lr"
+            )
         save_checkpoint(
             self.folder.checkpoint(done),
             parts.model,
             self.spec,
             weights=None if parts.average is None else parts.average.values,
-            state=state.collect(parts.parameters, parts.optimizer, values),
+            state=kept,
             data=provenance(self.spec, parts.dataset),
         )
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
-
-    def _measure(self, announced: str = "") -> Figures:
-        if announced:
-            messages.print(f"{announced}: {self.parts.measurement.sample.description}")
-        with self._published(), self.accelerator.autocast():
-            return self.parts.measurement()
-
-    def _draw_preview(self, done: int, progress: Progressed) -> None:
-        if self.parts.preview is not None:
-            with self._published(), self.accelerator.autocast():
-                self._preview = self.parts.preview(self.folder.preview(done), done)
-            progress.picture(done, self._preview)
-            write_page(self.folder, done)
-
-    @contextmanager
-    def _published(self) -> Iterator[None]:
-        """The model with the weights that a checkpoint publishes."""
-        if self.parts.average is None:
-            yield
-        else:
-            with self.parts.average.applied():
-                yield
-
-    def _stop_wanted(self, interruption: Interruption, done: int) -> bool:
-        """Tell whether to stop after this step. Several processes agree on it every few steps."""
-        if self.accelerator.num_processes == 1:
-            return interruption.requested
-        if done % self.spec.train.log_every:
-            return False
-        wish = torch.tensor(float(interruption.requested), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(wish, "sum") > 0)
-
-
-def mean_losses(sums: dict[str, Tensor], steps: int, timesteps: int) -> dict[str, float]:
-    """Means of losses that were summed over steps; those by ranges of t only for ranges that were drawn."""
-    # One transfer from the device for all of them.
-    values = torch.cat([tensor.flatten().float() for tensor in sums.values()]).tolist()
-    means: dict[str, float] = {}
-    for name, tensor in sums.items():
-        own, values = values[: tensor.numel()], values[tensor.numel() :]
-        if tensor.ndim == 0:
-            means[name] = own[0] / steps
-            continue
-        for level, (total, count) in enumerate(zip(own[:LEVELS], own[LEVELS:], strict=True)):
-            if count:
-                means[name.removesuffix("t") + level_name(level, timesteps)] = total / count
-    return means
 
 
 @contextmanager
@@ -301,20 +308,3 @@ def _opened(progress: Progressed | None) -> Iterator[None]:
     else:
         with progress:
             yield
-
-
-def _capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
-    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
-    if not spec.train.cuda_graph:
-        return False
-    reasons: dict[str, Any] = {
-        "there is no GPU": accelerator.device.type != "cuda",
-        "several processes train together": accelerator.num_processes > 1,
-        "train.accumulate is not 1": spec.train.accumulate != 1,
-        "fp16 scales its loss on the host": spec.train.precision == "fp16",
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
-            return False
-    return True

@@ -1,16 +1,15 @@
 """The page made with gradio: the extra ``page``."""
 
-import io
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
-from PIL import Image
 from pydantic import ValidationError
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_serve.jobs import Job, JobQueue
 from tunemv3d_serve.order import MAX_LETTERS, About, Order
 from tunemv3d_serve.sampler import MESH, ObjectSampler
@@ -117,7 +116,7 @@ def _told(queue: JobQueue, job: Job) -> str:
 
 def _picture(data: bytes) -> Any:
     """A PNG as gradio takes it; nothing changes where there is none."""
-    return Image.open(io.BytesIO(data)) if data else gr.skip()
+    return open_picture(data) if data else gr.skip()
 
 
 def _stop(queue: JobQueue, name: str) -> None:

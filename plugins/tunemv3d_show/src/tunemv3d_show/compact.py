@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tunemv3d_core.io.pictures import open_picture
+
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
 """Largest size of pictures by their kind, pixels."""
 
@@ -105,7 +107,7 @@ def _shorten_numbers(tree: dict[str, Any], chunks: list[bytes]) -> None:
 
 
 def _small_texture(data: bytes) -> bytes:
-    with Image.open(io.BytesIO(data)) as texture:
+    with open_picture(data) as texture:
         buffer = io.BytesIO()
         _fitted(texture, TEXTURE).save(buffer, "JPEG", quality=QUALITY, optimize=True)
         return buffer.getvalue()

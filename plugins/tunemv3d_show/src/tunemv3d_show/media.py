@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
 
@@ -77,7 +78,7 @@ def thumbnail(entry: Sampled) -> str:
     views = entry.files.get("views")
     for name in views if isinstance(views, list) else []:
         try:
-            with Image.open(entry.folder / str(name)) as picture:
+            with open_picture(entry.folder / str(name)) as picture:
                 picture.load()
                 picture.thumbnail((THUMBNAIL, THUMBNAIL))
                 return f"data:image/webp;base64,{_webp(picture)}"
@@ -91,7 +92,7 @@ def _medium(kind: str, label: str, path: Path, compact: bool) -> Medium:
         content: dict[str, Any] = _mesh(path, compact) if kind == "mesh" else _picture(path, kind if compact else "")
     except FileNotFoundError:
         return Medium(kind, label, fault=f"{path.name} is missing")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         return Medium(kind, label, fault=f"{path.name} cannot be read: {error}".replace(str(path), path.name))
     return Medium(kind, label, **content)
 
@@ -116,7 +117,7 @@ def _picture(path: Path, small: str) -> dict[str, Any]:
         if data[4:8] != b"ftyp":
             raise ValueError("no MP4 file")
         return {"type": "video/mp4", "data": _text(data), "size": (2, 1)}
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         for index in range(frames):
             picture.seek(index)

@@ -9,3 +9,8 @@ SPEC = CommandPlugin("spec", "tunemv3d_core.cli.spec:app", "Show, validate and c
 ENV = CommandPlugin(
     "env", "tunemv3d_core.cli.environment:env", "Versions, devices and plugins, to paste into a report."
 )
+CHECKPOINT = CommandPlugin(
+    "checkpoint",
+    "tunemv3d_core.cli.checkpoint:app",
+    "Look whether checkpoints are whole; put damaged ones out of the way.",
+)

@@ -189,6 +189,9 @@ class TrainSpec(Block):
     """Steps between previews; 0: only at the end."""
     preview_prompts: list[str] = []
     """Prompts of the previews; by default captions of the dataset, held-out objects' first."""
+    non_finite: Literal["stop", "skip", "roll_back"] = "stop"
+    """After a step whose gradient is not finite, which reaches no weight in any case: stop with a checkpoint, go on, or
+    go back to the last checkpoint and on with other draws (three times at most)."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False

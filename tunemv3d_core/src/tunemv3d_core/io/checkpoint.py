@@ -4,12 +4,14 @@
 
     spec.json            the resolved spec
     model.safetensors    trainable parameters (their average where one was kept)
-    provenance.json      components, versions, frozen model, data, checksums of the files above; written last
     state/               for resuming: tensors.safetensors and values.json
+    provenance.json      components, versions, frozen model, data, checksums of all other files and of itself
 
-A folder is written beside its place and renamed, so an interrupted write is never mistaken for a checkpoint.
+A folder is written beside its place, waits for the disk and is renamed: neither an interrupted write nor a power cut
+leaves anything that is mistaken for a checkpoint.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +28,31 @@ from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import BaseModelError, CheckpointError, PortsError, TuneMV3DError
-from tunemv3d_core.io.atomic import atomic_folder
+from tunemv3d_core.io.atomic import atomic_folder, write_text
 from tunemv3d_core.io.base_model import HOW, Base, check_ports, chosen_base, ports_record, with_base
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
 
-CHECKPOINT_FORMAT = "tunemv3d-checkpoint/1"
-_CHECKED = ("spec.json", "model.safetensors")
+CHECKPOINT_FORMAT = "tunemv3d-checkpoint/2"
+FIRST_FORMAT = "tunemv3d-checkpoint/1"
+"""Without checksums of the state and of the provenance."""
+
+_NEEDED = ("spec.json", "model.safetensors")
+_STATE = "state/"
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write ``provenance.json`` with its own checksum."""
+    text = json.dumps({**record, "checksum": _checksum(record)}, indent=1, ensure_ascii=False)
+    write_text(folder / "provenance.json", text + "\n", durable=True)
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record but for its checksum."""
+    rest = {key: value for key, value in record.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def trainable_tensors(model: MultiviewDiffusion) -> dict[str, Tensor]:
@@ -73,7 +91,7 @@ def save_checkpoint(
         CheckpointError: the disk is full or not writable; what was there before stays.
     """
     try:
-        with atomic_folder(folder, replace=True) as beside:
+        with atomic_folder(folder, replace=True, durable=True) as beside:
             (beside / "spec.json").write_text(canonical_json(spec) + "\n", encoding="utf-8", newline="\n")
             tensors = {**trainable_tensors(model), **(weights or {})}
             save_file({k: _stored(v, dtype) for k, v in tensors.items()}, beside / "model.safetensors")
@@ -85,11 +103,11 @@ def save_checkpoint(
                 "spec_id": spec_id(spec),
                 **provenance_of(spec, frozen, data),
                 "ports": ports_record(model.backbone.ports),
-                "files": {name: sha256(beside / name) for name in _CHECKED},
+                "files": {
+                    f.relative_to(beside).as_posix(): sha256(f) for f in sorted(beside.rglob("*")) if f.is_file()
+                },
             }
-            (beside / "provenance.json").write_text(
-                json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8", newline="\n"
-            )
+            write_record(beside, record)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the checkpoint could not be written: {error}. Make room or give write permission there; "
@@ -193,7 +211,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     if not values.is_file():
         raise CheckpointError(f"{folder}: holds no state to resume from")
     try:
-        check_checkpoint(folder)
+        check_checkpoint(folder, state=True)
         return {**_tensors(values.with_name("tensors.safetensors")), **read_json(values)}
     except TuneMV3DError as error:
         raise CheckpointError(f"{error}; remove {folder} to resume from the checkpoint before it") from None
@@ -237,24 +255,42 @@ def run_checkpoints(run: Path) -> list[Path]:
     return sorted(complete, key=lambda f: int(f.name[5:]))
 
 
-def check_checkpoint(folder: Path) -> dict[str, Any]:
-    """Read the provenance of a checkpoint, and check that its files are complete.
+def check_checkpoint(folder: Path, state: bool = False) -> dict[str, Any]:
+    """Read the provenance of a checkpoint, and check that its files are complete and undamaged.
+
+    Args:
+        folder: the checkpoint's.
+        state: check also what resuming needs, which is larger than the weights.
 
     Raises:
         CheckpointError: incomplete, damaged, or of another format.
     """
-    try:
-        record = read_json(folder / "provenance.json")
-    except TuneMV3DError as error:
-        raise CheckpointError(str(error)) from None
-    if record.get("format") != CHECKPOINT_FORMAT:
-        raise CheckpointError(f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}")
-    check_record(record, folder / "provenance.json")
-    for name, digest in record["files"].items():
+    record = _read_record(folder)
+    listed = {name: digest for name, digest in record["files"].items() if state or not name.startswith(_STATE)}
+    needed = [*_NEEDED]
+    if state and record["format"] != FIRST_FORMAT:
+        needed += [f.relative_to(folder).as_posix() for f in sorted(folder.glob(f"{_STATE}*"))]
+    if unlisted := [name for name in needed if name not in listed]:
+        raise CheckpointError(f"{folder}: provenance.json has no checksum of {unlisted[0]}; restore it from a copy")
+    for name, digest in listed.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: incomplete, {name} is missing")
         if sha256(folder / name) != digest:
             raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); restore it from a copy")
+    return record
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read ``provenance.json`` and check it by itself."""
+    try:
+        record = read_json(folder / "provenance.json")
+    except TuneMV3DError as error:
+        raise CheckpointError(str(error)) from None
+    if record.get("format") not in (FIRST_FORMAT, CHECKPOINT_FORMAT):
+        raise CheckpointError(f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}")
+    check_record(record, folder / "provenance.json")
+    if record["format"] != FIRST_FORMAT and record.get("checksum") != _checksum(record):
+        raise CheckpointError(f"{folder}: provenance.json is damaged (its checksum differs); restore it from a copy")
     return record
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.pictures import open_picture
 
 DEPTH_SCALE = 1000.0
 """Steps per world unit."""
@@ -67,9 +68,9 @@ def read_normals(path: Path) -> NDArray[np.float32]:
 
 def _pixels(path: Path) -> NDArray[Any]:
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return np.asarray(image)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable picture: {error}") from None

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,6 +24,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import read_json, read_object, write_json
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import Backbone, Pictures, ReportsCutPrompts, Scene
@@ -110,7 +110,7 @@ def read_pictures(folder: Path) -> Pictures:
 def _read_rgba(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Read a picture as ``H W 4``."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             if "A" not in image.getbands():
                 raise SampleError(f"{path}: no alpha channel, so the object cannot be told from the background")
             if image.size[::-1] != size:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import PosedImages, read_json, read_manifest, read_object, write_json
 
 _MOST_TOKENS = 40
@@ -159,9 +160,9 @@ def _pictures(folder: Path, record: PosedImages, views: int) -> list[Image.Image
     for index in chosen:
         path = folder / record.files[index]
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 rgba = image.convert("RGBA")
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except OSError as error:
             raise DatasetError(f"{path}: the picture cannot be read: {error}") from None
         white = Image.new("RGBA", rgba.size, "white")
         found.append(Image.alpha_composite(white, rgba).convert("RGB"))

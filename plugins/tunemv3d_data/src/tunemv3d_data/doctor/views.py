@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import PosedImages, read_object
 from tunemv3d_data.doctor.fit import OUTLIER, Fit, Silhouettes, find_fit
 from tunemv3d_data.doctor.hull import visual_hull
@@ -201,11 +201,11 @@ def read_picture(path: Path) -> Picture:
         DatasetError: it is missing or cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return _reduced(np.asarray(image.convert("RGBA")))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such picture") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"{path}: cannot be read as a picture: {error}") from None
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.lenses import Lens
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_data.layouts.conventions import OPENGL, Convention
 from tunemv3d_data.layouts.straighten import straightened
 from tunemv3d_data.notes import note
@@ -123,9 +124,9 @@ def without_white_ground(rgb: Any) -> Bytes:
 def picture_size(path: Path) -> tuple[int, int]:
     """Read the size (h, w) of a picture without decoding it."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return image.height, image.width
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except OSError as error:
         raise _unreadable(path, error) from None
 
 
@@ -242,9 +243,9 @@ def central(focal: float | Sequence[float], views: int) -> Floats:
 
 def _opened(path: Path, mode: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return image.convert(mode)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 

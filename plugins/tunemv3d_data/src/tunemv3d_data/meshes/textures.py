@@ -1,12 +1,13 @@
 """Pictures on meshes as 8-bit RGBA, whatever they were; those that cannot be shown are notes."""
 
-import io
+import sys
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_data.notes import note
 
 Bytes = NDArray[np.uint8]
@@ -30,7 +31,7 @@ def opened(data: bytes, name: str) -> Image.Image | None:
     limit = Image.MAX_IMAGE_PIXELS
     try:
         Image.MAX_IMAGE_PIXELS = None  # ``pixels`` has a limit of its own
-        return Image.open(io.BytesIO(data))
+        return open_picture(data, sys.maxsize)
     except Exception as error:  # damaged headers provoke errors of any kind
         _colour_instead(name, _short(error))
         return None

@@ -1,0 +1,100 @@
+"""Several processes: they stop together, end together, and go on after a restart. Unit parts run in one process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import train_stand_ins as tiny
+
+from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_train.cli import _program
+from tunemv3d_train.interruption import SIGNALS, watched
+
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def started(offered: Path, spec_file: Path, run: Path, *options: str) -> subprocess.Popen[str]:
+    command = [*LAUNCHER, "-m", "tunemv3d_train", str(spec_file), "--out", str(run), *options]
+    environment = tiny.environment(offered)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a launcher started, in the order of their ranks."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid and b"tunemv3d_train" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return sorted(found)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_is_a_request_to_stop(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with watched() as interruption:
+        assert not interruption.agreed()
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert interruption.agreed()
+        if number != signal.SIGINT:
+            os.kill(os.getpid(), number)  # a scheduler may send it again
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("local", "world", "expected"),
+    [
+        (None, None, "tunemv3d-train"),
+        ("1", "1", "tunemv3d-train"),
+        ("4", "4", "torchrun --nproc-per-node 4 -m tunemv3d_train"),
+        ("8", "16", "torchrun --nnodes 2 --nproc-per-node 8 -m tunemv3d_train"),
+    ],
+)
+def test_the_command_to_go_on_with_is_the_one_that_was_run(
+    local: str | None, world: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LOCAL_WORLD_SIZE", local), ("WORLD_SIZE", world)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert _program() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the ranks")
+def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    options = ("--steps", "100000", "--set", "train.log_every=1000", "--set", "train.checkpoint_every=3")
+    process = started(offered, spec_file, tmp_path / "run", *options)
+    assert process.stderr is not None
+    while not run_checkpoints(tmp_path / "run"):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(children(process.pid)[1], signal.SIGUSR1)
+    told = process.stderr.read()
+    assert process.wait(timeout=60) != 0  # the launcher's own code for ranks that ended with 130
+    (step,) = re.findall(
+        r"interrupted after step (\d+); go on with: torchrun --nproc-per-node 2 -m tunemv3d_train", told
+    )
+    assert run_checkpoints(tmp_path / "run")[-1].name == f"step-{int(step):06d}"
+    assert "terminate called" not in told and "destroy_process_group" not in told
+
+
+@pytest.mark.slow
+def test_a_restarted_launcher_goes_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    process = started(offered, spec_file, tmp_path / "run", "--set", "train.checkpoint_every=1")
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    environment = tiny.environment(offered) | {"TORCHELASTIC_RESTART_COUNT": "1"}
+    again = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run")]
+    ended = subprocess.run(again, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0 and "trained by 2 processes so far, goes on with 1" in ended.stderr, ended.stderr
