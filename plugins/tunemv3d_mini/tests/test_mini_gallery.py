@@ -36,7 +36,7 @@ def test_every_prompt_is_sampled_meshed_and_shown_with_options_that_exist(tmp_pa
         command = command_of(load_value(registry().load(registry().find("command", name)).app), name)
         given = command.make_context(name, list(words)).params
         if name == "sample":
-            assert (given["seeds"], given["strip"], given["video"], given["device"]) == ("0-3", True, True, "cpu")
+            assert (given["seeds"], given["strip"], given["video"], given["device"]) == ("0-1", True, True, "cpu")
             assert find_asset(given["checkpoint"]).is_dir() and given["prompts_file"].is_file()
         if name == "report":
             assert given["compact"] and given["folders"] == [

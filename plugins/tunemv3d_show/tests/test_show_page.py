@@ -179,7 +179,7 @@ def test_the_documentation_s_gallery_shows_every_mesh_and_asks_for_nothing() -> 
         opened.open(GALLERY)
         opened.wait_for("document.querySelectorAll('.object').length > 0")
         count = opened.run("document.querySelectorAll('.object').length")
-        assert count == 24
+        assert count == 12
         for i in range(count):
             opened.run(f"document.querySelectorAll('.object')[{i}].scrollIntoView({{behavior: 'instant'}})")
             opened.wait_for(

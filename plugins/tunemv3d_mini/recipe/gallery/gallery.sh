@@ -8,7 +8,7 @@ here=$(dirname "$0") out=$1 device=$2
 go() { tunemv3d "$@" || [ $? -eq 1 ]; }
 
 for kind in chairs furniture; do
-    go sample "$kind-mini" --prompts "$here/${kind}_prompts.txt" --seeds 0-3 --strip --video --device "$device" \
+    go sample "$kind-mini" --prompts "$here/${kind}_prompts.txt" --seeds 0-1 --strip --video --device "$device" \
         --out "$out/$kind-mini"
     go mesh "$out/$kind-mini" --faces 1000 --texture 256 --device "$device"
 done
