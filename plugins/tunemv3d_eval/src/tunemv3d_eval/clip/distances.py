@@ -25,7 +25,10 @@ def kid(one: Tensor, other: Tensor) -> float:
 
 
 def cmmd(one: Tensor, other: Tensor) -> float:
-    """Return CMMD between unit vectors ``n d`` and ``m d``: 1000 times the squared MMD under exp(-|x - y|^2 / 200)."""
+    """Return CMMD between unit vectors ``n d`` and ``m d``: 1000 times the squared MMD under a kernel of width 10.
+
+    The kernel is ``exp(-|x - y|^2 / 200)`` (Jayasumana et al. 2024).
+    """
 
     def mean(a: Tensor, b: Tensor) -> Tensor:
         return torch.exp(-torch.cdist(a.double(), b.double()).square() / (2 * SIGMA**2)).mean()
