@@ -39,11 +39,11 @@ def compare(one: Triangles, other: Triangles, points: int = 10_000, reach: float
         reach: of the F-score, world units.
 
     Returns:
-        By name: ``chamfer``, the mean distance to the nearest point of the other surface, both directions averaged, world
-        units; ``f_score`` at ``reach``, 0 to 1; ``volume_iou``, the intersection over union of the cells that a surface
-        marks or shuts in, 0 to 1 (real meshes are seldom closed: what is open counts with its surface alone); and
-        ``normal_error``, the mean angle between the normals of nearest points, degrees, 0 to 90 (which side of a real mesh
-        is outside is often unknown).
+        By name: ``chamfer``, the mean distance to the nearest point of the other surface, both directions averaged,
+        world units; ``f_score`` at ``reach``, 0 to 1; ``volume_iou``, the intersection over union of the cells that a
+        surface marks or shuts in, 0 to 1 (real meshes are seldom closed: what is open counts with its surface alone);
+        and ``normal_error``, the mean angle between the normals of nearest points, degrees, 0 to 90 (which side of a
+        real mesh is outside is often unknown).
     """
     (here, normals), (there, others) = (sample_points(of, points, seed) for seed, of in enumerate((one, other)))
     angles = [
