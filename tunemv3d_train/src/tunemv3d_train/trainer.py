@@ -20,6 +20,7 @@ from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import watched
 from tunemv3d_train.loss_sums import LossSums
+from tunemv3d_train.memory import memory_error
 from tunemv3d_train.monitor import Monitor
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
 from tunemv3d_train.optimisation import lr_factor, set_lr
@@ -142,7 +143,7 @@ class Trainer:
         return Outcome(done, interrupted, last, self._monitor.preview, self._before, after, measured)
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
-        """A step; where its pictures cannot be read, the steps before it are kept."""
+        """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
         try:
             self._step(step)
         except DatasetError as error:
@@ -150,6 +151,13 @@ class Trainer:
                 raise
             self._save(step, progress)
             raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
+        except torch.OutOfMemoryError as error:
+            kept = "No step is lost: there was none"
+            if progress is not None:
+                self._drop_gradients()
+                self._save(step, progress)
+                kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
+            raise memory_error(error, self.parts.model, kept) from error
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""

@@ -1,0 +1,45 @@
+"""Out of memory in training: which part asked for it, and what helps, most harmless first."""
+
+import torch
+
+from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.errors import TuneMV3DError
+
+SMALLER_BATCH = "a smaller train.batch with a larger train.accumulate"
+HELPS = {
+    "field": (
+        "model.field.gradient_checkpointing=true",
+        "a smaller model.field.chunk_size",
+        SMALLER_BATCH,
+        "a smaller views.novel_pixels, or fewer views.novel",
+    ),
+    "lifter": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
+    "": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
+}
+"""Overrides by the part that ran out; the first two of a field change no result."""
+
+
+def part_of(error: BaseException, model: MultiviewDiffusion) -> str:
+    """Return the slot in whose code an error arose; "" where in none, such as in the backward pass."""
+    slots = {id(module): slot for slot, part in model.slots().items() for module in part.modules()}
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        found = slots.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found
+
+
+def memory_error(error: torch.OutOfMemoryError, model: MultiviewDiffusion, kept: str) -> TuneMV3DError:
+    """Return the message for people.
+
+    Args:
+        error: torch's.
+        model: in whose step it was raised.
+        kept: what is kept and how to go on, a sentence.
+    """
+    part = part_of(error, model)
+    where = f"in the {part.replace('_', ' ')}" if part else "in the step"
+    helps = "; ".join(HELPS.get(part, HELPS[""]))
+    reason = str(error).partition(". ")[0]
+    return TuneMV3DError(f"out of memory {where}: {reason}. What helps, by --set: {helps}. {kept}")
