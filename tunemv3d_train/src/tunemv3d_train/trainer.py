@@ -28,6 +28,7 @@ from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, build_parts, provenance
+from tunemv3d_train.watchdog import Watchdog
 
 ROLL_BACKS = 3
 """So often a run goes back to a checkpoint before it stops."""
@@ -110,6 +111,7 @@ class Trainer:
         if self._roll_backs:
             parts.sampler.draw_anew(self._roll_backs)
         self._monitor = Monitor(spec, accelerator, folder, parts)
+        self._watchdog = Watchdog(parts.model)
         self._before: Figures = parts.restored.get("before", {})
 
     def run(self) -> Outcome:
@@ -307,6 +309,8 @@ class Trainer:
         )
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
+        for sentence in self._watchdog.look(done):
+            messages.print(sentence, style="yellow", soft_wrap=True)
 
 
 @contextmanager
