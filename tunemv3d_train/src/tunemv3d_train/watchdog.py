@@ -1,6 +1,7 @@
 """What is silently wrong with a run: an injector that stays at zero, a frozen model that has changed."""
 
 import torch
+from torch import Tensor
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 
@@ -17,9 +18,11 @@ class Watchdog:
 
     def __init__(self, model: MultiviewDiffusion) -> None:
         self._model = model
-        self._frozen = self._sums()
+        with torch.no_grad():
+            self._frozen = self._sums()
         self._told: set[str] = set()
 
+    @torch.no_grad()
     def look(self, done: int) -> list[str]:
         """Return what has come to light after ``done`` steps and was not told before, as sentences."""
         found = {}
@@ -35,11 +38,13 @@ class Watchdog:
         return new
 
     def _injector_is_zero(self) -> bool:
-        injector = self._model.injector
-        parameters = [] if injector is None else list(injector.parameters())
-        return bool(parameters) and not any(bool(parameter.detach().any()) for parameter in parameters)
+        parameters = self._of("injector")
+        return bool(parameters) and not any(bool(parameter.any()) for parameter in parameters)
 
     def _sums(self) -> list[float]:
         """Return the sum of every frozen tensor. Waits for the device once."""
-        frozen = [p.detach() for p in self._model.backbone.parameters() if not p.requires_grad]
-        return torch.stack([p.sum(dtype=torch.float64) for p in frozen]).tolist() if frozen else []
+        sums = [p.sum(dtype=torch.float64) for p in self._of("backbone") if not p.requires_grad]
+        return torch.stack(sums).tolist() if sums else []
+
+    def _of(self, slot: str) -> list[Tensor]:
+        return [p for name, p in self._model.named_parameters() if name.startswith(f"{slot}.")]
