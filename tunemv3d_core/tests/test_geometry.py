@@ -47,7 +47,7 @@ def _one(rays: Any, b: int) -> Any:
 def test_it_is_what_every_pixel_renders_to_for_a_part_of_the_rays() -> None:
     scene, cameras = Ball((0.4, 0.15)), Cameras.orbit(3)[None].expand(2, 3)
     coarse, whole = scene.render(cameras, (12, 16)), scene.render(cameras, (48, 64), normals=True)
-    found = render_shape(scene, cameras, (48, 64), coarse)
+    found = render_shape(scene, cameras, (48, 64), coarse.opacity)
     for name in ("values", "opacity", "depth", "normals"):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name), msg=name)
     assert scene.rays[-1] < 0.35 * scene.rays[-2]
@@ -57,13 +57,13 @@ def test_it_is_what_every_pixel_renders_to_for_a_part_of_the_rays() -> None:
 def test_what_is_smaller_than_a_cell_is_whole_or_not_there(radius: float) -> None:
     scene, cameras = Ball((radius,)), Cameras.orbit(2)[None]
     coarse, whole = scene.render(cameras, (9, 9)), scene.render(cameras, (72, 72), normals=True)
-    found = render_shape(scene, cameras, (72, 72), coarse)
+    found = render_shape(scene, cameras, (72, 72), coarse.opacity)
     assert torch.equal(found.opacity, whole.opacity if coarse.opacity.any() else torch.zeros_like(whole.opacity))
 
 
 def test_nothing_and_a_field_without_normals() -> None:
     scene, cameras = Ball((1e-9,), has_normals=False), Cameras.orbit(2)[None]
-    found = render_shape(scene, cameras, (8, 8), scene.render(cameras, (4, 4)))
+    found = render_shape(scene, cameras, (8, 8), scene.render(cameras, (4, 4)).opacity)
     assert found.normals is None and not found.opacity.any() and found.depth.shape == (1, 2, 8, 8)
 
 

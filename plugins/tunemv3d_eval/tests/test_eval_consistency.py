@@ -7,9 +7,9 @@ import pytest
 import torch
 from eval_toys import boxes_seen, chair, painted, sphere_seen, toy_model
 
-from tunemv3d_core.cameras import Cameras, intersect_sphere, sphere_points
+from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere, sphere_points
 from tunemv3d_core.types import Text
-from tunemv3d_eval.metrics.hull_recall import _inside, hull_recall, hull_recalls
+from tunemv3d_eval.metrics.hull_recall import NEVER, _needed_by_some, hull_recall, hull_recalls
 from tunemv3d_eval.metrics.leave_one_out import leave_one_out, psnr
 from tunemv3d_eval.metrics.opacity_iou import opacity_iou
 from tunemv3d_eval.metrics.pose_agreement import pose_agreement
@@ -72,15 +72,17 @@ def test_the_share_is_that_of_a_loop_over_points_at_every_tolerance() -> None:
     assert recalls[0] < recalls[1]
 
 
-def test_points_may_be_thrown_away_at_every_view_or_once() -> None:
-    points = torch.rand(300, 40, 3, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.7
-    others = []
-    for i in range(7):
-        near = torch.rand(33, 33, generator=torch.Generator().manual_seed(i)) > 0.5
-        others.append((RING[i], torch.stack([near, near | near.roll(1, 0)])))
-    inside = _inside(points, others, once=True)
-    assert torch.equal(inside, _inside(points, others, once=False))
-    assert 0.1 < inside[0].float().mean() < inside[1].float().mean() < 1
+def test_points_may_be_thrown_away_at_every_view_or_never() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(8, 33, 33, generator=generator)
+    refused = torch.where(drawn < 0.65, (drawn < 0.2).byte(), NEVER).byte()
+    view, places = torch.arange(8).repeat(40), torch.rand(320, 2, generator=generator)
+    rays = [RING[v].rays((0, 0), place[None]) for v, place in zip(view.tolist(), places, strict=True)]
+    bundle = Rays(torch.cat([r.origins for r in rays]), torch.cat([r.directions for r in rays]))
+    depth = 1.7 + 2 * torch.rand(320, 40, generator=generator)
+    thinned, all_looked_at = (_needed_by_some(view, bundle, depth, RING, refused, thin) for thin in (True, False))
+    assert torch.equal(thinned, all_looked_at)
+    assert all((thinned == k).float().mean() > 0.05 for k in (0, 1, NEVER))
 
 
 def test_the_order_of_the_views_changes_nothing() -> None:

@@ -1,6 +1,7 @@
 """Reprojection of analytic scenes whose depth is known: no error where views agree, more the less they do."""
 
 from itertools import pairwise
+from statistics import fmean
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.slots import MeasuredObject
 from tunemv3d_core.types import Rendering
 from tunemv3d_eval.metrics import reprojection as module
+from tunemv3d_eval.metrics.colour import oklab
 from tunemv3d_eval.metrics.reprojection import Reprojection, reprojection
 
 SIZE = 96
@@ -103,23 +105,27 @@ def test_against_a_loop_over_pixels() -> None:
     opacity, depth = sphere_depth(cameras, size)
     images = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
     colours, inner = (images.double() + 1) / 2, module._inner(opacity, depth, cameras)
-    errors = []
+    errors, distances = [], []
     for i, row, column in inner.nonzero().tolist():
         ray = cameras[i].rays((0, 0), torch.tensor([[(column + 0.5) / size, (row + 0.5) / size]]))
         point = ray.origins + depth[i, row, column] * ray.directions
-        of_pixel = []
+        of_pixel, apart = [], []
         for j in range(5):
             pixel, z = cameras[j].project(point)
             x, y = (pixel[0] * size - 0.5).double().tolist()
             if j == i or not (0 <= x < size - 1 and 0 <= y < size - 1) or not inner[j, round(y), round(x)]:
                 continue
             if abs(float(z) - float(bilinear(depth[j].double(), x, y))) < module.BEHIND:
-                of_pixel.append(float((bilinear(colours[j], x, y) - colours[i, :, row, column]).square().mean()))
+                there, here = bilinear(colours[j], x, y), colours[i, :, row, column]
+                of_pixel.append(float((there - here).square().mean()))
+                apart.append(float((oklab(there) - oklab(here)).norm()))
         if of_pixel:
-            errors.append(sum(of_pixel) / len(of_pixel))
-    square, _, count = compared(images, opacity, depth, cameras)
+            errors.append(fmean(of_pixel))
+            distances.append(fmean(apart))
+    square, distance, count = compared(images, opacity, depth, cameras)
     assert len(errors) == int(count) > 200
-    assert sum(errors) / len(errors) == pytest.approx(float(square), rel=1e-5)
+    assert fmean(errors) == pytest.approx(float(square), rel=1e-5)
+    assert fmean(distances) == pytest.approx(float(distance), rel=1e-4)
 
 
 def test_what_the_field_lacks_is_compared_with_white() -> None:

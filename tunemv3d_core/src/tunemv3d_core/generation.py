@@ -170,7 +170,7 @@ def view_scene(model: MultiviewDiffusion, latents: Tensor, text: Text, cameras: 
     scene = fuse_clean(model, latents, text, cameras)
     h, w = latents.shape[-2:]
     coarse = scene.render(cameras, (h, w))
-    seen = render_shape(scene, cameras, (h * stride, w * stride), coarse)
+    seen = render_shape(scene, cameras, (h * stride, w * stride), coarse.opacity)
     renders = model.blend(coarse, (h, w)) if ports.gives == "latents" else None
     return SceneViews(scene, renders, seen.opacity, seen.depth if ports.novel_views else None, seen.normals)
 

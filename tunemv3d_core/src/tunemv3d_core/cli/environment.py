@@ -48,9 +48,11 @@ def environment() -> dict[str, Any]:
 
 def _memory() -> float | None:
     """Return the machine's memory in GiB; None where the system does not tell it this way, as Windows."""
+    if not hasattr(os, "sysconf"):
+        return None
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1)
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

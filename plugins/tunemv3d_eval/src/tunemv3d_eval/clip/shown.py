@@ -26,7 +26,7 @@ def bare_views(sample: MeasuredObject, model: MultiviewDiffusion, cameras: Camer
     """
     scene = fuse_object(sample, model)
     coarse = scene.render(cameras[None], (sample.latents.shape[-2], sample.latents.shape[-1]))
-    seen = render_shape(scene, cameras[None], (sample.images.shape[-2], sample.images.shape[-1]), coarse)
+    seen = render_shape(scene, cameras[None], (sample.images.shape[-2], sample.images.shape[-1]), coarse.opacity)
     opacity = seen.opacity[0].float().clamp(0, 1)
     if seen.normals is None:
         return _on_white(near_bright(seen.depth[0].float(), opacity)[:, None].expand(-1, 3, -1, -1), opacity)

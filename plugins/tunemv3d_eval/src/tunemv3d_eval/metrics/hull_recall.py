@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from tunemv3d_core.cameras import Cameras, intersect_sphere
+from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
@@ -14,6 +14,15 @@ from tunemv3d_core.slots import Figure, MeasuredObject, Need
 RAY_SAMPLES = 192
 """Points a ray inside the unit sphere: at most 0.0104 apart, two thirds of a 128 px picture's pixel (0.0162 at the
 distance 2.7 and focal length 1.3 of the chairs)."""
+
+COARSE = 8
+"""One of so many points of a ray is looked at first."""
+
+POINTS_AT_ONCE = 2**20
+"""Points in memory together."""
+
+NEVER = 255
+"""In place of a tolerance's number: none is enough."""
 
 
 def hull_recall(silhouettes: Tensor, cameras: Cameras, tolerance: int = 0) -> Tensor:
@@ -45,65 +54,99 @@ def hull_recalls(silhouettes: Tensor, cameras: Cameras, tolerances: Sequence[int
 
 def _hull_recalls(silhouettes: Tensor, cameras: Cameras, tolerances: Sequence[int]) -> Tensor:
     """One object: silhouettes ``n H W``, cameras ``n``; ``t``."""
+    refused = _refused(silhouettes, tolerances)
+    view, rays = _rays_behind(silhouettes, cameras)
+    near, far, hit = intersect_sphere(rays)
+    steps = (torch.arange(RAY_SAMPLES, device=view.device, dtype=near.dtype) + 0.5) / RAY_SAMPLES
+    depth = near[:, None] + (far - near)[:, None] * steps
+    # Most rays have a point that agrees with all views among every eighth of theirs.
+    needed = _tolerance_needed(view, rays, depth[:, COARSE // 2 :: COARSE], cameras, refused)
+    (left,) = needed.nonzero(as_tuple=True)
+    rest = _tolerance_needed(view[left], Rays(rays.origins[left], rays.directions[left]), depth[left], cameras, refused)
+    needed[left] = torch.minimum(needed[left], rest)
+    inside = needed <= torch.arange(len(tolerances), device=view.device)[:, None]
+    of_view = (view == torch.arange(len(silhouettes), device=view.device)[:, None]) & hit
+    counts = of_view.sum(1)
+    shares = (inside[:, None] & of_view).sum(2) / counts.clamp(min=1)
+    return shares.sum(1) / (counts > 0).sum().clamp(min=1)
+
+
+def _refused(silhouettes: Tensor, tolerances: Sequence[int]) -> Tensor:
+    """At how many of the tolerances a corner between pixels does not lie near foreground: bytes ``n H+1 W+1``."""
     foreground = silhouettes[:, None].float()
     reaches = [1 + tolerance for tolerance in tolerances]
-    widened = [max_pool2d(foreground, 2 * reach, stride=1, padding=reach)[:, 0] > 0 for reach in reaches]
-    near_foreground = torch.stack(widened, dim=1)
-    shares = []
-    for view, silhouette in enumerate(silhouettes):
-        points = _points_behind(silhouette, cameras[view])
-        if len(points) == 0:
-            continue
-        others = [(cameras[i], near_foreground[i]) for i in range(len(silhouettes)) if i != view]
-        shares.append(_inside(points, others, once=points.is_cuda).float().mean(1))
-    return torch.stack(shares).mean(0) if shares else foreground.new_zeros(len(tolerances))
+    widened = [max_pool2d(foreground, 2 * reach, stride=1, padding=reach)[:, 0] for reach in reaches]
+    refusing = (torch.stack(widened) == 0).sum(0)
+    return torch.where(refusing == len(tolerances), NEVER, refusing).byte()
 
 
-def _inside(points: Tensor, others: Sequence[tuple[Cameras, Tensor]], once: bool) -> Tensor:
-    """Tell which rays of ``r s 3`` have a point that all other views show as foreground, at each tolerance: ``t r``.
-
-    Each view looks only at the points that those before it left over at the widest tolerance; with ``once``, at those
-    that the first one left over: a GPU has to be waited for whenever its points are counted.
-    """
-    rays, steps, _ = points.shape
-    flat = points.flatten(0, 1)
-    left = torch.arange(len(flat), device=points.device)
-    kept = torch.ones(len(others[0][1]), len(flat), dtype=torch.bool, device=points.device)
-    for number, (camera, near_foreground) in enumerate(others):
-        kept = kept & _seen_as_foreground(flat[left], camera, near_foreground)
-        if number == 0 or not once:
-            (alive,) = kept[-1].nonzero(as_tuple=True)
-            left, kept = left[alive], kept[:, alive]
-    hits = torch.zeros(len(kept), rays, device=points.device)
-    return hits.index_add_(1, left // steps, kept.float()) > 0
+def _rays_behind(silhouettes: Tensor, cameras: Cameras) -> tuple[Tensor, Rays]:
+    """Return rays ``r`` of all pixels of silhouettes ``n H W``, and before them the views that each belongs to."""
+    view, row, column = silhouettes.nonzero(as_tuple=True)
+    rays = cameras.rays((silhouettes.shape[1], silhouettes.shape[2]))
+    pixel = row * silhouettes.shape[2] + column
+    return view, Rays(rays.origins[view, pixel], rays.directions[view, pixel])
 
 
-def _points_behind(silhouette: Tensor, camera: Cameras) -> Tensor:
-    """Points within the unit sphere on the rays of those pixels of a silhouette whose rays meet it, ``r s 3``."""
-    size = torch.tensor(silhouette.shape, device=silhouette.device)
-    pixels = ((silhouette.nonzero() + 0.5) / size).flip(-1).to(camera.intrinsics.dtype)
-    rays = camera.rays((0, 0), pixels)
-    near, far, hit = intersect_sphere(rays)
-    steps = (torch.arange(RAY_SAMPLES, device=silhouette.device, dtype=near.dtype) + 0.5) / RAY_SAMPLES
-    depth = near[:, None] + (far - near)[:, None] * steps
-    points = rays.origins[:, None] + depth[..., None] * rays.directions[:, None]
-    return points[hit]
-
-
-def _seen_as_foreground(points: Tensor, camera: Cameras, near_foreground: Tensor) -> Tensor:
-    """Tell whether points ``p 3`` project onto foreground, ``t p``.
+def _tolerance_needed(view: Tensor, rays: Rays, depth: Tensor, cameras: Cameras, refused: Tensor) -> Tensor:
+    """Find the first tolerance at which a ray has a point that all other views show as foreground.
 
     Args:
-        points: in the world.
-        camera: of the view.
-        near_foreground: ``t H+1 W+1``, at each tolerance: the corners between pixels that lie near it.
+        view: that each ray belongs to, ``r``.
+        rays: ``r``.
+        depth: of their points, ``r s``.
+        cameras: ``n``.
+        refused: ``n H+1 W+1``, as ``_refused`` gives it.
+
+    Returns:
+        Its number ``r``, bytes; ``NEVER`` where no tolerance is enough.
     """
-    pixels, depth = camera.project(points)
-    height, width = near_foreground.shape[1] - 1, near_foreground.shape[2] - 1
-    inside = (pixels >= 0).all(-1) & (pixels <= 1).all(-1) & (depth > 0)
-    safe = torch.where(inside[:, None], pixels, torch.zeros_like(pixels))
-    column, row = (safe[:, 0] * width + 0.5).long(), (safe[:, 1] * height + 0.5).long()
-    return inside & near_foreground[:, row, column]
+    at_once = max(1, POINTS_AT_ONCE // depth.shape[1])
+    parts = zip(*(x.split(at_once) for x in (view, rays.origins, rays.directions, depth)), strict=True)
+    return torch.cat([_needed_by_some(v, Rays(o, d), z, cameras, refused, not v.is_cuda) for v, o, d, z in parts])
+
+
+def _needed_by_some(
+    view: Tensor, rays: Rays, depth: Tensor, cameras: Cameras, refused: Tensor, thin_out: bool
+) -> Tensor:
+    """Do as ``_tolerance_needed``, with all points in memory.
+
+    With ``thin_out`` each view looks at those points alone that the ones before it left over. Without, at all: a GPU has
+    to be waited for whenever points are counted.
+    """
+    n, height, width = len(refused), refused.shape[1] - 1, refused.shape[2] - 1
+    corners = torch.nn.functional.pad(refused.flatten(1), (0, 1), value=NEVER)  # the last one is outside the picture
+    outside = corners.shape[1] - 1
+    ray = torch.arange(len(view), device=view.device).repeat_interleave(depth.shape[1])
+    depth, needed = depth.flatten(), refused.new_zeros(len(ray))
+    # Views a quarter turn away tell most about depth; the order changes nothing else.
+    for offset in sorted(range(1, n), key=lambda k: abs(min(k, n - k) - n / 4)):
+        other = (view + offset) % n
+        start, slope = _in_picture(rays, cameras[other], height, width)
+        x, y, z = start[:, ray] + depth * slope[:, ray]
+        x, y = x / z, y / z
+        inside = (x >= 0.5) & (x <= width + 0.5) & (y >= 0.5) & (y <= height + 0.5) & (z > 0)
+        corner = torch.where(inside, y.long() * (width + 1) + x.long(), outside)
+        needed = torch.maximum(needed, corners.flatten()[(other * (outside + 1))[ray] + corner])
+        if thin_out:
+            (left,) = (needed < NEVER).nonzero(as_tuple=True)
+            ray, depth, needed = ray[left], depth[left], needed[left]
+    return refused.new_full((len(view),), NEVER).scatter_reduce_(0, ray, needed, "amin")
+
+
+def _in_picture(rays: Rays, cameras: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return points of rays in their cameras, ``r`` of each, as start + depth * slope.
+
+    Returns:
+        Two ``3 r``: homogeneous coordinates of corners between pixels, x and y to be divided by z, half a one added so
+        that the nearest corner is the whole number below.
+    """
+    rotation, (fx, fy, cx, cy) = cameras.camera_to_world[:, :3, :3], cameras.intrinsics.unbind(-1)
+    found = []
+    for vectors in (rays.origins - cameras.origins, rays.directions):
+        x, y, z = (vectors[:, None] @ rotation)[:, 0].unbind(-1)
+        found.append(torch.stack([(x * fx + z * cx) * width + z / 2, (y * fy + z * cy) * height + z / 2, z]))
+    return found[0], found[1]
 
 
 class HullRecall:

@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
+import torch
+from torch import Tensor
+
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
 from tunemv3d_eval.clip.retrieval import load_clip
@@ -24,6 +27,7 @@ class NamedType:
     def __init__(self, spec: NamedTypeSpec) -> None:
         self._clip = spec.clip
         self.identities = (load_clip(spec.clip).identity,)
+        self._texts: dict[torch.device, Tensor] = {}
 
     def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
         """Retrieve the type of the views."""
@@ -31,8 +35,10 @@ class NamedType:
         if not kind:
             return {"type_met": None}
         scorer = load_clip(self._clip, sample.images.device)
-        similarities = scorer.images(sample.images) @ scorer.texts([f"a {each}" for each in TYPES]).T
-        return {"type_met": float(TYPES[vote(similarities)] == kind)}
+        if (device := sample.images.device) not in self._texts:
+            self._texts[device] = scorer.texts([f"a {each}" for each in TYPES])
+        similarities = scorer.images(sample.images) @ self._texts[device].T
+        return {"type_met": float(TYPES[vote(similarities.cpu())] == kind)}
 
 
 def build_named_type(spec: NamedTypeSpec) -> NamedType:

@@ -9,7 +9,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
-from tunemv3d_eval.metrics.colour import foreground_colour
+from tunemv3d_eval.metrics.colour import commonest_words
 from tunemv3d_eval.protocols.worded import named
 
 BANDS: dict[str, tuple[float, float]] = {
@@ -44,14 +44,14 @@ class PartColours:
         asked = named(sample.prompt)
         legs = asked.parts.get("legs") or asked.parts.get("base")
         wanted = {"body": asked.body, "legs": legs, "seat": asked.parts.get("seat")}
-        low = _elevations(sample.cameras) <= LOW
-        images, silhouettes = sample.images[low], sample.silhouettes[low]
-        figures: dict[str, float | None] = {}
-        for part, colour in wanted.items():
-            figures[f"{part}_colour_met"] = None
-            if colour and len(images):
-                (seen,) = foreground_colour(images[None], inner(band(silhouettes, *BANDS[part]))[None])
-                figures[f"{part}_colour_met"] = float(seen == colour)
+        figures: dict[str, float | None] = dict.fromkeys(self.figures)
+        low = (_elevations(sample.cameras) <= LOW).nonzero()[:, 0]
+        if any(wanted.values()) and len(low):
+            images, silhouettes = sample.images[low], sample.silhouettes[low]
+            masks = torch.stack([inner(band(silhouettes, *BANDS[part])) for part in wanted])
+            for (part, colour), seen in zip(wanted.items(), commonest_words(images, masks), strict=True):
+                if colour:
+                    figures[f"{part}_colour_met"] = float(seen == colour)
         return figures
 
 

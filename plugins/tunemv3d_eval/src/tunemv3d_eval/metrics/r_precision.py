@@ -79,7 +79,7 @@ class RPrecision:
             scorer = load_clip(clip, pictures.device)
             self._warn_if_conditioning(scorer, model)
             texts, right = self._candidates(scorer, sample.prompt, pictures.device)
-            figures[name] = self._judge(scorer.images(pictures) @ texts.T, right, sample.prompt)
+            figures[name] = self._judge((scorer.images(pictures) @ texts.T).cpu(), right, sample.prompt)
         return figures
 
     def _judge(self, similarities: Tensor, right: int, prompt: str) -> float:

@@ -1,6 +1,7 @@
 """Do points of the surface have the same colour in all views that see them? Through the field's own depth."""
 
 from collections.abc import Mapping
+from math import log10
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
+from tunemv3d_core.viz.geometry import render_shape
 from tunemv3d_eval.metrics.colour import oklab
 from tunemv3d_eval.scoring.measure import fuse_object
 
@@ -38,7 +40,7 @@ def reprojection(
     the edge of the surface do not count, where colours and depths are mixed ones.
 
     Args:
-        images: ``n 3 H W`` in [-1, 1].
+        images: ``n 3 H W`` in [-1, 1], n at least 2.
         silhouettes: ``n H W``, boolean.
         opacity: of the field from the same cameras, ``n H W`` in [0, 1].
         depth: likewise, z in the camera, world units.
@@ -47,25 +49,30 @@ def reprojection(
     Returns:
         Mean squared error of colours in [0, 1], mean distance in OKLab, and the number of pixels that count.
     """
-    colours, inner, outer = (images.clamp(-1, 1) + 1) / 2, _inner(opacity, depth, cameras), _far_from(opacity > OPAQUE)
-    squares: list[Tensor] = []
-    distances: list[Tensor] = []
-    for view, own in enumerate(colours.flatten(2).mT):
-        seen, missed = inner[view].flatten(), (outer & silhouettes)[view].flatten()
-        rays = cameras[view].rays((images.shape[-2], images.shape[-1]))
-        points = rays.origins[seen] + depth[view].flatten()[seen, None] * rays.directions[seen]
-        others = [other for other in range(len(images)) if other != view]
-        there, visible = _seen_from(points, colours[others], inner[others], depth[others], cameras[others])
-        white = torch.ones(len(others), int(missed.sum()), 3, device=own.device)
-        shown = torch.cat([white, there], dim=1)
-        counts = torch.cat([torch.ones_like(white[..., 0]), visible], dim=1)
-        weights = counts / counts.sum(0).clamp(min=1)
-        mine, compared = torch.cat([own[missed], own[seen]]), counts.any(0)
-        squares.append(((shown - mine).square().mean(-1) * weights).sum(0)[compared])
-        distances.append((_apart(shown, mine) * weights).sum(0)[compared])
-    square, distance = torch.cat(squares), torch.cat(distances)
-    count = torch.tensor(len(square), device=images.device)
-    return square.sum() / count.clamp(min=1), distance.sum() / count.clamp(min=1), count
+    n, _, height, width = images.shape
+    colours, inner = (images.clamp(-1, 1) + 1) / 2, _inner(opacity, depth, cameras)
+    missed = silhouettes & _far_from(opacity > OPAQUE)
+    # The one list that a GPU has to be waited for: pixels whose points the other views are asked for.
+    view, row, column = inner.nonzero(as_tuple=True)
+    rays = cameras.rays((height, width))
+    pixel = row * width + column
+    points = rays.origins[view, pixel] + depth[view, row, column, None] * rays.directions[view, pixel]
+    shown, visible = _seen_from(points, colours, inner, depth, cameras)
+    visible &= view != torch.arange(n, device=view.device)[:, None]
+    own, views = colours[view, :, row, column], visible.sum(0)
+    weights, white = visible / views.clamp(min=1), colours.new_ones(3)
+    # Every other view shows white where the field has nothing, so that one comparison stands for all.
+    all_colours = colours.movedim(1, -1)
+    count = (views > 0).sum() + missed.sum()
+    totals = [
+        (apart(shown, own) * weights).sum() + (apart(white, all_colours) * missed).sum() for apart in (_square, _apart)
+    ]
+    return totals[0] / count.clamp(min=1), totals[1] / count.clamp(min=1), count
+
+
+def _square(one: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of colours ``... 3``."""
+    return (one - other).square().mean(-1)
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
@@ -113,19 +120,21 @@ class Reprojection:
 
     def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
         """Render the field's depth; None of an object that neither views nor field show."""
-        scene, cameras = fuse_object(sample, model), sample.cameras[None]
+        assert sample.opacity is not None
         height, width = sample.images.shape[-2:]
         shrink = max(1, round(min(height, width) / SIZE))
         images = avg_pool2d(sample.images, shrink)
         masks = avg_pool2d(sample.silhouettes[:, None].float(), shrink)[:, 0] > 0.5
-        seen = scene.render(cameras, (images.shape[-2], images.shape[-1]))
-        square, distance, count = reprojection(
-            images, masks, seen.opacity[0].float(), seen.depth[0].float(), sample.cameras
-        )
+        # Pixels far from what is opaque do not count, and are most of the picture.
+        size = (images.shape[-2], images.shape[-1])
+        scene = fuse_object(sample, model)
+        seen = render_shape(scene, sample.cameras[None], size, sample.opacity[None], normals=False)
+        given = reprojection(images, masks, seen.opacity[0].float(), seen.depth[0].float(), sample.cameras)
+        square, distance, count = torch.stack(given).tolist()
         if not count:
             return dict.fromkeys(self.figures)
-        decibels = -10 * square.clamp(min=1e-10, max=1).log10()
-        return {"reprojection_psnr": decibels.item(), "reprojection_colour": min(1.0, distance.item())}
+        decibels = -10 * log10(min(1.0, max(1e-10, square)))
+        return {"reprojection_psnr": decibels, "reprojection_colour": min(1.0, distance)}
 
 
 def build_reprojection(spec: ComponentSpec) -> Reprojection:
