@@ -111,8 +111,8 @@ def _needed_by_some(
 ) -> Tensor:
     """Do as ``_tolerance_needed``, with all points in memory.
 
-    With ``thin_out`` each view looks at those points alone that the ones before it left over. Without, at all: a GPU has
-    to be waited for whenever points are counted.
+    With ``thin_out`` each view looks at those points alone that the ones before it left over; without, at all of them:
+    a GPU has to be waited for whenever points are counted.
     """
     n, height, width = len(refused), refused.shape[1] - 1, refused.shape[2] - 1
     corners = torch.nn.functional.pad(refused.flatten(1), (0, 1), value=NEVER)  # the last one is outside the picture
