@@ -20,6 +20,7 @@ from tunemv3d_core.config import run_spec
 from tunemv3d_core.config.component_spec import UnreadSpec
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
 from tunemv3d_core.plugins.registry import registry
+from tunemv3d_eval.clip import retrieval
 from tunemv3d_eval.evaluate import evaluate
 from tunemv3d_eval.protocols.protocol import Protocol, load_protocol, packaged
 from tunemv3d_eval.report.plots import Point, figure_plots, plot
@@ -159,7 +160,8 @@ def test_packaged_protocols_name_what_is_there(name: str) -> None:
             assert isfinite(worst(figure) or 0.0) and worst(figure) is not None, f"{each.name}: {figure.summary}"
 
 
-def test_the_list_says_what_protocols_need() -> None:
+def test_the_list_says_what_protocols_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "load_clip", lambda *_: pytest.fail("the list loads a CLIP"))
     app = Typer()
     app.command()(evaluate)
     result = CliRunner().invoke(app, ["--list", "--json"])
@@ -167,6 +169,8 @@ def test_the_list_says_what_protocols_need() -> None:
     (found,) = [each for each in json.loads(result.stdout) if each["name"] == "consistency"]
     assert found["prompts"] == 20 and "hull-recall" in found["metrics"]
     assert found["needs"] == ["field", "novel_views", "renders"] and found["missing"] == {}
+    (offline,) = [each for each in json.loads(result.stdout) if each["name"] == "offline"]
+    assert offline["prompts"] == 30 and len(offline["metrics"]) == 15 and offline["missing"] == {}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,9 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
     Raises:
         ComponentError: no such model, not a CLIP or SigLIP, or one whose preprocessing is not known.
     """
-    try:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-    except ImportError:
-        raise ComponentError("judging by CLIP needs transformers: pip install 'tunemv3d-eval[clip]'") from None
-    place = _place(name)
+    place = find_clip(name)
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
     try:
         with _quiet():
             model, info = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
@@ -142,8 +141,36 @@ def _quiet() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def _place(name: str) -> str:
-    """Return the folder of an asset or a path, or a hub id as it is."""
+class JudgesByClips:
+    """A metric that judges by CLIPs. They are loaded when their identities or their verdicts are asked for.
+
+    Args:
+        clips: their names.
+
+    Raises:
+        ComponentError: as ``find_clip``.
+    """
+
+    def __init__(self, clips: Sequence[str]) -> None:
+        self._clips = tuple(clips)
+        for clip in clips:
+            find_clip(clip)
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Name and sha256 of each."""
+        return tuple(load_clip(clip).identity for clip in self._clips)
+
+
+def find_clip(name: str) -> str:
+    """Return the folder of an asset or a path, or a hub id as it is, without loading anything.
+
+    Raises:
+        ComponentError: transformers is not installed.
+        TuneMV3DError: no such asset or folder.
+    """
+    if find_spec("transformers") is None:
+        raise ComponentError("judging by CLIP needs transformers: pip install 'tunemv3d-eval[clip]'")
     try:
         return str(find_asset(name))
     except TuneMV3DError:

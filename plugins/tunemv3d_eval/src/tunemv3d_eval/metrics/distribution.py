@@ -11,13 +11,13 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Dataset, Figure, MeasuredObject, Need
 from tunemv3d_eval.clip.distances import cmmd, kid
 from tunemv3d_eval.clip.real import RealVectors, real_vectors
-from tunemv3d_eval.clip.retrieval import load_clip
+from tunemv3d_eval.clip.retrieval import JudgesByClips, load_clip
 from tunemv3d_eval.metrics.clip_spec import DiversitySpec, RealViewsSpec
 
 Figures = Mapping[str, float | None]
 
 
-class Distance:
+class Distance(JudgesByClips):
     """A distance between the views of all samples and pictures of real objects, of every split of the dataset.
 
     Args:
@@ -32,9 +32,9 @@ class Distance:
     def __init__(
         self, spec: RealViewsSpec, name: str, distance: Callable[[Tensor, Tensor], float], figure: Figure
     ) -> None:
+        super().__init__((spec.clip,))
         self._spec, self._name, self._distance = spec, name, distance
         self.figures: Mapping[str, Figure] = {name: figure}
-        self.identities = (load_clip(spec.clip).identity,)
         self._real: RealVectors | None = None
 
     def use_dataset(self, dataset: Dataset, model: MultiviewDiffusion) -> None:
@@ -51,7 +51,7 @@ class Distance:
         return {self._name: self._distance(views, self._real.vectors.flatten(0, 1))}
 
 
-class Diversity:
+class Diversity(JudgesByClips):
     """One minus the cosine of two samples of a prompt, from equal cameras; the mean over views, pairs and prompts."""
 
     figures: Mapping[str, Figure] = {
@@ -60,12 +60,11 @@ class Diversity:
     needs: Collection[Need] = ()
 
     def __init__(self, spec: DiversitySpec) -> None:
-        self._clip = spec.clip
-        self.identities = (load_clip(spec.clip).identity,)
+        super().__init__((spec.clip,))
 
     def measure_set(self, samples: Sequence[MeasuredObject], model: MultiviewDiffusion) -> Figures:
         """Compare samples of equal prompts; says nothing where every prompt has one."""
-        scorer = load_clip(self._clip, model.device)
+        scorer = load_clip(self._clips[0], model.device)
         by_prompt: dict[str, list[Tensor]] = {}
         for sample in samples:
             by_prompt.setdefault(sample.prompt, []).append(scorer.images(sample.images).double().cpu())
@@ -77,7 +76,7 @@ class Diversity:
         return {"diversity": min(2.0, max(0.0, fmean(of_prompts))) if of_prompts else None}
 
 
-class NearestTrainingObject:
+class NearestTrainingObject(JudgesByClips):
     """The training object that a sample is most like: each view beside the object's likest picture, the mean cosine.
 
     A value that real held-out objects do not reach speaks of memorising.
@@ -91,8 +90,8 @@ class NearestTrainingObject:
     needs: Collection[Need] = (Need.DATASET,)
 
     def __init__(self, spec: RealViewsSpec) -> None:
+        super().__init__((spec.clip,))
         self._spec = spec
-        self.identities = (load_clip(spec.clip).identity,)
         self._real: RealVectors | None = None
 
     def use_dataset(self, dataset: Dataset, model: MultiviewDiffusion) -> None:

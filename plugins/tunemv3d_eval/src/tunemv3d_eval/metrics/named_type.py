@@ -7,13 +7,13 @@ from torch import Tensor
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
-from tunemv3d_eval.clip.retrieval import load_clip
+from tunemv3d_eval.clip.retrieval import JudgesByClips, load_clip
 from tunemv3d_eval.clip.rules import vote
 from tunemv3d_eval.metrics.clip_spec import NamedTypeSpec
 from tunemv3d_eval.protocols.worded import TYPES, named
 
 
-class NamedType:
+class NamedType(JudgesByClips):
     """Retrieval among ``TYPES``, worded "a TYPE", by the vote of the views; says nothing where no type is named.
 
     The card of clip-mini says how often it retrieves the types of held-out objects.
@@ -25,8 +25,7 @@ class NamedType:
     needs: Collection[Need] = ()
 
     def __init__(self, spec: NamedTypeSpec) -> None:
-        self._clip = spec.clip
-        self.identities = (load_clip(spec.clip).identity,)
+        super().__init__((spec.clip,))
         self._texts: dict[torch.device, Tensor] = {}
 
     def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
@@ -34,7 +33,7 @@ class NamedType:
         kind = named(sample.prompt).type
         if not kind:
             return {"type_met": None}
-        scorer = load_clip(self._clip, sample.images.device)
+        scorer = load_clip(self._clips[0], sample.images.device)
         if (device := sample.images.device) not in self._texts:
             self._texts[device] = scorer.texts([f"a {each}" for each in TYPES])
         similarities = scorer.images(sample.images) @ self._texts[device].T

@@ -13,7 +13,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Figure, MeasuredObject, Need
-from tunemv3d_eval.clip.retrieval import Scorer, load_clip
+from tunemv3d_eval.clip.retrieval import JudgesByClips, Scorer, load_clip
 from tunemv3d_eval.clip.rules import CHUNK, chunks, share_found, vote
 from tunemv3d_eval.clip.shown import bare_views, field_views, mesh_views
 from tunemv3d_eval.metrics.clip_spec import RPrecisionSpec
@@ -28,7 +28,7 @@ _SUMMARY = {
 }
 
 
-class RPrecision:
+class RPrecision(JudgesByClips):
     """R-precision by one of four protocols, by one or several CLIPs.
 
     Args:
@@ -48,7 +48,7 @@ class RPrecision:
         if len(set(self._names.values())) < len(spec.clips):
             raise SpecError(f"clips: {', '.join(spec.clips)} give figures of one name; rename a folder")
         self._meshing = _meshing(spec) if spec.by == "mesh" else None
-        self.identities = tuple(load_clip(clip).identity for clip in spec.clips)
+        super().__init__(spec.clips)
         how = "" if spec.textured else ", on the bare shape in grey"
         self.figures: Mapping[str, Figure] = {
             name: Figure(f"{_SUMMARY[spec.by]}{how} ({clip})", low=0, high=1) for clip, name in self._names.items()

@@ -18,7 +18,7 @@ def describe_protocols() -> list[dict[str, Any]]:
         with warnings.catch_warnings():  # what cannot be built here is told below
             warnings.simplefilter("ignore", TuneMV3DWarning)
             try:
-                chosen = choose_metrics(protocol)
+                chosen = choose_metrics(protocol, load=False)
             except TuneMV3DError as error:
                 chosen = Chosen(failed={"all": str(error)})
         found.append(

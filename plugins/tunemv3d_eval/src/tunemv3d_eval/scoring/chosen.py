@@ -116,11 +116,11 @@ class Chosen:
     asked: bool = False
 
 
-def choose_metrics(protocol: Protocol, asked: Sequence[str] = ()) -> Chosen:
+def choose_metrics(protocol: Protocol, asked: Sequence[str] = (), load: bool = True) -> Chosen:
     """Build the metrics that are asked for by name or block, or else the protocol's.
 
     One of the protocol's that cannot be built here, such as one whose model is not installed, is left out with the
-    reason.
+    reason. Without ``load``, models that metrics judge by are not loaded, and faults in them are not found.
 
     Raises:
         ComponentError: a metric is unknown (with a suggestion), or two give a figure of the same name; one that was
@@ -130,21 +130,21 @@ def choose_metrics(protocol: Protocol, asked: Sequence[str] = ()) -> Chosen:
     chosen = Chosen(asked=bool(asked))
     if asked:
         for word in dict.fromkeys(asked):
-            built = _built(read_block(OPTION, word) or {"type": word}, chosen.metrics)
+            built = _built(read_block(OPTION, word) or {"type": word}, chosen.metrics, load=load)
             chosen.metrics.append(_for_prompts(built, protocol))
         return chosen
     where = f"protocol {protocol.name}"
     for block in protocol.metrics:
         _component(block, where)
         try:
-            chosen.metrics.append(_for_prompts(_built(block, chosen.metrics, where), protocol))
+            chosen.metrics.append(_for_prompts(_built(block, chosen.metrics, where, load), protocol))
         except TuneMV3DError as error:
             chosen.skipped[block["type"]] = str(error)
             warnings.warn(f"metric '{block['type']}' is left out: {error}", ReportedWarning, stacklevel=2)
     named = {block["type"] for block in protocol.metrics}
     for name in _third_party(named) if protocol.third_party else ():
         try:
-            chosen.metrics.append(_built({"type": name}, chosen.metrics))
+            chosen.metrics.append(_built({"type": name}, chosen.metrics, load=load))
         except SpecError as error:
             chosen.skipped[name] = f"has options without a default: {error}"
         except TuneMV3DError as error:
@@ -168,12 +168,16 @@ def _component(block: Mapping[str, Any], where: str) -> tuple[Component, Compone
     return registry().get("metric", block["type"]), options_of("metric", where, options)
 
 
-def _built(block: Mapping[str, Any], others: Sequence[ChosenMetric], where: str = OPTION) -> ChosenMetric:
+def _built(
+    block: Mapping[str, Any], others: Sequence[ChosenMetric], where: str = OPTION, load: bool = True
+) -> ChosenMetric:
     name = block["type"]
     component, spec = _component(block, where)
     try:
         metric = component.load_build()(spec)
         fault = metric_error(metric)
+        if load and isinstance(metric, JudgesByModels):
+            tuple(metric.identities)
     except TuneMV3DError:
         raise
     except Exception as error:  # a component may fail in any way
