@@ -102,7 +102,7 @@ def _tolerance_needed(view: Tensor, rays: Rays, depth: Tensor, cameras: Cameras,
         Its number ``r``, bytes; ``NEVER`` where no tolerance is enough.
     """
     at_once = max(1, POINTS_AT_ONCE // depth.shape[1])
-    parts = zip(*(x.split(at_once) for x in (view, rays.origins, rays.directions, depth)), strict=True)
+    parts = zip(*(torch.split(x, at_once) for x in (view, rays.origins, rays.directions, depth)), strict=True)
     return torch.cat([_needed_by_some(v, Rays(o, d), z, cameras, refused, not v.is_cuda) for v, o, d, z in parts])
 
 
