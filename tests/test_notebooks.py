@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SMALL = {
     "quickstart": 'PROMPT, SEED = "a red office chair", 0\nVIEWS, STEPS = 2, 1',
-    "own_objects": 'os.environ |= {"CAMERAS": "4", "INPUTS": "2", "NOVEL": "1", "STEPS": "1", "SAMPLE_STEPS": "1"}',
+    "own_objects": 'os.environ |= {"CAMERAS": "12", "INPUTS": "2", "NOVEL": "1", "STEPS": "1", "SAMPLE_STEPS": "1"}',
     "own_field": 'os.environ |= {"STEPS": "1", "INPUTS": "2", "NOVEL": "1", "SAMPLE_STEPS": "1"}',
 }
 """What stands in place of the cell that is tagged "parameters"."""
