@@ -22,9 +22,10 @@ $(VENV)/installed: requirements-dev.txt constraints.txt pyproject.toml $(wildcar
 train: install
 	$(BIN)/tunemv3d-train chairs-mini
 
-# Two processes of one thread each: with two threads each they would only wait for one another.
+# Two processes of one thread each: with two threads each they would only wait for one another. They take files in
+# conftest.py's order, which begins with slow ones; xdist's own begins with those of many tests.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
