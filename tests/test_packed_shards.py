@@ -74,6 +74,7 @@ def test_furniture_mini_learns_from_shards_what_it_learns_from_the_folder(
 
     monkeypatch.setattr(ShardedImages, "order", as_in_folders)
     small = ["train.steps=2", "train.log_every=1", "sample.steps=1", "train.batch=1", 'train.preview_prompts=["x"]']
+    small += ["views.inputs=2", "views.novel=1", "model.field.samples=4", "model.field.hidden=16"]
     runs = {}
     for name, kind in (("folder", "multiview"), ("pictures", "shards"), ("latents", "shards")):
         data = {"type": kind, "path": str(place / name)} | ({"cache_latents": True} if name == "folder" else {})
