@@ -12,7 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup, Tag
+from typer.testing import CliRunner
 
+from tunemv3d_core.cli.main import app
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.plugins.registry import registry
 
@@ -47,8 +49,9 @@ def rows(table: Tag) -> list[list[str]]:
 
 
 def shown(name: str) -> list[dict]:
-    words = [str(Path(sys.executable).parent / "tunemv3d"), "plugins", "show", name, "--json"]
-    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    told = CliRunner().invoke(app, ["plugins", "show", name, "--json"])
+    assert told.exit_code == 0, told.output
+    return json.loads(told.stdout)
 
 
 @pytest.mark.slow
@@ -150,10 +153,7 @@ def test_the_architecture_names_files_that_exist() -> None:
 def test_every_command_and_option_has_its_line(site: Path) -> None:
     for name in registry().names("command"):
         text = soup(site / f"generated/commands/tunemv3d-{name.partition('.')[0]}.html").get_text()
-        command = [str(Path(sys.executable).parent / "tunemv3d"), *name.split(".")]
-        asked = subprocess.run(
-            [*command, "--help"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
-        ).stdout
+        asked = CliRunner().invoke(app, [*name.split("."), "--help"], env={"COLUMNS": "200"}).stdout
         options = set(re.findall(r"^│\s+\*?\s*(--[a-z-]+)", asked, flags=re.MULTILINE)) - {"--help"}
         assert asked and options <= set(re.findall(r"--[a-z-]+", text)), name
 
