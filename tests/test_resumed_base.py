@@ -1,6 +1,5 @@
 """A run that goes on where its base model lies elsewhere."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +9,8 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.base_model import with_base
-from tunemv3d_core.io.provenance import components
+from tunemv3d_core.io.checkpoint import CHECKPOINT_FORMAT, write_record
+from tunemv3d_core.io.provenance import components, sha256
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import _compare
 
@@ -23,8 +23,14 @@ def run(tmp_path) -> tuple[Path, RunSpec]:
     step.mkdir(parents=True)
     for folder in (tmp_path, step):
         (folder / "spec.json").write_text(canonical_json(spec))
-    record = {"components": components(spec.model), "frozen": {"unet/x.safetensors": "1"}, "files": {}}
-    (step / "provenance.json").write_text(json.dumps(record))
+    (step / "model.safetensors").touch()
+    record = {
+        "format": CHECKPOINT_FORMAT,
+        "components": components(spec.model),
+        "frozen": {"unet/x.safetensors": "1"},
+        "files": {name: sha256(step / name) for name in ("spec.json", "model.safetensors")},
+    }
+    write_record(step, record)
     return tmp_path, spec
 
 

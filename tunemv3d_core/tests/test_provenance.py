@@ -16,7 +16,7 @@ from tunemv3d_core.assemble import assemble
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CheckpointError, SpecError, TuneMV3DWarning
-from tunemv3d_core.io.checkpoint import load_checkpoint, save_checkpoint
+from tunemv3d_core.io.checkpoint import load_checkpoint, save_checkpoint, write_record
 from tunemv3d_core.io.provenance import code_hash
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.plugins.registry import registry
@@ -146,7 +146,7 @@ def test_a_checkpoint_without_hashes_is_compared_by_version_alone(
         slot: {key: record["components"][slot][key] for key in ("type", "distribution", "version", "api")}
         for slot in MODEL_SLOTS
     }
-    path.write_text(json.dumps(record), "utf-8")
+    write_record(saved, record)
     (packages["field"] / "helper.py").write_text("WIDTH = 4\n", "utf-8")
     assert told(saved) == []
     release(site, "tiny-field", "2.0")
@@ -154,8 +154,8 @@ def test_a_checkpoint_without_hashes_is_compared_by_version_alone(
 
 
 def test_another_frozen_model_is_told_in_the_same_way(saved: Path) -> None:
-    path = saved / "provenance.json"
-    path.write_text(path.read_text("utf-8").replace("0" * 64, "1" * 64), "utf-8")
+    record = (saved / "provenance.json").read_text("utf-8")
+    write_record(saved, json.loads(record.replace("0" * 64, "1" * 64)))
     (line,) = told(saved)
     assert "the frozen model is not the one" in line and "tiny.safetensors" in line
     with pytest.raises(CheckpointError, match=r"tiny\.safetensors"):

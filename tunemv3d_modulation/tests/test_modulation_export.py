@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.io.checkpoint import load_checkpoint
+from tunemv3d_core.io.checkpoint import load_checkpoint, write_record
 from tunemv3d_modulation import publishing
 from tunemv3d_modulation.export import export
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -38,8 +38,8 @@ def test_a_saved_pipeline_comes_back_with_its_scheduler_and_provenance(pipe, tmp
     given = {"cameras": Cameras.orbit(2), "num_inference_steps": 1, "guidance_scale": 1.0}
     torch.testing.assert_close(again("a stool", **given).latents, pipe("a stool", **given).latents)
     pipe.scheduler = own
-    record = tmp_path / "mine" / "provenance.json"
-    record.write_text(record.read_text().replace('"version": "0.', '"version": "99.'))
+    record = (tmp_path / "mine" / "provenance.json").read_text()
+    write_record(tmp_path / "mine", json.loads(record.replace('"version": "0.', '"version": "99.')))
     with pytest.raises(CheckpointError, match=r"saved with tunemv3d-neus==99\.\S+, tunemv3d-neus==0\."):
         TuneMV3DPipeline.from_pretrained(tmp_path / "mine", provenance="error")
 

@@ -32,8 +32,8 @@ APP.command()(command)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "TRAIN", (sys.executable, STAND_INS, "train"))
-    monkeypatch.setattr(jobs, "EVALUATE", (sys.executable, STAND_INS, "evaluate"))
+    monkeypatch.setattr(jobs, "TRAIN", (STAND_INS, "train"))
+    monkeypatch.setattr(jobs, "EVALUATE", (STAND_INS, "evaluate"))
 
 
 def small_study(**changes: Any) -> Study:
@@ -180,7 +180,7 @@ def test_a_study_that_is_asked_to_end_asks_its_jobs_and_goes_on_later(tmp_path: 
     file, out = tmp_path / "study.json", tmp_path / "out"
     file.write_text(slow_study().model_dump_json())
     code = "from tunemv3d_core.console import run; from tunemv3d_eval.study import jobs; import sys\n"
-    code += f"jobs.TRAIN = (sys.executable, {STAND_INS!r}, 'train')\n"
+    code += f"jobs.TRAIN = ({STAND_INS!r}, 'train')\n"
     code += "from tunemv3d_eval.study_command import study; run(study)"
     command = [sys.executable, "-c", code, str(file), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as study:

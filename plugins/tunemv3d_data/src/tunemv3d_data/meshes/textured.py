@@ -21,7 +21,7 @@ def as_mesh(mesh: object, renderer: str) -> Mesh:
         return mesh
     if not isinstance(mesh, TexturedMesh):
         raise TypeError(
-            f"the {renderer} renderer takes a TexturedMesh or a tunemv3d_data.meshes.mesh.Mesh, "
+            f"the {renderer} renderer takes a tunemv3d_data.meshes.mesh.Mesh or a TexturedMesh, "
             f"not {type(mesh).__name__}"
         )
     opaque = np.full((*mesh.texture.shape[:2], 1), 255, dtype=np.uint8)

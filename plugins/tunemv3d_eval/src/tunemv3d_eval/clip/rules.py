@@ -27,7 +27,7 @@ def vote(similarities: Tensor) -> int:
 
 def share_found(similarities: Tensor, right: int) -> float:
     """Return the share of the pictures ``n m`` to which text ``right`` is the most similar of all."""
-    return float((similarities.argmax(1) == right).double().mean())
+    return float((similarities.argmax(1) == right).cpu().double().mean())
 
 
 def chunks(prompt: str, others: Sequence[int]) -> list[list[int]]:

@@ -67,7 +67,7 @@ class Diversity(JudgesByClips):
         scorer = load_clip(self._clips[0], model.device)
         by_prompt: dict[str, list[Tensor]] = {}
         for sample in samples:
-            by_prompt.setdefault(sample.prompt, []).append(scorer.images(sample.images).double().cpu())
+            by_prompt.setdefault(sample.prompt, []).append(scorer.images(sample.images).cpu().double())
         of_prompts = [
             fmean(1 - float((one * other).sum(-1).mean()) for one, other in combinations(found, 2))
             for found in by_prompt.values()

@@ -11,11 +11,11 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_eval.study.plan import Evaluation, Study, training_overrides
 
-TRAIN = (sys.executable, "-m", "tunemv3d_train")
-"""Start of a command that trains: of another package, which is found when it runs."""
+TRAIN = ("-m", "tunemv3d_train")
+"""Python's arguments that train: of another package, which is found when it runs."""
 
-EVALUATE = (sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "evaluate")
-"""Start of a command that evaluates."""
+EVALUATE = ("-c", "from tunemv3d_core.cli.main import main; main()", "evaluate")
+"""Python's arguments that evaluate."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _training(study: Study, variant: str, seed: int, out: Path) -> Job:
     chosen = study.variants[variant]
     folder = run_folder(out, variant, seed)
     sets = [word for each in training_overrides(study, chosen, seed) for word in ("--set", each)]
-    command = (*TRAIN, chosen.spec or "", "--out", str(folder), *sets)
+    command = (sys.executable, *TRAIN, chosen.spec or "", "--out", str(folder), *sets)
     return Job(f"train-{folder.name}", variant, seed, command, folder / "checkpoints" / f"step-{study.steps:06d}")
 
 
@@ -98,7 +98,15 @@ def _evaluating(
     name: str, evaluation: Evaluation, variant: str, seed: int, checkpoints: dict[int, Path], out: Path
 ) -> Job:
     folder = out / "evaluations" / name / run_folder(out, variant, seed).name
-    command = [*EVALUATE, *map(str, checkpoints.values()), "--protocol", evaluation.protocol, "--out", str(folder)]
+    command = [
+        sys.executable,
+        *EVALUATE,
+        *map(str, checkpoints.values()),
+        "--protocol",
+        evaluation.protocol,
+        "--out",
+        str(folder),
+    ]
     if evaluation.consistency:
         command += ["--consistency", evaluation.consistency]
     if evaluation.controls is not None:
