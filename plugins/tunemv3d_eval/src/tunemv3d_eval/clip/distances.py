@@ -15,7 +15,7 @@ def kid(one: Tensor, other: Tensor) -> float:
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a.double() @ b.double().T + 1) ** 3
+        return (a.cpu().double() @ b.cpu().double().T + 1) ** 3
 
     def among(a: Tensor) -> Tensor:
         pairs = kernel(a, a)
@@ -31,6 +31,6 @@ def cmmd(one: Tensor, other: Tensor) -> float:
     """
 
     def mean(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-torch.cdist(a.double(), b.double()).square() / (2 * SIGMA**2)).mean()
+        return torch.exp(-torch.cdist(a.cpu().double(), b.cpu().double()).square() / (2 * SIGMA**2)).mean()
 
     return max(0.0, float(SCALE * (mean(one, one) + mean(other, other) - 2 * mean(one, other))))
