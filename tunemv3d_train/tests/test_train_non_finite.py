@@ -105,6 +105,7 @@ def test_a_run_goes_back_and_on_with_other_draws(
     assert "Going back to step-000002" in capsys.readouterr().err
     assert outcome.step == 6 and finite(outcome.checkpoint)
     assert [line["step"] for line in logged(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert all(line["steps_per_s"] > 0 for line in logged(tmp_path / "run") if "steps_per_s" in line)
     spoilt[0] = BAD
     plain = train(load_spec(spec_file, ["train.checkpoint_every=1"]), tmp_path / "plain")
     mine, theirs = (load_file(o.checkpoint / "model.safetensors") for o in (outcome, plain))

@@ -222,7 +222,10 @@ class Trainer:
         policy = self.spec.train.non_finite
         if policy == "roll_back" and self._roll_backs < ROLL_BACKS and (whole := run_checkpoints(self.folder.path)):
             messages.print(f"{problem}. Going back to {whole[-1].name}, and on from there with other draws")
-            return {}, self._roll_back(whole[-1])
+            back_to = self._roll_back(whole[-1])
+            if progress is not None:
+                progress.restart_clock(back_to)
+            return {}, back_to
         if policy != "skip":
             if progress is not None:
                 self._save(done, progress)
