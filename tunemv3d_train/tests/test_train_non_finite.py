@@ -105,11 +105,19 @@ def test_a_run_goes_back_and_on_with_other_draws(
     assert "Going back to step-000002" in capsys.readouterr().err
     assert outcome.step == 6 and finite(outcome.checkpoint)
     assert [line["step"] for line in logged(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4, 5, 6]
-    assert all(line["steps_per_s"] > 0 for line in logged(tmp_path / "run") if "steps_per_s" in line)
     spoilt[0] = BAD
     plain = train(load_spec(spec_file, ["train.checkpoint_every=1"]), tmp_path / "plain")
     mine, theirs = (load_file(o.checkpoint / "model.safetensors") for o in (outcome, plain))
     assert any(not torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_run_that_goes_back_over_a_logged_step_keeps_its_clock(
+    spec_file: Path, tmp_path: Path, spoilt: list[int]
+) -> None:
+    spoilt[0] = -1  # step 4, after the line of step 3; the checkpoint is of step 2
+    train(load_spec(spec_file, ["train.non_finite=roll_back", "train.checkpoint_every=2"]), tmp_path / "run")
+    rates = {line["step"]: line["steps_per_s"] for line in logged(tmp_path / "run") if "steps_per_s" in line}
+    assert list(rates) == [1, 2, 3, 4, 5, 6] and min(rates.values()) > 0
 
 
 def test_weights_that_are_not_finite_replace_no_checkpoint(
