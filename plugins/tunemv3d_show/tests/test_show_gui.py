@@ -116,9 +116,12 @@ def test_a_person_samples_adds_a_view_and_exports_in_the_browser(viewer: Viewer,
         said = "document.body.innerText.includes"
         press(browser, "Sample")
         browser.wait_for(f"{said}('Step 5 of 5')")
+        # It says so before it takes the next piece of work, and would refuse a click in between.
         browser.wait_for(f"{said}('Done')")
+        wait_until(lambda: not viewer._busy.locked())
         press(browser, "The field's own from here")
         browser.wait_for("document.querySelectorAll('img').length > 0")
+        wait_until(lambda: not viewer._busy.locked())
         press(browser, "A view from where I stand")
         wait_until(lambda: viewer.session.shown.shape[0] == 5 and viewer.session.finished and not viewer._busy.locked())
         press(browser, "Export")

@@ -98,7 +98,9 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
 
 def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[object, object]") -> None:
     """Import in the other process, and send an ``ImportResult`` for each."""
-    import tunemv3d_core.config.run_spec  # noqa: F401  # every descriptor of a component needs it; its time is not the plugins'
+    if any(record.slot != "command" for record in records):
+        # Every descriptor of a component needs it; its time is not the plugins'.
+        import tunemv3d_core.config.run_spec  # noqa: F401
 
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
