@@ -11,6 +11,7 @@ from toy_model import SPEC
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.io.depth_normals import read_depth, read_normals
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.posed_images import PosedImages, read_object, write_object
 from tunemv3d_core.io.samples import read_sample
 from tunemv3d_core.viz.animation import write_animation
@@ -124,7 +125,7 @@ def test_the_shape_appearing_and_a_turntable(command, tmp_path):
 
 def test_an_animation_has_its_frames(tmp_path):
     frames = [Image.new("RGB", (8, 6), (60 * i, 0, 0)) for i in range(4)]
-    write_animation(tmp_path / "x.webp", frames, milliseconds=40)
+    write_animation(tmp_path / "x.webp", frames, GeneratedBy("toy"), milliseconds=40)
     moving = Image.open(tmp_path / "x.webp")
     assert (moving.n_frames, moving.size) == (4, (8, 6))
 

@@ -128,7 +128,11 @@ def sample(
     order.check(pipe)
     about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
     about |= manifest_options(options, negative) | added.as_json()
-    about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
+    about |= {
+        "images": [_without_folder(words) for words in image or []],
+        "views": len(around.origins),
+        "elevation": elevation,
+    }
     about["notes"] = notes + framing
     if len(pairs) < len(wanted):
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
@@ -175,6 +179,12 @@ def _tell(prompt: str, notes: Sequence[str]) -> None:
     """Print sentences on an object."""
     for note in notes:
         messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
+
+
+def _without_folder(words: str) -> str:
+    """Return a word of ``--image`` with the file's name alone: "4=back.png"."""
+    view, equals, file = words.rpartition("=")
+    return f"{view}{equals}{Path(file).name}"
 
 
 def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -> None:

@@ -172,19 +172,19 @@ def write_object_mesh(
     Returns:
         What was made, for machines.
     """
-    from tunemv3d_core.io.glb import mesh_provenance
+    from tunemv3d_core.io.generated import GeneratedBy
     from tunemv3d_core.io.real_size import as_large_as, wanted_height
     from tunemv3d_core.io.samples import note_files, write_file
     from tunemv3d_shape.export import as_trimesh, ply, write_mesh
     from tunemv3d_shape.surface import Triangles
 
-    height = wanted_height(sample.prompt, size)
+    height, by = wanted_height(sample.prompt, size), GeneratedBy.of(sample.manifest)
     made = as_large_as(mesh, height)
-    files = write_mesh(place, "object", made, formats, mesh_provenance(sample.manifest))
+    files = write_mesh(place, "object", made, formats, by)
     about = {"folder": str(place), "files": files, "faces": len(made.faces), "watertight": made.watertight}
     if raw is not None:
         scale = float(abs(made.vertices).max() / abs(mesh.vertices).max())
-        write_file(place / "raw.ply", ply(Triangles(raw.vertices * scale, raw.faces)))
+        write_file(place / "raw.ply", ply(Triangles(raw.vertices * scale, raw.faces), by))
         files.append("raw.ply")
         about["raw_watertight"] = bool(as_trimesh(raw).is_watertight)
     if place == sample.folder:
