@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
-from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
+from tunemv3d_data.commands.options import OptOutList, StatedCreator, StatedLicence, Strict, WantedLicences
 from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.commands.tables import show_notes
 
@@ -48,6 +48,7 @@ def convert(
     vocabulary: Annotated[
         Path | None, typer.Option(help="A JSON file of words of names, on top of the packaged ones.")
     ] = None,
+    opt_out: OptOutList = None,
     licence: WantedLicences = None,
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
@@ -55,6 +56,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a multi-view dataset of another layout: z up, in the unit sphere, RGBA, one set of intrinsics."""
+    from tunemv3d_core.io.opt_out import OptOut
     from tunemv3d_data.captions.csv_table import read_captions
     from tunemv3d_data.captions.vocabulary import load_vocabulary
     from tunemv3d_data.conversion.convert import Conversion
@@ -76,7 +78,8 @@ def convert(
         messages.print(table.coverage(collection.ids), highlight=False, markup=False, soft_wrap=True)
     size = read_size(resolution) if resolution else None
     wanted = tuple(licence.split(",")) if licence is not None else None
-    stated: dict[str, Any] = {"licence": state_licence, "creator": state_creator, "licences": wanted}
+    listed = OptOut.read(opt_out) if opt_out is not None else OptOut()
+    stated: dict[str, Any] = {"opt_out": listed, "licence": state_licence, "creator": state_creator, "licences": wanted}
     job = Conversion(out, size, captions=table, strict=strict, vocabulary=vocabulary, **stated)
     with Progress(console=messages) as progress:
         task = progress.add_task("objects", total=len(collection.ids))
@@ -86,7 +89,8 @@ def convert(
             said = f"{out}: cannot be written: {error}; finished objects are kept, run it again"
             raise DatasetError(said) from None
     if all(result.status == "left out" for result in results):
-        raise DatasetError(f"--licence {licence}: {results[0].note}, and no other fits; to state one, --state-licence")
+        how = "" if licence is None else f"--licence {licence}: "
+        raise DatasetError(f"{how}{results[0].note}, and no other fits; to state a licence, --state-licence")
     _show(results, collection.layout, out, as_json)
     if any(result.status == "refused" for result in results):
         raise typer.Exit(EXIT_FINDINGS)

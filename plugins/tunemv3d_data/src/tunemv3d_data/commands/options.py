@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ StatedLicence = Annotated[
 ]
 StatedCreator = Annotated[
     str, typer.Option("--state-creator", help="Who made the objects that name nobody; CC-BY asks for it.")
+]
+OptOutList = Annotated[
+    Path | None,
+    typer.Option("--opt-out", help="A file of ids, creators and addresses, one a line, whose objects are left out."),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Leave out objects on which there are notes, such as missing textures.")
