@@ -50,7 +50,7 @@ def bill_of_materials(checkpoints: list[str]) -> dict[str, Any]:
     installed = {
         canonicalize_name(found.name): found for found in reversed(list(metadata.distributions())) if found.name
     }
-    refs = {name: f"pkg:pypi/{name}@{found.version}" for name, found in sorted(installed.items())}
+    refs: dict[str, str] = {name: f"pkg:pypi/{name}@{found.version}" for name, found in sorted(installed.items())}
     graph = {refs[name]: [refs[each] for each in _required(found) if each in refs] for name, found in installed.items()}
     models = []
     for name in dict.fromkeys(checkpoints):

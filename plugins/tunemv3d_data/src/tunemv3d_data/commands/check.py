@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
 if TYPE_CHECKING:
     from tunemv3d_data.doctor.findings import Finding
@@ -34,13 +35,13 @@ _COLUMNS = (
 
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
+    dataset: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
-    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    layout: LayoutOption = "auto",
     opt_out: Annotated[
         Path | None, typer.Option("--opt-out", help="A file of ids, creators and addresses that should not be in it.")
     ] = None,

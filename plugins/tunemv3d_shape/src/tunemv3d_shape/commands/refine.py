@@ -21,7 +21,7 @@ from tunemv3d_core.cli.model_options import (
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_shape.commands.mesh import show_notes, stages_shown, write_object_mesh
-from tunemv3d_shape.commands.objects import objects, refused
+from tunemv3d_shape.commands.objects import SourceArgument, objects, refused
 
 if TYPE_CHECKING:
     from tunemv3d_core.io.generated import GeneratedBy
@@ -49,7 +49,7 @@ class Wanted:
 
 
 def refine(
-    source: Annotated[str, typer.Argument(help="A sampled object's folder, a folder of them, or a checkpoint.")],
+    source: SourceArgument,
     prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and refine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets one folder per refined object.")] = Path("refined"),
     cells: Annotated[int, typer.Option(min=16, max=512, help="Cells along the fitted grid's side.")] = 96,
