@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from importlib.metadata import version
 
@@ -121,6 +122,26 @@ def test_the_shape_appearing_and_a_turntable(command, tmp_path):
     assert Image.open(folder / files["strip"]).size == (3 * 32, 64), "a column a step"
     assert Image.open(folder / files["strip_animation"]).size == (32, 64)
     assert Image.open(folder / files["turntable"]).size == (64, 32)
+
+
+def test_every_file_says_that_it_was_generated_and_given_pictures_do_not(command, tmp_path):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "front.png")
+    picture = tmp_path / "front.png"
+    given = ("--image", f"1={picture}", "--as-is", "--strip", "--video")
+    code, out, err = command("a stool", "--views", 2, "--out", tmp_path / "out", *given, "--json")
+    assert code == 0, err
+    (manifest,), folder = json.loads(out), tmp_path / "out/a-stool"
+    kinds = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".png", ".webp"):
+            with Image.open(file) as made:
+                found = re.search(rb"digitalsourcetype/(\w+)", made.info.get("xmp", b""))
+            kinds[file.relative_to(folder).as_posix()] = found[1].decode() if found else ""
+    composite = {"grid.png", "views/001.png"}
+    assert {name for name, kind in kinds.items() if kind == "compositeWithTrainedAlgorithmicMedia"} == composite
+    assert {name for name, kind in kinds.items() if not kind} == {"given/001.png"}
+    assert {"strip.png", "strip.webp", "turntable.webp", "views/000.png", "depth/001.png"} <= kinds.keys()
+    assert manifest["images"] == ["1=front.png"]
 
 
 def test_an_animation_has_its_frames(tmp_path):

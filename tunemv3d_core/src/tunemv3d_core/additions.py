@@ -7,7 +7,6 @@ from typing import Any
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
-from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.slots import LoadsAdapters
 
 
@@ -54,9 +53,9 @@ class Additions:
             backbone.set_adapters(names, [weight for _, weight in pairs])
 
     def as_json(self) -> dict[str, Any]:
-        """Return what was added for a manifest, without this machine's folders; nothing where nothing was."""
+        """Return what was added for a manifest; nothing where nothing was."""
         parts = {"base": self.base, "loras": list(self.loras), "embeddings": list(self.embeddings)}
-        return {name: without_paths(value) for name, value in parts.items() if value}
+        return {name: value for name, value in parts.items() if value}
 
 
 def parse_lora(text: str) -> tuple[str, float]:

@@ -20,6 +20,7 @@ from tunemv3d_core.cli.model_options import (
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.cli_options import gather_prompts, place_given, read_cameras, read_given, read_seeds
@@ -214,7 +215,7 @@ def _sample(request: _Request, as_json: bool) -> None:
     order = Order(around, known, request.out, request.strip, request.video, request.mesher is not None)
     order.check(pipe)
     about = manifest_model(request.checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
-    about |= manifest_options(options, request.negative) | request.added.as_json()
+    about |= manifest_options(options, request.negative) | without_paths(request.added.as_json())
     about |= {"images": [_without_folder(words) for words in request.images]}
     about |= {"views": len(around.origins), "elevation": request.cameras[2], "notes": request.notes + framing}
     if request.repeats:

@@ -47,7 +47,7 @@ def bill_of_materials(checkpoints: list[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: one of the checkpoints is not there, or damaged.
     """
-    installed = {
+    installed: dict[str, metadata.Distribution] = {
         canonicalize_name(found.name): found for found in reversed(list(metadata.distributions())) if found.name
     }
     refs: dict[str, str] = {name: f"pkg:pypi/{name}@{found.version}" for name, found in sorted(installed.items())}
