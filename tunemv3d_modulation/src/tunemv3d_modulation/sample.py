@@ -154,6 +154,7 @@ def sample(
         out=out,
         strip=strip,
         video=f".{video_format}" if video else "",
+        mesh=mesh or bool(mesher),
         mesher=meshed_by,
         place=place,
         added=Additions.of(base, lora, embedding),
@@ -177,7 +178,8 @@ class _Request:
         as_is: whether pictures stay as they are.
         notes: sentences on the pictures.
         out: folder that gets one folder per object.
-        strip, video, mesher: as of ``Order``, and what makes the mesh.
+        strip, video, mesh: as of ``Order``.
+        mesher: what makes the mesh.
         place: where the model computes.
         added: on top of the checkpoint.
     """
@@ -195,6 +197,7 @@ class _Request:
     out: Path
     strip: bool
     video: str
+    mesh: bool
     mesher: "Mesher | None"
     place: "Placement"
     added: "Additions"
@@ -212,7 +215,7 @@ def _sample(request: _Request, as_json: bool) -> None:
     from tunemv3d_modulation.generate import Order
 
     known, framing = place_given(request.known, pipe.image_size(), request.as_is)
-    order = Order(around, known, request.out, request.strip, request.video, request.mesher is not None)
+    order = Order(around, known, request.out, request.strip, request.video, request.mesh)
     order.check(pipe)
     about = manifest_model(request.checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
     about |= manifest_options(options, request.negative) | without_paths(request.added.as_json())
