@@ -1,11 +1,13 @@
 """Consoles of all commands, and the conversion of errors to one message and an exit code."""
 
 import json
+import logging
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -44,6 +46,27 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
         show_error(error)
         sys.exit(EXIT_BAD_INPUT)
     sys.exit()
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Show no log, and no bar of some libraries, inside: a fault is one message.
+
+    Args:
+        libraries: those of Hugging Face whose bars are meant, such as "transformers"; they are imported.
+    """
+    level = logging.root.manager.disable
+    bars = [import_module(f"{library}.utils.logging") for library in libraries]
+    shown = [library for library in bars if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def show_error(error: TuneMV3DError) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 
@@ -19,7 +20,7 @@ def release(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Keep nothing, and let the changelog call the version unreleased.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build wheels and sdists, and find what an index or a user would trip over. Uploads nothing.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
@@ -42,7 +43,7 @@ QUANTIZED: dict[str, tuple[int, str, int]] = {
 
 def small_picture(picture: Image.Image, kind: str) -> bytes:
     """WebP, on white."""
-    return _webp([_fitted(picture, WIDTHS[kind])])
+    return _webp([_fitted(picture, WIDTHS[kind])], picture.info.get("xmp", b""))
 
 
 def small_animation(animation: Image.Image, kind: str) -> bytes:
@@ -55,7 +56,7 @@ def small_animation(animation: Image.Image, kind: str) -> bytes:
         milliseconds += int(animation.info.get("duration", 0))
         if len(frames) * count <= index * min(FRAMES, count):
             frames.append(_fitted(animation, WIDTHS[kind]))
-    return _webp(frames, duration=milliseconds // len(frames))
+    return _webp(frames, animation.info.get("xmp", b""), duration=milliseconds // len(frames))
 
 
 def small_mesh(glb: bytes) -> bytes:
@@ -142,8 +143,8 @@ def _fitted(picture: Image.Image, width: int) -> Image.Image:
     return ground.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def _webp(frames: list[Image.Image], **timing: Any) -> bytes:
+def _webp(frames: list[Image.Image], xmp: bytes, **timing: Any) -> bytes:
     buffer = io.BytesIO()
     moving = {"save_all": True, "append_images": frames[1:], "loop": 0, **timing} if len(frames) > 1 else {}
-    frames[0].save(buffer, "WEBP", quality=QUALITY, method=6, **moving)
+    save_picture(frames[0], buffer, xmp, "WEBP", quality=QUALITY, method=6, **moving)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
@@ -133,7 +134,8 @@ def _picture(path: Path, small: str) -> dict[str, Any]:
 def _webp(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     mode = "RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"
-    picture.convert(mode).save(buffer, "WEBP", quality=QUALITY, lossless=max(picture.size) <= SMALL)
+    xmp = picture.info.get("xmp", b"")
+    save_picture(picture.convert(mode), buffer, xmp, "WEBP", quality=QUALITY, lossless=max(picture.size) <= SMALL)
     return _text(buffer.getvalue())
 
 

@@ -8,6 +8,7 @@ import typer
 
 from tunemv3d_core.cli.model_options import (
     BaseOption,
+    CheckpointArgument,
     DeviceOption,
     DtypeOption,
     EmbeddingOption,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def view(
-    checkpoint: Annotated[str, typer.Argument(help="A packaged checkpoint's name, its folder, or a run's folder.")],
+    checkpoint: CheckpointArgument,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page; the next free one is taken.")] = 8080,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
     out: Annotated[Path, typer.Option(help="Folder that gets exported objects.")] = Path("samples"),

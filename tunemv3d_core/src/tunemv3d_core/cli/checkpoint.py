@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS
 
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look whether checkpoints are whole; put damaged ones out of the way.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Folder = Annotated[Path, typer.Argument(help="A checkpoint's folder, or a run's.")]
 
 
 @app.command()
-def verify(folder: Folder, as_json: Json = False) -> None:
+def verify(folder: Folder, as_json: JsonOption = False) -> None:
     """Read every file of a checkpoint, or of all checkpoints of a run, and compare it with its checksum.
 
     Numbers that are not finite count as damage too. Exit code 1: something is not as it should be.
@@ -30,7 +30,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command()
-def repair(folder: Folder, as_json: Json = False) -> None:
+def repair(folder: Folder, as_json: JsonOption = False) -> None:
     """Make a run, or a checkpoint, usable again; nothing but half-written files is removed.
 
     A checkpoint whose weights are damaged gets another name (step-000500.damaged). Where only what resuming needs is

@@ -5,13 +5,13 @@ import os
 import platform
 from collections import Counter
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from tunemv3d_core import __version__
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
@@ -22,7 +22,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", 
 _GIB = 2**30
 
 
-def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def env(as_json: JsonOption = False) -> None:
     """Say what is installed here and what it runs on: paste it into a report. It holds no paths and no secrets."""
     found = environment()
     if as_json:

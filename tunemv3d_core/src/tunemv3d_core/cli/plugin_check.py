@@ -7,6 +7,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
@@ -24,7 +25,7 @@ def check(
     slot: Annotated[str | None, typer.Option(help="Its slot, where several have one of this name.")] = None,
     spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
     device: Annotated[str, typer.Option(help="Device on which it is built and called, such as cuda.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run all checks of its slot on a component. Exit code 1 if one fails."""
     # Building components needs torch; listing them does not.

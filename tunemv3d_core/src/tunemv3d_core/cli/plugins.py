@@ -10,6 +10,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from tunemv3d_core.cli.load_command import load_command
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
@@ -34,8 +35,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help="List, describe, check, write and release components.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command("list")
 def list_(
@@ -43,7 +42,7 @@ def list_(
         bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time limit of one import.")] = 30.0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
     rows = rows_of(load, seconds)
@@ -56,7 +55,7 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
+def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: JsonOption = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
     probe_third_party(["aggregator"])  # options of fields list them all

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
 if TYPE_CHECKING:
     from tunemv3d_data.doctor.findings import Finding
@@ -34,17 +35,21 @@ _COLUMNS = (
 
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
+    dataset: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
-    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    layout: LayoutOption = "auto",
+    opt_out: Annotated[
+        Path | None, typer.Option("--opt-out", help="A file of ids, creators and addresses that should not be in it.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
+    from tunemv3d_core.io.opt_out import OptOut
     from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.doctor.examine import Round, examine
     from tunemv3d_data.layouts import open_dataset
@@ -54,11 +59,13 @@ def check(
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
     source = open_dataset(root, layout, undistort=True)
+    listed = OptOut.read(opt_out) if opt_out is not None else OptOut()
     count = len(source.ids)
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
         try:
-            findings = examine(Round(source, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+            round_ = Round(source, out, text_encoder, listed)
+            findings = examine(round_, min(workers, count), lambda: progress.advance(task))
         except OSError as error:
             raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
     if as_json:

@@ -7,13 +7,14 @@ import typer
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
 
 def show(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
+    dataset: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
     objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
-    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    layout: LayoutOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a contact sheet and a page per object: views, captions, licence, and the cameras around it in 3D."""

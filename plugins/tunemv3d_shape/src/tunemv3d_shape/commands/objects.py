@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tunemv3d_core.console import show_error
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 
 if TYPE_CHECKING:
     from tunemv3d_shape.checkpoints import Checkpoints
+
+SourceArgument = Annotated[str, typer.Argument(help="A sampled object's folder, a folder of them, or a checkpoint.")]
 
 SAMPLES = Path("samples")
 """Folder of new samples unless another one is given."""
