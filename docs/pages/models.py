@@ -13,7 +13,7 @@ from pages.markdown import page, table
 from tunemv3d_core.plugins.registry import registry
 
 TILE = 80
-"""Side of a view in an adapter's pictures, pixels (`_save` of recipe/adapters/publish.py); a label stands before them."""
+"""Side of a view in an adapter's pictures, pixels (`_save` of recipe/adapters/publish.py)."""
 
 
 def pages() -> dict[str, str]:
@@ -161,6 +161,5 @@ def _size(folder: Path) -> str:
 
 _INTRODUCTION = """# Models
 
-All that is packaged, small enough for a CPU. The figures stand on each one's card, with those of every K and of every object;
-[how to read them](../how-to-read-the-figures.md). Weights for other sizes are trained from
-[your own objects](../your-own-objects.md)."""
+All that is packaged, small enough for a CPU. The figures are those of each one's card, which has them for every K;
+[how to read them](../how-to-read-the-figures.md). Larger ones are tuned on [your own objects](../your-own-objects.md)."""

@@ -166,7 +166,8 @@ _BRIEF = """The docstrings in the source say the rest: arguments, shapes, units,
 
 _INTRODUCTION = """# Python reference
 
-Every public module of the installed packages: core, modulation, neus and train with all arguments, the others by name. Shapes are written in axis letters: b objects, n input views, m query
+Every public module of the installed packages: core, modulation, neus and train with all arguments, the others by name.
+Shapes are written in axis letters: b objects, n input views, m query
 views, c latent channels, h w latent size, f feature channels, v value channels, l d text, r pixels, s samples, k
 level. Protocols and ports of the slots stand on the [slots' pages](../slots/index.md), commands on
 [theirs](../commands/index.md)."""

@@ -59,7 +59,7 @@ def _gallery() -> str:
 _GALLERY = """Six prompts with two seeds each, sampled by the packaged adapters; nothing is left out. The meshes turn.
 <a href="../gallery.html">The same on a page of its own</a>.
 
-<iframe class="gallery" src="../gallery.html" title="Gallery: sampled objects with their views, shapes and meshes"></iframe>
+<iframe class="gallery" src="../gallery.html" title="Gallery: sampled objects, their views and meshes"></iframe>
 
 [Who made the objects that were learned from](cards/index.md) stands on the models' cards;
 `plugins/tunemv3d_mini/recipe/gallery` makes the page anew."""

@@ -13,7 +13,7 @@ from tunemv3d_show.glb import opened
 SIDE = 192
 """Pixels of the poster."""
 
-POINTS = 200_000
+POINTS = 300_000
 """Points of the surface that are drawn, at twice the poster's size."""
 
 AZIMUTH, POLAR, LENS, AWAY = 25.0, 72.0, 30.0, 1.05
