@@ -162,4 +162,5 @@ def _size(folder: Path) -> str:
 _INTRODUCTION = """# Models
 
 All that is packaged, small enough for a CPU. The figures are those of each one's card, which has them for every K;
-[how to read them](../how-to-read-the-figures.md). Larger ones are tuned on [your own objects](../your-own-objects.md)."""
+[how to read them](../how-to-read-the-figures.md). Larger ones are tuned on
+[your own objects](../your-own-objects.md)."""
