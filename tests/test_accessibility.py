@@ -1,4 +1,4 @@
-"""Pages that commands write are for everybody: axe-core finds nothing serious, and the keyboard does what a mouse does."""
+"""Pages that commands write are for everybody: axe-core finds nothing serious, and keys do what a mouse does."""
 
 import json
 import shutil

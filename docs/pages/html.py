@@ -19,6 +19,12 @@ class PlainTranslator(HTML5Translator):
         super().visit_Text(node)
         self.protect_literal_text = kept
 
+    def visit_reference(self, node: nodes.Element) -> None:
+        """Begin a link; where it leads within the site is written in its address, and need not be told again."""
+        if node.get("internal"):
+            node.attributes.pop("reftitle", None)
+        super().visit_reference(node)
+
     def visit_desc_signature(self, node: nodes.Element) -> None:
         """Begin a signature."""
         super().visit_desc_signature(node)

@@ -89,7 +89,8 @@ def _row(name: str, folder: Path, picture: str, facts: list[str], told: list[str
     card = _card(folder)
     whose = [f"**[{name}](cards/{name}.md)**", *facts, f"{_size(folder)}, {_head(card, 'license').upper()}"]
     limits = " ".join(_below(card, "Limits").split())
-    return [_picture(name, picture) if picture else "", "<br>".join(whose), limits, "<br>".join(told)]
+    lines = "<br>".join(f'<span class="figure">{line}</span>' for line in told)
+    return [_picture(name, picture) if picture else "", "<br>".join(whose), limits, lines]
 
 
 def _picture(name: str, words: str) -> str:

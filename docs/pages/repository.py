@@ -15,7 +15,7 @@ def pages() -> dict[str, str]:
     """The pages, their links led to where each thing is in the site."""
     sources = _sources()
     texts = {name: _page(name, source, sources) for name, source in sources.items()}
-    for folder, title in (("packages", "Packages"), ("cards", "Packaged models")):
+    for folder, title in (("packages", "Packages"), ("cards", "Model cards")):
         listed = [name.removeprefix(f"{folder}/") for name in sources if name.startswith(folder)]
         texts[f"{folder}/index.md"] = page(f"# {title}", toctree(listed))
     return texts | {"gallery.md": _gallery()}
