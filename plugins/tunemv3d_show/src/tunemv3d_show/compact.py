@@ -10,6 +10,7 @@ from PIL import Image
 
 from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
+from tunemv3d_show.glb import opened
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
 """Largest size of pictures by their kind, pixels."""
@@ -65,17 +66,13 @@ def small_mesh(glb: bytes) -> bytes:
     Raises:
         ValueError: no GLB, or not one as ``tunemv3d mesh`` makes it.
     """
+    tree, chunks = opened(glb)
     try:
-        length = struct.unpack_from("<I", glb, 12)[0]
-        tree, binary = json.loads(glb[20 : 20 + length]), glb[28 + length :]
-        chunks = [_chunk(tree, view, binary) for view in range(len(tree["bufferViews"]))]
-        if len({accessor["bufferView"] for accessor in tree["accessors"]}) < len(tree["accessors"]):
-            raise ValueError("no GLB as `tunemv3d mesh` makes it: its numbers lie among one another")
         _shorten_numbers(tree, chunks)
         for image in tree.get("images", []):
             chunks[image["bufferView"]] = _small_texture(chunks[image["bufferView"]])
             image["mimeType"] = "image/jpeg"
-    except (KeyError, IndexError, struct.error) as error:
+    except (KeyError, IndexError) as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
     tree["extensionsRequired"] = ["KHR_mesh_quantization"]
     tree["extensionsUsed"] = [*tree.get("extensionsUsed", []), "KHR_mesh_quantization"]
@@ -112,12 +109,6 @@ def _small_texture(data: bytes) -> bytes:
         buffer = io.BytesIO()
         _fitted(texture, TEXTURE).save(buffer, "JPEG", quality=QUALITY, optimize=True)
         return buffer.getvalue()
-
-
-def _chunk(tree: dict[str, Any], view: int, binary: bytes) -> bytes:
-    """Content of one of the buffer's views."""
-    begin = tree["bufferViews"][view].get("byteOffset", 0)
-    return binary[begin : begin + tree["bufferViews"][view]["byteLength"]]
 
 
 def _packed(tree: dict[str, Any], chunks: list[bytes]) -> bytes:
