@@ -1,4 +1,4 @@
-"""Put together what commands wrote: labelled panels on a ground of their own, so that they stand on light and dark pages."""
+"""Put together what commands wrote, on a ground of their own, so that it stands on light and on dark pages."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -127,7 +127,9 @@ def _output(command: str, assets: dict[str, str]) -> Path:
     else:
         words[0] = str(Path(sys.executable).parent / words[0])
     # A picture is of the first seed, on whatever machine: the CPU's numbers are the same on all of one kind.
-    done = subprocess.run(words, cwd=part, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True)
+    done = subprocess.run(
+        words, cwd=part, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True
+    )
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise TuneMV3DError(f"`{command}` failed: {' '.join(last)}")

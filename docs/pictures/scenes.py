@@ -6,7 +6,6 @@ from pathlib import Path
 from drawing import GAP, INK, MARGIN, Panel, frames, mesh_views, row, stacked, views
 from PIL import Image
 
-from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.viz.pictures import on_white
 
@@ -31,7 +30,9 @@ def front(folders: list[Path]) -> list[Image.Image]:
             panel.paste(MARGIN + i * side, y + 26, view, (side, side))
         y += 26 + side + GAP
     columns = [MARGIN + i * (large + GAP) for i in range(3)]
-    for x, text in zip(columns, ("one of the views, from noise", "the shape seen in all views", "the mesh"), strict=True):
+    for x, text in zip(
+        columns, ("one of the views, from noise", "the shape seen in all views", "the mesh"), strict=True
+    ):
         panel.write(x, y, text)
     steps, turning = frames(tuned / "strip.webp"), mesh_views(tuned / "object.glb", TURN, large)
     made = []
@@ -67,13 +68,6 @@ def dataset(folders: list[Path]) -> list[Image.Image]:
     return [stacked(rows)]
 
 
-def tuning(folders: list[Path]) -> list[Image.Image]:
-    """Take the first prompt's rows of the last preview of a training."""
-    (run,) = (folders[0] / "runs").iterdir()
-    preview = Image.open(sorted((run / "previews").iterdir())[-1]).convert("RGB")
-    return [preview]
-
-
 def mesh(folders: list[Path]) -> list[Image.Image]:
     """Draw a sampled mesh's texture above, its normals below."""
     (sample,) = sorted((folders[-1] / "samples").iterdir())
@@ -105,8 +99,3 @@ def viewer(folders: list[Path]) -> list[Image.Image]:
     from screen import viewer_page
 
     return [viewer_page("chairs-mini")]
-
-
-def absent(needed: str, how: str) -> TuneMV3DError:
-    """Return the error of a program that is not there."""
-    return TuneMV3DError(f"needs {needed}, which is not here: {how}")

@@ -5,7 +5,6 @@ from making import Picture
 
 FROZEN = 'tunemv3d sample chairs-mini "a red office chair" --consistency 0'
 SAMPLE = 'tunemv3d sample chairs-mini "a red office chair" --strip --video --mesh'
-TRAIN = "tunemv3d-train chairs-mini"
 
 
 def example(name: str, options: str, text: str, **more: object) -> Picture:
@@ -18,7 +17,7 @@ def example(name: str, options: str, text: str, **more: object) -> Picture:
 PICTURES = (
     Picture(
         "pictures/front.webp",
-        'Prompt "a red office chair", seed 0, the first; nothing is chosen. `make pictures` makes every picture here anew.',
+        'Prompt "a red office chair", seed 0, nothing chosen; `make pictures` makes every picture here anew.',
         (FROZEN, SAMPLE),
         scenes.front,
         milliseconds=180,
@@ -39,13 +38,6 @@ PICTURES = (
         assets=("chairs",),
     ),
     Picture(
-        "pictures/tuning.webp",
-        f"The preview that `{TRAIN}` leaves: the frozen model, the same noise tuned, and the surface.",
-        (TRAIN,),
-        scenes.tuning,
-        assets=("sd-mini", "chairs"),
-    ),
-    Picture(
         "pictures/mesh.webp",
         f"`object.glb` of `{SAMPLE}`: its texture above, its normals below.",
         (SAMPLE,),
@@ -58,10 +50,13 @@ PICTURES = (
         scenes.viewer,
         ends=False,
     ),
-    Picture(
-        "pictures/field.webp", "Slots of a model; yours is found by name like ours.", (), scenes.field, assets=()
+    Picture("pictures/field.webp", "Slots of a model; yours is found by name like ours.", (), scenes.field, assets=()),
+    example(
+        "training_loop",
+        "",
+        "Views of a held-out chair above; below, what the field made of their noise.",
+        assets=("sd-mini", "chairs"),
     ),
-    example("training_loop", "", "Views of a held-out chair above; below, what the field made of their noise.", assets=("sd-mini", "chairs")),
     example("camera_path", "", "None of these cameras was sampled.", milliseconds=100),
     example("k_sweep", "--steps 8 --strengths 0 1.5", "K = 0 above, 1.5 below."),
     example(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -94,6 +95,7 @@ def sample(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
@@ -135,6 +137,10 @@ def sample(
     made, failed = _make_all(pipe, order, pairs, about, meshed_by, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
+    elif made:
+        say_next("tunemv3d", "report", out, "--open")
+    if show and made:
+        show_result(made[0] / "grid.png")
     if failed:
         raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
 

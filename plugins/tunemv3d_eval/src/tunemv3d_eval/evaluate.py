@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -70,6 +71,7 @@ def evaluate(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of a table.")] = False,
 ) -> None:
     """Sample prompts at several strengths K from equal noise, measure the views, and compare.
@@ -129,6 +131,9 @@ def evaluate(
             messages.print(f"{title}:\n" + "\n".join(f"  {line}" for line in lines), soft_wrap=True, highlight=False)
         shown = ("evaluate.json", "table.md", "plots/", "pictures/")
         console.print("\n".join(f"{out}/{name}" for name in shown), soft_wrap=True, highlight=False)
+        say_next("tunemv3d", "sample", checkpoints[0], followed.texts()[0], "--mesh", "--open")
+    if show:
+        show_result(next((file for file in sorted(out.glob("pictures/*/*"))), out / "table.md"))
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
@@ -36,6 +37,7 @@ def study(
     executor: Annotated[
         str, typer.Option(help="Where jobs run: here, on all cards of this machine, or ray, on a Ray cluster.")
     ] = "here",
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print study.json instead of its place.")] = False,
 ) -> None:
     """Train specs with the same seeds, data and steps, evaluate them by one protocol, and compare them in one report.
@@ -71,9 +73,14 @@ def study(
     else:
         for name in ("report.html", "report.md", "study.json"):
             console.print(str(out / name), soft_wrap=True, highlight=False)
+    if show:
+        show_result(out / "report.html")
     if content["missing"]:
         messages.print(f"{len(content['missing'])} jobs are not done; the same command goes on with them")
         raise typer.Exit(EXIT_FINDINGS)
+    if not as_json:
+        # The runs side by side; checkpoints that were given lie elsewhere.
+        say_next("tunemv3d", "report", *(sorted(out.glob("runs/*")) or specs), "--open")
 
 
 def _is_study(name: str) -> bool:

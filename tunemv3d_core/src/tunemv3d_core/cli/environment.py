@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from tunemv3d_core import __version__
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
@@ -29,6 +30,7 @@ def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         print_json(found)
     else:
         _print(found)
+        say_next("tunemv3d", "plugins", "list", "--load")
 
 
 def environment() -> dict[str, Any]:

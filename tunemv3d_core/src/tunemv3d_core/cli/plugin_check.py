@@ -7,6 +7,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
@@ -48,6 +49,7 @@ def check(
     else:
         for of, found in results.items():
             _print_results(f"{of} {name}", found)
+        say_next("tunemv3d", "plugins", "show", name)
     if any(result.outcome in FINDINGS for found in results.values() for result in found):
         raise typer.Exit(EXIT_FINDINGS)
 

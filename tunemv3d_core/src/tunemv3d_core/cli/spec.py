@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.config.schema import spec_schema
@@ -43,6 +44,7 @@ def show(
         table.add_row(path, _shown(value))
     console.print(table)
     console.print(f"id {spec_id(spec)}", highlight=False, soft_wrap=True)
+    say_next("tunemv3d-train", name, *(word for each in set_ or () for word in ("--set", each)))
 
 
 @app.command()
@@ -58,7 +60,10 @@ def validate(
             show_error(result["raised"])
         elif not as_json:
             console.print(f"{result['spec']}: valid, id {result['id'][:12]}", highlight=False, soft_wrap=True)
-    if not all(result["valid"] for result in results):
+    valid = [result["spec"] for result in results if result["valid"]]
+    if valid and not as_json:
+        say_next("tunemv3d-train", valid[0])
+    if len(valid) < len(results):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -74,6 +79,7 @@ def diff(first: Name, second: Name, as_json: Json = False) -> None:
     for path in paths:
         table.add_row(path, _shown(ours.get(path)), _shown(theirs.get(path)))
     console.print(table if paths else "no difference")
+    say_next("tunemv3d", "study", first, second)
 
 
 def flat(spec: RunSpec) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
@@ -74,6 +75,7 @@ def check(
         )
     else:
         _show(findings, count, root, out)
+        say_next("tunemv3d", "data", "show", dataset, "--open")
     if any(finding.level != "note" for finding in findings):
         raise typer.Exit(EXIT_FINDINGS)
 

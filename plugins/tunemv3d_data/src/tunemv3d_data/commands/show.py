@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 
@@ -14,6 +15,7 @@ def show(
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
     objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
     layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    open_it: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a contact sheet and a page per object: views, captions, licence, and the cameras around it in 3D."""
@@ -40,6 +42,11 @@ def show(
         for id_, fault in faults.items():
             console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"{index}: {len(ids) - len(faults)} objects", soft_wrap=True)
+        say_next(
+            "tunemv3d-train", "chairs-mini", "--set", f"data.path={dataset}", "--out", f"runs/{root.resolve().name}"
+        )
+    if open_it:
+        show_result(index)
     if faults:
         raise typer.Exit(EXIT_FINDINGS)
 
