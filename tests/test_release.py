@@ -37,13 +37,12 @@ def test_there_are_no_errors(released: list[Released]) -> None:
 @pytest.mark.slow
 def test_readmes_lead_nowhere_relative(released: list[Released]) -> None:
     """As an index renders them: there is no repository beside the page."""
-    from bs4 import BeautifulSoup
-    from readme_renderer.markdown import render
+    from test_readme import rendered
 
     for each in released:
         with zipfile.ZipFile(next(file for file in each.files if file.suffix == ".whl")) as wheel:
             metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("/METADATA")))
-        page = BeautifulSoup(render(metadata.decode().partition("\n\n")[2]), "html.parser")
+        page = rendered(metadata.decode().partition("\n\n")[2])
         targets = [tag.get("href") or tag.get("src") for tag in page.select("a[href], img[src]")]
         assert [target for target in targets if not re.match(r"https?://|#", target)] == [], each.name
 

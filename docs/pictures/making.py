@@ -105,10 +105,9 @@ def make(picture: Picture) -> None:
 
 @cache
 def asset_sha256(name: str) -> str:
-    """Return the hash of a packaged model's weights, or of all files of a dataset."""
+    """Return the hash of a packaged model's weights, or of a dataset's cameras and captions."""
     folder = find_asset(name)
-    weights = sorted(folder.rglob("*.safetensors"))
-    return _sha256(weights or sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md"))
+    return _sha256(sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.json")))
 
 
 def _output(command: str, assets: dict[str, str]) -> Path:

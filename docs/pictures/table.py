@@ -74,5 +74,6 @@ ELSEWHERE = {
     "own-truck.webp": "likewise",
     "architecture.svg": "drawn by docs/draw_architecture.py",
     "method.svg": "drawn by hand",
+    "measures/": "drawn by docs/draw_measures.py",
 }
-"""Files of ``docs/_static`` that this table does not make, and what made them."""
+"""Files and folders of ``docs/_static`` that this table does not make, and what made them."""
