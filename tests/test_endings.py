@@ -143,3 +143,23 @@ def test_pipes_get_no_colours_and_60_columns_are_kept(line: str) -> None:
     assert find_spec("rich")
     wide = [row for row in done.stdout.splitlines() if len(row) > 60 and " " in row.strip()[:60] and "  " in row]
     assert wide == []
+
+
+@pytest.mark.parametrize("columns", [(), ("needs",)])
+def test_narrow_tables_break_no_words(columns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.table import Table
+
+    from tunemv3d_core import console
+
+    said = "silhouettes-and-opacities-of-everything"
+    table = Table("metric", "what it asks", *columns)
+    table.add_row("hull-recall", f"how {said} agree", *(f"a {said}" for _ in columns))
+    for width, is_table in ((200, True), (60, len(columns) == 0), (45, False)):
+        narrow = console.Console(width=width, markup=False)
+        monkeypatch.setattr(console, "console", narrow)
+        with narrow.capture() as captured:
+            console.print_table(table)
+        told = captured.get()
+        assert said in told and "hull-recall" in told
+        assert ("┏" in told) is is_table
+        assert max(map(len, told.splitlines())) <= width

@@ -137,10 +137,10 @@ def sample(
     made, failed = _make_all(pipe, order, pairs, about, meshed_by, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
-    elif made:
-        say_next("tunemv3d", "report", out, "--open")
     if show and made:
         show_result(made[0] / "grid.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", out, "--open")
     if failed:
         raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
 

@@ -57,10 +57,10 @@ def train(
             message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
             console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
-    if first and not as_json:
-        say_next("tunemv3d", "report", folder, "--open")
     if first and show:
         show_result(folder / "index.html")
+    if first and not as_json:
+        say_next("tunemv3d", "report", folder, "--open")
 
 
 def _program() -> str:
@@ -93,7 +93,7 @@ def _print_outcome(outcome: "Outcome", folder: Path, as_json: bool) -> None:
     if outcome.after:
         from tunemv3d_train.evaluation import table
 
-        console.console.print(table(outcome.before, outcome.after, outcome.measured))
+        console.print_table(table(outcome.before, outcome.after, outcome.measured))
     for name, path in paths.items():
         if path is not None:
             console.console.print(f"{name:<10}  {path}", soft_wrap=True, highlight=False)

@@ -17,7 +17,7 @@ from tunemv3d_core.cli.model_options import (
     read_placement,
 )
 from tunemv3d_core.consistency import Consistency, parse_consistency
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
 if TYPE_CHECKING:
@@ -126,14 +126,15 @@ def evaluate(
         print_json(report)
     else:
         for grid in grids(report):
-            console.print(grid.as_rich())
+            print_table(grid.as_rich())
         for title, lines in missing(report).items():
             messages.print(f"{title}:\n" + "\n".join(f"  {line}" for line in lines), soft_wrap=True, highlight=False)
         shown = ("evaluate.json", "table.md", "plots/", "pictures/")
         console.print("\n".join(f"{out}/{name}" for name in shown), soft_wrap=True, highlight=False)
-        say_next("tunemv3d", "sample", checkpoints[0], followed.texts()[0], "--mesh", "--open")
     if show:
-        show_result(next((file for file in sorted(out.glob("pictures/*/*"))), out / "table.md"))
+        show_result(next(iter(sorted(out.glob("pictures/*/*"))), out / "table.md"))
+    if not as_json:
+        say_next("tunemv3d", "sample", checkpoints[0], followed.texts()[0], "--mesh", "--open")
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -145,7 +146,7 @@ def _show_protocols(as_json: bool) -> None:
     if as_json:
         print_json(described)
     else:
-        console.print(protocol_table(described))
+        print_table(protocol_table(described))
 
 
 def parse_strengths(text: str) -> tuple[Consistency, ...]:

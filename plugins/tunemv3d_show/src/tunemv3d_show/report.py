@@ -44,12 +44,17 @@ def report(
         }
         print_json({"out": str(out), "bytes": size, **counts, "means": means, "faults": found.faults})
     else:
-        console.print(f"{out}  {len(found.objects)} objects, {size / 1e6:.1f} MB", soft_wrap=True, highlight=False)
-        # Meshes are what a page may lack.
-        bare = next((each.folder for each in found.objects if "mesh" not in each.files), None)
-        say_next("tunemv3d", "refine", found.objects[0].folder) if bare is None else say_next("tunemv3d", "mesh", bare)
+        console.print(
+            f"{out}  {len(found.objects)} {'object' if len(found.objects) == 1 else 'objects'}, {size / 1e6:.1f} MB",
+            soft_wrap=True,
+            highlight=False,
+        )
     if show:
         show_result(out)
+    if found.objects and not as_json:
+        # Meshes are what a page may lack.
+        bare = [each.folder for each in found.objects if "mesh" not in each.files]
+        say_next("tunemv3d", *(("mesh", bare[0]) if bare else ("refine", found.objects[0].folder)))
     if found.faults:
         raise typer.Exit(EXIT_FINDINGS)
 

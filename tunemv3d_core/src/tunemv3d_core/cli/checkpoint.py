@@ -28,8 +28,8 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     from tunemv3d_core.io.checkpoint_repair import checkpoints_in, examine
 
     found = [examine(each) for each in checkpoints_in(folder)]
-    broken = any(not each.resumes for each in found)
-    _show(found, as_json, ("tunemv3d", "checkpoint", "repair" if broken else "verify", str(folder)))
+    broken = any(each.problem for each in found)
+    _show(found, as_json, ("tunemv3d", *(("checkpoint", "repair") if broken else ("evaluate",)), str(folder)))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from tunemv3d_core.cli.load_command import load_command
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
-from tunemv3d_core.console import console, print_json
+from tunemv3d_core.console import console, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS, ComponentPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
@@ -134,13 +134,13 @@ def _print_description(description: dict[str, Any]) -> None:
     for key, value in description.items():
         if value:
             table.add_row(key, str(value))
-    console.print(table, highlight=False)
+    print_table(table)
     if options:
         listed = Table("option", "type", "default", "description", box=None, header_style="bold", title_justify="left")
         for name, option in options.items():
             default = "" if option["required"] else _shown(option.get("default"))
             listed.add_row(name, describe_type(option), default, option.get("description", ""))
-        console.print(listed)
+        print_table(listed)
     console.print()
 
 

@@ -42,11 +42,11 @@ def show(
         for id_, fault in faults.items():
             console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"{index}: {len(ids) - len(faults)} objects", soft_wrap=True)
-        say_next(
-            "tunemv3d-train", "chairs-mini", "--set", f"data.path={dataset}", "--out", f"runs/{root.resolve().name}"
-        )
     if open_it:
         show_result(index)
+    if not as_json:
+        run = Path("runs") / root.resolve().name
+        say_next("tunemv3d-train", "chairs-mini", "--set", f"data.path={dataset}", "--out", run)
     if faults:
         raise typer.Exit(EXIT_FINDINGS)
 

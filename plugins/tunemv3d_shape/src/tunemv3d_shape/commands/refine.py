@@ -103,10 +103,10 @@ def refine(
             break
     if as_json:
         print_json({"made": made, "failed": failed})
-    elif made:
-        say_next("tunemv3d", "report", out, "--open")
     if show and made:
         show_result(Path(made[0]["folder"]) / "comparison.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", out, "--open")
     if made and made[-1]["interrupted"]:
         raise typer.Exit(EXIT_INTERRUPTED)
     if failed:
