@@ -32,7 +32,7 @@ class Panel:
         """Draw a rounded box (left, top, right, bottom) with a text in its middle."""
         self._draw.rounded_rectangle(corners, 8, fill=fill, outline=INK)
         middle = ((corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2)
-        font = ImageFont.load_default(LETTERS)
+        font = ImageFont.load_default(LETTERS + 5)
         self._draw.multiline_text(middle, text, ink, font, anchor="mm", align="center")
 
     def arrow(self, x: int, y: int, to: int) -> None:

@@ -77,7 +77,7 @@ def mesh(folders: list[Path]) -> list[Image.Image]:
 
 def field(folders: list[Path]) -> list[Image.Image]:
     """Draw the slots of a model, the field's in colour."""
-    panel, y, high, wide = Panel(480, 180), 50, 80, 96
+    panel, y, high, wide = Panel(480, 112), MARGIN, 80, 96
     slots = ("view\nencoder", "your\nfield", "feature\nlifter", "injector")
     for i, name in enumerate(slots):
         x = MARGIN + i * 118
@@ -85,8 +85,6 @@ def field(folders: list[Path]) -> list[Image.Image]:
         panel.box((x, y, x + wide, y + high), name, "#0969da" if mine else "#f6f8fa", "white" if mine else INK)
         if i < len(slots) - 1:
             panel.arrow(x + wide, y + high // 2, x + 118)
-    panel.write(MARGIN, MARGIN, "frozen 2D model: noisy views in, corrections out")
-    panel.write(MARGIN, y + high + 14, "each slot is filled by name, from any package")
     return [panel.picture]
 
 

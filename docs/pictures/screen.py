@@ -46,11 +46,13 @@ def viewer_page(checkpoint: str) -> Image.Image:
             with Browser(*SIZE) as page:
                 page.open(f"http://127.0.0.1:{port}/")
                 button = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'Sample')"
-                page.wait_for(button)
+                page.wait_for(f"!!{button}")
                 page.run(f"{button}.click()")
                 page.wait_for("/Step (\\d+) of \\1/.test(document.body.innerText)", seconds=600)
                 time.sleep(5)  # the surface is drawn after the message
                 taken = page.screenshot(Path(folder) / "page.png").read_bytes()
+        except AssertionError as error:  # of the browser: something did not happen in time
+            raise TuneMV3DError(f"the viewer's page did not come so far: {error}") from None
         finally:
             viewer.terminate()
             viewer.wait()
