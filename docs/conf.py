@@ -23,7 +23,7 @@ highlight_language = "text"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 # A study's report is included by the page about it.
-exclude_patterns = ["_build", "pages", "studies/*/*.md"]
+exclude_patterns = ["_build", "pages", "pictures", "studies/*/*.md"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 # GitHub and we read ```math alike.

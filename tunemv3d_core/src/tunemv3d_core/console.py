@@ -14,6 +14,8 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 from typer.main import get_group
 
@@ -78,6 +80,24 @@ def print_json(value: Any) -> None:
     """Print a result for machines on standard output; other letters as escapes where it is not UTF-8, as on Windows."""
     is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(value, indent=2, ensure_ascii=not is_utf_8))
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where its columns would have to break words, one row below the other, a cell a line."""
+    # Not Measurement.get, which never asks for more than there is.
+    if table.__rich_measure__(console, console.options).minimum <= console.width:
+        console.print(table, highlight=False)
+        return
+    headings = [str(column.header).strip() for column in table.columns]
+    for first, *cells in zip(*(map(str, column.cells) for column in table.columns), strict=True):
+        told = [(heading, cell.strip()) for heading, cell in zip(headings[1:], cells, strict=True) if cell.strip()]
+        if len(cells) == 1:
+            console.print(Text(": ".join([first.strip(), *(cell for _, cell in told)])), highlight=False)
+            continue
+        console.print(Text(first.strip(), "bold"))
+        for heading, cell in told:
+            line = Text.assemble((f"{heading}: " if heading else "", "dim"), cell)
+            console.print(Padding(line, (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.model_options import BaseOption, HubCheckpointArgument
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
@@ -54,3 +55,4 @@ def export(
         print_json({"folder": str(out), "files": written})
     else:
         console.print(f"{out}: {sum(written.values()) / 2**20:.1f} MiB", soft_wrap=True, highlight=False)
+        say_next("tunemv3d", "evaluate", out)

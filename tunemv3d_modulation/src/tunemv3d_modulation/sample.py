@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -119,6 +120,7 @@ def sample(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: _AsJsonOption = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
@@ -159,7 +161,7 @@ def sample(
         place=place,
         added=Additions.of(base, lora, embedding),
     )
-    _sample(request, as_json)
+    _sample(request, show, as_json)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class _Request:
     added: "Additions"
 
 
-def _sample(request: _Request, as_json: bool) -> None:
+def _sample(request: _Request, show: bool, as_json: bool) -> None:
     """Load the model, make every object, and print what was made."""
     from tunemv3d_core.generation import manifest_model, manifest_options
 
@@ -226,6 +228,10 @@ def _sample(request: _Request, as_json: bool) -> None:
     made, failed = _make_all(pipe, order, request.pairs, about, request.mesher, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
+    if show and made:
+        show_result(made[0] / "grid.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", request.out, "--open")
     if failed:
         raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -16,7 +17,7 @@ from tunemv3d_core.cli.model_options import (
     read_placement,
 )
 from tunemv3d_core.consistency import Consistency, parse_consistency
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def evaluate(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: _AsJsonOption = False,
 ) -> None:
     """Sample prompts at several strengths K from equal noise, measure the views, and compare.
@@ -126,10 +128,10 @@ def evaluate(
         place=place,
         added=Additions.of(base, lora, embedding),
     )
-    _evaluate(request, as_json)
+    _evaluate(request, show, as_json)
 
 
-def _evaluate(request: "Request", as_json: bool) -> None:
+def _evaluate(request: "Request", show: bool, as_json: bool) -> None:
     """Evaluate with a bar, and print the report."""
     from tunemv3d_eval.report.table import grids, missing
     from tunemv3d_eval.run import Evaluation
@@ -141,11 +143,15 @@ def _evaluate(request: "Request", as_json: bool) -> None:
         print_json(report)
     else:
         for grid in grids(report):
-            console.print(grid.as_rich())
+            print_table(grid.as_rich())
         for title, lines in missing(report).items():
             messages.print(f"{title}:\n" + "\n".join(f"  {line}" for line in lines), soft_wrap=True, highlight=False)
         shown = ("evaluate.json", "table.md", "plots/", "pictures/")
         console.print("\n".join(f"{request.out}/{name}" for name in shown), soft_wrap=True, highlight=False)
+    if show:
+        show_result(next(iter(sorted(request.out.glob("pictures/*/*"))), request.out / "table.md"))
+    if not as_json:
+        say_next("tunemv3d", "sample", request.checkpoints[0], request.protocol.texts()[0], "--mesh", "--open")
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -157,7 +163,7 @@ def _show_protocols(as_json: bool) -> None:
     if as_json:
         print_json(described)
     else:
-        console.print(protocol_table(described))
+        print_table(protocol_table(described))
 
 
 def parse_strengths(text: str) -> tuple[Consistency, ...]:

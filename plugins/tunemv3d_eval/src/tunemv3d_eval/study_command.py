@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
@@ -44,6 +45,7 @@ def study(
     jobs: _JobsOption = 1,
     minutes: _MinutesOption = None,
     executor: _ExecutorOption = "here",
+    show: OpenOption = False,
     as_json: _AsJsonOption = False,
 ) -> None:
     """Train specs with the same seeds, data and steps, evaluate them by one protocol, and compare them in one report.
@@ -79,9 +81,14 @@ def study(
     else:
         for name in ("report.html", "report.md", "study.json"):
             console.print(str(out / name), soft_wrap=True, highlight=False)
+    if show:
+        show_result(out / "report.html")
     if content["missing"]:
         messages.print(f"{len(content['missing'])} jobs are not done; the same command goes on with them")
         raise typer.Exit(EXIT_FINDINGS)
+    if not as_json:
+        # The runs side by side; checkpoints that were given lie elsewhere.
+        say_next("tunemv3d", "report", *(sorted(out.glob("runs/*")) or specs), "--open")
 
 
 def _is_study(name: str) -> bool:

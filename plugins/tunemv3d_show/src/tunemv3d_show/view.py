@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     CheckpointArgument,
@@ -34,6 +35,7 @@ def view(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
 ) -> None:
     """Type a prompt and watch the object appear: views, the field's guess and its surface, step by step.
 
@@ -49,7 +51,10 @@ def view(
     check_writable(out)
     # viser prints the address itself.
     place, added = read_placement(device, dtype, offload), Additions.of(base, lora, embedding)
-    open_viewer(checkpoint, port, host, out, place, added).server.sleep_forever()
+    server = open_viewer(checkpoint, port, host, out, place, added).server
+    if show:
+        show_result(f"http://127.0.0.1:{server.get_port()}/")
+    server.sleep_forever()
 
 
 def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement", added: "Additions") -> Any:

@@ -11,8 +11,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from tunemv3d_core import __version__
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.options import JsonOption
-from tunemv3d_core.console import console, print_json
+from tunemv3d_core.console import console, print_json, print_table
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
 
@@ -29,6 +30,7 @@ def env(as_json: JsonOption = False) -> None:
         print_json(found)
     else:
         _print(found)
+        say_next("tunemv3d", "plugins", "list", "--load")
 
 
 def environment() -> dict[str, Any]:
@@ -162,7 +164,7 @@ def _print(found: dict[str, Any]) -> None:
     for each in found["distributions"]:
         note = "" if each["permitted"] else ", forbidden by TUNEMV3D_PLUGINS"
         table.add_row(each["name"], each["version"], str(each["plugins"]), each["installed"] + note)
-    console.print(table)
+    print_table(table)
     for each in found["missing"]:
         serves = f" for {', '.join(each['commands'])}" if each["commands"] else ""
         console.print(

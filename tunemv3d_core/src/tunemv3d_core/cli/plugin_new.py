@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.scaffold.write import SLOTS, write_package
@@ -24,4 +25,5 @@ def new(
         return
     for file in files:
         console.print(f"{folder / file}", highlight=False, soft_wrap=True)
-    console.print(f"next: pip install -e {folder}, then see {folder / 'README.md'}", highlight=False, soft_wrap=True)
+    console.print(f"{folder / 'README.md'} says how to go on", highlight=False, soft_wrap=True)
+    say_next("pip", "install", "-e", folder)

@@ -10,7 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.cli.ending import say_next
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
@@ -81,6 +82,7 @@ def check(
         )
     else:
         _show(findings, count, root, out)
+        say_next("tunemv3d", "data", "show", dataset, "--open")
     if any(finding.level != "note" for finding in findings):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -102,7 +104,7 @@ def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> N
         kinds.items(), key=lambda kind: (list(_STYLES).index(kind[0][0]), -len(kind[1]))
     ):
         table.add_row(level, name, _objects(found), found[0].text, advice, style=_STYLES[level])
-    console.print(table)
+    print_table(table)
     levels = Counter(finding.level for finding in findings)
     said = f"{levels['error']} errors, {levels['warning']} warnings, {levels['note']} notes; pictures in {out}"
     console.print(f"{root}: {count} objects, {said}", soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import OptOutList, StatedCreator, StatedLicence, Strict, WantedLicences
@@ -155,3 +156,4 @@ def _show(results: "list[Converted]", layout: str, out: Path, as_json: bool) -> 
     statuses = [result.status for result in results]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("converted", "kept", "refused", "left out"))
     console.print(f"{out}: {layout}, {counts}", soft_wrap=True)
+    say_next("tunemv3d", "data", "check", out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import OptOutList, StatedCreator, StatedLicence, Strict, WantedLicences
@@ -252,3 +253,4 @@ def _show(report: "Report", job: "RenderJob", seconds: float, as_json: bool) -> 
         console.print(f"… and {len(lost) - SHOWN} more, all in {job.out / 'report.json'}", soft_wrap=True)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     console.print(f"{job.out}: {said}; {rate:.2f} objects per second", soft_wrap=True)
+    say_next("tunemv3d", "data", "check", job.out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -20,7 +21,7 @@ from tunemv3d_core.cli.model_options import (
 )
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_shape.commands.objects import SourceArgument, objects, refused
+from tunemv3d_shape.commands.objects import SAMPLES, SourceArgument, objects, refused, show_mesh
 
 if TYPE_CHECKING:
     from tunemv3d_core.io.samples import SampledObject
@@ -80,6 +81,7 @@ def mesh(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: _AsJsonOption = False,
 ) -> None:
     """Turn sampled objects into textured meshes that any 3D program opens."""
@@ -110,6 +112,10 @@ def mesh(
             _show(made[-1])
     if as_json:
         print_json({"made": made, "failed": failed})
+    elif made and not show:
+        say_next("tunemv3d", "report", out or SAMPLES if prompts else source, "--open")
+    if made and show:
+        show_mesh(Path(made[0]["folder"]), made[0]["files"][0])
     if failed:
         raise typer.Exit(EXIT_FINDINGS)
 

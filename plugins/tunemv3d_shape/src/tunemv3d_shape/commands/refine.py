@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -68,6 +69,7 @@ def refine(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, and mesh what is better, before or after.
@@ -102,6 +104,10 @@ def refine(
             break
     if as_json:
         print_json({"made": made, "failed": failed})
+    if show and made:
+        show_result(Path(made[0]["folder"]) / "comparison.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", out, "--open")
     if made and made[-1]["interrupted"]:
         raise typer.Exit(EXIT_INTERRUPTED)
     if failed:
