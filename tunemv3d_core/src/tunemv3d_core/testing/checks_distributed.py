@@ -5,10 +5,14 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from tunemv3d_core.testing import ddp_worker
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import ComponentUnderTest, trainable
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 PATIENCE = 300
 """Time limit in seconds of the two processes, which may wait for each other."""
@@ -20,10 +24,10 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
         raise NotApplicableError("it has no trainable parameters")
     given = (component.slot, component.name, component.given)
     with TemporaryDirectory() as folder:
-        ranks = [
-            _context().Process(target=ddp_worker.main, args=(given, folder, rank, {**os.environ})) for rank in (0, 1)
-        ]
-        for rank in ranks:
+        context = _context()
+        ranks = [context.Process(target=ddp_worker.main, args=(given, folder, rank, {**os.environ})) for rank in (0, 1)]
+        for number, rank in enumerate(ranks):
+            Path(folder, f"errors-{number}").touch()
             rank.start()
         until = time.monotonic() + PATIENCE
         for rank in ranks:
@@ -42,7 +46,7 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
             raise ConformanceError("the two processes ended with different weights")
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context() -> "ForkServerContext | SpawnContext":
     """Start processes where torch is imported already, if the system can: several components are checked in a row."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

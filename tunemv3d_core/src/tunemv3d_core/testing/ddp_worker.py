@@ -17,7 +17,7 @@ from tunemv3d_core.testing.component import ComponentUnderTest, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe
 
 
-def main(given: tuple[str, str, Mapping[str, Any]], folder: str, rank: int, environment: Mapping[str, str]) -> None:
+def main(given: tuple[str, str, dict[str, Any]], folder: str, rank: int, environment: Mapping[str, str]) -> None:
     """Train a component under DDP; write a digest of its weights to ``digest-RANK``, what it prints to ``errors-RANK``.
 
     Args:
