@@ -19,7 +19,8 @@ def serious(browser: Browser) -> list[str]:
     """What is serious or critical, a line each: the rule, the first elements that break it, why."""
     script = Path(str(FOUND.origin)).with_name("axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr]
     browser.run(f"{script}; true")
-    options = {"resultTypes": ["violations"], "preload": False}
+    # Frames are pages of their own, and from disk no page may look into another.
+    options = {"resultTypes": ["violations"], "preload": False, "iframes": False}
     found = browser.run(f"axe.run(document, {json.dumps(options)}).then((told) => told.violations)")
     return [
         f"{rule['id']}: {len(rule['nodes'])}, such as {rule['nodes'][0]['html'][:160]} "
