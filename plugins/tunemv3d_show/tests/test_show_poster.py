@@ -10,6 +10,9 @@ import show_toys as toys
 from PIL import Image
 from show_browser import Browser, needs_chromium
 
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.io.glb import glb
+from tunemv3d_core.slots import TexturedMesh
 from tunemv3d_show.compose import write_page
 from tunemv3d_show.gather import gather
 from tunemv3d_show.poster import SIDE, poster
@@ -29,6 +32,15 @@ def test_a_ball_fills_the_still_as_far_as_its_camera_says_and_has_its_colours() 
     u = np.arctan2(facing[1], facing[0]) / (2 * np.pi) + 0.5
     middle = pixels[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1, :3].mean((0, 1))
     np.testing.assert_allclose(middle, [255 * (1 - u), 255 * u, 40], atol=14)
+
+
+def test_a_still_says_what_made_its_mesh() -> None:
+    corners, own = np.float32([[0, 0, 0], [1, 0, 0], [0, 0, 1]]), np.arange(3, dtype=np.int32)
+    uv, colours, texture = corners[:, [0, 2]], np.zeros((3, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    normals, by = np.float32([[0, -1, 0]] * 3), GeneratedBy("mine")
+    mesh = TexturedMesh(corners, own[None], normals, colours, uv, own, own[None], texture)
+    with Image.open(io.BytesIO(poster(glb(mesh, by)))) as picture:
+        assert picture.info["xmp"] == by.xmp
 
 
 @pytest.mark.parametrize("broken", [b"", b"glTF", toys.textured_ball(0.5).replace(b"TEXCOORD_0", b"TEXCOORD_1")])

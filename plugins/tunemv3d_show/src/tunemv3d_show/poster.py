@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show.glb import opened
 
@@ -25,12 +26,13 @@ Floats = NDArray[np.float64]
 def poster(glb: bytes) -> bytes:
     """Draw a mesh as the page's viewer first shows it, unlit, on nothing: WebP.
 
-    The surface is sampled evenly and its points are painted from the farthest to the nearest.
+    The surface is sampled evenly and its points are painted from the farthest to the nearest. What the texture's XMP
+    packet says of its origin, the picture says too.
 
     Raises:
         ValueError: no GLB, or not one as ``tunemv3d mesh`` makes it.
     """
-    corners, uv, texture = _read(glb)
+    corners, uv, texture, xmp = _read(glb)
     points, at = _spread(corners, uv)
     x, y, depth = _seen(points, corners.reshape(-1, 3))
     order = np.argsort(-depth)
@@ -43,12 +45,13 @@ def poster(glb: bytes) -> bytes:
     canvas = np.zeros((2 * SIDE, 2 * SIDE, 4), np.uint8)
     canvas[y[inside], x[inside]] = np.repeat(texture[rows, columns], 4, axis=0)[inside]
     buffer = io.BytesIO()
-    Image.fromarray(canvas).resize((SIDE, SIDE), Image.Resampling.BOX).save(buffer, "WEBP", quality=60, method=6)
+    drawn = Image.fromarray(canvas).resize((SIDE, SIDE), Image.Resampling.BOX)
+    save_picture(drawn, buffer, xmp, "WEBP", quality=60, method=6)
     return buffer.getvalue()
 
 
-def _read(glb: bytes) -> tuple[Floats, Floats, NDArray[np.uint8]]:
-    """Corners ``f 3 3`` and texture coordinates ``f 3 2`` of triangles, and the texture ``H W 4``."""
+def _read(glb: bytes) -> tuple[Floats, Floats, NDArray[np.uint8], bytes]:
+    """Corners ``f 3 3`` and texture coordinates ``f 3 2`` of triangles, the texture ``H W 4`` and its XMP packet."""
     tree, chunks = opened(glb)
     try:
         part = tree["meshes"][0]["primitives"][0]
@@ -62,7 +65,8 @@ def _read(glb: bytes) -> tuple[Floats, Floats, NDArray[np.uint8]]:
         positions = numbers(part["attributes"]["POSITION"], "<f4").astype(float)
         uv = numbers(part["attributes"]["TEXCOORD_0"], "<f4").astype(float)
         with open_picture(chunks[tree["images"][0]["bufferView"]]) as picture:
-            return positions[faces], uv[faces], np.asarray(picture.convert("RGBA"))
+            packet = picture.info.get("xmp", b"")
+            return positions[faces], uv[faces], np.asarray(picture.convert("RGBA")), packet
     except (KeyError, IndexError, OSError) as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
 
