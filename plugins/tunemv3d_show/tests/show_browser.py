@@ -107,6 +107,14 @@ class Browser:
         named = [{"name": "prefers-" + name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=named)
 
+    def start_anew(self, width: int = 1280, height: int = 900) -> None:
+        """Leave the page, with everything that was asked of the browser for it."""
+        self.open("about:blank")
+        self.prefer()
+        self.size(width, height)
+        self.errors.clear()
+        self.requests.clear()
+
     def open(self, address: str | Path) -> None:
         self.call("Page.navigate", url=address if isinstance(address, str) else address.resolve().as_uri())
         self.wait_for("document.readyState === 'complete'")

@@ -1,6 +1,7 @@
 """The page in a real browser: it opens from disk, asks for nothing, shows everything, and is usable by keyboard."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-@pytest.fixture
-def browser(page: Path) -> Browser:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     with Browser() as opened:
-        opened.open(page)
-        opened.wait_for("document.querySelectorAll('.object[data-shown]').length > 0")
         yield opened
-        # Whatever a test did: no error, and no request but for the file itself.
-        opened.run("1")
-        assert opened.errors == []
-        assert {a for a in opened.requests if not a.startswith(("data:", "blob:"))} == {page.resolve().as_uri()}
+
+
+@pytest.fixture
+def browser(chromium: Browser, page: Path) -> Iterator[Browser]:
+    chromium.start_anew()
+    chromium.open(page)
+    chromium.wait_for("document.querySelectorAll('.object[data-shown]').length > 0")
+    yield chromium
+    # Whatever a test did: no error, and no request but for the file itself.
+    chromium.run("localStorage.clear()")
+    assert chromium.errors == []
+    assert {a for a in chromium.requests if not a.startswith(("data:", "blob:"))} == {page.resolve().as_uri()}
 
 
 def test_every_mesh_and_picture_loads_as_it_comes_near_and_goes_as_it_leaves(browser: Browser) -> None:
@@ -160,45 +167,43 @@ def test_paper_holds_every_picture_without_scrolling_first(browser: Browser, tmp
     assert (tmp_path / "page.pdf").read_bytes().count(b"/Subtype /Image") >= 8 * 7
 
 
-def test_a_mesh_that_no_browser_can_read_says_so_in_its_place(tmp_path: Path) -> None:
+def test_a_mesh_that_no_browser_can_read_says_so_in_its_place(chromium: Browser, tmp_path: Path) -> None:
     folder = toys.write_object(tmp_path / "samples/a", "a chair")
     data = bytearray((folder / "object.glb").read_bytes())
     data[20:40] = b"x" * 20
     (folder / "object.glb").write_bytes(data)
     write_page(tmp_path / "page.html", gather([tmp_path / "samples"]), "Broken")
-    with Browser() as browser:
-        browser.open(tmp_path / "page.html")
-        browser.wait_for("document.querySelector('.stage .fault')?.textContent === 'this mesh cannot be shown'")
+    chromium.start_anew()
+    chromium.open(tmp_path / "page.html")
+    chromium.wait_for("document.querySelector('.stage .fault')?.textContent === 'this mesh cannot be shown'")
 
 
-def test_hundreds_of_objects_open_at_once(tmp_path: Path) -> None:
+def test_hundreds_of_objects_open_at_once(chromium: Browser, tmp_path: Path) -> None:
     for i in range(200):
         toys.write_object(tmp_path / f"samples/{i:03d}", f"chair number {i:03d}", mesh=i < 10)
     write_page(tmp_path / "page.html", gather([tmp_path / "samples"]), "Many")
-    with Browser() as browser:
-        browser.open(tmp_path / "page.html")
-        assert browser.run("document.querySelectorAll('.object').length") == 200
-        assert browser.run("document.querySelectorAll('.object[data-shown]').length") < 10
-        browser.run("document.getElementById('p150').scrollIntoView({behavior: 'instant'})")
-        browser.wait_for("document.querySelector('#p150 .object[data-shown] img')?.naturalWidth === 24")
-        time.sleep(0.5)
-        assert browser.run("document.querySelectorAll('.object[data-shown]').length") < 10
-        # What is above it keeps its height, so that a link of the list leads to its prompt.
-        assert abs(browser.run("document.getElementById('p150').getBoundingClientRect().top")) < 60
-        assert browser.errors == []
+    chromium.start_anew()
+    chromium.open(tmp_path / "page.html")
+    assert chromium.run("document.querySelectorAll('.object').length") == 200
+    assert chromium.run("document.querySelectorAll('.object[data-shown]').length") < 10
+    chromium.run("document.getElementById('p150').scrollIntoView({behavior: 'instant'})")
+    chromium.wait_for("document.querySelector('#p150 .object[data-shown] img')?.naturalWidth === 24")
+    time.sleep(0.5)
+    assert chromium.run("document.querySelectorAll('.object[data-shown]').length") < 10
+    # What is above it keeps its height, so that a link of the list leads to its prompt.
+    assert abs(chromium.run("document.getElementById('p150').getBoundingClientRect().top")) < 60
+    assert chromium.errors == []
 
 
 @pytest.mark.skipif(not GALLERY.is_file(), reason="no gallery beside the documentation")
-def test_the_documentation_s_gallery_shows_every_mesh_and_asks_for_nothing() -> None:
-    with Browser() as opened:
-        opened.open(GALLERY)
-        opened.wait_for("document.querySelectorAll('.object').length > 0")
-        count = opened.run("document.querySelectorAll('.object').length")
-        assert count == 12
-        for i in range(count):
-            opened.run(f"document.querySelectorAll('.object')[{i}].scrollIntoView({{behavior: 'instant'}})")
-            opened.wait_for(
-                f"document.querySelectorAll('.object')[{i}].querySelector('model-viewer')?.loaded && {READY}"
-            )
-        assert opened.errors == []
-        assert {a for a in opened.requests if not a.startswith(("data:", "blob:"))} == {GALLERY.as_uri()}
+def test_the_documentation_s_gallery_shows_every_mesh_and_asks_for_nothing(chromium: Browser) -> None:
+    chromium.start_anew()
+    chromium.open(GALLERY)
+    chromium.wait_for("document.querySelectorAll('.object').length > 0")
+    count = chromium.run("document.querySelectorAll('.object').length")
+    assert count == 12
+    for i in range(count):
+        chromium.run(f"document.querySelectorAll('.object')[{i}].scrollIntoView({{behavior: 'instant'}})")
+        chromium.wait_for(f"document.querySelectorAll('.object')[{i}].querySelector('model-viewer')?.loaded && {READY}")
+    assert chromium.errors == []
+    assert {a for a in chromium.requests if not a.startswith(("data:", "blob:"))} == {GALLERY.as_uri()}
