@@ -36,7 +36,10 @@ class PlainTranslator(HTML5Translator):
         for place in range(self._signature, len(self.body)):
             for old, new in tags.items():
                 self.body[place] = self.body[place].replace(old, new)
+        # Its place stands in the page's own table of contents: no link to itself beside it.
+        ids, node["ids"] = node["ids"], []
         super().depart_desc_signature(node)
+        node["ids"] = ids
 
 
 def own_branch(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

@@ -27,6 +27,9 @@ ELSEWHERE = ("__main__", "cli", "commands", "in_blender")
 CORE = "tunemv3d_core"
 """The package whose modules have pages of their own."""
 
+KIT = "tunemv3d_core.testing"
+"""The conformance kit, whose checks are run by name, not called: a list of them is enough."""
+
 WHOLE = ("tunemv3d_modulation", "tunemv3d_neus", "tunemv3d_train")
 """Packages that are described on one page each, with every argument. The others' names are listed: a site with pages of
 all their modules takes 8 MB more."""
@@ -74,6 +77,8 @@ def _directly_below(module: str) -> list[str]:
 
 def _part_page(package: str, part: str, modules: list[str]) -> str:
     """Out of the navigation, which would be hundreds of lines long on every page; the package's page leads here."""
+    if part == KIT:
+        return page("---\norphan: true\n---", f"# {part}", f"In [{package}]({package}.md).", *map(_listed, modules))
     sections = (page(f"## {module}" if module != part else "", _documented(module)) for module in modules)
     return page("---\norphan: true\n---", f"# {part}", f"In [{package}]({package}.md).", *sections)
 
