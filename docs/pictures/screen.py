@@ -18,7 +18,7 @@ from tunemv3d_core.errors import TuneMV3DError
 TESTS = Path(__file__).parents[2] / "plugins" / "tunemv3d_show" / "tests"
 """Of tunemv3d-show; its browser is driven by a pair of pipes and needs no library."""
 
-SIZE = 1040, 620
+SIZE = 1240, 700
 
 
 def viewer_page(checkpoint: str, cameras: int, steps: int) -> Image.Image:
@@ -52,6 +52,8 @@ def viewer_page(checkpoint: str, cameras: int, steps: int) -> Image.Image:
             with Browser(*SIZE) as page:
                 page.open(f"http://127.0.0.1:{port}/")
                 page.wait_for(f"document.body.innerText.includes('Step {steps} of {steps}')", seconds=300)
+                # A word on the browser's rendering in software.
+                page.run("document.querySelectorAll('.mantine-Notification-root button').forEach(b => b.click())")
                 time.sleep(10)  # the scene is drawn after the panel
                 taken = page.screenshot(Path(folder) / "page.png").read_bytes()
         except AssertionError as error:  # of the browser: something did not happen in time
