@@ -96,4 +96,4 @@ def viewer(folders: list[Path]) -> list[Image.Image]:
     """
     from screen import viewer_page
 
-    return [viewer_page("chairs-mini")]
+    return [viewer_page("chairs-mini", cameras=4, steps=8)]

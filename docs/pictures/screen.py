@@ -2,30 +2,30 @@
 
 import io
 import socket
-import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
 
+from tunemv3d_core.additions import Additions
+from tunemv3d_core.cli.model_options import read_placement
 from tunemv3d_core.errors import TuneMV3DError
 
 TESTS = Path(__file__).parents[2] / "plugins" / "tunemv3d_show" / "tests"
 """Of tunemv3d-show; its browser is driven by a pair of pipes and needs no library."""
 
-SIZE = 1040, 620
+SIZE = 1240, 700
 
 
-def viewer_page(checkpoint: str) -> Image.Image:
-    """Start ``tunemv3d view``, press Sample, and photograph the page when the last step is done.
+def viewer_page(checkpoint: str, cameras: int, steps: int) -> Image.Image:
+    """Open ``tunemv3d view``'s page, let it sample as its button does, and photograph it after the last step.
 
     Raises:
-        TuneMV3DError: there is no Chromium, or no viser; or the viewer ended.
+        TuneMV3DError: there is no Chromium, or no viser; or the page did not come so far.
     """
     sys.path.insert(0, str(TESTS))
     from show_browser import CHROMIUM, Browser
@@ -34,38 +34,30 @@ def viewer_page(checkpoint: str) -> Image.Image:
         raise TuneMV3DError("needs a Chromium on the PATH (Debian: apt install chromium)")
     if find_spec("viser") is None:
         raise TuneMV3DError("needs the viewer: pip install 'tunemv3d-show[view]'")
+    from tunemv3d_show.view import open_viewer
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = str(Path(sys.executable).parent / "tunemv3d")
     with tempfile.TemporaryDirectory() as folder:
-        command = [program, "view", checkpoint, "--port", str(port), "--out", folder, "--device", "cpu"]
-        viewer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        place = read_placement("cpu", "auto", "none")
+        viewer = open_viewer(checkpoint, port, "127.0.0.1", Path("samples"), place, Additions())
+        viewer.count.value, viewer.steps.value = cameras, steps
+        viewer._orbit()
         try:
-            _await(f"http://127.0.0.1:{port}/", viewer)
+            # The page comes afterwards: its software rendering would take the time from the sampling.
+            worker = threading.Thread(target=lambda: viewer.work(lambda: viewer.session.start(viewer._on_step)))
+            worker.start()
+            worker.join()
             with Browser(*SIZE) as page:
                 page.open(f"http://127.0.0.1:{port}/")
-                button = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'Sample')"
-                page.wait_for(f"!!{button}")
-                page.run(f"{button}.click()")
-                page.wait_for("/Step (\\d+) of \\1/.test(document.body.innerText)", seconds=600)
-                time.sleep(5)  # the surface is drawn after the message
+                page.wait_for(f"document.body.innerText.includes('Step {steps} of {steps}')", seconds=300)
+                # A word on the browser's rendering in software.
+                page.run("document.querySelectorAll('.mantine-Notification-root button').forEach(b => b.click())")
+                time.sleep(10)  # the scene is drawn after the panel
                 taken = page.screenshot(Path(folder) / "page.png").read_bytes()
         except AssertionError as error:  # of the browser: something did not happen in time
             raise TuneMV3DError(f"the viewer's page did not come so far: {error}") from None
         finally:
-            viewer.terminate()
-            viewer.wait()
+            viewer.server.stop()
     return Image.open(io.BytesIO(taken))
-
-
-def _await(address: str, program: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5)
-            return
-        except (urllib.error.URLError, OSError):
-            if program.poll() is not None or time.monotonic() > until:
-                raise TuneMV3DError("`tunemv3d view` does not answer") from None
-            time.sleep(0.5)

@@ -45,7 +45,7 @@ PICTURES = (
     ),
     Picture(
         "pictures/viewer.webp",
-        "`tunemv3d view chairs-mini`, after Sample was pressed.",
+        "`tunemv3d view chairs-mini`, four cameras, eight steps.",
         ("tunemv3d view chairs-mini",),
         scenes.viewer,
         ends=False,
