@@ -13,7 +13,7 @@ from tunemv3d_core.plugins.registry import registry
 BESIDE = {
     "backbone": ("ReportsCutPrompts", "KnowsCaptionWords", "Offloadable", "LoadsAdapters"),
     "field": ("Scene", "HasSurface"),
-    "dataset": ("KeepsLatents", "Streams"),
+    "dataset": ("KeepsLatents", "HonoursOptOut", "Streams"),
     "loss": ("Prediction", "Targets"),
     "metric": ("ObjectMetric", "SetMetric", "ComparesWithReal", "MeasuredObject", "Need", "Figure"),
     "mesher": ("Shape", "Pictures", "TexturedMesh"),
