@@ -117,8 +117,8 @@ def test_units_are_mended_at_the_source(chair: Chair, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "check", "message"),
     [
-        ({"cx": float("nan")}, "unreadable", r"frame 0 \(000\.png\): 'cx' is not a finite number"),
-        ({"fl_x": float("inf")}, "unreadable", r"frame 0 \(000\.png\): 'fl_x' is not a finite number"),
+        ({"cx": float("nan")}, "unreadable", r"frames\.0\.cx: NaN is not a finite number"),
+        ({"fl_x": float("inf")}, "unreadable", r"frames\.0\.fl_x: Infinity is not a finite number"),
         ({"fl_x": 1e-9}, "camera-lens", "camera 0 has a focal length outside .* in files it is in pixels"),
     ],
 )

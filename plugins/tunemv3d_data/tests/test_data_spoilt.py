@@ -50,7 +50,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return outcome.exit_code, outcome.output
 
 
-@pytest.mark.parametrize("id_", ["../../../escape", "/etc", ".", "..", "a\\b", "x" * 300, "a\0b", "a\udcff", "a\nb"])
+@pytest.mark.parametrize("id_", ["../../../escape", "/etc", ".", "..", "a\\b", "x" * 300, "a\0b", "a\nb"])
 def test_ids_that_are_no_folder_are_refused(dataset: Path, id_: str) -> None:
     edit(dataset / "dataset.json", lambda c: c["objects"].append({"id": id_}))
     before = set(dataset.parent.rglob("*"))

@@ -13,7 +13,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_json, parse_object
+from tunemv3d_core.io.json_files import parse_json
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
 from tunemv3d_core.io.shards import INDEX, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views

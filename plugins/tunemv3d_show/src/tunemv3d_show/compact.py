@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.io.pictures import open_picture
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
@@ -66,7 +67,7 @@ def small_mesh(glb: bytes) -> bytes:
     """
     try:
         length = struct.unpack_from("<I", glb, 12)[0]
-        tree, binary = json.loads(glb[20 : 20 + length]), glb[28 + length :]
+        tree, binary = parse(glb[20 : 20 + length]), glb[28 + length :]
         chunks = [_chunk(tree, view, binary) for view in range(len(tree["bufferViews"]))]
         if len({accessor["bufferView"] for accessor in tree["accessors"]}) < len(tree["accessors"]):
             raise ValueError("no GLB as `tunemv3d mesh` makes it: its numbers lie among one another")

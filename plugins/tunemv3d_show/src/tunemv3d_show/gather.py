@@ -9,8 +9,9 @@ from statistics import mean
 from typing import Any
 
 from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_core.foreign_text import is_whole
 from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints, spec_ids
-from tunemv3d_core.io.posed_images import is_whole, read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
 

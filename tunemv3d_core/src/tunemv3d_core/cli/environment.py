@@ -1,6 +1,5 @@
 """``tunemv3d env``: what a report of a fault should say of a machine and its installation; no paths, no secrets."""
 
-import json
 import os
 import platform
 from collections import Counter
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from tunemv3d_core import __version__
 from tunemv3d_core.console import console, print_json
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
 
@@ -105,7 +105,7 @@ def _origin(name: str) -> str:
     """Tell how a distribution was installed: "editable", "file" (folder or wheel), "address" or "index" (PEP 610)."""
     try:
         text = metadata.distribution(name).read_text("direct_url.json")
-        about = json.loads(text) if text else {}
+        about = parse(text) if text else {}
         if about.get("dir_info", {}).get("editable"):
             return "editable"
         return {"": "index", "file": "file"}.get(str(about.get("url", "")).partition(":")[0], "address")

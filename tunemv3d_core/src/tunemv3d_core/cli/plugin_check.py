@@ -1,6 +1,5 @@
 """``tunemv3d plugins check``: the conformance kit in a shell."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +8,8 @@ from rich.text import Text
 
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
 from tunemv3d_core.plugins.registry import registry
 
@@ -54,11 +55,11 @@ def check(
 
 def _options(spec: str) -> dict[str, Any]:
     try:
-        given = json.loads(spec)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"--spec is not JSON: {error}. Write it as '{{\"hidden\": 16}}'") from None
+        given = parse(spec)
+    except ValueError as error:
+        raise SpecError(f"--spec: {error}. Write it as '{{\"hidden\": 16}}'") from None
     if not isinstance(given, dict):
-        raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {spec}")
+        raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {shown(spec)}")
     return given
 
 

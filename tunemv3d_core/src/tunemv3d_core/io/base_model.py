@@ -14,6 +14,7 @@ from tunemv3d_core.config.component_spec import ComponentSpec, HasPretrained
 from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BackbonePorts
 
@@ -75,7 +76,7 @@ def _options(base: Base) -> dict[str, Any]:
     if not base.lstrip().startswith("{"):
         return {"pretrained": base}
     try:
-        return dict(json.loads(base))
+        return dict(parse(base))
     except ValueError as error:
         raise CheckpointError(f"base: neither a name nor JSON: {error}") from None
 

@@ -30,8 +30,8 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import BaseModelError, CheckpointError, PortsError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_folder, write_text
 from tunemv3d_core.io.base_model import HOW, Base, check_ports, chosen_base, ports_record, with_base
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
-from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
 
