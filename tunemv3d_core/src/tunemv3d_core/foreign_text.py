@@ -1,5 +1,6 @@
 """Text of other people's files as terminals and pages may show it. Light: imports nothing else of the project."""
 
+import json
 import re
 
 _UNSEEN = (
@@ -45,6 +46,11 @@ def harmless_message(text: str) -> str:
     """Return ``harmless`` text of at most ``LONGEST_LINE`` letters a line and ``LONGEST_MESSAGE`` in all."""
     lines = [_cut(line, LONGEST_LINE) for line in text[: 2 * LONGEST_MESSAGE].split("\n")]
     return harmless(_cut("\n".join(lines), LONGEST_MESSAGE))
+
+
+def as_json(text: str) -> str:
+    r"""Return JSON that means the same, and in which what terminals obey is written as ``\uXXXX``."""
+    return _WITHIN_LINES.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def _cut(text: str, longest: int) -> str:

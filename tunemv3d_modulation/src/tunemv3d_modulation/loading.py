@@ -13,6 +13,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelW
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.caption_words import read_caption_words
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import sha256
@@ -128,7 +129,7 @@ def _part_names(origin: Origin, folder: Path, index: dict[str, Any]) -> list[str
         kind = kind[-1] if kind else None
     if not isinstance(kind, str) or kind not in WEIGHTS:
         raise ComponentError(
-            f"backbone 'diffusers': {origin.name} is a {kind}; this backbone takes {' and '.join(WEIGHTS)}"
+            f"backbone 'diffusers': {origin.name} is a {shown(kind)}; this backbone takes {' and '.join(WEIGHTS)}"
         )
     weights = WEIGHTS[kind]
     names = [name.replace("text_encoder", "tokenizer") for name in weights if name.startswith("text_encoder")]

@@ -13,6 +13,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.file_names import path_of
 from tunemv3d_core.io.json_files import parse_json
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
 from tunemv3d_core.io.shards import INDEX, contents, parse_index
@@ -59,7 +60,7 @@ class ShardedImages:
         self._index = parse_index(parse_json(address.read(INDEX), f"{address.text}/{INDEX}"), f"{address.text}/{INDEX}")
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
-        own = cache.expanduser() / hashlib.sha256(address.text.encode()).hexdigest()[:16]
+        own = path_of(cache) / hashlib.sha256(address.text.encode()).hexdigest()[:16]
         self._files = ShardFiles(address, self._index.shards, own, limit)
         self._splits = self._index.splits()
         train = np.array(self._splits["train"], dtype=np.int64)

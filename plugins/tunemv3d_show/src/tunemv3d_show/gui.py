@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.file_names import path_of
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session, Step
 
@@ -213,7 +214,7 @@ class Viewer:
         self.say("Below is what the field shows from where you stand.")
 
     def _export(self) -> None:
-        self.say(f"Exported to `{export(self.session, Path(self.out.value).expanduser())}`.")
+        self.say(f"Exported to `{export(self.session, path_of(self.out.value))}`.")
 
     # ---- cameras
 

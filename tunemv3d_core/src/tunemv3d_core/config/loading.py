@@ -12,6 +12,7 @@ from tunemv3d_core.config.old_names import with_current_names
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
 from tunemv3d_core.foreign_text import is_whole, shown
+from tunemv3d_core.io.file_names import exists, path_of
 from tunemv3d_core.io.json_files import NotJsonError, parse, read_json
 from tunemv3d_core.plugins.registry import registry
 
@@ -104,12 +105,9 @@ def _find(name: str, folder: Path, asked: str) -> Path:
     try:
         record = installed.find("spec", name)
     except ComponentError as error:
-        try:
-            path = folder / Path(name).expanduser()
-            if path.exists():
-                return path.resolve()
-        except (OSError, ValueError, RuntimeError):  # a name that no disk could hold, or nobody's home
-            path = folder / name
+        path = folder / path_of(name)
+        if exists(path):
+            return path.resolve()
         raise SpecError(f"{asked}{error}. '{shown(path, 200)}' is no file either") from None
     return Path(installed.load(record)).resolve()
 

@@ -1,9 +1,10 @@
 """Names of files and folders that every common file system takes, those of Windows and macOS included."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 LONGEST = 200
 """Bytes of a name that we make; file systems take 255, and a suffix may follow."""
@@ -12,6 +13,22 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b
 """Devices of Windows, whatever follows a dot."""
 _RUN = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]{0,119}")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+
+
+def path_of(text: str | Path) -> Path:
+    """Return the path that a person means: ~ is their home; where it is nobody's, it stays a letter."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether something lies at a path; nothing does where no disk could hold the name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def is_name(text: str) -> bool:
@@ -33,6 +50,11 @@ def is_inside(text: str) -> bool:
 def is_run_name(text: str) -> bool:
     """Return whether a spec's name can be a run's folder: at most 120 letters, no slashes, no dot at its start."""
     return _RUN.fullmatch(text) is not None and len(text.encode()) < 256
+
+
+def leads_out(folder: Path, file: Path) -> bool:
+    """Return whether a file, its links followed, lies anywhere but below a folder."""
+    return not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
 
 
 def is_device(name: str) -> bool:

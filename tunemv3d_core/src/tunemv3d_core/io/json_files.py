@@ -65,6 +65,24 @@ def read_plain(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         os.close(descriptor)
 
 
+def check_plain(path: Path) -> None:
+    """Refuse what is no plain file, for libraries that open files themselves and would wait for a pipe.
+
+    Raises:
+        OSError: it is missing, or no plain file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder lies there; False also for names that no disk could hold."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def is_plain(path: Path) -> bool:
     """Tell whether a plain file lies there; False also for names that no disk could hold."""
     try:

@@ -24,7 +24,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_file
-from tunemv3d_core.io.json_files import read_json, write_json
+from tunemv3d_core.io.json_files import check_plain, read_json, write_json
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import read_object
 from tunemv3d_core.sampling import fuse_clean
@@ -82,6 +82,7 @@ def read_sample(folder: Path) -> SampledObject:
     if not isinstance(manifest.get("prompt"), str):
         raise SampleError(f"{folder / MANIFEST}: names no 'prompt'; sample the object again")
     try:
+        check_plain(folder / SCENE)
         tensors = load_file(folder / SCENE)
         cameras = Cameras(tensors["camera_to_world"], tensors["intrinsics"]).check()
         return SampledObject(folder, manifest, tensors["latents"], cameras)
