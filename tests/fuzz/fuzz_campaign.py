@@ -63,10 +63,14 @@ class Child:
         self._process: Any = None
         self._ends: Any = None
 
-    def __call__(self, kind: str, files: dict[str, Any], words: list[str]) -> dict[str, Any]:
-        """Open one case; return what it did."""
+    def ready(self) -> None:
+        """Start the process, unless it waits already."""
         if self._process is None:
             self._start()
+
+    def __call__(self, kind: str, files: dict[str, Any], words: list[str]) -> dict[str, Any]:
+        """Open one case; return what it did."""
+        self.ready()
         self._ends.send((kind, files, words))
         try:
             if self._ends.poll(SECONDS):
@@ -110,6 +114,7 @@ def run(kind: str, count: int, number: int, child: Child, until: float = float("
     @given(STRATEGIES[kind])
     def one(case: tuple[dict[str, Any], list[str]]) -> None:
         if findings.cases < count and time.monotonic() < until:
+            child.ready()
             began = time.perf_counter()
             outcome = child(kind, *case)
             findings.add(outcome, case, time.perf_counter() - began)

@@ -17,7 +17,7 @@ from rich.text import Text
 from typer.main import get_group
 
 from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.foreign_text import as_json, harmless, harmless_message
+from tunemv3d_core.foreign_text import harmless, harmless_json, harmless_message
 
 
 class _HarmlessConsole(Console):
@@ -73,7 +73,7 @@ def show_error(error: TuneMV3DError) -> None:
 def print_json(value: Any) -> None:
     """Print a result for machines on standard output; other letters as escapes where it is not UTF-8, as on Windows."""
     is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(as_json(json.dumps(value, indent=2, ensure_ascii=not is_utf_8)))
+    print(harmless_json(json.dumps(value, indent=2, ensure_ascii=not is_utf_8)))
 
 
 def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:

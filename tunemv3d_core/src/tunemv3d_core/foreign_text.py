@@ -48,7 +48,7 @@ def harmless_message(text: str) -> str:
     return harmless(_cut("\n".join(lines), LONGEST_MESSAGE))
 
 
-def as_json(text: str) -> str:
+def harmless_json(text: str) -> str:
     r"""Return JSON that means the same, and in which what terminals obey is written as ``\uXXXX``."""
     return _WITHIN_LINES.sub(lambda match: json.dumps(match[0])[1:-1], text)
 

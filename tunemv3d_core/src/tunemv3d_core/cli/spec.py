@@ -36,7 +36,7 @@ def show(
     """Show a spec with everything that it extends and all defaults."""
     spec = load_spec(name, set_ or ())
     if as_json:
-        print(as_json(canonical_json(spec)))
+        print(harmless_json(canonical_json(spec)))
         return
     table = Table(Column("option", overflow="fold"), "value", box=None, header_style="bold")
     for path, value in flat(spec).items():

@@ -46,7 +46,7 @@ def _version_error(record: EntryPointRecord, api: str) -> str | None:
     older = "tunemv3d-core" if theirs > ours else record.distribution
     return (
         f"is written for version {api} of the {record.slot} interface; tunemv3d-core {__version__} offers {offered}: "
-        f"update {older}: {how_to_install(older, options='-U')}"
+        f"{how_to_install(older, options='-U')}"
     )
 
 
