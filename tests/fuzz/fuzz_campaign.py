@@ -57,9 +57,14 @@ class Findings:
 
 
 class Child:
-    """The process that opens cases; a new one takes the place of one that hung or died."""
+    """The process that opens cases; a new one takes the place of one that hung or died.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: limit of one case.
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._process: Any = None
         self._ends: Any = None
 
@@ -73,9 +78,9 @@ class Child:
         self.ready()
         self._ends.send((kind, files, words))
         try:
-            if self._ends.poll(SECONDS):
+            if self._ends.poll(self._seconds):
                 return dict(self._ends.recv())
-            lost = {"outcome": "hang", "at": f"over {SECONDS:g} s", "text": ""}
+            lost = {"outcome": "hang", "at": f"over {self._seconds:g} s", "text": ""}
         except (EOFError, OSError):
             self._process.join(5)
             lost = {"outcome": "crash", "at": f"exit code {self._process.exitcode}", "text": ""}

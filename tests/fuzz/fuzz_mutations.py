@@ -93,19 +93,19 @@ def _changed(draw: Draw, content: Any) -> Any:
     """Change one place of a document: its value, its key, or whether it is there."""
     path = draw(st.sampled_from(_paths(content)))
     if not path:
-        return draw(_values) if draw(st.integers(0, 9)) == 0 else content
+        return copy.deepcopy(draw(_values)) if draw(st.integers(0, 9)) == 0 else content
     block = content
     for step in path[:-1]:
         block = block[step]
     key, kind = path[-1], draw(st.sampled_from(("value", "value", "value", "remove", "rename", "double")))
     if kind == "value":
-        block[key] = draw(_values)
+        block[key] = copy.deepcopy(draw(_values))
     elif kind == "remove":
         del block[key]
     elif isinstance(block, dict):
-        block[draw(st.sampled_from(TEXTS) | st.text(max_size=12))] = block[key] if kind == "double" else block.pop(key)
+        block[draw(st.sampled_from(TEXTS) | st.text(max_size=12))] = copy.deepcopy(block[key]) if kind == "double" else block.pop(key)
     else:
-        block.insert(key, block[key])
+        block.insert(key, copy.deepcopy(block[key]))
     return content
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +206,42 @@ TARGETS: dict[str, Callable[[Path, list[str]], str]] = {
     "schedulers": schedulers,
 }
 """Readers by kind; each returns ``LOADED`` or ``REFUSED`` and raises what should not be."""
+
+
+def _hangs(folder: Path, words: list[str]) -> str:
+    time.sleep(3_600)
+    return LOADED
+
+
+def _dies(folder: Path, words: list[str]) -> str:
+    os._exit(3)
+
+
+def _leaves(folder: Path, words: list[str]) -> str:
+    (folder.parent / "left").write_bytes(b"")
+    return LOADED
+
+
+def _starts(folder: Path, words: list[str]) -> str:
+    os.system("true")
+    return LOADED
+
+
+def _breaks(folder: Path, words: list[str]) -> str:
+    raise ZeroDivisionError
+
+
+def _fills(folder: Path, words: list[str]) -> str:
+    bytearray(3 * 2**30)
+    return LOADED
+
+
+BROKEN = {
+    "hangs": _hangs,
+    "dies": _dies,
+    "leaves": _leaves,
+    "starts": _starts,
+    "breaks": _breaks,
+    "fills": _fills,
+}
+"""What the process that opens cases must find."""

@@ -36,7 +36,7 @@ class Guard:
 
     def __init__(self, host: str, token: str = "") -> None:
         self._token, self._local = token, is_loopback(host)
-        self._names = {"localhost", host.lower()} if self._local else {host.lower(), socket.gethostname().lower()}
+        self._names = {"localhost", host.lower(), *([] if self._local else [socket.gethostname().lower()])}
         self.is_asked = False
 
     def __call__(self, request: Request) -> Response | None:

@@ -11,6 +11,7 @@ from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.foreign_text import harmless_json
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.plugins.isolated_import import probe_third_party
 

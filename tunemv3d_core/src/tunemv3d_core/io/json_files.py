@@ -60,7 +60,7 @@ def read_plain(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         if about.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 10} KiB", str(path))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(max_bytes)
+            return file.read(min(max_bytes, about.st_size + 2**20))  # room is made for all of it at once
     finally:
         os.close(descriptor)
 
