@@ -103,7 +103,9 @@ def _changed(draw: Draw, content: Any) -> Any:
     elif kind == "remove":
         del block[key]
     elif isinstance(block, dict):
-        block[draw(st.sampled_from(TEXTS) | st.text(max_size=12))] = copy.deepcopy(block[key]) if kind == "double" else block.pop(key)
+        block[draw(st.sampled_from(TEXTS) | st.text(max_size=12))] = (
+            copy.deepcopy(block[key]) if kind == "double" else block.pop(key)
+        )
     else:
         block.insert(key, copy.deepcopy(block[key]))
     return content

@@ -180,7 +180,16 @@ end_header
 3 0 1 2
 """
 OFF = b"OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 1\n3 0 1 2\n4 0 1 2 3 255 0 0\n"
-STL = b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 1\nendloop\nendfacet\nendsolid a\n"
+STL = b"""solid a
+facet normal 0 0 1
+outer loop
+vertex 0 0 0
+vertex 1 0 0
+vertex 0 1 1
+endloop
+endfacet
+endsolid a
+"""
 BINARY_PLY = (
     PLY[: PLY.index(b"end_header")].replace(b"ascii", b"binary_little_endian") + b"end_header\n" + bytes(range(58))
 )

@@ -59,7 +59,7 @@ OFFERED = r"the field interface; tunemv3d-core \S+ offers 1\.1: "
     [
         (
             "0.9",
-            rf"^field cloud \(fake-cloud 1\.2\) is written for version 0\.9 of {OFFERED}'fake-cloud' is not of this project;",
+            rf"^field cloud \(fake-cloud 1\.2\) is .* version 0\.9 of {OFFERED}'fake-cloud' is not of this project;",
         ),
         ("2.0", rf"version 2\.0 of {OFFERED}pip install -U tunemv3d-core$"),
         ("1.2", rf"version 1\.2 of {OFFERED}pip install -U tunemv3d-core$"),

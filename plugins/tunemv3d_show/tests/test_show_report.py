@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tunemv3d_core.console import _as_typer
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_show.compose import _bundle
 from tunemv3d_show.gather import gather
+from tunemv3d_show.media import media_of, thumbnail
 from tunemv3d_show.report import report
 
 
@@ -290,3 +292,22 @@ def test_a_manifest_of_wrong_kinds_is_told_and_the_others_are_shown(
     result = run(samples, "--out", tmp_path / "page.html", "--json")
     assert result.exit_code == 1 and json.loads(result.stdout)["objects"] == 3, result.output
     assert json.loads(result.stdout)["faults"] == [f"{samples / '0-0' / 'manifest.json'}: {said}"]
+
+
+@pytest.mark.parametrize("way", ["up", "absolute", "link", "pipe"])
+def test_pictures_outside_an_objects_folder_are_not_embedded(tmp_path: Path, way: str) -> None:
+    entry = tmp_path / "out" / "one"
+    (entry / "views").mkdir(parents=True)
+    secret = tmp_path / "secret.png"
+    Image.fromarray(np.full((8, 8, 3), 77, np.uint8)).save(secret)
+    name = {"up": "../../secret.png", "absolute": str(secret)}.get(way, "views/000.png")
+    if way == "link":
+        (entry / "views/000.png").symlink_to(secret)
+    if way == "pipe":
+        os.mkfifo(entry / "views/000.png")
+    manifest = {"prompt": "a chair", "files": {"views": [name], "strip": name, "mesh": name}}
+    (entry / "manifest.json").write_text(json.dumps(manifest))
+    (found,) = gather([tmp_path / "out"]).objects
+    for medium in media_of(found):
+        assert medium.fault and not medium.data and ("lies outside" in medium.fault or way == "pipe")
+    assert thumbnail(found) == ""

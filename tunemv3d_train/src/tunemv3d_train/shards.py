@@ -97,9 +97,13 @@ class ShardedImages:
         Raises:
             DatasetError: as ``record``.
         """
-        record = self.record(index)
-        pictures = contents(self._run(index, 1))
-        where = self._where(index)
+        record, where = self.record(index), self._where(index)
+        try:
+            pictures = contents(self._run(index, 1))
+        except ValueError as error:
+            raise DatasetError(f"{where}: its pictures are no tar file: {error}; pack it again") from None
+        if len(pictures) != record.views:
+            raise DatasetError(f"{where}: {len(pictures)} pictures for {record.views} cameras; pack it again")
         pixels = [decode(pictures[camera], f"{where}, picture {camera}") for camera in cameras]
         return posed_views(record, cameras, np.stack(pixels))
 

@@ -49,6 +49,8 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Im
             image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=known)
     except Image.DecompressionBombError as error:
         raise OSError(str(error)) from None
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError(f"cannot identify it as one of {', '.join(FORMATS)}") from None
     except OSError:
         raise
     except Exception as error:
