@@ -134,15 +134,16 @@ def _kept(case: tuple[dict[str, Any], list[str]]) -> dict[str, Any]:
     return {"files": text, "words": words}
 
 
-def report(done: list[Findings], number: int) -> dict[str, Any]:
-    """Return what was run, as the page of reliability shows it."""
+def report(done: list[Findings], number: int, before: dict[str, Any]) -> dict[str, Any]:
+    """Return what was run, as the page of reliability shows it; of kinds that were not, what was known before."""
     return {
-        "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "seed": number,
         "limits": {"seconds": SECONDS, "bytes": MEMORY},
-        "kinds": {
+        "kinds": before
+        | {
             each.kind: {
+                "date": datetime.now(UTC).date().isoformat(),
+                "seed": number,
                 "cases": each.cases,
                 "outcomes": dict(sorted(each.outcomes.items())),
                 "slowest_s": round(each.slowest, 2),
@@ -156,7 +157,7 @@ def report(done: list[Findings], number: int) -> dict[str, Any]:
 def command() -> int:
     """Run all kinds, or those that are named; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(STRATEGIES)}; default: all")
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(STRATEGIES)}, or KIND=COUNT; default: all")
     parser.add_argument("--count", type=int, default=1000, help="cases of each kind")
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of each kind at most")
@@ -166,8 +167,8 @@ def command() -> int:
     number = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     child, done = Child(), []
     try:
-        for kind in options.kinds or STRATEGIES:
-            done.append(run(kind, options.count, number, child, time.monotonic() + 60 * options.minutes))
+        for kind, count in (each.partition("=")[::2] for each in options.kinds or STRATEGIES):
+            done.append(run(kind, int(count or options.count), number, child, time.monotonic() + 60 * options.minutes))
             print(f"{kind}: {done[-1].cases} cases, {done[-1].outcomes}, slowest {done[-1].slowest:.1f} s", flush=True)
             for place, (where, found) in enumerate(done[-1].found.items()):
                 options.findings.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,8 @@ def command() -> int:
     finally:
         child.close()
     if options.out:
-        options.out.write_text(json.dumps(report(done, number), indent=1) + "\n", encoding="utf-8")
+        before = json.loads(options.out.read_text(encoding="utf-8"))["kinds"] if options.out.exists() else {}
+        options.out.write_text(json.dumps(report(done, number, before), indent=1) + "\n", encoding="utf-8")
     return int(any(each.found for each in done))
 
 

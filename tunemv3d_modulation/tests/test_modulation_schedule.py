@@ -1,3 +1,4 @@
+import diffusers
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -86,3 +87,13 @@ def test_only_schedulers_are_schedulers(name: str) -> None:
     with pytest.raises(ComponentError, match="no scheduler") as refused:
         make_scheduler({"_class_name": name, "num_train_timesteps": 1000}, "")
     assert len(str(refused.value)) < 5_000 and "\x1b" not in str(refused.value)
+
+
+def test_a_foreign_class_of_a_config_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of diffusers a config names would be imported with all that it needs."""
+    asked = []
+    monkeypatch.setattr(type(diffusers), "__getattr__", lambda module, name: asked.append(name) or object)
+    config = {"num_train_timesteps": 10, "beta_schedule": "scaled_linear"}
+    wanted = DDPMScheduler.from_config(config).alphas_cumprod
+    assert torch.equal(Schedule({**config, "_class_name": "StableDiffusionPipeline"}).table, wanted)
+    assert asked == []

@@ -162,7 +162,7 @@ def break_manifest(folder: Path) -> None:
         (break_mesh, "object.glb cannot be read: no whole GLB file", 31),
         (lose_mesh, "object.glb is missing", 31),
         (break_turntable, "turntable.webp cannot be read", 31),
-        (break_manifest, "manifest.json: not JSON", 24),
+        (break_manifest, "manifest.json: line 1, column 12: not JSON", 24),
     ],
 )
 def test_one_broken_thing_is_told_where_it_would_be_and_the_rest_is_shown(
@@ -282,7 +282,7 @@ def test_without_figures_nothing_is_said_of_them(samples: Path, tmp_path: Path) 
         ({"versions": ["1"]}, "'versions' should be of type dict, not list"),
         ({"notes": 5}, "'notes' should be of type list, not int"),
         ({"seed": None}, "'seed' should be of type int, not NoneType"),
-        ({"prompt": "a \ud800 chair"}, "holds halves of characters"),
+        ({"prompt": "a \ud800 chair"}, "prompt: a text holds half of a character"),
     ],
 )
 def test_a_manifest_of_wrong_kinds_is_told_and_the_others_are_shown(

@@ -37,20 +37,31 @@ def make_scheduler(config: dict[str, Any], name: str) -> Any:
         ComponentError: an unknown name, or a scheduler that cannot sample what was trained on this schedule.
     """
     kind = SCHEDULERS.get(name, name) or str(config.get("_class_name"))
-    classes = [known for known in dir(diffusers) if known.endswith("Scheduler")]
+    classes = _classes()
     if kind not in classes:
         raise ComponentError(
             f"no scheduler '{shown(kind)}'.{suggestion(kind, [*SCHEDULERS, *classes])} Known: {', '.join(SCHEDULERS)}, "
             "the classes of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
         )
     # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
-    config = {"clip_sample": False, **config}
+    config = {"clip_sample": False, **_readable(config)}
     if name:
         # Few steps must begin at the last timestep: at high noise the layout is decided, and whether views agree.
         config["timestep_spacing"] = "trailing"
     check_length(config)
     _check_samples(kind, config)
     return getattr(diffusers, kind).from_config(config)
+
+
+def _classes() -> list[str]:
+    """List diffusers' schedulers without importing them."""
+    return [known for known in dir(diffusers) if known.endswith("Scheduler")]
+
+
+def _readable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config without a class that is no scheduler: diffusers would import whatever of it is named there."""
+    is_scheduler = config.get("_class_name") in _classes()
+    return config if is_scheduler else {key: value for key, value in config.items() if key != "_class_name"}
 
 
 def _check_samples(kind: str, config: dict[str, Any]) -> None:
@@ -93,7 +104,7 @@ def check_length(config: dict[str, Any]) -> None:
 
 def training_table(config: dict[str, Any]) -> Tensor:
     """Tabulate abar at each training timestep, float32."""
-    table: Tensor = DDPMScheduler.from_config(config).alphas_cumprod.float()
+    table: Tensor = DDPMScheduler.from_config(_readable(config)).alphas_cumprod.float()
     return table
 
 

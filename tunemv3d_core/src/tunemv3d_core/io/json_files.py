@@ -127,10 +127,12 @@ def parse(text: str | bytes, finite: bool = True) -> Any:
     return content
 
 
-def parse_json(data: bytes, path: Path | str, error: type[TuneMV3DError] = DatasetError) -> dict[str, Any]:
-    """Parse a JSON object; an ``error`` names the file and the place of any fault."""
+def parse_json(
+    data: bytes, path: Path | str, error: type[TuneMV3DError] = DatasetError, finite: bool = True
+) -> dict[str, Any]:
+    """Parse a JSON object; an ``error`` names the file and the place of any fault. ``finite``: see ``parse``."""
     try:
-        content = parse(data)
+        content = parse(data, finite)
     except ValueError as fault:
         raise error(f"{path}: {fault}") from None
     if not isinstance(content, dict):
@@ -139,7 +141,11 @@ def parse_json(data: bytes, path: Path | str, error: type[TuneMV3DError] = Datas
 
 
 def read_json(
-    path: Path, error: type[TuneMV3DError] = DatasetError, name: str = "", max_bytes: int = MAX_BYTES
+    path: Path,
+    error: type[TuneMV3DError] = DatasetError,
+    name: str = "",
+    max_bytes: int = MAX_BYTES,
+    finite: bool = True,
 ) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -148,6 +154,7 @@ def read_json(
         error: what is raised.
         name: what messages call the file; "" for its path.
         max_bytes: its size at most.
+        finite: see ``parse``.
 
     Raises:
         TuneMV3DError: ``error``, which names the file and the place of any fault.
@@ -158,7 +165,7 @@ def read_json(
         raise error(f"{name or path}: no such file") from None
     except OSError as fault:
         raise error(f"{name or path}: cannot be read: {fault.strerror}") from None
-    return parse_json(data, name or path, error)
+    return parse_json(data, name or path, error, finite)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
