@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.foreign_text import shown
-from tunemv3d_core.io.file_names import is_inside, leads_out
+from tunemv3d_core.io.file_names import is_inside, leading_out
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session, Step
 
@@ -216,7 +216,7 @@ class Viewer:
 
     def _export(self) -> None:
         below = self.out.value.strip()
-        if below and (not is_inside(below) or leads_out(self._out, self._out / below)):
+        if below and (not is_inside(below) or leading_out(self._out, [self._out / below])):
             raise TuneMV3DError(f"'{shown(below)}' is no folder below {self._out}")
         self.say(f"Exported to `{export(self.session, self._out / below)}`.")
 

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from tunemv3d_core.foreign_text import shown
-from tunemv3d_core.io.file_names import leads_out
+from tunemv3d_core.io.file_names import leading_out
 from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show import compact as reduced
@@ -100,7 +100,7 @@ def _own(folder: Path, path: Path) -> Path:
     Raises:
         OSError: it is not in the manifest's folder: a page that is passed on must not hold other pictures.
     """
-    if leads_out(folder, path):
+    if leading_out(folder, [path]):
         raise OSError("it lies outside its object's folder, or is a link that leads out of it")
     return path
 

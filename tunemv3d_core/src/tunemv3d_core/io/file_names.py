@@ -52,9 +52,10 @@ def is_run_name(text: str) -> bool:
     return _RUN.fullmatch(text) is not None and len(text.encode()) < 256
 
 
-def leads_out(folder: Path, file: Path) -> bool:
-    """Return whether a file, its links followed, lies anywhere but below a folder."""
-    return not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
+def leading_out(folder: Path, files: Iterable[Path]) -> Path | None:
+    """Return the first of some files that, its links followed, lies anywhere but below a folder; None for none."""
+    root = os.path.join(os.path.realpath(folder), "")
+    return next((file for file in files if not os.path.realpath(file).startswith(root)), None)
 
 
 def is_device(name: str) -> bool:

@@ -26,7 +26,7 @@ import torch
 from tunemv3d_core.cameras import Cameras, opengl_to_opencv
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.foreign_text import is_whole, shown
-from tunemv3d_core.io.file_names import is_inside, is_name, leads_out
+from tunemv3d_core.io.file_names import is_inside, is_name, leading_out
 from tunemv3d_core.io.json_files import MAX_LIST_BYTES, read_json, write_json_list
 from tunemv3d_core.io.lenses import LENS_KEYS, read_lenses
 
@@ -161,9 +161,9 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
     if not path.exists():
         raise DatasetError(f"{path}: no such file; restore the object's folder or take it out of dataset.json")
     record = parse_object(read_json(path), path, folder.name)
-    for file in (*record.files, *record.depth_files, *record.normal_files):
-        if leads_out(folder, folder / file):
-            raise DatasetError(f"{path}: '{shown(file)}' is a link that leads out of the folder; copy the file there")
+    named = (*record.files, *record.depth_files, *record.normal_files)
+    if link := leading_out(folder, (folder / file for file in named)):
+        raise DatasetError(f"{path}: '{shown(link.name)}' is a link that leads out of the folder; copy the file there")
     try:
         return replace(record, cameras=record.cameras.check()) if check_cameras else record
     except CameraError as error:
