@@ -42,9 +42,9 @@ def test_names_that_a_disk_takes_for_one() -> None:
     assert clashes(folders) == {"chair": "Chair", "\u00e4": "a\u0308", "x-v1": "x"}
 
 
-@pytest.mark.parametrize("name", ["a", "a.b", "Stuhl ü", "..a", "a..b", "con", "a:"])
+@pytest.mark.parametrize("name", ["a", "a.b", "Stuhl ü", "..a", "a..b", "con", "ab:"])
 def test_names_of_one_file(name: str) -> None:
-    assert is_name(name) == (name != "a:") and is_inside(name) and is_inside(f"x/{name}")
+    assert is_name(name) and is_inside(name) and is_inside(f"x/{name}")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,7 @@ def test_names_of_one_file(name: str) -> None:
         "a/../../b",
         "/a",
         "\\a",
+        "a:",
         "C:a",
         "C:\\a",
         "\\\\host\\a",

@@ -16,7 +16,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.file_names import path_of
 from tunemv3d_core.io.json_files import parse_json
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
-from tunemv3d_core.io.shards import INDEX, contents, parse_index
+from tunemv3d_core.io.shards import INDEX, ShardIndex, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
 from tunemv3d_train.shard_files import Address, ShardFiles
@@ -57,7 +57,7 @@ class ShardedImages:
 
     def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int) -> None:
         self._address, self.workers, self._window = address.text, workers, window
-        self._index = parse_index(parse_json(address.read(INDEX), f"{address.text}/{INDEX}"), f"{address.text}/{INDEX}")
+        self._index = _read_index(address)
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
         own = path_of(cache) / hashlib.sha256(address.text.encode()).hexdigest()[:16]
@@ -183,6 +183,16 @@ class ShardedImages:
     def _where(self, index: int) -> str:
         packed = self._index[index]
         return f"{self._address}/{self._index.shards[packed.shard].file}: object '{packed.id}'"
+
+
+def _read_index(address: Address) -> ShardIndex:
+    where = f"{address.text}/{INDEX}"
+    data = address.read(INDEX)
+    try:
+        content = parse_json(data, where)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; fetch or pack the index again") from None
+    return parse_index(content, where)
 
 
 def _check_cache(limit: int, needed: int) -> None:
