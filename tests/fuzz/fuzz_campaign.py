@@ -11,6 +11,7 @@ import platform
 import random
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -61,10 +62,11 @@ class Child:
 
     Args:
         seconds: limit of one case.
+        prepared: whether it imports first what the readers need.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float = SECONDS, prepared: bool = True) -> None:
+        self._seconds, self._prepared = seconds, prepared
         self._process: Any = None
         self._ends: Any = None
 
@@ -98,10 +100,14 @@ class Child:
     def _start(self) -> None:
         context = get_context("spawn")
         self._ends, there = context.Pipe()
-        self._process = context.Process(target=main, args=(there,), daemon=True)
+        self._process = context.Process(target=main, args=(there, self._prepared), daemon=True)
         self._process.start()
         there.close()
         assert self._ends.recv() == "ready"
+
+
+class _Over(KeyboardInterrupt):
+    """The end of a run, which hypothesis passes on at once."""
 
 
 def run(kind: str, count: int, number: int, child: Child, until: float = float("inf")) -> Findings:
@@ -118,13 +124,15 @@ def run(kind: str, count: int, number: int, child: Child, until: float = float("
     )
     @given(STRATEGIES[kind])
     def one(case: tuple[dict[str, Any], list[str]]) -> None:
-        if findings.cases < count and time.monotonic() < until:
-            child.ready()
-            began = time.perf_counter()
-            outcome = child(kind, *case)
-            findings.add(outcome, case, time.perf_counter() - began)
+        if findings.cases == count or time.monotonic() > until:
+            raise _Over
+        child.ready()
+        began = time.perf_counter()
+        outcome = child(kind, *case)
+        findings.add(outcome, case, time.perf_counter() - began)
 
-    one()
+    with suppress(_Over):
+        one()
     return findings
 
 
@@ -143,7 +151,7 @@ def report(done: list[Findings], number: int, before: dict[str, Any]) -> dict[st
         | {
             each.kind: {
                 "date": datetime.now(UTC).date().isoformat(),
-                "seed": number,
+                "seeds": [number],
                 "cases": each.cases,
                 "outcomes": dict(sorted(each.outcomes.items())),
                 "slowest_s": round(each.slowest, 2),
@@ -174,11 +182,11 @@ def command() -> int:
                 options.findings.mkdir(parents=True, exist_ok=True)
                 (options.findings / f"{kind}-{place}.json").write_text(json.dumps({"where": where, **found}))
                 print(f"  {found['times']} x {where}", flush=True)
+            if options.out:
+                before = json.loads(options.out.read_text(encoding="utf-8"))["kinds"] if options.out.exists() else {}
+                options.out.write_text(json.dumps(report(done, number, before), indent=1) + "\n", encoding="utf-8")
     finally:
         child.close()
-    if options.out:
-        before = json.loads(options.out.read_text(encoding="utf-8"))["kinds"] if options.out.exists() else {}
-        options.out.write_text(json.dumps(report(done, number, before), indent=1) + "\n", encoding="utf-8")
     return int(any(each.found for each in done))
 
 

@@ -94,10 +94,11 @@ def _outcome(kind: str, files: dict[str, Any], words: list[str]) -> dict[str, An
         return found
 
 
-def main(connection: Connection) -> None:
-    """Answer cases until the other end is closed."""
+def main(connection: Connection, prepared: bool = True) -> None:
+    """Answer cases until the other end is closed; ``prepared``: import first what they need."""
     sys.dont_write_bytecode = True
-    prepare()
+    if prepared:
+        prepare()
     sys.addaudithook(_audit)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

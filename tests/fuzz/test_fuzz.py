@@ -17,6 +17,13 @@ def child() -> Iterator[Child]:
     started.close()
 
 
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Child]:
+    started = Child(seconds=2, prepared=False)
+    yield started
+    started.close()
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("kind", STRATEGIES)
 def test_damaged_files_are_read_or_refused_in_words(kind: str, child: Child) -> None:
@@ -27,11 +34,17 @@ def test_damaged_files_are_read_or_refused_in_words(kind: str, child: Child) -> 
 
 
 @pytest.mark.fuzz
-def test_what_may_not_be_is_found(child: Child) -> None:
-    """A case that hangs, one that dies, and one that goes outside are told as what they are."""
-    assert child("hangs", {}, [])["outcome"] == "hang"
-    assert child("dies", {}, [])["outcome"] == "crash"
-    assert child("leaves", {}, [])["outcome"] == "outside"
-    assert child("starts", {}, [])["outcome"] == "outside"
-    assert child("breaks", {}, [])["outcome"] == "traceback"
-    assert child("fills", {}, [])["at"].startswith("MemoryError")
+@pytest.mark.parametrize(
+    ("case", "outcome", "at"),
+    [
+        ("hangs", "hang", "over 2 s"),
+        ("dies", "crash", "exit code 3"),
+        ("leaves", "outside", "left"),
+        ("starts", "outside", "os.system"),
+        ("breaks", "traceback", "ZeroDivisionError"),
+        ("fills", "traceback", "MemoryError"),
+    ],
+)
+def test_what_may_not_be_is_found(case: str, outcome: str, at: str, bare: Child) -> None:
+    found = bare(case, {}, [])
+    assert found["outcome"] == outcome and at in found["at"]
