@@ -4,13 +4,14 @@
 # make test-gpu: the tests that need a GPU, and the conformance kit there
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
+# make pictures: what of the pictures in the README and the documentation is not up to date (docs/pictures)
 # make release-dry-run: build and check all distributions (RELEASING.md)
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: install train test fuzz test-gpu check docs release release-dry-run
+.PHONY: install train test fuzz test-gpu check docs pictures release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -46,6 +47,10 @@ check: install
 
 docs: install
 	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
+pictures: install
+	$(BIN)/python docs/pictures
+
 release-dry-run: install
 	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --dry-run
 

@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.io.glb import glb
 from tunemv3d_core.io.samples import find_samples, read_pictures
 from tunemv3d_core.placement import Placement
 from tunemv3d_shape.checkpoints import Checkpoints, read_whole_sample
@@ -52,7 +53,7 @@ def measure(folder: Path, keep: Path | None) -> dict[str, Any]:
         marks[stage] = time.perf_counter() - began, peak_mib()
 
     made, whole = MarchingCubes(MarchingCubesSpec()).mesh_whole(shape, pictures, torch.device("cpu"), on_stage)
-    content = glb(made, mesh_provenance(sample.manifest))
+    content = glb(made, GeneratedBy.of(sample.manifest))
     seconds = time.perf_counter() - began
     found = {
         "object": folder.name,

@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from pages import generate
+from pages.html import PlainTranslator, own_branch, visit_formula, visit_formula_block
 from pages.reference import as_google, bare_classes, tidied
 from sphinx.domains.python import PythonDomain
 
@@ -22,9 +23,11 @@ highlight_language = "text"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 # A study's report is included by the page about it.
-exclude_patterns = ["_build", "pages", "studies/*/*.md"]
+exclude_patterns = ["_build", "pages", "pictures", "studies/*/*.md"]
 
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["deflist", "dollarmath"]
+# GitHub and we read ```math alike.
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 default_role = "code"
 autodoc_preserve_defaults = True
@@ -41,10 +44,15 @@ html_theme = "furo"
 html_title = "TuneMV3D"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = [name for name in ("gallery.html",) if (HERE / name).is_file()]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
+html_use_index = False
+html_domain_indices = False
+html_math_renderer = "mathml"
+templates_path = ["_templates"]
 
 
 class WholeNames(PythonDomain):
@@ -59,7 +67,10 @@ class WholeNames(PythonDomain):
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx reads any."""
     generate(HERE / "generated")
+    app.set_translator("html", PlainTranslator)
+    app.add_html_math_renderer("mathml", (visit_formula, None), (visit_formula_block, None))
     app.add_domain(WholeNames, override=True)
     app.connect("autodoc-process-docstring", as_google)
     app.connect("autodoc-process-signature", bare_classes)
     app.connect("doctree-read", tidied)
+    app.connect("html-page-context", own_branch, priority=400)

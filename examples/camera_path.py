@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tunemv3d_core.cameras import Cameras, sphere_points
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.viz.animation import write_animation
 from tunemv3d_core.viz.geometry import surface_pictures
@@ -42,5 +43,6 @@ for index in range(args.frames):
         surface = surface_pictures(output.scene, camera, pipe.image_size(), rendering)[0, 0]
     frames.append(to_pil(torch.cat([picture, surface], dim=-1)))
 args.out.mkdir(parents=True, exist_ok=True)
-write_animation(args.out / "camera_path.webp", frames, milliseconds=100)
+by = GeneratedBy.of({"prompt": args.prompt, "checkpoint": "chairs-mini", "data": pipe.data})
+write_animation(args.out / "camera_path.webp", frames, by, milliseconds=100)
 print(f"{args.out / 'camera_path.webp'}: {args.frames} frames")

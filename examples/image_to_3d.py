@@ -13,6 +13,7 @@ from PIL import Image
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.generation import SceneShape
+from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_core.io.glb import glb
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.slots import Pictures
@@ -39,13 +40,13 @@ cameras = Cameras.orbit(args.views, azimuth=args.azimuth)
 output = pipe(args.prompt, cameras, num_inference_steps=args.steps, known_views=given, output_type="pt")
 images, opacity = output.images[0], output.opacity[0]
 args.out.mkdir(parents=True, exist_ok=True)
-make_image_grid([to_pil(view) for view in images], 1, args.views).save(args.out / "image_to_3d.webp")
+by = GeneratedBy.of({"prompt": args.prompt, "checkpoint": "chairs-mini", "data": pipe.data})
+row = make_image_grid([to_pil(view) for view in images], 1, args.views)
+save_picture(row, args.out / "image_to_3d.webp", by.composite_xmp, "WEBP")
 
 rgba = cut_out(images, opacity)
 mesher = build_component("mesher", MarchingCubesSpec(resolution=args.resolution, texture=512))
 shape = SceneShape(output.scene, pipe.model, pipe.latent_size())
 mesh = mesher(shape, Pictures(rgba[:, :3], rgba[:, 3], cameras), pipe.execution_device)
-(args.out / "object.glb").write_bytes(
-    glb(mesh, {"prompt": args.prompt, "checkpoint": "chairs-mini", "data": pipe.data})
-)
+(args.out / "object.glb").write_bytes(glb(mesh, by))
 print(f"{args.out / 'object.glb'}: {len(mesh.faces)} triangles")

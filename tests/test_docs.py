@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup, Tag
+from show_axe import needs_axe, serious
+from show_browser import Browser, needs_chromium
 from typer.testing import CliRunner
 
 from tunemv3d_core.cli.main import app
@@ -183,6 +185,120 @@ def test_no_page_knows_where_it_was_built(site: Path) -> None:
     for path in [*site.rglob("*.html"), *site.rglob("*.js")]:
         text = path.read_text(encoding="utf-8")
         assert str(ROOT) not in text and str(Path.home()) + "/" not in text, path.name
+
+
+@pytest.mark.slow
+def test_the_site_stays_small(site: Path) -> None:
+    sizes = {path: path.stat().st_size for path in site.rglob("*") if path.is_file()}
+    gallery = sizes.pop(site / "gallery.html", 0)
+    assert gallery <= 1.5e6 and sum(sizes.values()) <= 8e6
+
+
+AXE_PAGES = (
+    "index",
+    "method",
+    "how-to-read-the-figures",
+    "studies/mini",
+    "search",
+    "generated/models",
+    "generated/gallery",
+)
+AXE_PAGES += ("generated/slots/loss", "generated/reference/tunemv3d_core.guidance", "generated/commands/tunemv3d-data")
+"""A page of every kind."""
+
+
+@pytest.mark.slow
+@needs_axe
+def test_axe_finds_nothing_serious(site: Path) -> None:
+    for scheme in ("light", "dark"):
+        with Browser() as browser:
+            browser.prefer(color_scheme=scheme)
+            for page in AXE_PAGES:
+                browser.open(site / f"{page}.html")
+                assert serious(browser) == [], (page, scheme)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_what_scrolls_by_itself_can_be_reached_by_the_keyboard(site: Path) -> None:
+    wide = "[...document.querySelectorAll('.table-wrapper, .formula, pre')].filter(b => b.scrollWidth > b.clientWidth)"
+    with Browser(width=400) as browser:
+        browser.open(site / "method.html")
+        browser.wait_for(f"{wide}.length > 0 && {wide}.every(box => box.tabIndex === 0)")
+
+
+@pytest.mark.slow
+def test_formulas_are_set_without_a_script(site: Path) -> None:
+    page = soup(site / "method.html")
+    (loss,) = (
+        math for math in page.find_all("math", display="block") if "λ" in math.get_text() and "n'" not in str(math)
+    )
+    assert [part.get_text() for part in loss.find("mfrac").children] == ["1", "n"]
+    assert "denoise" in loss.find("mtext").get_text() and loss.find("munderover") is not None
+    assert len(page.find_all("math", display="block")) == 5
+    assert not [tag["src"] for tag in page.select("script[src]") if "math" in str(tag["src"]).lower()]
+
+
+@pytest.mark.slow
+def test_a_wrong_formula_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text(
+        "from pages.html import visit_formula, visit_formula_block\n"
+        "extensions = ['myst_parser']\nmyst_enable_extensions = ['dollarmath']\nhtml_math_renderer = 'mathml'\n"
+        "def setup(app):\n"
+        "    app.add_html_math_renderer('mathml', (visit_formula, None), (visit_formula_block, None))\n"
+    )
+    (tmp_path / "index.md").write_text("# Formulas\n\n$a$ $\\nosuch b$ $\\left( c$\n")
+    words = [sys.executable, "-m", "sphinx", "-q", str(tmp_path), str(tmp_path / "out")]
+    built = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT / "docs")}, capture_output=True, text=True)
+    assert re.findall("no formula: (.*)", built.stderr) == ["\\nosuch b", "\\left( c"]
+
+
+def test_the_page_of_models_has_the_figures_of_the_raw_json() -> None:
+    text = _pages("from pages.models import pages; print(pages()['models.md'])")
+    names = {"hull_recall": "hull recall", "hull_recall_cell": "within a latent cell", "opacity_iou": "opacity IoU"}
+    names |= {"leave_one_out": "leave-one-out PSNR", "pose_agreement": "pose followed", "colour_met": "named colour"}
+    for name in ("chairs-mini", "furniture-mini"):
+        folder = ROOT / "plugins/tunemv3d_mini/src/tunemv3d_mini/assets" / name
+        strength = json.loads((folder / "spec.json").read_text("utf-8"))["sample"]["consistency"]
+        objects = json.loads((folder / "evaluate.json").read_text("utf-8"))["sampled"]["objects"]
+        own = [row for row in objects if row["consistency"] == strength]
+        (line,) = (line for line in text.splitlines() if f"cards/{name}.md" in line)
+        assert len(own) == 20 and f"K = {strength:g}" in line and "CC-BY-4.0" in line
+        for key, words in names.items():
+            assert f">{words} {sum(row[key] for row in own) / len(own):.4g}<" in line, (name, key)
+    asked = json.loads((folder.parent / "sd-mini/figures.json").read_text("utf-8"))["figures"]
+    assert f"named colour {asked['prior']['named_colour']:.0%}" in text
+
+
+def test_how_to_read_the_figures_has_the_figures_that_were_drawn() -> None:
+    page = (ROOT / "docs/how-to-read-the-figures.md").read_text("utf-8")
+    captions = " ".join(re.findall(r"```{figure}.*?\n\n(.*?)```", page, flags=re.DOTALL)).split()
+    told = json.loads((ROOT / "docs/_static/measures/figures.json").read_text("utf-8"))
+    numbers = [word.strip(".,:;") for word in captions]
+    assert len(told) == 11 and not [value for value in told.values() if str(value) not in numbers]
+
+
+def test_hull_recall_is_drawn_as_it_is_measured() -> None:
+    """The drawing's own hull and the metric's are two programs."""
+    drawing = runpy.run_path(str(ROOT / "docs/draw_measures.py"))
+    images, cameras = drawing["read_views"](drawing["CHAIR"])
+    own = drawing["masks"](images)
+    repeated = own[:1].expand_as(own)
+    from tunemv3d_eval.metrics.hull_recall import hull_recall
+
+    measured = [float(hull_recall(masks[None], cameras[None])) for masks in (own, repeated)]
+    told = json.loads((ROOT / "docs/_static/measures/figures.json").read_text("utf-8"))
+    assert measured == pytest.approx([told["hull recall, real"], told["hull recall, repeated"]], abs=0.006)
+    drawn = drawing["_in_hull"](own, cameras)
+    assert (drawn & own[0]).sum() / own[0].sum() > 0.99
+
+
+def test_every_picture_of_a_page_has_an_alternative_text() -> None:
+    for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md"), ROOT / "README.md"]:
+        text = page.read_text("utf-8")
+        figures = re.findall(r"```{(?:figure|image)} \S+\n(.*?)```", text, flags=re.DOTALL)
+        assert all(re.match(r":alt: \S+ \S+", figure) for figure in figures), page
+        assert not re.findall(r"!\[\]\(", text), page
 
 
 def test_what_troubleshooting_quotes_is_said_somewhere() -> None:

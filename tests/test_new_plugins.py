@@ -14,6 +14,11 @@ pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 COMPONENTS = [slot for slot in SLOTS if slot != "command"]
 PARTS = {slot: {"type": f"my_{slot}"} for slot in ("view_encoder", "field", "lifter", "injector")}
+MYPY = """[tool.mypy]
+strict = true
+mypy_path = "src"
+explicit_package_bases = true
+"""
 QUICK = {
     "views": {"inputs": 2, "novel": 1, "clean_probability": 0},
     "train": {"steps": 2, "preview_prompts": ["a ball"]},
@@ -34,9 +39,9 @@ class Packages:
         folders = [str(folder / f"my_{slot}") for slot in SLOTS]
         self.run(sys.executable, "-m", "pip", "install", *options, *folders)
 
-    def run(self, *words: str, cwd: str = ".") -> str:
+    def run(self, *words: str) -> str:
         done = subprocess.run(
-            [*words], cwd=self.folder / cwd, env=self.environment, capture_output=True, text=True, timeout=600
+            [*words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -67,8 +72,12 @@ def test_their_specs_use_them(packages: Packages) -> None:
 
 
 def test_types_are_checked_strictly(packages: Packages) -> None:
-    for slot in SLOTS:
-        packages.run(str(BIN / "mypy"), "--cache-dir", "../types", "src", "tests", cwd=f"my_{slot}")
+    """All in one run, by the settings that each package has."""
+    settings = {slot: (packages.folder / f"my_{slot}/pyproject.toml").read_text("utf-8") for slot in SLOTS}
+    assert {text[text.index("[tool.mypy]") :] for text in settings.values()} == {MYPY}
+    packages.environment["MYPYPATH"] = os.pathsep.join(str(packages.folder / f"my_{slot}/src") for slot in SLOTS)
+    folders = [f"my_{slot}/{part}" for slot in SLOTS for part in ("src", "tests")]
+    packages.run(str(BIN / "mypy"), "--config-file", "my_field/pyproject.toml", *folders)
 
 
 def test_their_own_tests_pass(packages: Packages) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,19 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> list[Released]:
 def test_there_are_no_errors(released: list[Released]) -> None:
     assert {each.name: each.errors for each in released} == {read_project(folder).name: () for folder in FOLDERS}
     assert all(len(each.files) == 2 for each in released)
+
+
+@pytest.mark.slow
+def test_readmes_lead_nowhere_relative(released: list[Released]) -> None:
+    """As an index renders them: there is no repository beside the page."""
+    from test_readme import rendered
+
+    for each in released:
+        with zipfile.ZipFile(next(file for file in each.files if file.suffix == ".whl")) as wheel:
+            metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("/METADATA")))
+        page = rendered(metadata.decode().partition("\n\n")[2])
+        targets = [tag.get("href") or tag.get("src") for tag in page.select("a[href], img[src]")]
+        assert [target for target in targets if not re.match(r"https?://|#", target)] == [], each.name
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
-"""The Python reference: a page for every module of the installed packages, by autodoc."""
+"""The Python reference: a page for every module of core, and one for each further package."""
 
 import ast
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sphinx.ext.napoleon import Config
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from pages.components import options
-from pages.markdown import autodoc, page, prose, table, toctree
+from pages.markdown import autodoc, code, page, prose, table, toctree
 from pages.slots import ports, protocols
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
 from tunemv3d_core.plugins.registry import registry
@@ -23,16 +24,27 @@ from tunemv3d_core.plugins.registry import registry
 ELSEWHERE = ("__main__", "cli", "commands", "in_blender")
 """Modules that are documented as commands, or run inside Blender's own Python."""
 
+CORE = "tunemv3d_core"
+"""The package whose modules have pages of their own."""
+
+WHOLE = ("tunemv3d_modulation", "tunemv3d_neus", "tunemv3d_train")
+"""Packages that are described on one page each, with every argument. The others' names are listed: a site with pages of
+all their modules takes 8 MB more."""
+
 
 def pages() -> dict[str, str]:
-    """A page for each module and each folder of modules, and one for each package that lists them."""
-    texts: dict[str, str] = {}
+    """A page for each module and each folder of modules of core, and one for each further package."""
+    parts = public_parts(CORE)
+    texts = {f"reference/{part}.md": _part_page(CORE, part, modules) for part, modules in parts.items()}
+    rows = [[f"[{part}]({part}.md)", prose(_summary(part))] for part in parts]
     for package in packages():
-        parts = public_parts(package)
-        texts |= {f"reference/{part}.md": _part_page(package, part, modules) for part, modules in parts.items()}
-        rows = [[f"[{part}]({part}.md)", prose(_summary(part))] for part in parts]
-        listed = table(["module", "what it holds"], rows)
-        texts[f"reference/{package}.md"] = page(f"# {package}", prose(_summary(package)), listed)
+        modules = [module for part in public_parts(package).values() for module in part]
+        sections: Iterable[str] = [_BRIEF, *map(_listed, modules)]
+        if package == CORE:
+            sections = [table(["module", "what it holds"], rows)]
+        elif package in WHOLE:
+            sections = [page(f"## {module}", _documented(module)) for module in modules]
+        texts[f"reference/{package}.md"] = page(f"# {package}", prose(_summary(package)), *sections)
     return texts | {"reference/index.md": page(_INTRODUCTION, toctree(packages()))}
 
 
@@ -95,11 +107,23 @@ def _models(module: str) -> list[type[BaseModel]]:
     return [model for model in models if model.__module__ == module and not model.__name__.startswith("_")]
 
 
-def _summary(module: str) -> str:
-    """The first paragraph of a module's docstring; the module is not run."""
+def _listed(module: str) -> str:
+    """A module's public functions and classes with the first sentence of each."""
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found = [node for node in _tree(module).body if isinstance(node, defined) and not node.name.startswith("_")]
+    rows = [[code(node.name), prose((ast.get_docstring(node) or "").partition("\n\n")[0])] for node in found]
+    return page(f"## {module}", prose(_summary(module)), table(["name", "what it is"], rows))
+
+
+def _tree(module: str) -> ast.Module:
+    """A module as it is written; it is not run."""
     origin = find_spec(module).origin  # type: ignore[union-attr]
-    text = ast.get_docstring(ast.parse(Path(str(origin)).read_text(encoding="utf-8"))) or ""
-    return text.partition("\n\n")[0]
+    return ast.parse(Path(str(origin)).read_text(encoding="utf-8"))
+
+
+def _summary(module: str) -> str:
+    """The first paragraph of a module's docstring."""
+    return (ast.get_docstring(_tree(module)) or "").partition("\n\n")[0]
 
 
 def as_google(app: Any, what: str, name: str, value: Any, settings: Any, lines: list[str]) -> None:
@@ -138,9 +162,12 @@ def bare_classes(app: Any, what: str, name: str, value: Any, *rest: Any) -> tupl
     return ("", None) if bare else None
 
 
+_BRIEF = """The docstrings in the source say the rest: arguments, shapes, units, errors."""
+
 _INTRODUCTION = """# Python reference
 
-Every public module of the installed packages. Shapes are written in axis letters: b objects, n input views, m query
+Every public module of the installed packages: core, modulation, neus and train with all arguments, the others by name.
+Shapes are written in axis letters: b objects, n input views, m query
 views, c latent channels, h w latent size, f feature channels, v value channels, l d text, r pixels, s samples, k
 level. Protocols and ports of the slots stand on the [slots' pages](../slots/index.md), commands on
 [theirs](../commands/index.md)."""

@@ -15,7 +15,7 @@ def pages() -> dict[str, str]:
     """The pages, their links led to where each thing is in the site."""
     sources = _sources()
     texts = {name: _page(name, source, sources) for name, source in sources.items()}
-    for folder, title in (("packages", "Packages"), ("cards", "Packaged models")):
+    for folder, title in (("packages", "Packages"), ("cards", "Model cards")):
         listed = [name.removeprefix(f"{folder}/") for name in sources if name.startswith(folder)]
         texts[f"{folder}/index.md"] = page(f"# {title}", toctree(listed))
     return texts | {"gallery.md": _gallery()}
@@ -52,9 +52,17 @@ def _page(name: str, source: Path, sources: dict[str, Path]) -> str:
 
 def _gallery() -> str:
     if (ROOT / "docs" / "gallery.html").is_file():
-        return page("# Gallery", '<p><a href="../gallery.html">Sampled objects on one page</a>, nothing left out.</p>')
+        return page("# Gallery", _GALLERY)
     return page("# Gallery", _NO_GALLERY)
 
+
+_GALLERY = """Six prompts with two seeds each, sampled by the packaged adapters; nothing is left out. The meshes turn.
+<a href="../gallery.html">The same on a page of its own</a>.
+
+<iframe class="gallery" src="../gallery.html" title="Gallery: sampled objects, their views and meshes"></iframe>
+
+[Who made the objects that were learned from](cards/index.md) stands on the models' cards;
+`plugins/tunemv3d_mini/recipe/gallery` makes the page anew."""
 
 _NO_GALLERY = """This copy of the documentation has no gallery. A page of your own samples is made by:
 

@@ -350,4 +350,6 @@ def test_a_reason_is_told_whole_in_a_narrow_terminal(
     site.component("field", "cloud", "fake-cloud-with-a-long-name", more="raise RuntimeError('out of orderly-ness')")
     code, out, _ = tunemv3d("plugins", "list", "--load")
     assert code == 1 and "…" not in out
-    assert "RuntimeError:outoforderly-ness" in "".join(line[-30:].replace(" ", "") for line in out.splitlines())
+    assert max(map(len, out.splitlines())) <= 80
+    name = out.index("name: cloud")
+    assert "RuntimeError: out of orderly-ness" in " ".join(out[name:].split()), "beside its component, no word broken"

@@ -63,6 +63,14 @@ def test_an_export_holds_half_the_bytes_and_a_card(tmp_path, capsys):
     assert "CC-BY-3.0" in card and "Licences:" in card
 
 
+def test_an_export_tells_no_place_of_its_training_data(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipe, "data", {"dataset": {"type": "multiview", "path": "/home/ada/mine"}, "objects": 3})
+    pipe.publish(tmp_path / "mine", "mine")
+    record = json.loads((tmp_path / "mine/provenance.json").read_text())
+    assert record["data"] == {"dataset": {"type": "multiview", "path": "mine"}, "objects": 3}
+    assert not [f for f in (tmp_path / "mine").rglob("*") if f.is_file() and b"/home/ada" in f.read_bytes()]
+
+
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
     for arguments, message in (
         (["chairs-mini", "--out", str(tmp_path)], "is there already"),

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from importlib.metadata import version
 
@@ -11,6 +12,7 @@ from toy_model import SPEC
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.io.depth_normals import read_depth, read_normals
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.posed_images import PosedImages, read_object, write_object
 from tunemv3d_core.io.samples import read_sample
 from tunemv3d_core.viz.animation import write_animation
@@ -122,9 +124,29 @@ def test_the_shape_appearing_and_a_turntable(command, tmp_path):
     assert Image.open(folder / files["turntable"]).size == (64, 32)
 
 
+def test_every_file_says_that_it_was_generated_and_given_pictures_do_not(command, tmp_path):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "front.png")
+    picture = tmp_path / "front.png"
+    given = ("--image", f"1={picture}", "--as-is", "--strip", "--video")
+    code, out, err = command("a stool", "--views", 2, "--out", tmp_path / "out", *given, "--json")
+    assert code == 0, err
+    (manifest,), folder = json.loads(out), tmp_path / "out/a-stool"
+    kinds = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".png", ".webp"):
+            with Image.open(file) as made:
+                found = re.search(rb"digitalsourcetype/(\w+)", made.info.get("xmp", b""))
+            kinds[file.relative_to(folder).as_posix()] = found[1].decode() if found else ""
+    composite = {"grid.png", "views/001.png"}
+    assert {name for name, kind in kinds.items() if kind == "compositeWithTrainedAlgorithmicMedia"} == composite
+    assert {name for name, kind in kinds.items() if not kind} == {"given/001.png"}
+    assert {"strip.png", "strip.webp", "turntable.webp", "views/000.png", "depth/001.png"} <= kinds.keys()
+    assert manifest["images"] == ["1=front.png"]
+
+
 def test_an_animation_has_its_frames(tmp_path):
     frames = [Image.new("RGB", (8, 6), (60 * i, 0, 0)) for i in range(4)]
-    write_animation(tmp_path / "x.webp", frames, milliseconds=40)
+    write_animation(tmp_path / "x.webp", frames, GeneratedBy("toy"), milliseconds=40)
     moving = Image.open(tmp_path / "x.webp")
     assert (moving.n_frames, moving.size) == (4, (8, 6))
 

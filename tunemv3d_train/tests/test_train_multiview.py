@@ -10,7 +10,9 @@ import train_stand_ins as tiny
 from PIL import Image
 
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_train.multiview import MultiviewImages
+from tunemv3d_core.slots import HonoursOptOut
+from tunemv3d_train.multiview import MultiviewImages, build
+from tunemv3d_train.spec import MultiviewSpec
 
 
 @pytest.fixture
@@ -40,6 +42,25 @@ def test_partly_transparent_pixels_are_blended(folder: Path) -> None:
 
 def test_splits_follow_the_manifest(folder: Path) -> None:
     assert MultiviewImages(folder).splits() == {"train": [0, 1, 2], "held_out": [3, 4]}
+
+
+def credit(folder: Path, id_: str, **facts: str) -> None:
+    path = folder / "objects" / id_ / "transforms.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_an_opt_out_list_is_honoured_and_counted(folder: Path, tmp_path: Path) -> None:
+    credit(folder, "disc1", creator="Ann, Bob")
+    credit(folder, "disc3", source="https://example.org/models/3")
+    (tmp_path / "list.txt").write_text("# asked\nbob\nhttps://example.org/models\n")
+    (folder / "objects/disc1/000.webp").unlink()  # its pictures are not even opened
+    data = build(MultiviewSpec(type="multiview", path=str(folder), opt_out=str(tmp_path / "list.txt")))
+    assert data.splits() == {"train": [0, 1], "held_out": [2]} and len(data) == 3
+    assert [data.record(i).id for i in range(3)] == ["disc0", "disc2", "disc4"]
+    assert data.views(1, [4]).ids == ["disc2"] and isinstance(data, HonoursOptOut) and data.opted_out == 2
+    (tmp_path / "list.txt").write_text("\n".join(f"disc{i}" for i in range(5)))
+    with pytest.raises(DatasetError, match="the opt-out list leaves no object"):
+        build(MultiviewSpec(type="multiview", path=str(folder), opt_out=str(tmp_path / "list.txt")))
 
 
 def test_a_truncated_picture_is_named_when_it_is_read(folder: Path) -> None:

@@ -37,6 +37,18 @@ def test_every_object_stands_under_its_licence_with_creator_and_source() -> None
     }
 
 
+def test_it_says_how_many_objects_an_opt_out_list_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    class Fewer(Records):
+        opted_out = 4
+        views = __len__ = lambda self: 0  # an isinstance wants them there
+
+    spec = SimpleNamespace(data=SimpleNamespace(model_dump=lambda mode: {"type": "multiview"}))
+    assert setup.provenance(spec, Fewer())["opted_out"] == 4  # type: ignore[arg-type]
+    assert "opted_out" not in recorded()
+    setup.tell_of_opt_out(Fewer())  # type: ignore[arg-type]
+    assert "4 objects are left out" in capsys.readouterr().err
+
+
 def test_of_many_objects_a_hash_remains_that_anybody_can_recompute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "CREDITED", 2)
     found = recorded()

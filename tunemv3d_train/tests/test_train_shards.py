@@ -18,7 +18,7 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import DatasetError, SpecError
 from tunemv3d_core.io.shards import PackedObject, Shard, ShardIndex, contents
-from tunemv3d_core.slots import Streams
+from tunemv3d_core.slots import HonoursOptOut, Streams
 from tunemv3d_train import batches
 from tunemv3d_train.batch_sampler import BatchSampler, _shuffled
 from tunemv3d_train.latents import LatentCache
@@ -47,6 +47,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def packed(folder: Path, tmp_path: Path) -> Path:
     return tiny.pack(folder, tmp_path / "packed")
+
+
+def test_an_opt_out_list_leaves_objects_out_of_every_split(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("disc1\ndisc8\n")
+    data = opened(packed, opt_out=str(tmp_path / "list.txt"))
+    everything = opened(packed)
+    assert isinstance(data, HonoursOptOut) and data.opted_out == 2 and everything.opted_out == 0
+    assert data.splits() == {"train": [0, 2, 3, 4, 5, 6], "held_out": [7]}
+    assert sorted(data.order(0, 0, 0, 1)) == data.splits()["train"]
+    assert [data.record(i).id for i in (2, 7)] == [everything.record(i).id for i in (2, 7)] == ["disc2", "disc7"]
 
 
 def opened(path: Path | str, **options: Any) -> ShardedImages:

@@ -200,7 +200,7 @@ def test_the_mesh_is_the_ball_in_the_output_folder(comfy: Executor, workflow: di
     about = json.loads(
         file.read_bytes()[20:].split(b"\x00", 1)[0][: int.from_bytes(file.read_bytes()[12:16], "little")]
     )
-    assert about["asset"]["extras"]["prompt"] == "a red blob" and "CC0-1.0" in about["asset"]["copyright"]
+    assert about["nodes"][0]["name"] == "a red blob" and "CC0-1.0" in about["asset"]["copyright"]
 
 
 def test_at_k_0_it_is_the_2d_model_alone(comfy: Executor, workflow: dict[str, Any]) -> None:

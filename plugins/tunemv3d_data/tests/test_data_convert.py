@@ -209,6 +209,17 @@ def test_captions_and_licence_are_those_stated_or_seen(tmp_path: Path) -> None:
         read_captions(table)
 
 
+def test_objects_of_an_opt_out_list_are_left_out(tmp_path: Path) -> None:
+    source, listed = three_objects(tmp_path / "in"), tmp_path / "list.txt"
+    listed.write_text("a\n", encoding="utf-8")
+    given = ["convert", str(source), "--out", str(tmp_path / "o"), "--opt-out", str(listed), "--json"]
+    results = json.loads(CliRunner().invoke(app, given).stdout)["results"]
+    assert [(each["id"], each["note"]) for each in results if each["status"] == "left out"] == [
+        ("a", "the opt-out list has 'a'")
+    ]
+    assert not (tmp_path / "o/objects/a").exists() and (tmp_path / "o/objects/c").exists()
+
+
 def test_pictures_without_any_ground_are_refused(tmp_path: Path) -> None:
     folder = capture(tmp_path / "photos", SAME)
     for path in folder.glob("*.png"):

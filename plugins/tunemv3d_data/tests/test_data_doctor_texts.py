@@ -1,5 +1,6 @@
 """What the doctor says of captions and credits."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_one_caption_for_most_objects_is_a_warning(tmp_path: Path) -> None:
     (finding,) = common_captions(same)
     assert finding.level == "warning" and finding.numbers == {"objects": 6} and '"an object"' in finding.text
     assert list(common_captions([record(i, f"a chair of kind {i % 3}") for i in range(10)])) == []
+
+
+def test_works_of_an_opt_out_list_are_errors(chairs: Path, tmp_path: Path) -> None:
+    edit(chairs, lambda content: content.update(creator="Ann & Bob"), (FIRST,))
+    (tmp_path / "list.txt").write_text("bob\n", encoding="utf-8")
+    done = CliRunner().invoke(
+        app, ["check", str(chairs), "--out", str(tmp_path / "seen"), "--opt-out", str(tmp_path / "list.txt"), "--json"]
+    )
+    (finding,) = [each for each in json.loads(done.stdout)["found"] if each["check"] == "opted-out"]
+    assert done.exit_code == 1 and (finding["object"], finding["level"]) == (FIRST, "error")
+    assert finding["text"] == "the opt-out list has 'bob'" and "data.opt_out" in finding["advice"]
 
 
 def test_credits(chairs: Path) -> None:

@@ -12,12 +12,13 @@ import trimesh
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_data.captions.csv_table import read_captions
 from tunemv3d_data.captions.wording import type_of
 from tunemv3d_data.meshes.mesh import load_mesh
 from tunemv3d_data.objects import SourceObject, source_digest
 from tunemv3d_data.sources.reading import read_sources
-from tunemv3d_data.sources.selection import by_licence
+from tunemv3d_data.sources.selection import by_licence, opted_in
 
 QUAD = "v -1 0 -1\nv 1 0 -1\nv 1 0 1\nv -1 0 1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 FACES = "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
@@ -232,6 +233,11 @@ def test_objaverse_downloads_come_with_annotations(tmp_path: Path) -> None:
     assert kept == [known] and left_out == {"": 1}
     with pytest.raises(DatasetError, match="CC-BY-NC"):
         by_licence([known, unknown], "cc-by")
+    address = next(word for word in known.source.split() if "://" in word).rstrip(":")
+    for entry in ("ANN", known.id, address, address.rpartition("/")[0] + "/"):
+        assert opted_in([known, unknown], OptOut([entry])) == [unknown], entry
+    with pytest.raises(DatasetError, match="covers every object"):
+        opted_in([known], OptOut(["ann"]))
     path = tmp_path / "hf-objaverse-v1" / "metadata" / "000-023.json.gz"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DatasetError, match=r"000-023\.json\.gz.*again"):

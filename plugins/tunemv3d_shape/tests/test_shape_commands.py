@@ -89,6 +89,24 @@ def test_out_leaves_the_sample_as_it_is(tmp_path: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before and not (folder / "object.glb").exists()
 
 
+def test_open_shows_a_page_where_the_mesh_turns_and_else_the_mesh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    monkeypatch.setenv("DISPLAY", ":0")
+    folder = write_sample(tmp_path / "chair", PICTURES)
+    assert run(mesh, folder, *SMALL, "--out", tmp_path / "else", "--open").exit_code == 0
+    assert opened == [(tmp_path / "else/chair/object.glb").as_uri()]
+    result = run(mesh, folder, *SMALL, "--open")
+    assert result.exit_code == 0, result.output
+    page = folder / "object.html"
+    assert opened[1:] == [page.as_uri()]
+    assert "model-viewer" in page.read_text("utf-8")
+    told = run(mesh, folder, *SMALL)
+    assert told.stderr.splitlines()[-1] == f"next: tunemv3d report {folder} --open" and len(opened) == 2
+
+
 def test_the_shapes_own_views_are_compared_with_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape that shows the same cameras another grey: 0.25 off where the object is, nowhere else."""
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.console import _as_typer
 from tunemv3d_core.errors import SampleError, TuneMV3DError
+from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_show.compose import _bundle
 from tunemv3d_show.gather import gather
 from tunemv3d_show.media import media_of, thumbnail
@@ -91,9 +92,32 @@ def test_everything_is_in_the_file_and_each_picture_is_the_one_on_disk(samples: 
             with Image.open(io.BytesIO(data)) as here, Image.open(folder / f"views/{i:03d}.png") as there:
                 assert np.array_equal(np.asarray(here.convert("RGBA")), np.asarray(there))
         kinds = {page.media[f"o{number}-{i}"] for i in range(4, 8)}
-        assert ("model/gltf-binary", (folder / "object.glb").read_bytes()) in kinds
+        meshes = [gzip.decompress(data) for kind, data in kinds if kind == "model/gltf-binary"]
+        assert meshes == [(folder / "object.glb").read_bytes()]
         assert ("image/webp", (folder / "turntable.webp").read_bytes()) in kinds
     assert "a <b>bold</b> stool" in page.words and "Ada <Lovelace>" in page.words
+
+
+def test_pictures_keep_what_made_them_and_the_page_names_no_folder_of_this_machine(
+    samples: Path, tmp_path: Path
+) -> None:
+    packet = GeneratedBy("mine", prompt="a chair").xmp
+    for file in samples.glob("*/views/*.png"):
+        with Image.open(file) as picture:
+            save_picture(picture, file, packet)
+    (samples / "0-1/views/001.png").unlink()
+    manifest = json.loads((samples / "0-0/manifest.json").read_text())
+    (samples / "0-0/manifest.json").write_text(json.dumps(manifest | {"checkpoint": str(tmp_path / "runs/mine")}))
+    toys.write_run(tmp_path / "run")
+    spec = json.loads((tmp_path / "run/spec.json").read_text())
+    (tmp_path / "run/spec.json").write_text(json.dumps(spec | {"data": {"path": str(tmp_path / "dataset")}}))
+    for small in ([], ["--compact"]):
+        assert run(samples, tmp_path / "run", "--out", tmp_path / "page.html", *small).exit_code == 1, "one is missing"
+        kind, data = Page(tmp_path / "page.html").media["o0-0"]
+        with Image.open(io.BytesIO(data)) as picture:
+            assert kind == "image/webp" and picture.info["xmp"] == packet
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "001.png is missing" in page and ">mine<" in page and str(tmp_path) not in page
 
 
 def test_sources_stand_side_by_side_for_the_same_prompt_and_seed(samples: Path, tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 """Consoles of all commands, and the conversion of errors to one message and an exit code."""
 
 import json
+import logging
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 from typer.main import get_group
 
@@ -65,6 +69,27 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
     sys.exit()
 
 
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Show no log, and no bar of some libraries, inside: a fault is one message.
+
+    Args:
+        libraries: those of Hugging Face whose bars are meant, such as "transformers"; they are imported.
+    """
+    level = logging.root.manager.disable
+    bars = [import_module(f"{library}.utils.logging") for library in libraries]
+    shown = [library for library in bars if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        for library in shown:
+            library.enable_progress_bar()
+
+
 def show_error(error: TuneMV3DError) -> None:
     """Print an error's message on standard error, unwrapped so that paths in it can be copied."""
     messages.print(Text.assemble(("error: ", "bold red"), harmless_message(str(error))), soft_wrap=True)
@@ -74,6 +99,24 @@ def print_json(value: Any) -> None:
     """Print a result for machines on standard output; other letters as escapes where it is not UTF-8, as on Windows."""
     is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(harmless_json(json.dumps(value, indent=2, ensure_ascii=not is_utf_8)))
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where its columns would have to break words, one row below the other, a cell a line."""
+    # Not Measurement.get, which never asks for more than there is.
+    if table.__rich_measure__(console, console.options).minimum <= console.width:
+        console.print(table, highlight=False)
+        return
+    headings = [str(column.header).strip() for column in table.columns]
+    for first, *cells in zip(*(map(str, column.cells) for column in table.columns), strict=True):
+        told = [(heading, cell.strip()) for heading, cell in zip(headings[1:], cells, strict=True) if cell.strip()]
+        if len(cells) == 1:
+            console.print(Text(": ".join([first.strip(), *(cell for _, cell in told)])), highlight=False)
+            continue
+        console.print(Text(first.strip(), "bold"))
+        for heading, cell in told:
+            line = Text.assemble((f"{heading}: " if heading else "", "dim"), cell)
+            console.print(Padding(line, (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def command_of(app: typer.Typer | Callable[..., Any], name: str) -> Any:

@@ -21,6 +21,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
 from tunemv3d_core.foreign_text import is_whole
 from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample
@@ -278,7 +279,7 @@ def manifest_model(
         "scheduler": type(scheduler).__name__,
         "dtype": str(model.dtype).removeprefix("torch."),
         "versions": versions(),
-        "data": data,
+        "data": without_paths(data),
     }
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tunemv3d_core.cli.model_options import BaseOption
+from tunemv3d_core.cli.ending import say_next
+from tunemv3d_core.cli.model_options import BaseOption, HubCheckpointArgument
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
 
@@ -13,9 +14,7 @@ DTYPES = ("fp32", "fp16", "bf16")
 
 
 def export(
-    checkpoint: Annotated[
-        str, typer.Argument(help="A packaged checkpoint's name, its folder, a run's folder or a hub id.")
-    ],
+    checkpoint: HubCheckpointArgument,
     out: Annotated[Path, typer.Option(help="Folder to make; it should not be there yet.")],
     dtype: Annotated[str, typer.Option(help="Of the stored weights: fp32, fp16 or bf16.")] = "fp16",
     licence: Annotated[str, typer.Option(help="Of these weights, as the hub names it, such as cc-by-4.0.")] = "",
@@ -56,3 +55,4 @@ def export(
         print_json({"folder": str(out), "files": written})
     else:
         console.print(f"{out}: {sum(written.values()) / 2**20:.1f} MiB", soft_wrap=True, highlight=False)
+        say_next("tunemv3d", "evaluate", out)

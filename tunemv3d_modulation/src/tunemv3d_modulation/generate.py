@@ -13,7 +13,8 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.generation import SceneShape, measured, sampling_progress
-from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.io.glb import glb
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
 from tunemv3d_core.io.sample_files import FinishedObject, write_sample
@@ -138,14 +139,17 @@ def add_pictures(pipe: TuneMV3DPipeline, order: Order, made: Made, prompt: str) 
     Raises:
         SampleError: one of them cannot be written; the object stays as it is.
     """
+    by = GeneratedBy.of(read_json(made.folder / MANIFEST))
     if order.strip:
         steps = shape_steps(pipe, prompt, made.output.cameras[0], made.steps.seen)
-        write_animation(made.folder / "strip.png", [side_by_side(steps)])
-        write_animation(made.folder / "strip.webp", steps, milliseconds=500)
+        write_animation(made.folder / "strip.png", [side_by_side(steps)], by)
+        write_animation(made.folder / "strip.webp", steps, by, milliseconds=500)
         note_files(made.folder, {"strip": "strip.png", "strip_animation": "strip.webp"})
     if order.video:
         assert made.output.scene is not None
-        write_animation(made.folder / f"turntable{order.video}", turntable(pipe, made.output.scene), milliseconds=80)
+        write_animation(
+            made.folder / f"turntable{order.video}", turntable(pipe, made.output.scene), by, milliseconds=80
+        )
         note_files(made.folder, {"turntable": f"turntable{order.video}"})
 
 
@@ -162,7 +166,7 @@ def add_mesh(pipe: TuneMV3DPipeline, mesher: Mesher, made: Made) -> tuple[str, .
         mesh = mesher(shape, read_pictures(made.folder), pipe.execution_device)
     manifest = read_json(made.folder / MANIFEST)
     mesh = as_large_as(mesh, wanted_height(manifest["prompt"]))
-    write_file(made.folder / MESH, glb(mesh, mesh_provenance(manifest)))
+    write_file(made.folder / MESH, glb(mesh, GeneratedBy.of(manifest)))
     note_files(made.folder, {"mesh": MESH}, mesh.figures, mesh.notes)
     return mesh.notes
 

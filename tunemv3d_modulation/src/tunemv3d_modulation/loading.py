@@ -12,6 +12,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.caption_words import read_caption_words
@@ -20,7 +21,6 @@ from tunemv3d_core.io.provenance import sha256
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
 from tunemv3d_modulation.pretrained.origin import Origin, local_folder, locate, reading
-from tunemv3d_modulation.pretrained.quiet import quiet
 from tunemv3d_modulation.pretrained.weight_files import (
     Weights,
     check_finite,
@@ -101,7 +101,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
             modules = single_file.read(origin.file, folder, kind, dtype)
         modules = {name: modules[name] for name in names}
     _check(origin, modules, files.values())
-    with quiet():
+    with quiet("transformers", "diffusers"):
         fuse_loras(kind, modules, [(path, lora.scale) for path, lora in zip(added, spec.lora, strict=True)])
     files |= {f"lora/{i}/{path.name}": path for i, path in enumerate(added)}
     return Parts(

@@ -10,6 +10,7 @@ from huggingface_hub import create_repo
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.base_model import published
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_modulation.model_card import model_card
 from tunemv3d_modulation.pretrained_io import check_saving, save_folder, write_index
 
@@ -60,7 +61,7 @@ class PublishingMixin:
     ) -> None:
         """Write a folder to publish: a checkpoint with its model card, and what diffusers loads it by.
 
-        No path of this machine goes into it (``tunemv3d_core.io.base_model.published``).
+        No absolute path of this machine goes into it (``tunemv3d_core.io.base_model.published``).
 
         Args:
             folder: its place; replaced if it is there.
@@ -75,7 +76,7 @@ class PublishingMixin:
         """
         _check_whole(self.model)
         spec = published(self.spec, base_model)
-        save_folder(folder, self.model, spec, self.scheduler, self.data, dtype)
+        save_folder(folder, self.model, spec, self.scheduler, without_paths(self.data), dtype)
         write_index(folder, self.scheduler)
         card = model_card(name, self, spec, folder, licence)
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")

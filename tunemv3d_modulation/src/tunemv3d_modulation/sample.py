@@ -1,16 +1,19 @@
 """The command ``tunemv3d sample``: views of objects from text, with depth, normals and the shape's scene."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
     DtypeOption,
     EmbeddingOption,
+    HubCheckpointArgument,
     LoraOption,
     OffloadOption,
     read_placement,
@@ -18,11 +21,14 @@ from tunemv3d_core.cli.model_options import (
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.cli_options import gather_prompts, place_given, read_cameras, read_given, read_seeds
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.placement import Placement
@@ -31,75 +37,96 @@ if TYPE_CHECKING:
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 
+_PromptsArgument = Annotated[list[str] | None, typer.Argument(help="What to make, one object per prompt.")]
+_OutOption = Annotated[Path, typer.Option(help="Folder that gets one folder per object.")]
+_PromptsFileOption = Annotated[Path | None, typer.Option("--prompts", help="A file of prompts, one per line.")]
+_SeedsOption = Annotated[
+    str,
+    typer.Option("--seeds", "--seed", help="Such as 7, 0,3,5 or 0-3: every prompt with each; same seed, same noise."),
+]
+_StepsOption = Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")]
+_GuidanceOption = Annotated[
+    float | None, typer.Option(help="Guidance scale; at most 1 is none; default: the checkpoint's.")
+]
+_ConsistencyOption = Annotated[
+    str,
+    typer.Option(
+        help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; 2:1 falls from 2 to 1 over the "
+        "steps; default: the checkpoint's."
+    ),
+]
+_SchedulerOption = Annotated[str | None, typer.Option(help="Scheduler, such as ddim or dpm++.")]
+_NegativeOption = Annotated[str, typer.Option(help="What guidance moves away from.")]
+_SharedNoiseOption = Annotated[
+    bool | None, typer.Option(help="Start all views from the same noise; default: the checkpoint's.")
+]
+_ImageOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[VIEW=]FILE", help="A picture of the object that is given, of view 0 or of VIEW."),
+]
+_CutOutOption = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help="What removes the background of given pictures: a model of rembg, such as u2net, or a U2-Net's ONNX "
+        "file. Transparency and grounds of one colour need none.",
+    ),
+]
+_AsIsOption = Annotated[
+    bool, typer.Option("--as-is", help="Take given pictures as they are: nothing is cut out, moved or scaled.")
+]
+_ViewsOption = Annotated[
+    int | None, typer.Option(help="Cameras, evenly around the object; default: as many as in training.")
+]
+_ElevationOption = Annotated[float, typer.Option(help="Degrees above the horizon.")]
+_CamerasOption = Annotated[Path | None, typer.Option(help="A transforms.json whose cameras to take instead.")]
+_StripOption = Annotated[bool, typer.Option("--strip", help="Also the shape appearing: strip.png and strip.webp.")]
+_VideoOption = Annotated[bool, typer.Option("--video", help="Also a turntable of the field's own novel views.")]
+_VideoFormatOption = Annotated[str, typer.Option(help="webp, or mp4, which needs ffmpeg.")]
+_MeshOption = Annotated[bool, typer.Option("--mesh", help="Also a textured mesh, object.glb.")]
+_MesherOption = Annotated[
+    str,
+    typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it: --mesh with another than ours."),
+]
+_AsJsonOption = Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")]
+
+
 def sample(
-    checkpoint: Annotated[
-        str, typer.Argument(help="A packaged checkpoint's name, its folder, a run's folder or a hub id.")
-    ],
-    prompts: Annotated[list[str] | None, typer.Argument(help="What to make, one object per prompt.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets one folder per object.")] = Path("samples"),
-    prompts_file: Annotated[Path | None, typer.Option("--prompts", help="A file of prompts, one per line.")] = None,
-    seeds: Annotated[
-        str,
-        typer.Option(
-            "--seeds", "--seed", help="Such as 7, 0,3,5 or 0-3: every prompt with each; same seed, same noise."
-        ),
-    ] = "0",
-    steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the checkpoint's.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; at most 1 is none; default: the checkpoint's.")
-    ] = None,
-    consistency: Annotated[
-        str,
-        typer.Option(
-            help="K: 0 is the plain 2D model, 1 the tuned one, more extrapolates; 2:1 falls from 2 to 1 over the "
-            "steps; default: the checkpoint's."
-        ),
-    ] = "",
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim or dpm++.")] = None,
-    negative: Annotated[str, typer.Option(help="What guidance moves away from.")] = "",
-    shared_noise: Annotated[
-        bool | None, typer.Option(help="Start all views from the same noise; default: the checkpoint's.")
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[VIEW=]FILE", help="A picture of the object that is given, of view 0 or of VIEW."),
-    ] = None,
-    cut_out: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            help="What removes the background of given pictures: a model of rembg, such as u2net, or a U2-Net's ONNX "
-            "file. Transparency and grounds of one colour need none.",
-        ),
-    ] = "",
-    as_is: Annotated[
-        bool, typer.Option("--as-is", help="Take given pictures as they are: nothing is cut out, moved or scaled.")
-    ] = False,
-    views: Annotated[
-        int | None, typer.Option(help="Cameras, evenly around the object; default: as many as in training.")
-    ] = None,
-    elevation: Annotated[float, typer.Option(help="Degrees above the horizon.")] = 20.0,
-    cameras: Annotated[Path | None, typer.Option(help="A transforms.json whose cameras to take instead.")] = None,
-    strip: Annotated[bool, typer.Option("--strip", help="Also the shape appearing: strip.png and strip.webp.")] = False,
-    video: Annotated[bool, typer.Option("--video", help="Also a turntable of the field's own novel views.")] = False,
-    video_format: Annotated[str, typer.Option(help="webp, or mp4, which needs ffmpeg.")] = "webp",
-    mesh: Annotated[bool, typer.Option("--mesh", help="Also a textured mesh, object.glb.")] = False,
-    mesher: Annotated[
-        str,
-        typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it: --mesh with another than ours."),
-    ] = "",
+    checkpoint: HubCheckpointArgument,
+    prompts: _PromptsArgument = None,
+    out: _OutOption = Path("samples"),
+    prompts_file: _PromptsFileOption = None,
+    seeds: _SeedsOption = "0",
+    steps: _StepsOption = None,
+    guidance: _GuidanceOption = None,
+    consistency: _ConsistencyOption = "",
+    scheduler: _SchedulerOption = None,
+    negative: _NegativeOption = "",
+    shared_noise: _SharedNoiseOption = None,
+    image: _ImageOption = None,
+    cut_out: _CutOutOption = "",
+    as_is: _AsIsOption = False,
+    views: _ViewsOption = None,
+    elevation: _ElevationOption = 20.0,
+    cameras: _CamerasOption = None,
+    strip: _StripOption = False,
+    video: _VideoOption = False,
+    video_format: _VideoFormatOption = "webp",
+    mesh: _MeshOption = False,
+    mesher: _MesherOption = "",
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")] = False,
+    show: OpenOption = False,
+    as_json: _AsJsonOption = False,
 ) -> None:
     """Sample views of one object for each prompt, with the field's renders, opacity, depth and normals."""
     from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
-    from tunemv3d_core.generation import build_mesher, manifest_model, manifest_options
+    from tunemv3d_core.generation import build_mesher
     from tunemv3d_core.io.sample_files import check_writable
     from tunemv3d_core.viz.animation import check_format
 
@@ -115,26 +142,96 @@ def sample(
     known, notes = read_given(image or [], cut_out, as_is)
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
-    added = Additions.of(base, lora, embedding)
-    pipe, options = _load(checkpoint, place, given, added)
-    _check(options, pairs, negative)
+    request = _Request(
+        checkpoint=checkpoint,
+        pairs=pairs,
+        repeats=len(pairs) < len(wanted),
+        given=given,
+        negative=negative,
+        cameras=(cameras, views, elevation),
+        images=image or [],
+        known=known,
+        as_is=as_is,
+        notes=notes,
+        out=out,
+        strip=strip,
+        video=f".{video_format}" if video else "",
+        mesh=mesh or bool(mesher),
+        mesher=meshed_by,
+        place=place,
+        added=Additions.of(base, lora, embedding),
+    )
+    _sample(request, show, as_json)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a command asks for, read and checked as far as that goes without the model.
+
+    Attributes:
+        checkpoint: its name.
+        pairs: prompts with their seeds, each once.
+        repeats: whether some were given more often.
+        given: options of the sampling in place of the checkpoint's; None where there are none.
+        negative: prompt that guidance moves away from.
+        cameras: as ``read_cameras`` takes them: file, views, elevation.
+        images: the arguments of ``--image``.
+        known: their pictures by view, cut out unless ``as_is``.
+        as_is: whether pictures stay as they are.
+        notes: sentences on the pictures.
+        out: folder that gets one folder per object.
+        strip, video, mesh: as of ``Order``.
+        mesher: what makes the mesh.
+        place: where the model computes.
+        added: on top of the checkpoint.
+    """
+
+    checkpoint: str
+    pairs: list[tuple[str, int]]
+    repeats: bool
+    given: dict[str, Any]
+    negative: str
+    cameras: tuple[Path | None, int | None, float]
+    images: list[str]
+    known: "dict[int, Image]"
+    as_is: bool
+    notes: list[str]
+    out: Path
+    strip: bool
+    video: str
+    mesh: bool
+    mesher: "Mesher | None"
+    place: "Placement"
+    added: "Additions"
+
+
+def _sample(request: _Request, show: bool, as_json: bool) -> None:
+    """Load the model, make every object, and print what was made."""
+    from tunemv3d_core.generation import manifest_model, manifest_options
+
+    pipe, options = _load(request.checkpoint, request.place, request.given, request.added)
+    _check(options, request.pairs, request.negative)
     h, w = pipe.latent_size()
-    around = read_cameras(cameras, views, elevation, pipe.spec.views.inputs, aspect=w / h)
+    around = read_cameras(*request.cameras, pipe.spec.views.inputs, aspect=w / h)
     # Heavy, and needs what was loaded.
     from tunemv3d_modulation.generate import Order
 
-    known, framing = place_given(known, pipe.image_size(), as_is)
-    order = Order(around, known, out, strip, f".{video_format}" if video else "", mesh or bool(mesher))
+    known, framing = place_given(request.known, pipe.image_size(), request.as_is)
+    order = Order(around, known, request.out, request.strip, request.video, request.mesh)
     order.check(pipe)
-    about = manifest_model(checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
-    about |= manifest_options(options, negative) | added.as_json()
-    about |= {"images": image or [], "views": len(around.origins), "elevation": elevation}
-    about["notes"] = notes + framing
-    if len(pairs) < len(wanted):
+    about = manifest_model(request.checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
+    about |= manifest_options(options, request.negative) | without_paths(request.added.as_json())
+    about |= {"images": [_without_folder(words) for words in request.images]}
+    about |= {"views": len(around.origins), "elevation": request.cameras[2], "notes": request.notes + framing}
+    if request.repeats:
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
-    made, failed = _make_all(pipe, order, pairs, about, meshed_by, as_json)
+    made, failed = _make_all(pipe, order, request.pairs, about, request.mesher, as_json)
     if as_json:
         print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
+    if show and made:
+        show_result(made[0] / "grid.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", request.out, "--open")
     if failed:
         raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
 
@@ -175,6 +272,12 @@ def _tell(prompt: str, notes: Sequence[str]) -> None:
     """Print sentences on an object."""
     for note in notes:
         messages.print(f"{prompt[:40]!r}: {note}", style="yellow", soft_wrap=True)
+
+
+def _without_folder(words: str) -> str:
+    """Return a word of ``--image`` with the file's name alone: "4=back.png"."""
+    view, equals, file = words.rpartition("=")
+    return f"{view}{equals}{Path(file).name}"
 
 
 def _check(options: "SampleSpec", pairs: list[tuple[str, int]], negative: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunemv3d_core import console
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import BaseOption
 from tunemv3d_core.errors import EXIT_INTERRUPTED, SpecError
 from tunemv3d_core.io.file_names import fault_of
@@ -22,6 +23,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value. Repeatable.")] = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set train.steps=N.")] = None,
     base: BaseOption = "",
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Tune a 2D diffusion model into a multi-view one.
@@ -55,6 +57,10 @@ def train(
             message = f"interrupted after step {outcome.step}; go on with: {again} --resume"
             console.messages.print(message, soft_wrap=True, markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
+    if first and show:
+        show_result(folder / "index.html")
+    if first and not as_json:
+        say_next("tunemv3d", "report", folder, "--open")
 
 
 def _program() -> str:
@@ -87,7 +93,7 @@ def _print_outcome(outcome: "Outcome", folder: Path, as_json: bool) -> None:
     if outcome.after:
         from tunemv3d_train.evaluation import table
 
-        console.console.print(table(outcome.before, outcome.after, outcome.measured))
+        console.print_table(table(outcome.before, outcome.after, outcome.measured))
     for name, path in paths.items():
         if path is not None:
             console.console.print(f"{name:<10}  {path}", soft_wrap=True, highlight=False)

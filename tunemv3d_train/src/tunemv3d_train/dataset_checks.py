@@ -6,7 +6,7 @@ from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.posed_images import ObjectInfo
-from tunemv3d_core.slots import Dataset, Streams
+from tunemv3d_core.slots import Dataset, HonoursOptOut, Streams
 from tunemv3d_core.view_selection import unseen_side
 
 
@@ -50,6 +50,12 @@ def warn_of_unseen_sides(dataset: Dataset, objects: Iterable[int]) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def tell_of_opt_out(dataset: Dataset) -> None:
+    """Print how many objects an opt-out list leaves out, if any."""
+    if isinstance(dataset, HonoursOptOut) and dataset.opted_out:
+        messages.print(f"data: {dataset.opted_out} objects are left out: data.opt_out lists them", markup=False)
 
 
 def warn_of_no_held_out() -> None:

@@ -9,11 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.types import Views
 from tunemv3d_train.spec import MultiviewSpec
+
+NOTHING = OptOut()
 
 CACHE_BYTES = 2 * 2**30
 """Bytes of decoded pictures that are kept; what does not fit is decoded anew at every visit."""
@@ -21,7 +24,8 @@ CACHE_BYTES = 2 * 2**30
 
 def build(spec: MultiviewSpec) -> "MultiviewImages":
     """Build the dataset that ``spec`` names."""
-    return MultiviewImages(find_asset(spec.path), spec.cache_latents)
+    listed = OptOut.read(Path(spec.opt_out)) if spec.opt_out else OptOut()
+    return MultiviewImages(find_asset(spec.path), spec.cache_latents, listed)
 
 
 class MultiviewImages:
@@ -30,6 +34,7 @@ class MultiviewImages:
     Args:
         folder: a dataset's folder (layout: ``tunemv3d_core.io.posed_images``).
         cache_latents: offer a folder for the pictures' latents.
+        opt_out: objects to leave out: their pictures are not opened.
 
     Raises:
         DatasetError: no manifest, an object without pictures or captions, a missing or unreadable picture, or
@@ -37,12 +42,20 @@ class MultiviewImages:
         CameraError: a camera is not rigid; names the file and the camera.
     """
 
-    def __init__(self, folder: Path, cache_latents: bool = False) -> None:
+    def __init__(self, folder: Path, cache_latents: bool = False, opt_out: OptOut = NOTHING) -> None:
         self.folder = folder
         self.latents_folder = folder / "latents" if cache_latents else None
-        self._splits = read_manifest(folder)
-        self._folders = [folder / "objects" / id_ for id_ in self._splits]
-        self._records = [_checked(object_folder) for object_folder in self._folders]
+        listed = read_manifest(folder)
+        found = {id_: _record(folder / "objects" / id_) for id_ in listed}
+        kept = {id_: r for id_, r in found.items() if not opt_out.entry_of(r.id, r.creator, r.source)}
+        if not kept:
+            raise DatasetError(f"{folder}: the opt-out list leaves no object; take another dataset")
+        self.opted_out = len(found) - len(kept)
+        self._splits = {id_: listed[id_] for id_ in kept}
+        self._folders = [folder / "objects" / id_ for id_ in kept]
+        self._records = list(kept.values())
+        for object_folder, record in zip(self._folders, self._records, strict=True):
+            _check_pictures(object_folder, record)
         self._check_sizes()
         self._decoded: dict[Path, np.ndarray] = {}
         self._decoded_bytes = 0
@@ -129,13 +142,17 @@ def on_white(rgba: Tensor) -> Tensor:
     return (colour * alpha).add_(1).sub_(alpha).mul_(2).sub_(1)
 
 
-def _checked(folder: Path) -> PosedImages:
+def _record(folder: Path) -> PosedImages:
     record = read_object(folder)
     if record.id != folder.name:  # of two objects with one id, one would be lost
         differing = f"'id' is {record.id!r}, but its folder is {folder.name!r}"
         raise DatasetError(f"{folder / 'transforms.json'}: {differing}; give both the same name")
     if not record.captions:
         raise DatasetError(f"{folder / 'transforms.json'}: 'captions' needs at least one")
+    return record
+
+
+def _check_pictures(folder: Path, record: PosedImages) -> None:
     for file in record.files:
         path = folder / file
         with _opened(path, path) as image:
@@ -146,7 +163,6 @@ def _checked(folder: Path) -> PosedImages:
                 )
             if "A" not in image.getbands():
                 raise DatasetError(f"{path}: no alpha channel; save it as RGBA with the background transparent")
-    return record
 
 
 def _opened(picture: Path | bytes, where: Path | str) -> Image.Image:

@@ -10,7 +10,7 @@ from tunemv3d_core.viz.curves import chart, read_curves
 from tunemv3d_train.runs import RunFolder
 
 _STYLE = """
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; background: light-dark(#fff, #16181b); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font: 500 2rem/1.2 Palatino, Georgia, serif; margin-bottom: 0; }
 section { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.5rem; margin: 2rem 0; }

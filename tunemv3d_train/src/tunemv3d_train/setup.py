@@ -25,13 +25,19 @@ from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_scheduler
-from tunemv3d_core.slots import Backbone, Dataset, Streams
+from tunemv3d_core.slots import Backbone, Dataset, HonoursOptOut, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
-from tunemv3d_train.dataset_checks import check_counts, object_infos, warn_of_no_held_out, warn_of_unseen_sides
+from tunemv3d_train.dataset_checks import (
+    check_counts,
+    object_infos,
+    tell_of_opt_out,
+    warn_of_no_held_out,
+    warn_of_unseen_sides,
+)
 from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choose
 from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
@@ -152,6 +158,7 @@ def _tell_of_dataset(dataset: Dataset, backbone: Backbone, sample: FixedSample) 
     """Warn of what a dataset cannot teach: sides that no camera sees, words that the backbone has never seen."""
     # Of a streamed dataset only what is measured has been read by now.
     read = sample.objects if isinstance(dataset, Streams) else dataset.splits()["train"]
+    tell_of_opt_out(dataset)
     warn_of_unseen_sides(dataset, read)
     if not sample.held_out:
         warn_of_no_held_out()
@@ -321,9 +328,11 @@ def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     credits: dict[str, dict[str, str]] = {}
     for record in records if len(records) <= CREDITED else ():
         credits.setdefault(record.licence, {})[record.id] = " / ".join(filter(None, (record.creator, record.source)))
+    opted_out = dataset.opted_out if isinstance(dataset, HonoursOptOut) else 0
     return {
         "dataset": spec.data.model_dump(mode="json"),
         "objects": len(records),
+        **({"opted_out": opted_out} if opted_out else {}),
         "licences": dict(Counter(record.licence for record in records)),
         "creators": dict(Counter(record.creator for record in records)),
         "sources_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),

@@ -15,6 +15,7 @@ from torch import Tensor
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.file_names import path_of
 from tunemv3d_core.io.json_files import parse_json
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
 from tunemv3d_core.io.shards import INDEX, ShardIndex, contents, parse_index
 from tunemv3d_core.types import Views
@@ -28,7 +29,9 @@ HEADS = 128
 
 def build(spec: ShardsSpec) -> "ShardedImages":
     """Build the dataset that ``spec`` names."""
-    return ShardedImages(Address(spec.path), Path(spec.cache), round(spec.cache_gb * 1e9), spec.window, spec.workers)
+    listed = OptOut.read(Path(spec.opt_out)) if spec.opt_out else OptOut()
+    limit = round(spec.cache_gb * 1e9)
+    return ShardedImages(Address(spec.path), Path(spec.cache), limit, spec.window, spec.workers, listed)
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,33 @@ class ShardedImages:
         limit: bytes that the cache may hold.
         window: number of shards whose objects are mixed.
         workers: number of threads that read ahead.
+        opt_out: objects that no split has.
 
     Raises:
         DatasetError: no index, a shard missing or cut, a cache that is too small, or an address that cannot be reached.
             The message names the file.
     """
 
-    def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int) -> None:
+    def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int, opt_out: OptOut) -> None:
         self._address, self.workers, self._window = address.text, workers, window
         self._index = _read_index(address)
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
         own = path_of(cache) / hashlib.sha256(address.text.encode()).hexdigest()[:16]
         self._files = ShardFiles(address, self._index.shards, own, limit)
-        self._splits = self._index.splits()
+        listed = self._index.splits()
+        self._splits = {
+            split: [i for i in objects if not self._covered(i, opt_out)] for split, objects in listed.items()
+        }
+        self.opted_out = sum(map(len, listed.values())) - sum(map(len, self._splits.values()))
         train = np.array(self._splits["train"], dtype=np.int64)
         places = self._index.places(train)
         self._train = train[np.lexsort((places[:, 1], places[:, 0]))]
         self._head = lru_cache(maxsize=HEADS)(self._read_head)
+
+    def _covered(self, index: int, opt_out: OptOut) -> bool:
+        packed = self._index[index]
+        return bool(opt_out.entry_of(packed.id, packed.creator, packed.source))
 
     def __len__(self) -> int:
         return len(self._index)

@@ -15,6 +15,9 @@ class MultiviewSpec(ComponentSpec):
     """Keep the pictures' latents on disk, in ``latents/`` of the dataset's folder, so that the next run with the same
     image encoder need not encode them again."""
 
+    opt_out: str = ""
+    """File of ids, creators and addresses whose objects are left out, one a line (``tunemv3d_core.io.opt_out``)."""
+
 
 class ShardsSpec(ComponentSpec):
     """Objects in WebDataset shards, as ``tunemv3d data pack`` writes them, read while training goes on."""
@@ -33,3 +36,6 @@ class ShardsSpec(ComponentSpec):
 
     cache_gb: float = Field(default=50.0, gt=0)
     """Gigabytes (1e9 bytes) that a process keeps there for one address; the shards read longest ago are removed."""
+
+    opt_out: str = ""
+    """File of ids, creators and addresses whose objects are left out, one a line (``tunemv3d_core.io.opt_out``)."""

@@ -14,7 +14,8 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.generation import SceneShape, build_mesher, check_prompts, finish, measured
-from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.io.glb import glb
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
 from tunemv3d_core.io.sample_files import FinishedObject, check_finite
 from tunemv3d_core.io.samples import cut_prompts
@@ -57,12 +58,12 @@ class MadeObject:
     Attributes:
         recipe: of the model that made it.
         finished: its views, on the CPU.
-        about: what its mesh should carry of its origin.
+        by: what made it, as its files tell it.
     """
 
     recipe: ModelRecipe
     finished: FinishedObject
-    about: dict[str, Any]
+    by: GeneratedBy
 
 
 def make_object(recipe: ModelRecipe, wish: Wish) -> MadeObject:
@@ -101,7 +102,7 @@ def make_object(recipe: ModelRecipe, wish: Wish) -> MadeObject:
         rest(loaded)
     _tell(wish.prompt, measured(finished, cut_prompts(model.backbone, [wish.prompt]))["notes"])
     about = {"prompt": wish.prompt, "seed": wish.seed, "checkpoint": loaded.name, "spec_id": spec_id(loaded.spec)}
-    return MadeObject(recipe, finished, {**about, "data": loaded.data})
+    return MadeObject(recipe, finished, GeneratedBy.of({**about, "data": loaded.data}))
 
 
 def make_mesh(made: MadeObject, mesher: str) -> bytes:
@@ -116,7 +117,7 @@ def make_mesh(made: MadeObject, mesher: str) -> bytes:
         SampleError: the object's field has no surface, or no view shows anything.
     """
     build = build_mesher(mesher)
-    loaded, finished, prompt = load(made.recipe), made.finished, str(made.about["prompt"])
+    loaded, finished, prompt = load(made.recipe), made.finished, made.by.prompt
     model = loaded.model
     if model.field is None or finished.opacity is None:
         raise SampleError(f"the checkpoint '{loaded.name}' has no field, so there is nothing to mesh: load another one")
@@ -131,7 +132,7 @@ def make_mesh(made: MadeObject, mesher: str) -> bytes:
     finally:
         rest(loaded)
     _tell(prompt, mesh.notes)
-    return glb(mesh, mesh_provenance(made.about))
+    return glb(mesh, made.by)
 
 
 def _cut_out(finished: FinishedObject, opacity: Tensor) -> Pictures:

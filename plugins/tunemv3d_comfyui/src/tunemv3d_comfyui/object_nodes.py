@@ -89,12 +89,13 @@ class TuneMV3DPreview:
         import numpy as np
         import torch
 
+        from tunemv3d_core.io.generated import save_picture
         from tunemv3d_core.viz.pictures import grid
 
         seen = object.finished
         picture = grid(seen.images, seen.renders, seen.opacity, seen.depth)
         file = free_path(host.temp_directory(), "tunemv3d", ".png")
-        picture.save(file)
+        save_picture(picture, file, object.by.xmp)
         tensor = torch.from_numpy(np.array(picture)).float()[None] / 255
         return {"ui": {"images": [_shown(file, host.temp_directory(), "temp")]}, "result": (tensor,)}
 

@@ -48,6 +48,11 @@ class SourceObject:
     given: tuple[str, ...] = ()
     problem: str = ""
 
+    @property
+    def source(self) -> str:
+        """Where it comes from, as the dataset states it."""
+        return f"{self.origin}: {self.name}"
+
     def files(self) -> tuple[Files, str]:
         """Return the files among which the mesh and what it refers to are read, and the mesh's name there.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -16,61 +17,82 @@ from tunemv3d_core.cli.model_options import (
     read_placement,
 )
 from tunemv3d_core.consistency import Consistency, parse_consistency
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
 if TYPE_CHECKING:
-    from tunemv3d_eval.run import Bar
+    from tunemv3d_eval.run import Bar, Request
+
+
+_CheckpointsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Packaged checkpoints, their folders, or runs' folders.", metavar="CHECKPOINT..."),
+]
+_ProtocolOption = Annotated[
+    str, typer.Option(help="A packaged protocol, or a JSON file. The options below change fields of it.")
+]
+_ListProtocolsOption = Annotated[bool, typer.Option("--list", help="Show the packaged protocols, and stop.")]
+_PromptsOption = Annotated[
+    str | None, typer.Option(help="Text file, one prompt a line, or a packaged list such as chairs-20.")
+]
+_ConsistencyOption = Annotated[str, typer.Option(help="Values of K, such as 0,1,1.5,2:1.")]
+_SeedsOption = Annotated[int | None, typer.Option(help="Samples of each prompt, each from its own noise.")]
+_StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
+_GuidanceOption = Annotated[float | None, typer.Option(help="Guidance scale.")]
+_SchedulerOption = Annotated[str | None, typer.Option(help="Scheduler, such as ddim.")]
+_ViewsOption = Annotated[int | None, typer.Option(help="Cameras, evenly around the object.")]
+_ElevationOption = Annotated[float | None, typer.Option(help="Degrees above the horizon.")]
+_MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='A metric in place of the protocol\'s: its name, or {"type": name, ...} with options. Again for more.'
+    ),
+]
+_RealOption = Annotated[
+    bool | None,
+    typer.Option("--real", help="Measure held-out objects of the checkpoint's dataset too, as the ceiling."),
+]
+_ControlsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--controls/--no-controls",
+        help="Measure real objects, one view repeated, shuffled views and noise beside the samples.",
+    ),
+]
+_DataOption = Annotated[str, typer.Option(help='Another dataset: a name or folder, or {"type": name, ...}.')]
+_ScoreOnlyOption = Annotated[
+    bool, typer.Option("--score-only", help="Sample nothing; measure the samples that lie in --out.")
+]
+_OutOption = Annotated[Path, typer.Option(help="Folder for samples, scores and the report.")]
+_AsJsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of a table.")]
 
 
 def evaluate(
-    checkpoints: Annotated[
-        list[str] | None,
-        typer.Argument(help="Packaged checkpoints, their folders, or runs' folders.", metavar="CHECKPOINT..."),
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option(help="A packaged protocol, or a JSON file. The options below change fields of it.")
-    ] = "consistency",
-    list_protocols: Annotated[bool, typer.Option("--list", help="Show the packaged protocols, and stop.")] = False,
-    prompts: Annotated[
-        str | None, typer.Option(help="Text file, one prompt a line, or a packaged list such as chairs-20.")
-    ] = None,
-    consistency: Annotated[str, typer.Option(help="Values of K, such as 0,1,1.5,2:1.")] = "",
-    seeds: Annotated[int | None, typer.Option(help="Samples of each prompt, each from its own noise.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Scheduler, such as ddim.")] = None,
-    views: Annotated[int | None, typer.Option(help="Cameras, evenly around the object.")] = None,
-    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='A metric in place of the protocol\'s: its name, or {"type": name, ...} with options. Again for more.'
-        ),
-    ] = None,
-    real: Annotated[
-        bool | None,
-        typer.Option("--real", help="Measure held-out objects of the checkpoint's dataset too, as the ceiling."),
-    ] = None,
-    controls: Annotated[
-        bool | None,
-        typer.Option(
-            "--controls/--no-controls",
-            help="Measure real objects, one view repeated, shuffled views and noise beside the samples.",
-        ),
-    ] = None,
-    data: Annotated[str, typer.Option(help='Another dataset: a name or folder, or {"type": name, ...}.')] = "",
-    score_only: Annotated[
-        bool, typer.Option("--score-only", help="Sample nothing; measure the samples that lie in --out.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for samples, scores and the report.")] = Path("evaluation"),
+    checkpoints: _CheckpointsArgument = None,
+    protocol: _ProtocolOption = "consistency",
+    list_protocols: _ListProtocolsOption = False,
+    prompts: _PromptsOption = None,
+    consistency: _ConsistencyOption = "",
+    seeds: _SeedsOption = None,
+    steps: _StepsOption = None,
+    guidance: _GuidanceOption = None,
+    scheduler: _SchedulerOption = None,
+    views: _ViewsOption = None,
+    elevation: _ElevationOption = None,
+    metric: _MetricOption = None,
+    real: _RealOption = None,
+    controls: _ControlsOption = None,
+    data: _DataOption = "",
+    score_only: _ScoreOnlyOption = False,
+    out: _OutOption = Path("evaluation"),
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of a table.")] = False,
+    show: OpenOption = False,
+    as_json: _AsJsonOption = False,
 ) -> None:
     """Sample prompts at several strengths K from equal noise, measure the views, and compare.
 
@@ -87,22 +109,11 @@ def evaluate(
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
     from tunemv3d_core.additions import Additions
     from tunemv3d_eval.protocols.protocol import load_protocol
-    from tunemv3d_eval.report.table import grids, missing
-    from tunemv3d_eval.run import Evaluation, Request
+    from tunemv3d_eval.run import Request
 
-    fields = {
-        "prompts": prompts,
-        "consistency": strengths,
-        "seeds": seeds,
-        "steps": steps,
-        "guidance": guidance,
-        "scheduler": scheduler,
-        "views": views,
-        "elevation": elevation,
-        "real": real,
-        "controls": controls,
-    }
-    followed, overridden = load_protocol(protocol).changed(**fields)
+    sampling = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "views": views, "elevation": elevation}
+    fields = {"prompts": prompts, "consistency": strengths, "seeds": seeds, "real": real, "controls": controls}
+    followed, overridden = load_protocol(protocol).changed(**fields, **sampling)
     # "auto" is an old word for the default.
     place = read_placement("" if device == "auto" else device, dtype, offload)
     request = Request(
@@ -117,6 +128,14 @@ def evaluate(
         place=place,
         added=Additions.of(base, lora, embedding),
     )
+    _evaluate(request, show, as_json)
+
+
+def _evaluate(request: "Request", show: bool, as_json: bool) -> None:
+    """Evaluate with a bar, and print the report."""
+    from tunemv3d_eval.report.table import grids, missing
+    from tunemv3d_eval.run import Evaluation
+
     evaluation = Evaluation(request)
     with _progress() as progress:
         report = evaluation.run(_bars(progress))
@@ -124,11 +143,15 @@ def evaluate(
         print_json(report)
     else:
         for grid in grids(report):
-            console.print(grid.as_rich())
+            print_table(grid.as_rich())
         for title, lines in missing(report).items():
             messages.print(f"{title}:\n" + "\n".join(f"  {line}" for line in lines), soft_wrap=True, highlight=False)
         shown = ("evaluate.json", "table.md", "plots/", "pictures/")
-        console.print("\n".join(f"{out}/{name}" for name in shown), soft_wrap=True, highlight=False)
+        console.print("\n".join(f"{request.out}/{name}" for name in shown), soft_wrap=True, highlight=False)
+    if show:
+        show_result(next(iter(sorted(request.out.glob("pictures/*/*"))), request.out / "table.md"))
+    if not as_json:
+        say_next("tunemv3d", "sample", request.checkpoints[0], request.protocol.texts()[0], "--mesh", "--open")
     if report["failed"]:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -140,7 +163,7 @@ def _show_protocols(as_json: bool) -> None:
     if as_json:
         print_json(described)
     else:
-        console.print(protocol_table(described))
+        print_table(protocol_table(described))
 
 
 def parse_strengths(text: str) -> tuple[Consistency, ...]:

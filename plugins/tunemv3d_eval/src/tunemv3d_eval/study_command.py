@@ -5,38 +5,48 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
+_SpecsArgument = Annotated[
+    list[str],
+    typer.Argument(help="Specs, by name or JSON file, or folders of runs and checkpoints; or one file of a study."),
+]
+_OutOption = Annotated[Path, typer.Option(help="Folder for runs, evaluations and the report.")]
+_AtOption = Annotated[
+    str, typer.Option(help="Steps whose checkpoints are evaluated; the last is the length; default: 500,1000,2000.")
+]
+_SeedsOption = Annotated[str, typer.Option(help="Training seeds, such as 0,1,2; default: 0.")]
+_ProtocolOption = Annotated[str, typer.Option(help="Protocol of tunemv3d evaluate at those steps; default: study.")]
+_FinalProtocolOption = Annotated[
+    str, typer.Option(help="Protocol of one more evaluation, of the first seed's last checkpoints.")
+]
+_SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override of every spec: a.b=value. Repeatable.")]
+_JobsOption = Annotated[int, typer.Option(min=1, help="Jobs side by side on a card, or on a machine without one.")]
+_MinutesOption = Annotated[
+    float | None,
+    typer.Option(min=0, help="Time after which no job begins and those at work are asked to end; 0: only the report."),
+]
+_ExecutorOption = Annotated[
+    str, typer.Option(help="Where jobs run: here, on all cards of this machine, or ray, on a Ray cluster.")
+]
+_AsJsonOption = Annotated[bool, typer.Option("--json", help="Print study.json instead of its place.")]
+
 
 def study(
-    specs: Annotated[
-        list[str],
-        typer.Argument(help="Specs, by name or JSON file, or folders of runs and checkpoints; or one file of a study."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for runs, evaluations and the report.")] = Path("study"),
-    at: Annotated[
-        str, typer.Option(help="Steps whose checkpoints are evaluated; the last is the length; default: 500,1000,2000.")
-    ] = "",
-    seeds: Annotated[str, typer.Option(help="Training seeds, such as 0,1,2; default: 0.")] = "",
-    protocol: Annotated[str, typer.Option(help="Protocol of tunemv3d evaluate at those steps; default: study.")] = "",
-    final_protocol: Annotated[
-        str, typer.Option(help="Protocol of one more evaluation, of the first seed's last checkpoints.")
-    ] = "",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override of every spec: a.b=value. Repeatable.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Jobs side by side on a card, or on a machine without one.")] = 1,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Time after which no job begins and those at work are asked to end; 0: only the report."
-        ),
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help="Where jobs run: here, on all cards of this machine, or ray, on a Ray cluster.")
-    ] = "here",
-    as_json: Annotated[bool, typer.Option("--json", help="Print study.json instead of its place.")] = False,
+    specs: _SpecsArgument,
+    out: _OutOption = Path("study"),
+    at: _AtOption = "",
+    seeds: _SeedsOption = "",
+    protocol: _ProtocolOption = "",
+    final_protocol: _FinalProtocolOption = "",
+    set_: _SetOption = None,
+    jobs: _JobsOption = 1,
+    minutes: _MinutesOption = None,
+    executor: _ExecutorOption = "here",
+    show: OpenOption = False,
+    as_json: _AsJsonOption = False,
 ) -> None:
     """Train specs with the same seeds, data and steps, evaluate them by one protocol, and compare them in one report.
 
@@ -71,9 +81,14 @@ def study(
     else:
         for name in ("report.html", "report.md", "study.json"):
             console.print(str(out / name), soft_wrap=True, highlight=False)
+    if show:
+        show_result(out / "report.html")
     if content["missing"]:
         messages.print(f"{len(content['missing'])} jobs are not done; the same command goes on with them")
         raise typer.Exit(EXIT_FINDINGS)
+    if not as_json:
+        # The runs side by side; checkpoints that were given lie elsewhere.
+        say_next("tunemv3d", "report", *(sorted(out.glob("runs/*")) or specs), "--open")
 
 
 def _is_study(name: str) -> bool:

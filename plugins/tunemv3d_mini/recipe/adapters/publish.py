@@ -45,6 +45,7 @@ class World:
         gpu: what it was trained on.
         held_out: objects that the trainer measured.
         prompts: what the evaluation's prompts have to do with the training captions.
+        limits: what it knows, and what not.
     """
 
     dataset: str
@@ -55,7 +56,12 @@ class World:
     gpu: str
     held_out: int
     prompts: str
+    limits: str
 
+
+LIMITS = """It knows {} in a dozen colours, on white, under one light.
+Of anything else it makes smears, whatever the figures say. Colours of single parts, such as legs, are seldom met;
+thin parts are soft or missing."""
 
 WORLDS = {
     "chairs-mini": World(
@@ -68,6 +74,7 @@ WORLDS = {
         "H200",
         10,
         "20 prompts that are no captions of the training data",
+        LIMITS.format("chairs, armchairs and stools"),
     ),
     "furniture-mini": World(
         "furniture",
@@ -79,6 +86,7 @@ WORLDS = {
         "H100",
         16,
         "20 prompts, of which 17 are also captions of training objects (they are short)",
+        LIMITS.format("furniture and household things of the kinds that it was trained on,"),
     ),
 }
 
@@ -302,6 +310,10 @@ prompts at every K.
 The trainer's own measure of the run, at t = 50, 250, 500, 750 and 950 on fixed noise:
 
 {held_out}
+
+## Limits
+
+{world.limits}
 
 ![every prompt at K = 0 and at the default](pictures.webp)
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tarfile
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_release.links import rewrite_sdist, with_whole_links
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,38 @@ def read_project(folder: Path) -> Project:
 def build(project: Project, out: Path) -> Built:
     """Build an sdist and from it a wheel into ``out``, with the build tools of this environment.
 
+    The README's links are led to where they work outside the repository (``with_whole_links``).
+
     Raises:
         BuildError: it does not build.
     """
     before = set(out.iterdir())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(project.folder)]
+    _run_build("--sdist", out, project.folder)
+    (sdist,) = set(out.iterdir()) - before
+    _lead_links(project, sdist)
+    with tempfile.TemporaryDirectory() as scratch:
+        with tarfile.open(sdist) as packed:
+            packed.extractall(scratch, filter="data")
+        (unpacked,) = Path(scratch).iterdir()
+        _run_build("--wheel", out, unpacked)
+    (wheel,) = set(out.iterdir()) - before - {sdist}
+    return Built(project, wheel, sdist)
+
+
+def _lead_links(project: Project, sdist: Path) -> None:
+    stated = project.metadata.get("readme")
+    readme = stated.get("file", "") if isinstance(stated, dict) else stated or ""
+    path = project.folder / readme
+    if readme.endswith(".md") and path.is_file():
+        text = path.read_text("utf-8")
+        led = with_whole_links(text, project.folder.resolve(), project.metadata.get("urls", {}), project.version)
+        if led != text:
+            rewrite_sdist(sdist, readme, led)
+
+
+def _run_build(kind: str, out: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", str(out), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise BuildError("does not build: " + " / ".join(lines[-3:]))
-    new = set(out.iterdir()) - before
-    (wheel,) = (file for file in new if file.suffix == ".whl")
-    (sdist,) = (file for file in new if file.name.endswith(".tar.gz"))
-    return Built(project, wheel, sdist)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.cli.options import JsonOption
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def release(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Keep nothing, and let the changelog call the version unreleased.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build wheels and sdists, and find what an index or a user would trip over. Uploads nothing.
 
@@ -57,4 +58,4 @@ def _print_released(released: "list[Released]", as_json: bool) -> None:
     for each, size in zip(released, sizes, strict=True):
         files = ", ".join(f"{name.rpartition('.')[2]} {bytes_ / 1e6:.2f} MB" for name, bytes_ in size.items())
         table.add_row(each.name, each.version, files, "\n".join(each.errors) or "none")
-    console.print(table, highlight=False)
+    print_table(table)

@@ -25,7 +25,8 @@ from tunemv3d_core.generation import (
     manifest_options,
     measured,
 )
-from tunemv3d_core.io.glb import glb, mesh_provenance
+from tunemv3d_core.io.generated import GeneratedBy, model_name, save_picture
+from tunemv3d_core.io.glb import glb
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
@@ -49,7 +50,7 @@ class ObjectSampler:
     """Samples orders with one checkpoint.
 
     Attributes:
-        loaded: the checkpoint. Its name is told to clients.
+        loaded: the checkpoint. Its name is told to clients, without this machine's folders.
         added: what lies on top of it, for manifests.
         mesher: makes meshes; None where none can be made.
         no_mesh: a sentence on why not.
@@ -73,7 +74,7 @@ class ObjectSampler:
         """Tell what is served, with the checkpoint's own options."""
         own = self.loaded.spec.sample
         return About(
-            checkpoint=self.loaded.name,
+            checkpoint=model_name(self.loaded.name),
             spec_id=spec_id(self.loaded.spec),
             versions=versions(),
             steps=own.steps,
@@ -105,7 +106,7 @@ class ObjectSampler:
             TuneMV3DError: it cannot be sampled or meshed.
         """
         finished, about = self._sampled(job)
-        job.notes, job.picture = about["notes"], _png(finished.images)
+        job.notes, job.picture = about["notes"], self._png(finished.images)
         made = write_sample(finished, job.folder, about)
         files = {"manifest.json": made / MANIFEST}
         if job.order.mesh:
@@ -133,7 +134,7 @@ class ObjectSampler:
             on_step=_Progress(self, job),
         )
         finished = finish(model, latents, order.prompt, cameras)
-        about = manifest_model(self.loaded.name, self.loaded.spec, model, scheduler, self.loaded.data)
+        about = manifest_model(model_name(self.loaded.name), self.loaded.spec, model, scheduler, self.loaded.data)
         about |= manifest_options(options, order.negative) | self._added()
         about |= {"views": cameras.shape[0], "elevation": ELEVATION, "prompt": order.prompt, "seed": order.seed}
         about |= measured(finished, cut_prompts(model.backbone, [order.prompt]))
@@ -141,7 +142,14 @@ class ObjectSampler:
 
     def pictures(self, latents: Tensor) -> bytes:
         """Draw views ``1 n c h w`` in a row, as PNG."""
-        return _png(decode_pictures(self.loaded.model.backbone, latents)[0])
+        return self._png(decode_pictures(self.loaded.model.backbone, latents)[0])
+
+    def _png(self, images: Tensor) -> bytes:
+        """Draw ``n 3 H W`` in [0, 1] in a row."""
+        about = {"checkpoint": self.loaded.name, "spec_id": spec_id(self.loaded.spec), "data": self.loaded.data}
+        buffer = io.BytesIO()
+        save_picture(grid(images, None, None, None), buffer, GeneratedBy.of(about).xmp)
+        return buffer.getvalue()
 
     def _cameras(self, views: int | None) -> Cameras:
         """Place cameras evenly around the object, shape ``(n,)``."""
@@ -163,7 +171,7 @@ class ObjectSampler:
         # Meshers fit surfaces, so they need gradients.
         mesh = self.mesher(SceneShape(scene, model, self.loaded.latent_size), read_pictures(made), model.device)
         mesh = as_large_as(mesh, wanted_height(order.prompt))
-        write_file(made / MESH, glb(mesh, mesh_provenance(read_json(made / MANIFEST))))
+        write_file(made / MESH, glb(mesh, GeneratedBy.of(read_json(made / MANIFEST))))
         note_files(made, {"mesh": MESH}, mesh.figures, mesh.notes)
         job.notes = [*job.notes, *mesh.notes]
 
@@ -185,10 +193,3 @@ class _Progress:
             self._next = done + PREVIEW_SHARE * (done - began)
         job.step = seen.index + 1
         job.go_on()
-
-
-def _png(images: Tensor) -> bytes:
-    """``n 3 H W`` in [0, 1] in a row."""
-    buffer = io.BytesIO()
-    grid(images, None, None, None).save(buffer, "PNG")
-    return buffer.getvalue()

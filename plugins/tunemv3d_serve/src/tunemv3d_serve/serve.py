@@ -12,6 +12,7 @@ import typer
 
 from tunemv3d_core.cli.model_options import (
     BaseOption,
+    CheckpointArgument,
     DeviceOption,
     DtypeOption,
     EmbeddingOption,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    checkpoint: Annotated[str, typer.Argument(help="A packaged checkpoint's name, its folder, or a run's folder.")],
+    checkpoint: CheckpointArgument,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect, with the token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="To listen on.")] = 7860,
     token: Annotated[

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tunemv3d_core.io.json_files import parse
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
+from tunemv3d_show.glb import opened
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
 """Largest size of pictures by their kind, pixels."""
@@ -43,7 +44,7 @@ QUANTIZED: dict[str, tuple[int, str, int]] = {
 
 def small_picture(picture: Image.Image, kind: str) -> bytes:
     """WebP, on white."""
-    return _webp([_fitted(picture, WIDTHS[kind])])
+    return _webp([_fitted(picture, WIDTHS[kind])], picture.info.get("xmp", b""))
 
 
 def small_animation(animation: Image.Image, kind: str) -> bytes:
@@ -56,7 +57,7 @@ def small_animation(animation: Image.Image, kind: str) -> bytes:
         milliseconds += int(animation.info.get("duration", 0))
         if len(frames) * count <= index * min(FRAMES, count):
             frames.append(_fitted(animation, WIDTHS[kind]))
-    return _webp(frames, duration=milliseconds // len(frames))
+    return _webp(frames, animation.info.get("xmp", b""), duration=milliseconds // len(frames))
 
 
 def small_mesh(glb: bytes) -> bytes:
@@ -65,17 +66,13 @@ def small_mesh(glb: bytes) -> bytes:
     Raises:
         ValueError: no GLB, or not one as ``tunemv3d mesh`` makes it.
     """
+    tree, chunks = opened(glb)
     try:
-        length = struct.unpack_from("<I", glb, 12)[0]
-        tree, binary = parse(glb[20 : 20 + length]), glb[28 + length :]
-        chunks = [_chunk(tree, view, binary) for view in range(len(tree["bufferViews"]))]
-        if len({accessor["bufferView"] for accessor in tree["accessors"]}) < len(tree["accessors"]):
-            raise ValueError("no GLB as `tunemv3d mesh` makes it: its numbers lie among one another")
         _shorten_numbers(tree, chunks)
         for image in tree.get("images", []):
             chunks[image["bufferView"]] = _small_texture(chunks[image["bufferView"]])
             image["mimeType"] = "image/jpeg"
-    except (KeyError, IndexError, struct.error) as error:
+    except (KeyError, IndexError) as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
     tree["extensionsRequired"] = ["KHR_mesh_quantization"]
     tree["extensionsUsed"] = [*tree.get("extensionsUsed", []), "KHR_mesh_quantization"]
@@ -114,12 +111,6 @@ def _small_texture(data: bytes) -> bytes:
         return buffer.getvalue()
 
 
-def _chunk(tree: dict[str, Any], view: int, binary: bytes) -> bytes:
-    """Content of one of the buffer's views."""
-    begin = tree["bufferViews"][view].get("byteOffset", 0)
-    return binary[begin : begin + tree["bufferViews"][view]["byteLength"]]
-
-
 def _packed(tree: dict[str, Any], chunks: list[bytes]) -> bytes:
     """The GLB of a tree whose buffer's views hold ``chunks``."""
     binary = b""
@@ -143,8 +134,8 @@ def _fitted(picture: Image.Image, width: int) -> Image.Image:
     return ground.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def _webp(frames: list[Image.Image], **timing: Any) -> bytes:
+def _webp(frames: list[Image.Image], xmp: bytes, **timing: Any) -> bytes:
     buffer = io.BytesIO()
     moving = {"save_all": True, "append_images": frames[1:], "loop": 0, **timing} if len(frames) > 1 else {}
-    frames[0].save(buffer, "WEBP", quality=QUALITY, method=6, **moving)
+    save_picture(frames[0], buffer, xmp, "WEBP", quality=QUALITY, method=6, **moving)
     return buffer.getvalue()

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.viz.curves import chart
 from tunemv3d_show.compact import TOLD
-from tunemv3d_show.gather import FIGURES, OPTIONS, Gathered, Sampled, Source
+from tunemv3d_show.gather import FIGURES, OPTIONS, Gathered, Sampled, Source, shown_option
 from tunemv3d_show.media import Medium, media_of, still, thumbnail
 
 PAGE = Path(__file__).parent / "page"
@@ -75,6 +76,7 @@ def write_page(out: Path, found: Gathered, title: str, compact: bool = False) ->
 def _template() -> Any:
     environment = Environment(loader=PackageLoader("tunemv3d_show", "page"), autoescape=True, trim_blocks=True)
     environment.globals["picture"] = _img
+    environment.filters["named"] = _named
     return environment.get_template("report.html")
 
 
@@ -139,13 +141,15 @@ class _Prompt:
             if placed.fault:
                 self._found.faults.append(f"{entry.folder}: {placed.fault}")
         options = {
-            told: entry.manifest[key] for key, told in OPTIONS.items() if entry.manifest.get(key) not in (None, "")
+            told: shown_option(key, entry.manifest[key])
+            for key, told in OPTIONS.items()
+            if entry.manifest.get(key) not in (None, "")
         }
         notes = entry.manifest.get("notes") or []
         return {
             "source": self._found.sources[entry.source].name,
             "seed": entry.seed,
-            "options": {**options, "seconds": entry.manifest.get("seconds", "?"), "folder": str(entry.folder)}
+            "options": {**options, "seconds": entry.manifest.get("seconds", "?"), "folder": entry.folder.name}
             | ({"notes": "; ".join(map(str, notes))} if notes else {}),
             "media": _arranged(media),
             "figures": [FIGURES[key].format(value) for key, value in entry.figures.items()],
@@ -182,7 +186,7 @@ def _img(placed: Placed) -> Markup:
 
 def _source(index: int, source: Source, faults: list[str], compact: bool) -> dict[str, Any]:
     data = source.data
-    facts = {"folder": str(source.folder), **source.options}
+    facts = {"folder": source.folder.resolve().name, **source.options}
     if source.spec_id:
         facts["spec"] = source.spec_id[:12]
     if data.get("objects"):
@@ -205,8 +209,13 @@ def _source(index: int, source: Source, faults: list[str], compact: bool) -> dic
         "creators": ", ".join(sorted(filter(None, data.get("creators") or {}), key=str.lower)),
         "versions": source.versions,
         "preview": preview,
-        "spec": json.dumps(source.spec, indent=2, ensure_ascii=False) if source.spec else "",
+        "spec": json.dumps(without_paths(source.spec), indent=2, ensure_ascii=False) if source.spec else "",
     }
+
+
+def _named(fault: str) -> str:
+    """Leave only the last part of a sentence's absolute paths: the page goes to others."""
+    return " ".join(without_paths(fault.split(" ")))
 
 
 def _charts(sources: list[Source]) -> list[Markup]:
@@ -224,7 +233,7 @@ def _charts(sources: list[Source]) -> list[Markup]:
 
 def _differences(sources: list[Source]) -> list[tuple[str, list[str]]]:
     """Fields in which the specs differ, where several are known."""
-    flat = [_flat(source.spec) if source.spec else None for source in sources]
+    flat = [_flat(without_paths(source.spec)) if source.spec else None for source in sources]
     known = [spec for spec in flat if spec is not None]
     if len(known) < 2:
         return []

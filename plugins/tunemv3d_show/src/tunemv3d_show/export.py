@@ -6,6 +6,7 @@ from typing import Any
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.generation import finish
+from tunemv3d_core.io.file_names import without_paths
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.sample_files import write_sample
 from tunemv3d_show.session import Session, ViewerSettings
@@ -32,7 +33,7 @@ def _about(session: Session, made: ViewerSettings) -> dict[str, Any]:
         "checkpoint": session.checkpoint,
         "spec_id": spec_id(session.spec),
         "versions": versions(),
-        "data": session.data,
+        "data": without_paths(session.data),
         "prompt": made.prompt,
         "seed": made.seed,
         "num_inference_steps": made.steps,

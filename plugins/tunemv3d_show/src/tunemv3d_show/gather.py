@@ -9,6 +9,7 @@ from typing import Any
 
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints, spec_ids
+from tunemv3d_core.io.generated import model_name
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.samples import MANIFEST, find_samples
 from tunemv3d_core.viz.curves import Curve, read_curves
@@ -227,13 +228,18 @@ OPTIONS = {
 """Options of a manifest, and their names on the page."""
 
 
+def shown_option(key: str, value: Any) -> Any:
+    """Return an option as the page shows it: a checkpoint without this machine's folders."""
+    return model_name(str(value)) if key == "checkpoint" else value
+
+
 def _shared(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """The options that all objects have in common."""
     shared: dict[str, Any] = {}
     for key, name in OPTIONS.items():
         values = [manifest.get(key) for manifest in manifests]
         if values and values[0] not in (None, "", False) and all(value == values[0] for value in values):
-            shared[name] = values[0]
+            shared[name] = shown_option(key, values[0])
     return shared
 
 

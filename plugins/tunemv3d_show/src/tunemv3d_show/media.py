@@ -1,6 +1,7 @@
 """Pictures, animations and meshes as text that a page carries, each checked before it is taken."""
 
 import base64
+import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from PIL import Image
 
 from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.file_names import leading_out
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
+from tunemv3d_show.poster import poster
 
 QUALITY = 90
 """Quality of still pictures that are larger than ``SMALL``; they become WebP."""
@@ -45,8 +48,9 @@ class Medium:
         kind: "view", or of ``KINDS``.
         label: what it shows, for people who do not see it.
         type: MIME type.
-        data: base 64; "" where it could not be read.
+        data: base 64, of a mesh that of its gzip; "" where it could not be read.
         size: (width, height) of a picture, pixels.
+        poster: of a mesh, base 64 of a WebP picture; "" where none could be drawn.
         fault: why it could not be read.
     """
 
@@ -55,6 +59,7 @@ class Medium:
     type: str = ""
     data: str = ""
     size: tuple[int, int] = (1, 1)
+    poster: str = ""
     fault: str = ""
 
 
@@ -118,11 +123,17 @@ def _medium(kind: str, label: str, path: Path, compact: bool, folder: Path) -> M
 
 
 def _mesh(path: Path, compact: bool) -> dict[str, Any]:
-    """A GLB whose head is right and whose length is what the head says."""
+    """A GLB whose head is right and whose length is what the head says, packed by gzip."""
     data = read_plain(path, MAX_FILE)
     if data[:4] != b"glTF" or int.from_bytes(data[8:12], "little") != len(data):
         raise ValueError("no whole GLB file")
-    return {"type": "model/gltf-binary", "data": _text(reduced.small_mesh(data) if compact else data)}
+    try:
+        still = _text(poster(data))
+    except ValueError:
+        # Another program's mesh may turn all the same.
+        still = ""
+    small = reduced.small_mesh(data) if compact else data
+    return {"type": "model/gltf-binary", "data": _text(gzip.compress(small, mtime=0)), "poster": still}
 
 
 def _picture(path: Path, small: str) -> dict[str, Any]:
@@ -153,7 +164,8 @@ def _picture(path: Path, small: str) -> dict[str, Any]:
 def _webp(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     mode = "RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"
-    picture.convert(mode).save(buffer, "WEBP", quality=QUALITY, lossless=max(picture.size) <= SMALL)
+    xmp = picture.info.get("xmp", b"")
+    save_picture(picture.convert(mode), buffer, xmp, "WEBP", quality=QUALITY, lossless=max(picture.size) <= SMALL)
     return _text(buffer.getvalue())
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, print_json, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 
@@ -19,6 +20,7 @@ def report(
     compact: Annotated[
         bool, typer.Option("--compact", help="Smaller: lossy pictures, fewer frames, coarser meshes; the page says so.")
     ] = False,
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Make one HTML file of runs and sampled objects, side by side for the same prompt and seed.
@@ -42,7 +44,17 @@ def report(
         }
         print_json({"out": str(out), "bytes": size, **counts, "means": means, "faults": found.faults})
     else:
-        console.print(f"{out}  {len(found.objects)} objects, {size / 1e6:.1f} MB", soft_wrap=True, highlight=False)
+        console.print(
+            f"{out}  {len(found.objects)} {'object' if len(found.objects) == 1 else 'objects'}, {size / 1e6:.1f} MB",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if show:
+        show_result(out)
+    if found.objects and not as_json:
+        # Meshes are what a page may lack.
+        bare = [each.folder for each in found.objects if "mesh" not in each.files]
+        say_next("tunemv3d", *(("mesh", bare[0]) if bare else ("refine", found.objects[0].folder)))
     if found.faults:
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
+    CheckpointArgument,
     DeviceOption,
     DtypeOption,
     EmbeddingOption,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def view(
-    checkpoint: Annotated[str, typer.Argument(help="A packaged checkpoint's name, its folder, or a run's folder.")],
+    checkpoint: CheckpointArgument,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page; the next free one is taken.")] = 8080,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect, with a token.")] = "127.0.0.1",
     out: Annotated[Path, typer.Option(help="Folder that gets exported objects.")] = Path("samples"),
@@ -35,6 +37,7 @@ def view(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
 ) -> None:
     """Type a prompt and watch the object appear: views, the field's guess and its surface, step by step.
 
@@ -49,7 +52,10 @@ def view(
 
     check_writable(out)
     place, added = read_placement(device, dtype, offload), Additions.of(base, lora, embedding)
-    open_viewer(checkpoint, port, host, out, place, added).server.sleep_forever()
+    server = open_viewer(checkpoint, port, host, out, place, added).server
+    if show:
+        show_result(f"http://127.0.0.1:{server.get_port()}/")
+    server.sleep_forever()
 
 
 def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement", added: "Additions") -> Any:

@@ -14,3 +14,10 @@ CHECKPOINT = CommandPlugin(
     "tunemv3d_core.cli.checkpoint:app",
     "Look whether checkpoints are whole; put damaged ones out of the way.",
 )
+SBOM = CommandPlugin(
+    "sbom", "tunemv3d_core.cli.sbom:sbom", "List what is installed, and models, as a software bill of materials."
+)
+SIGN = CommandPlugin("sign", "tunemv3d_core.cli.signature:sign", "Sign a folder with a key of your own, offline.")
+VERIFY = CommandPlugin(
+    "verify", "tunemv3d_core.cli.signature:verify", "Look whether a folder is as its signer left it."
+)

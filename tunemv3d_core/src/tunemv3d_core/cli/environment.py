@@ -4,14 +4,15 @@ import os
 import platform
 from collections import Counter
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from tunemv3d_core import __version__
-from tunemv3d_core.console import console, print_json
+from tunemv3d_core.cli.ending import say_next
+from tunemv3d_core.cli.options import JsonOption
+from tunemv3d_core.console import console, print_json, print_table
 from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
@@ -22,13 +23,14 @@ LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", 
 _GIB = 2**30
 
 
-def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def env(as_json: JsonOption = False) -> None:
     """Say what is installed here and what it runs on: paste it into a report. It holds no paths and no secrets."""
     found = environment()
     if as_json:
         print_json(found)
     else:
         _print(found)
+        say_next("tunemv3d", "plugins", "list", "--load")
 
 
 def environment() -> dict[str, Any]:
@@ -162,7 +164,7 @@ def _print(found: dict[str, Any]) -> None:
     for each in found["distributions"]:
         note = "" if each["permitted"] else ", forbidden by TUNEMV3D_PLUGINS"
         table.add_row(each["name"], each["version"], str(each["plugins"]), each["installed"] + note)
-    console.print(table)
+    print_table(table)
     for each in found["missing"]:
         serves = f" for {', '.join(each['commands'])}" if each["commands"] else ""
         console.print(

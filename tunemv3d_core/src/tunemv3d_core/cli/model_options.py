@@ -1,4 +1,4 @@
-"""Options on where and how a model computes, shared by every command that samples."""
+"""Which model, and where and how it computes: arguments that every command that samples shares."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 OFFLOADS = ("none", "model", "sequential")
 
+CheckpointArgument = Annotated[str, typer.Argument(help="A packaged checkpoint's name, its folder, or a run's folder.")]
+HubCheckpointArgument = Annotated[
+    str, typer.Argument(help="A packaged checkpoint's name, its folder, a run's folder or a hub id.")
+]
 DeviceOption = Annotated[str, typer.Option(help="Such as cpu or cuda; default: cuda, else mps, where there is one.")]
 DtypeOption = Annotated[
     str,

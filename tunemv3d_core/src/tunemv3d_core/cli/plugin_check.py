@@ -6,7 +6,9 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.cli.ending import say_next
+from tunemv3d_core.cli.options import JsonOption
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
 from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.json_files import parse
@@ -25,7 +27,7 @@ def check(
     slot: Annotated[str | None, typer.Option(help="Its slot, where several have one of this name.")] = None,
     spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
     device: Annotated[str, typer.Option(help="Device on which it is built and called, such as cuda.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run all checks of its slot on a component. Exit code 1 if one fails."""
     # Building components needs torch; listing them does not.
@@ -49,6 +51,7 @@ def check(
     else:
         for of, found in results.items():
             _print_results(f"{of} {name}", found)
+        say_next("tunemv3d", "plugins", "show", name)
     if any(result.outcome in FINDINGS for found in results.values() for result in found):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -110,4 +113,4 @@ def _print_results(title: str, found: "list[Result]") -> None:
         table.add_row(result.check, outcome, f"{result.seconds:.1f}", result.note)
     passed = sum(result.outcome == "passed" for result in found)
     console.print(Text.assemble((title, "bold"), f": {passed} of {len(found)} checks passed"))
-    console.print(table, highlight=False)
+    print_table(table)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from tunemv3d_core.console import console
+from tunemv3d_core.console import print_table
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
 
@@ -51,7 +51,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         cells = (row["slot"], row["name"], row["distribution"], row["version"], _note(row))
         table.add_row(*(Text(f"{cell}  ") for cell in cells))
-    console.print(table)
+    print_table(table)
 
 
 def _reached_as(row: dict[str, Any]) -> str:

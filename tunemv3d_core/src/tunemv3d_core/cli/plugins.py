@@ -9,13 +9,15 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.load_command import load_command
+from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.cli.plugin_check import check
 from tunemv3d_core.cli.plugin_list import print_rows, rows_of
 from tunemv3d_core.cli.plugin_new import new
-from tunemv3d_core.console import console, print_json
+from tunemv3d_core.console import console, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, suggestion
-from tunemv3d_core.plugins.descriptor import SLOTS, ComponentPlugin
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS, ComponentPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.isolated_import import probe_third_party
 from tunemv3d_core.plugins.registry import registry
@@ -34,8 +36,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help="List, describe, check, write and release components.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command("list")
 def list_(
@@ -43,7 +43,7 @@ def list_(
         bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time limit of one import.")] = 30.0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List installed components, packaged files and commands. Reads metadata only, unless --load is given."""
     rows = rows_of(load, seconds)
@@ -51,12 +51,14 @@ def list_(
         print_json(rows)
     else:
         print_rows(rows)
+        component = next((row["name"] for row in rows if row["slot"] in COMPONENT_SLOTS), "plugins")
+        say_next("tunemv3d", "plugins", "show", component)
     if any(row.get("problem") for row in rows):
         raise typer.Exit(EXIT_FINDINGS)
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: Json = False) -> None:
+def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")], as_json: JsonOption = False) -> None:
     """Describe what is installed under a name: where it comes from, and its options."""
     found = _find(name)
     probe_third_party(["aggregator"])  # options of fields list them all
@@ -66,6 +68,7 @@ def show(name: Annotated[str, typer.Argument(help="A name from `plugins list`.")
         return
     for description in described:
         _print_description(description)
+    say_next("tunemv3d", *_after(found[0].slot, name))
 
 
 app.command()(check)
@@ -76,6 +79,13 @@ app.command()(new)
 def release() -> None:
     """Build distributions and check them as an index and a user would (a package of its own: tunemv3d[release])."""
     raise ComponentError("`plugins release` is in a package of its own: pip install 'tunemv3d[release]'")
+
+
+def _after(slot: str, name: str) -> tuple[str, ...]:
+    """Return the words of the command that goes on with what is in a slot."""
+    if slot in COMPONENT_SLOTS:
+        return "plugins", "check", name
+    return {"spec": ("spec", "show", name), "command": (*name.split("."), "--help")}.get(slot, ("plugins", "list"))
 
 
 def _find(name: str) -> list[EntryPointRecord]:
@@ -123,13 +133,13 @@ def _print_description(description: dict[str, Any]) -> None:
     for key, value in description.items():
         if value:
             table.add_row(key, str(value))
-    console.print(table, highlight=False)
+    print_table(table)
     if options:
         listed = Table("option", "type", "default", "description", box=None, header_style="bold", title_justify="left")
         for name, option in options.items():
             default = "" if option["required"] else _shown(option.get("default"))
             listed.add_row(name, describe_type(option), default, option.get("description", ""))
-        console.print(listed)
+        print_table(listed)
     console.print()
 
 

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.config.schema import spec_schema
-from tunemv3d_core.console import console, print_json, show_error
+from tunemv3d_core.console import console, print_json, print_table, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.foreign_text import harmless_json
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
@@ -42,8 +43,9 @@ def show(
     table = Table(Column("option", overflow="fold"), "value", box=None, header_style="bold")
     for path, value in flat(spec).items():
         table.add_row(path, _shown(value))
-    console.print(table)
+    print_table(table)
     console.print(f"id {spec_id(spec)}", highlight=False, soft_wrap=True)
+    say_next("tunemv3d-train", name, *(word for each in set_ or () for word in ("--set", each)))
 
 
 @app.command()
@@ -59,7 +61,10 @@ def validate(
             show_error(result["raised"])
         elif not as_json:
             console.print(f"{result['spec']}: valid, id {result['id'][:12]}", highlight=False, soft_wrap=True)
-    if not all(result["valid"] for result in results):
+    valid = [result["spec"] for result in results if result["valid"]]
+    if valid and not as_json:
+        say_next("tunemv3d-train", valid[0])
+    if len(valid) < len(results):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -74,7 +79,11 @@ def diff(first: Name, second: Name, as_json: Json = False) -> None:
     table = Table(Column("option", overflow="fold"), first, second, box=None, header_style="bold")
     for path in paths:
         table.add_row(path, _shown(ours.get(path)), _shown(theirs.get(path)))
-    console.print(table if paths else "no difference")
+    if paths:
+        print_table(table)
+    else:
+        console.print("no difference")
+    say_next("tunemv3d", "study", first, second)
 
 
 def flat(spec: RunSpec) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +13,7 @@ from tunemv3d_core.config.component_spec import ComponentSpec, HasPretrained
 from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.io.file_names import exists, path_of
+from tunemv3d_core.io.file_names import exists, is_absolute, path_of, without_paths
 from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BackbonePorts
@@ -133,24 +132,11 @@ def published(spec: RunSpec, base_model: str = "") -> RunSpec:
             spec = with_base(spec, said | ({"revision": found[3]} if "revision" in backbone.pretrained_options else {}))
         elif _is_path(backbone.pretrained):
             spec = with_base(spec, {"pretrained": ""})
-    content = _without_paths(json.loads(canonical_json(spec)))
+    content = without_paths(json.loads(canonical_json(spec)))
     return RunSpec.model_validate(content, context=("dataset", "loss"))
 
 
 def _is_path(name: str) -> bool:
     if name in registry().names("asset"):
         return False
-    return _is_absolute(name) or name.startswith(".") or exists(path_of(name))
-
-
-def _is_absolute(text: str) -> bool:
-    windows = PureWindowsPath(text)
-    return text.startswith("~") or PurePosixPath(text).is_absolute() or (windows.is_absolute() and "\n" not in text)
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_paths(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(each) for each in value]
-    return PureWindowsPath(value).name if isinstance(value, str) and _is_absolute(value) else value
+    return is_absolute(name) or name.startswith(".") or exists(path_of(name))

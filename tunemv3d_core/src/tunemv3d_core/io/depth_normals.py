@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
 
 DEPTH_SCALE = 1000.0
@@ -20,8 +21,8 @@ FARTHEST = 65.535
 """The largest depth that 16 bits hold, world units."""
 
 
-def save_depth(path: Path, depth: NDArray[np.floating[Any]]) -> None:
-    """Write z depth, ``h w``, world units, 0 where nothing was hit.
+def save_depth(path: Path, depth: NDArray[np.floating[Any]], xmp: bytes = b"") -> None:
+    """Write z depth, ``h w``, world units, 0 where nothing was hit; with an XMP packet where a model made it.
 
     Raises:
         DatasetError: a depth is negative, not finite or beyond ``FARTHEST``.
@@ -29,7 +30,7 @@ def save_depth(path: Path, depth: NDArray[np.floating[Any]]) -> None:
     steps = np.rint(np.asarray(depth, dtype=np.float32) * np.float32(DEPTH_SCALE))
     if not (steps >= 0).all() or not (steps <= 65535).all():
         raise DatasetError(f"{path}: depths must lie in 0 to {FARTHEST}, got {np.min(depth)} to {np.max(depth)}")
-    Image.fromarray(steps.astype(np.uint16)).save(path, "PNG")
+    save_picture(Image.fromarray(steps.astype(np.uint16)), path, xmp)
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:
@@ -44,12 +45,15 @@ def read_depth(path: Path) -> NDArray[np.float32]:
     return np.asarray(steps / DEPTH_SCALE, dtype=np.float32)
 
 
-def save_normals(path: Path, normals: NDArray[np.floating[Any]]) -> None:
-    """Write unit normals, ``h w 3``, world space, 0 where nothing was hit, as round((n + 1) / 2 * 255)."""
+def save_normals(path: Path, normals: NDArray[np.floating[Any]], xmp: bytes = b"") -> None:
+    """Write unit normals, ``h w 3``, world space, 0 where nothing was hit, as round((n + 1) / 2 * 255).
+
+    With an XMP packet where a model made them.
+    """
     unit = np.asarray(normals, dtype=np.float32)
     colours = np.clip(np.rint((unit + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
     colours[~unit.any(-1)] = 0
-    Image.fromarray(colours).save(path, "PNG")
+    save_picture(Image.fromarray(colours), path, xmp)
 
 
 def read_normals(path: Path) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 LONGEST = 200
 """Bytes of a name that we make; file systems take 255, and a suffix may follow."""
@@ -94,3 +95,18 @@ def clashes(folders: Mapping[str, Iterable[str]]) -> dict[str, str]:
         else:
             owners |= dict.fromkeys(keys, owner)
     return found
+
+
+def without_paths(value: Any) -> Any:
+    """Copy JSON with the last part alone of every text that is an absolute path."""
+    if isinstance(value, dict):
+        return {name: without_paths(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(each) for each in value]
+    return PureWindowsPath(value).name if isinstance(value, str) and is_absolute(value) else value
+
+
+def is_absolute(text: str) -> bool:
+    """Tell whether a text is an absolute path of any system, or one in a home folder."""
+    windows = PureWindowsPath(text)
+    return text.startswith("~") or PurePosixPath(text).is_absolute() or (windows.is_absolute() and "\n" not in text)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
@@ -16,6 +18,7 @@ from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.depth_normals import save_depth, save_normals
 from tunemv3d_core.io.file_names import is_device
+from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_core.io.json_files import write_json
 from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.io.samples import MANIFEST, write_scene
@@ -64,9 +67,11 @@ def write_sample(made: FinishedObject, out: Path, about: dict[str, Any]) -> Path
     """
     check_finite(made.latents)
     check_finite(made.images)
+    by = GeneratedBy.of(about)
     with _appearing(out, about["prompt"], about["seed"]) as (beside, folder):
-        files: dict[str, Any] = {"grid": "grid.png", "cameras": "transforms.json", **_write_views(made, beside)}
-        grid(made.images, made.renders, made.opacity, made.depth, made.given).save(beside / "grid.png")
+        files: dict[str, Any] = {"grid": "grid.png", "cameras": "transforms.json", **_write_views(made, beside, by)}
+        drawn = grid(made.images, made.renders, made.opacity, made.depth, made.given)
+        save_picture(drawn, beside / "grid.png", by.composite_xmp if made.given else by.xmp)
         if made.given:
             files["given"] = _write_given(made, beside)
         h, w = made.images.shape[-2:]
@@ -107,11 +112,18 @@ def check_writable(out: Path) -> None:
         raise TuneMV3DError(f"{out}: {place} is not writable; choose another folder with --out")
 
 
-def _write_views(made: FinishedObject, folder: Path) -> dict[str, tuple[str, ...]]:
+def _write_views(made: FinishedObject, folder: Path, by: GeneratedBy) -> dict[str, tuple[str, ...]]:
     """Write the pictures one by one; return their names by kind."""
 
     def write_picture(path: Path, image: Tensor) -> None:
-        to_pil(image).save(path)
+        given = int(path.stem) in made.given
+        save_picture(to_pil(image), path, by.composite_xmp if given else by.xmp)
+
+    def write_depth(path: Path, depth: NDArray[np.float32]) -> None:
+        save_depth(path, depth, by.xmp)
+
+    def write_normals(path: Path, normals: NDArray[np.float32]) -> None:
+        save_normals(path, normals, by.xmp)
 
     if made.opacity is None or made.depth is None:
         return {"views": _each(folder, "views", made.images, write_picture)}
@@ -120,11 +132,11 @@ def _write_views(made: FinishedObject, folder: Path) -> dict[str, tuple[str, ...
     seen = (made.opacity > 0.5).float()
     files = {
         "views": _each(folder, "views", cut, write_picture),
-        "depth": _each(folder, "depth", (made.depth * seen).float().cpu().numpy(), save_depth),
+        "depth": _each(folder, "depth", (made.depth * seen).float().cpu().numpy(), write_depth),
     }
     if made.normals is not None:
         normals = (made.normals * seen[:, None]).float().cpu().movedim(1, -1).numpy()
-        files["normals"] = _each(folder, "normals", normals, save_normals)
+        files["normals"] = _each(folder, "normals", normals, write_normals)
     return files
 
 

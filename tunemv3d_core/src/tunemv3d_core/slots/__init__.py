@@ -19,7 +19,7 @@ and ranges: ``docs/conventions.md``. Three rules hold for all components of a mo
 ``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
-from tunemv3d_core.slots.datasets import Dataset, KeepsLatents, MeshRenderer, Streams
+from tunemv3d_core.slots.datasets import Dataset, HonoursOptOut, KeepsLatents, MeshRenderer, Streams
 from tunemv3d_core.slots.losses import Loss, Prediction, Targets
 from tunemv3d_core.slots.meshers import Mesher, Pictures, Shape, TexturedMesh
 from tunemv3d_core.slots.metrics import (
@@ -55,6 +55,7 @@ __all__ = [
     "Field",
     "Figure",
     "HasSurface",
+    "HonoursOptOut",
     "Injector",
     "KeepsLatents",
     "KnowsCaptionWords",

@@ -66,6 +66,14 @@ class KeepsLatents(Dataset, Protocol):
 
 
 @runtime_checkable
+class HonoursOptOut(Dataset, Protocol):
+    """A dataset that leaves out objects of an opt-out list (``tunemv3d_core.io.opt_out``). Optional."""
+
+    opted_out: int
+    """Number of objects that were left out, of all splits."""
+
+
+@runtime_checkable
 class Streams(Dataset, Protocol):
     """A dataset that is read while training goes on, because memory cannot hold it. Optional.
 

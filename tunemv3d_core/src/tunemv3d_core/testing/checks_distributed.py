@@ -1,14 +1,18 @@
 """Check of data-parallel training, in two processes on this machine."""
 
-import json
-import subprocess
-import sys
+import multiprocessing
+import os
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
+from tunemv3d_core.testing import ddp_worker
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.checks_descriptor import environment
 from tunemv3d_core.testing.component import ComponentUnderTest, trainable
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 PATIENCE = 300
 """Time limit in seconds of the two processes, which may wait for each other."""
@@ -18,28 +22,37 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
     """Under DistributedDataParallel, two processes with different batches have equal weights after three steps."""
     if not trainable(component.built().module):
         raise NotApplicableError("it has no trainable parameters")
+    given = (component.slot, component.name, component.given)
     with TemporaryDirectory() as folder:
-        given = json.dumps([component.slot, component.name, component.given])
-        command = [sys.executable, "-m", "tunemv3d_core.testing.ddp_worker", given, str(Path(folder) / "meeting")]
-        workers = [
-            subprocess.Popen(
-                [*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-            )
-            for rank in range(2)
-        ]
-        try:
-            outputs = [worker.communicate(timeout=PATIENCE) for worker in workers]
-        except subprocess.TimeoutExpired:
-            raise ConformanceError(f"the two processes waited for each other for {PATIENCE} s") from None
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-    for rank, worker in enumerate(workers):
-        if worker.returncode:
-            raise ConformanceError(f"process {rank} failed:\n{outputs[rank][1][-3000:]}")
-    if outputs[0][0] != outputs[1][0]:
-        raise ConformanceError("the two processes ended with different weights")
+        context = _context()
+        ranks = [context.Process(target=ddp_worker.main, args=(given, folder, rank, {**os.environ})) for rank in (0, 1)]
+        for number, rank in enumerate(ranks):
+            Path(folder, f"errors-{number}").touch()
+            rank.start()
+        until = time.monotonic() + PATIENCE
+        for rank in ranks:
+            rank.join(max(0, until - time.monotonic()))
+        codes = [rank.exitcode for rank in ranks]
+        for rank in ranks:
+            rank.kill()
+            rank.join()
+        if None in codes:
+            raise ConformanceError(f"the two processes waited for each other for {PATIENCE} s")
+        for number, code in enumerate(codes):
+            if code:
+                printed = Path(folder, f"errors-{number}").read_text("utf-8", "replace")
+                raise ConformanceError(f"process {number} failed:\n{printed[-3000:]}")
+        if Path(folder, "digest-0").read_text("utf-8") != Path(folder, "digest-1").read_text("utf-8"):
+            raise ConformanceError("the two processes ended with different weights")
+
+
+def _context() -> "ForkServerContext | SpawnContext":
+    """Start processes where torch is imported already, if the system can: several components are checked in a row."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([ddp_worker.__name__])
+    return context
 
 
 CHECKS = (check_survives_ddp,)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.generated import GeneratedBy, mp4_box, save_picture
 
 
 def check_format(kind: str) -> None:
@@ -24,12 +25,13 @@ def check_format(kind: str) -> None:
         raise SampleError("an mp4 needs ffmpeg, which is not on the PATH: install it, or take webp")
 
 
-def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int = 0) -> None:
-    """Write frames of one size in the format of ``path``'s suffix. Nothing half-written stays.
+def write_animation(path: Path, frames: Sequence[Image.Image], by: GeneratedBy, milliseconds: int = 0) -> None:
+    """Write generated frames of one size in the format of ``path``'s suffix. Nothing half-written stays.
 
     Args:
         path: ``.webp`` or ``.mp4``, or ``.png`` for one frame.
         frames: at least one.
+        by: what made them; the file tells it by XMP.
         milliseconds: time that each is shown.
 
     Raises:
@@ -46,8 +48,11 @@ def write_animation(path: Path, frames: Sequence[Image.Image], milliseconds: int
         with atomic_file(path) as beside:
             if path.suffix == ".mp4":
                 _write_mp4(beside, frames, milliseconds)
+                with beside.open("ab") as file:
+                    file.write(mp4_box(by.xmp))
             else:
-                frames[0].save(beside, format=path.suffix[1:], **(moving if len(frames) > 1 else {}))
+                kind = path.suffix[1:].upper()
+                save_picture(frames[0], beside, by.xmp, kind, **(moving if len(frames) > 1 else {}))
     except OSError as error:
         raise SampleError(f"{path}: could not be written: {error}. The object itself is whole") from error
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_modulation.adapters.formats import check_numbers
 from tunemv3d_modulation.adapters.prepare import load_prepared, loader_pipeline
 from tunemv3d_modulation.adapters.sources import EMBEDDING_NAMES, LORA_NAMES, find_file
-from tunemv3d_modulation.pretrained.quiet import quiet
 
 Source = str | Path | Mapping[str, Tensor]
 """A file, a folder, a hub id, or tensors by name."""
@@ -73,7 +73,7 @@ class Adapters:
             raise ComponentError(f"backbone 'diffusers': the LoRA's name {name!r} is taken, or is not one word")
         told = "from memory" if isinstance(source, Mapping) else str(source)
         try:
-            with quiet():
+            with quiet("transformers", "diffusers"):
                 self._load(source, name, weight_name)
         except Exception as error:  # diffusers and peft raise a dozen kinds
             self._forget(name)
@@ -115,13 +115,13 @@ class Adapters:
         own = {"default": 1.0} if self._own else {}
         wanted = {**own, **self._weights}
         trained = {key: p.requires_grad for key, p in self._backbone.named_parameters()}
-        with quiet():
+        with quiet("transformers", "diffusers"):
             if wanted:
                 self._pipe().set_adapters(list(wanted), list(wanted.values()))
             elif self.loaded:
                 self._pipe().disable_lora()
         if wanted and self.loaded:
-            with quiet():
+            with quiet("transformers", "diffusers"):
                 self._pipe().enable_lora()
         for key, parameter in self._backbone.named_parameters():
             # PEFT lets what is turned on train.
@@ -138,7 +138,7 @@ class Adapters:
 
     def _forget(self, name: str) -> None:
         """Take out what a failed load may have left."""
-        with quiet():
+        with quiet("transformers", "diffusers"):
             pipe = self._pipe()
             pipe.delete_adapters([name])
             if not self.loaded and not self._own:
@@ -148,7 +148,7 @@ class Adapters:
 
     def unload(self) -> None:
         """Take out every LoRA that was loaded; the parts are what they were."""
-        with quiet():
+        with quiet("transformers", "diffusers"):
             pipe = self._pipe()
             if self.loaded:
                 pipe.delete_adapters(list(self.loaded))
@@ -171,7 +171,7 @@ class Adapters:
             file = None if isinstance(source, Mapping) else find_file(str(source), EMBEDDING_NAMES, weight_name)
             tensors = dict(source) if isinstance(source, Mapping) else load_file(file or "")
             check_numbers(tensors)
-            with quiet():
+            with quiet("transformers", "diffusers"):
                 self._load_embedding(tensors, token, file.stem if file is not None else None)
         except Exception as error:  # diffusers and transformers raise a dozen kinds
             reason = " ".join(str(error).split())[:300]

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import BaseModelError, ComponentError, TuneMV3DError
 from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.json_files import MAX_BYTES
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.pretrained.hub import download
-from tunemv3d_modulation.pretrained.quiet import quiet
 from tunemv3d_modulation.pretrained.weight_files import choose_weights
 from tunemv3d_modulation.spec import DiffusersSpec
 
@@ -119,7 +119,7 @@ def _check_files(folder: Path) -> None:
 def reading(origin: Origin, part: str) -> Iterator[None]:
     """Say in one message what could not be read and why."""
     try:
-        with quiet():
+        with quiet("transformers", "diffusers"):
             yield
     except ComponentError as error:
         raise ComponentError(f"backbone 'diffusers': {origin.name}: {error}") from error

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import StatedCreator, StatedLicence
@@ -40,5 +41,6 @@ def attributions(
             console.print(f"no licence stated: {id_}", markup=False, highlight=False, soft_wrap=True)
         counts = ", ".join(f"{count} {licence or 'not stated'}" for licence, count in licences.most_common())
         console.print(f"{page}: {len(originals)} objects: {counts}", markup=False, highlight=False, soft_wrap=True)
+        say_next("tunemv3d", "data", "check", dataset)
     if unknown:
         raise typer.Exit(EXIT_FINDINGS)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS
 
@@ -39,5 +40,6 @@ def caption(
         statuses = [result.status for result in results]
         counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("captioned", "kept", "refused"))
         console.print(f"{folder}: {counts}", soft_wrap=True)
+        say_next("tunemv3d", "data", "show", folder, "--open")
     if refused:
         raise typer.Exit(EXIT_FINDINGS)

@@ -10,8 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tunemv3d_core.console import console, messages, print_json
+from tunemv3d_core.cli.ending import say_next
+from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
 if TYPE_CHECKING:
     from tunemv3d_data.doctor.findings import Finding
@@ -34,17 +36,21 @@ _COLUMNS = (
 
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
+    dataset: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures of what is found; NAME-check here.")] = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(help="Model folder, asset or hub id whose tokenizer counts captions; else an estimate."),
     ] = None,
-    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    layout: LayoutOption = "auto",
+    opt_out: Annotated[
+        Path | None, typer.Option("--opt-out", help="A file of ids, creators and addresses that should not be in it.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
+    from tunemv3d_core.io.opt_out import OptOut
     from tunemv3d_core.plugins.assets import find_asset
     from tunemv3d_data.doctor.examine import Round, examine
     from tunemv3d_data.layouts import open_dataset
@@ -54,11 +60,13 @@ def check(
     if out.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
     source = open_dataset(root, layout, undistort=True)
+    listed = OptOut.read(opt_out) if opt_out is not None else OptOut()
     count = len(source.ids)
     with Progress(*_COLUMNS, console=messages) as progress:
         task = progress.add_task("objects", total=count)
         try:
-            findings = examine(Round(source, out, text_encoder), min(workers, count), lambda: progress.advance(task))
+            round_ = Round(source, out, text_encoder, listed)
+            findings = examine(round_, min(workers, count), lambda: progress.advance(task))
         except OSError as error:
             raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
     if as_json:
@@ -74,6 +82,7 @@ def check(
         )
     else:
         _show(findings, count, root, out)
+        say_next("tunemv3d", "data", "show", dataset, "--open")
     if any(finding.level != "note" for finding in findings):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -95,7 +104,7 @@ def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> N
         kinds.items(), key=lambda kind: (list(_STYLES).index(kind[0][0]), -len(kind[1]))
     ):
         table.add_row(level, name, _objects(found), found[0].text, advice, style=_STYLES[level])
-    console.print(table)
+    print_table(table)
     levels = Counter(finding.level for finding in findings)
     said = f"{levels['error']} errors, {levels['warning']} warnings, {levels['note']} notes; pictures in {out}"
     console.print(f"{root}: {count} objects, {said}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """``tunemv3d data pack``: a dataset folder in, WebDataset shards with an index out."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
 from tunemv3d_data.commands.options import Strict
@@ -93,3 +95,4 @@ def _show(packed: "Packed", job: "PackJob", as_json: bool) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    say_next("tunemv3d-train", "chairs-mini", "--set", "data=" + json.dumps({"type": "shards", "path": str(out)}))

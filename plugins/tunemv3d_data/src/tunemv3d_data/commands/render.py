@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
-from tunemv3d_data.commands.options import StatedCreator, StatedLicence, Strict, WantedLicences
+from tunemv3d_data.commands.options import OptOutList, StatedCreator, StatedLicence, Strict, WantedLicences
 from tunemv3d_data.commands.sizes import read_size
 from tunemv3d_data.commands.tables import show_notes
 
@@ -54,6 +55,7 @@ def render(
     geometry: Annotated[bool, _option("Write depth and normals.")] = True,
     choose: Annotated[str, _option("all, or a file of ids, one per line.", "--select")] = "all",
     exclude: Annotated[Path | None, _option("A file of ids to leave out.")] = None,
+    opt_out: OptOutList = None,
     licence: WantedLicences = None,
     state_licence: StatedLicence = "",
     state_creator: StatedCreator = "",
@@ -88,6 +90,7 @@ def render(
     load_rules(rules, words)
     rig = _rig(cameras, ring, elevations, distance, fov, jitter)
     found = _stated(read_sources(source.absolute(), captions, up), state_licence, state_creator)
+    found = found if opt_out is None else _opted_in(found, opt_out)
     chosen, drawn = _objects(found, choose, exclude, licence, held_out)
     size = read_size(resolution)
     look = (light, background, variants, _quality(quality), geometry)
@@ -124,6 +127,16 @@ def _stated(objects: list["SourceObject"], licence: str, creator: str) -> list["
     if licence:
         messages.print(f"{spdx(licence)} stated for {without} objects", highlight=False, soft_wrap=True)
     return state_credits(objects, licence, creator)
+
+
+def _opted_in(objects: list["SourceObject"], path: Path) -> list["SourceObject"]:
+    """Leave out what an opt-out list covers, and say how much that is."""
+    from tunemv3d_core.io.opt_out import OptOut
+    from tunemv3d_data.sources.selection import opted_in
+
+    kept = opted_in(objects, OptOut.read(path))
+    messages.print(f"left out by --opt-out: {len(objects) - len(kept)}", highlight=False)
+    return kept
 
 
 def _objects(
@@ -240,3 +253,4 @@ def _show(report: "Report", job: "RenderJob", seconds: float, as_json: bool) -> 
         console.print(f"… and {len(lost) - SHOWN} more, all in {job.out / 'report.json'}", soft_wrap=True)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     console.print(f"{job.out}: {said}; {rate:.2f} objects per second", soft_wrap=True)
+    say_next("tunemv3d", "data", "check", job.out)

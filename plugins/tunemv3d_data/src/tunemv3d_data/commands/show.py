@@ -5,15 +5,18 @@ from typing import Annotated
 
 import typer
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, DatasetError
+from tunemv3d_data.commands.options import DatasetArgument, LayoutOption
 
 
 def show(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")],
+    dataset: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages; NAME-pages here.")] = None,
     objects: Annotated[str | None, typer.Option(help="Ids, separated by commas, or how many; all.")] = None,
-    layout: Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")] = "auto",
+    layout: LayoutOption = "auto",
+    open_it: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a contact sheet and a page per object: views, captions, licence, and the cameras around it in 3D."""
@@ -40,6 +43,11 @@ def show(
         for id_, fault in faults.items():
             console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"{index}: {len(ids) - len(faults)} objects", soft_wrap=True)
+    if open_it:
+        show_result(index)
+    if not as_json:
+        run = Path("runs") / root.resolve().name
+        say_next("tunemv3d-train", "chairs-mini", "--set", f"data.path={dataset}", "--out", run)
     if faults:
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunemv3d_core.console import console
+from tunemv3d_core.console import console, print_table
 
 if TYPE_CHECKING:
     from tunemv3d_data.notes import NoteCounts
@@ -25,6 +25,6 @@ def show_notes(notes: "NoteCounts", report: Path | None) -> None:
         table.add_column(heading, justify="right" if heading in ("objects", "notes") else "left", overflow="fold")
     for kind, counted in notes.items():
         table.add_row(kind, str(counted.objects), str(counted.notes), counted.example)
-    console.print(table)
+    print_table(table)
     where = f"; all in {report}" if report else ""
     console.print(f"notes on objects, --strict leaves them out{where}", soft_wrap=True, highlight=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.file_names import clashes, fault_of
 from tunemv3d_core.io.json_files import read_json, write_json, write_json_list
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.posed_images import PosedImages, read_object, write_manifest, write_object
 from tunemv3d_data.captions.csv_table import CaptionTable
 from tunemv3d_data.captions.vocabulary import load_vocabulary
@@ -38,6 +39,7 @@ class Conversion:
         creator: of objects whose layout names none.
         licences: only objects under these (``licences.matches``); None takes all.
         vocabulary: a file of words of names, on top of the packaged ones.
+        opt_out: objects to leave out.
     """
 
     out: Path
@@ -48,6 +50,7 @@ class Conversion:
     creator: str = ""
     licences: tuple[str, ...] | None = None
     vocabulary: Path | None = None
+    opt_out: OptOut = field(default_factory=OptOut)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def _convert_object(source: Collection, job: Conversion, id_: str) -> Converted:
         return Converted(id_, "kept")
     try:
         with collect(only_ours=True) as heard:
-            licence = spdx(source.views(id_).licence or job.licence)
+            seen = source.views(id_)
+            licence = spdx(seen.licence or job.licence)
+            if entry := job.opt_out.entry_of(id_, seen.creator or job.creator, seen.source):
+                return Converted(id_, "left out", f"the opt-out list has {entry!r}")
             if job.licences is not None and not matches(licence, job.licences):
                 return Converted(id_, "left out", f"the licence of {id_} is {licence or 'not stated'}")
             described, pictures = _read(source, job, id_)

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_data.doctor.checks import OBJECT_CHECKS, OUR_CHECKS, cameras, duplicates, texts
 from tunemv3d_data.doctor.drawings import draw, draw_pair
 from tunemv3d_data.doctor.findings import Finding
@@ -34,11 +35,13 @@ class Round:
         source: the dataset, of any layout.
         pictures: folder for pictures of what is found, None for none.
         text_encoder: folder or hub id whose tokenizer counts captions, None for an estimate.
+        opt_out: works that should not be in it.
     """
 
     source: Collection
     pictures: Path | None = None
     text_encoder: str | None = None
+    opt_out: OptOut = field(default_factory=OptOut)
 
     def views(self, id_: str) -> ObjectViews:
         """Open one object, its cameras unchecked."""
@@ -78,7 +81,10 @@ def examine_object(round_: Round, tokens: Tokens, id_: str) -> tuple[str, list[F
         views.pictures  # noqa: B018
     except Exception as error:  # other people's files provoke errors of any kind
         return id_, [_unreadable(id_, "", error, "restore the file, or take the object out of the dataset")], None
-    findings = list(texts.too_long(views.record, tokens.count, tokens.limit))
+    findings = [
+        *texts.too_long(views.record, tokens.count, tokens.limit),
+        *texts.opted_out(views.record, round_.opt_out),
+    ]
     checks = (*OUR_CHECKS, *OBJECT_CHECKS) if round_.source.layout == OURS else OBJECT_CHECKS
     advice = "restore the file, or take it out of the record"
     for check in checks:

@@ -64,7 +64,10 @@ function draw() {
 
 function choose(index) {
   chosen = index === chosen ? -1 : index;
-  figures.forEach((figure, i) => figure.classList.toggle("chosen", i === chosen));
+  figures.forEach((figure, i) => {
+    figure.classList.toggle("chosen", i === chosen);
+    figure.querySelector("button").setAttribute("aria-pressed", String(i === chosen));
+  });
   draw();
 }
 
@@ -93,6 +96,15 @@ const release = (e) => {
 };
 ["pointerup", "pointercancel"].forEach((name) => canvas.addEventListener(name, release));
 canvas.addEventListener("wheel", (e) => { e.preventDefault(); zoom *= Math.exp(-e.deltaY * 0.001); draw(); }, { passive: false });
+canvas.addEventListener("keydown", (e) => {
+  const turn = { ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[e.key];
+  const nearer = { "+": 1.1, "=": 1.1, "-": 1 / 1.1 }[e.key];
+  if (!turn && !nearer) return;
+  e.preventDefault();
+  if (turn) [azimuth, elevation] = [azimuth + turn[0], Math.min(1.57, Math.max(-1.57, elevation + turn[1]))];
+  if (nearer) zoom = Math.min(8, Math.max(0.3, zoom * nearer));
+  draw();
+});
 figures.forEach((figure, i) => figure.addEventListener("click", () => choose(i)));
 new ResizeObserver(draw).observe(canvas);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -102,8 +102,8 @@ def object_page(views: ObjectViews, split: str, nav: str) -> str:
     embedded = json.dumps(scene, separators=(",", ":")).replace("<", "\\u003c")
     body = f"""{nav}
 <h1>{escape(record.id)}</h1>
-<div class="top"><div><canvas id="orbit" aria-label="The cameras around the object"></canvas>
-<p class="soft">Drag to turn, wheel or pinch to zoom, tap a camera or a view to find the other.
+<div class="top"><div><canvas id="orbit" tabindex="0" role="img" aria-label="The cameras around the object"></canvas>
+<p class="soft">Drag or arrow keys to turn, wheel, pinch or + and - to zoom, tap a camera or a view to find the other.
 The circle is the unit sphere's.{missing}</p></div>
 <div><h2>Captions</h2><ul>{captions}</ul><h2>About</h2><dl>{rows}</dl>{notes_list(record)}</div></div>
 <h2>Views <span class="soft">number · azimuth / elevation</span></h2>
@@ -180,7 +180,8 @@ def _card(id_: str, record: PosedImages, split: str) -> str:
 def _figure(index: int, azimuth: float, elevation: float) -> str:
     where = f"{index} · {azimuth:.0f}° / {elevation:.0f}°"
     title = f"azimuth {azimuth:.0f}, elevation {elevation:.0f} degrees"
-    return f"""<figure title="{title}"><img src="{index:03d}.webp" loading="lazy" alt="view {index}">
+    picture = f'<img src="{index:03d}.webp" loading="lazy" alt="view {index}, {title}">'
+    return f"""<figure title="{title}"><button type="button" aria-pressed="false">{picture}</button>
 <figcaption>{where}</figcaption></figure>"""
 
 

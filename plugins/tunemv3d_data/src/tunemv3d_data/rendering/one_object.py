@@ -195,7 +195,7 @@ def _record(
         captions=tuple(dict.fromkeys((*given, *description.captions))),
         licence=source.licence,
         creator=source.creator,
-        source=f"{source.origin}: {source.name}",
+        source=source.source,
         extra={
             **{"type": description.type, "colour": seen.main, **facts, "renderer": job.renderer},
             "mesh_to_world": [[float(f"{value:.9g}") for value in row] for row in mesh.from_file],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_data.licences import matches, spdx
 from tunemv3d_data.objects import SourceObject
 
@@ -27,6 +28,18 @@ def by_licence(objects: Sequence[SourceObject], text: str) -> tuple[list[SourceO
             f"--licence {text}: no object of the source fits; it has {there}; to state one, --state-licence"
         )
     return kept, left_out
+
+
+def opted_in(objects: Sequence[SourceObject], listed: OptOut) -> list[SourceObject]:
+    """Choose the objects that an opt-out list does not cover.
+
+    Raises:
+        DatasetError: it covers all.
+    """
+    kept = [each for each in objects if not listed.entry_of(each.id, each.creator, each.source)]
+    if not kept:
+        raise DatasetError("--opt-out: the list covers every object of the source")
+    return kept
 
 
 def state_credits(objects: Sequence[SourceObject], licence: str, creator: str) -> list[SourceObject]:

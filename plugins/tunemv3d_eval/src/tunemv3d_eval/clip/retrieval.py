@@ -6,10 +6,8 @@ transformers' PIL form, so that a score does not depend on whether torchvision i
 
 import hashlib
 import json
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.plugins.assets import find_asset
@@ -106,7 +105,7 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet("transformers"):
             model, info = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
             kind = model.config.model_type
             if kind not in KNOWN:
@@ -124,22 +123,6 @@ def load_clip(name: str, device: str | torch.device = "cpu") -> Scorer:
             "tokenizer and preprocessor_config.json"
         ) from error
     return scorer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show no log and no bar of transformers inside: a fault is one message."""
-    from transformers.utils import logging as bars
-
-    level, shown = logging.root.manager.disable, bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(level)
-        if shown:
-            bars.enable_progress_bar()
 
 
 class JudgesByClips:

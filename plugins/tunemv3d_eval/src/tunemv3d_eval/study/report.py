@@ -11,7 +11,7 @@ from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.viz.curves import Curve, chart
 
 _STYLE = """
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; background: light-dark(#fff, #16181b); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font: 500 2rem/1.2 Palatino, Georgia, serif; }
 section { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.5rem; margin: 2rem 0; }
@@ -250,7 +250,7 @@ def _html(block: Block) -> str:
         case Table(heads, rows):
             head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
             body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-            return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>\n'
+            return f'<div class="wide" tabindex="0"><table><tr>{head}</tr>{body}</table></div>\n'
         case Picture(path, caption):
             words = escape(caption, quote=True)
             picture = f'<img src="{escape(path, quote=True)}" alt="{words}" loading="lazy">'

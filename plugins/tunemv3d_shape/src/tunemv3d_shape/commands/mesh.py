@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -20,7 +21,7 @@ from tunemv3d_core.cli.model_options import (
 )
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
-from tunemv3d_shape.commands.objects import objects, refused
+from tunemv3d_shape.commands.objects import SAMPLES, SourceArgument, objects, refused, show_mesh
 
 if TYPE_CHECKING:
     from tunemv3d_core.io.samples import SampledObject
@@ -34,44 +35,54 @@ MARCHING_CUBES = "marching-cubes"
 """Name of our mesher."""
 
 
+_PromptsArgument = Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and mesh.")]
+_OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder that gets one folder per object; default: the samples' own folders, or samples."),
+]
+_MesherOption = Annotated[str, typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it.")]
+_ResolutionOption = Annotated[
+    int | None, typer.Option(min=16, max=1024, help="Cells along the grid's side; default: 256.")
+]
+_FacesOption = Annotated[int | None, typer.Option(min=100, help="Triangles at most; default: 20000.")]
+_TextureOption = Annotated[
+    int | None, typer.Option(min=32, max=8192, help="Texels along the texture's side; default: 1024.")
+]
+_UnwrapSecondsOption = Annotated[
+    float | None, typer.Option(help="Longest time for the texture's charts, seconds; default: 60.")
+]
+_SizeOption = Annotated[
+    str,
+    typer.Option(
+        help="The mesh's height, such as 0.45m, 45cm or 18in; none: a world unit is a metre; default: "
+        "what is typical of the prompt's thing."
+    ),
+]
+_RawOption = Annotated[bool, typer.Option("--raw", help="Write the surface before it is simplified too, as raw.ply.")]
+_FormatsOption = Annotated[str, typer.Option("--format", help="glb, obj, ply, or several: glb,ply.")]
+_AsJsonOption = Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")]
+
+
 def mesh(
-    source: Annotated[str, typer.Argument(help="A sampled object's folder, a folder of them, or a checkpoint.")],
-    prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and mesh.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder that gets one folder per object; default: the samples' own folders, or samples."),
-    ] = None,
-    mesher: Annotated[
-        str, typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it.")
-    ] = MARCHING_CUBES,
-    resolution: Annotated[
-        int | None, typer.Option(min=16, max=1024, help="Cells along the grid's side; default: 256.")
-    ] = None,
-    faces: Annotated[int | None, typer.Option(min=100, help="Triangles at most; default: 20000.")] = None,
-    texture: Annotated[
-        int | None, typer.Option(min=32, max=8192, help="Texels along the texture's side; default: 1024.")
-    ] = None,
-    unwrap_seconds: Annotated[
-        float | None, typer.Option(help="Longest time for the texture's charts, seconds; default: 60.")
-    ] = None,
-    size: Annotated[
-        str,
-        typer.Option(
-            help="The mesh's height, such as 0.45m, 45cm or 18in; none: a world unit is a metre; default: "
-            "what is typical of the prompt's thing."
-        ),
-    ] = "",
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Write the surface before it is simplified too, as raw.ply.")
-    ] = False,
-    formats: Annotated[str, typer.Option("--format", help="glb, obj, ply, or several: glb,ply.")] = "glb",
+    source: SourceArgument,
+    prompts: _PromptsArgument = None,
+    out: _OutOption = None,
+    mesher: _MesherOption = MARCHING_CUBES,
+    resolution: _ResolutionOption = None,
+    faces: _FacesOption = None,
+    texture: _TextureOption = None,
+    unwrap_seconds: _UnwrapSecondsOption = None,
+    size: _SizeOption = "",
+    raw: _RawOption = False,
+    formats: _FormatsOption = "glb",
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
     offload: OffloadOption = "none",
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+    show: OpenOption = False,
+    as_json: _AsJsonOption = False,
 ) -> None:
     """Turn sampled objects into textured meshes that any 3D program opens."""
     wanted = _formats(formats)
@@ -101,6 +112,10 @@ def mesh(
             _show(made[-1])
     if as_json:
         print_json({"made": made, "failed": failed})
+    elif made and not show:
+        say_next("tunemv3d", "report", out or SAMPLES if prompts else source, "--open")
+    if made and show:
+        show_mesh(Path(made[0]["folder"]), made[0]["files"][0])
     if failed:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -172,19 +187,19 @@ def write_object_mesh(
     Returns:
         What was made, for machines.
     """
-    from tunemv3d_core.io.glb import mesh_provenance
+    from tunemv3d_core.io.generated import GeneratedBy
     from tunemv3d_core.io.real_size import as_large_as, wanted_height
     from tunemv3d_core.io.samples import note_files, write_file
     from tunemv3d_shape.export import as_trimesh, ply, write_mesh
     from tunemv3d_shape.surface import Triangles
 
-    height = wanted_height(sample.prompt, size)
+    height, by = wanted_height(sample.prompt, size), GeneratedBy.of(sample.manifest)
     made = as_large_as(mesh, height)
-    files = write_mesh(place, "object", made, formats, mesh_provenance(sample.manifest))
+    files = write_mesh(place, "object", made, formats, by)
     about = {"folder": str(place), "files": files, "faces": len(made.faces), "watertight": made.watertight}
     if raw is not None:
         scale = float(abs(made.vertices).max() / abs(mesh.vertices).max())
-        write_file(place / "raw.ply", ply(Triangles(raw.vertices * scale, raw.faces)))
+        write_file(place / "raw.ply", ply(Triangles(raw.vertices * scale, raw.faces), by))
         files.append("raw.ply")
         about["raw_watertight"] = bool(as_trimesh(raw).is_watertight)
     if place == sample.folder:

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from tunemv3d_core.cli.ending import show_result
 from tunemv3d_core.console import show_error
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 
 if TYPE_CHECKING:
     from tunemv3d_shape.checkpoints import Checkpoints
+
+SourceArgument = Annotated[str, typer.Argument(help="A sampled object's folder, a folder of them, or a checkpoint.")]
 
 SAMPLES = Path("samples")
 """Folder of new samples unless another one is given."""
@@ -62,6 +67,23 @@ def refused(what: Path | str, error: TuneMV3DError) -> dict[str, str]:
     message = str(error) if name in str(error) else f"{name}: {error}"
     show_error(TuneMV3DError(message))
     return {"folder" if isinstance(what, Path) else "prompt": str(what), "error": message}
+
+
+def show_mesh(folder: Path, file: str) -> None:
+    """Show a mesh: on a page where it turns if it is its sampled object's and ``tunemv3d report`` is installed.
+
+    Args:
+        folder: of the mesh.
+        file: its name there.
+    """
+    from tunemv3d_core.cli.load_command import load_command
+    from tunemv3d_core.io.samples import find_samples
+    from tunemv3d_core.plugins.registry import registry
+
+    if "report" not in registry().names("command") or not find_samples(folder):
+        show_result(folder / file)
+        return
+    load_command("report").main([str(folder), "--out", str(folder / "object.html"), "--open"], standalone_mode=False)
 
 
 def _sampled(checkpoint: str, prompts: list[str], out: Path, checkpoints: "Checkpoints") -> Objects:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import (
     BaseOption,
     DeviceOption,
@@ -21,9 +22,10 @@ from tunemv3d_core.cli.model_options import (
 from tunemv3d_core.console import console, messages, print_json
 from tunemv3d_core.errors import EXIT_FINDINGS, EXIT_INTERRUPTED, TuneMV3DError
 from tunemv3d_shape.commands.mesh import show_notes, stages_shown, write_object_mesh
-from tunemv3d_shape.commands.objects import objects, refused
+from tunemv3d_shape.commands.objects import SourceArgument, objects, refused
 
 if TYPE_CHECKING:
+    from tunemv3d_core.io.generated import GeneratedBy
     from tunemv3d_core.io.samples import SampledObject
     from tunemv3d_core.slots import Pictures, Shape
     from tunemv3d_shape.checkpoints import Checkpoints
@@ -48,7 +50,7 @@ class Wanted:
 
 
 def refine(
-    source: Annotated[str, typer.Argument(help="A sampled object's folder, a folder of them, or a checkpoint.")],
+    source: SourceArgument,
     prompts: Annotated[list[str] | None, typer.Argument(help="With a checkpoint: what to sample and refine.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets one folder per refined object.")] = Path("refined"),
     cells: Annotated[int, typer.Option(min=16, max=512, help="Cells along the fitted grid's side.")] = 96,
@@ -67,6 +69,7 @@ def refine(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    show: OpenOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
 ) -> None:
     """Fit shape and colours of sampled objects to their own views, and mesh what is better, before or after.
@@ -101,6 +104,10 @@ def refine(
             break
     if as_json:
         print_json({"made": made, "failed": failed})
+    if show and made:
+        show_result(Path(made[0]["folder"]) / "comparison.png")
+    if made and not as_json:
+        say_next("tunemv3d", "report", out, "--open")
     if made and made[-1]["interrupted"]:
         raise typer.Exit(EXIT_INTERRUPTED)
     if failed:
@@ -112,6 +119,7 @@ def _refine_one(
 ) -> dict[str, Any]:
     """Refine one sampled object into the new sampled object ``place``; return what was made, for machines."""
     from tunemv3d_core.errors import SampleError
+    from tunemv3d_core.io.generated import GeneratedBy
     from tunemv3d_core.io.samples import MANIFEST, SampledObject, read_pictures, write_manifest
     from tunemv3d_shape.checkpoints import read_whole_sample
     from tunemv3d_shape.generate import STAGES, MarchingCubes
@@ -132,9 +140,10 @@ def _refine_one(
     against = objections(before.quality, after.quality)
     kept = wanted.anyway or not against
     _copy_sample(folder, place)
-    files = _write_shown(place, before, after, pictures, wanted.video)
+    by = GeneratedBy.of(sample.manifest)
+    files = _write_shown(place, by, before, after, pictures, wanted.video)
     if kept:
-        files |= _write_shape(place, shape, pictures)
+        files |= _write_shape(place, by, shape, pictures)
     refined = {"cells": options.cells, "seed": options.seed, "interrupted": interrupted, "looks": looks, "kept": kept}
     refined |= {"before": before.quality.rounded(), "after": after.quality.rounded(), "objections": against}
     manifest = _manifest(sample.manifest, refined, files)
@@ -156,7 +165,7 @@ def _manifest(sampled: dict[str, Any], refined: dict[str, Any], files: dict[str,
     return {**about, "refined": refined, "files": {**kept, **files}}
 
 
-def _write_shape(place: Path, shape: "RefinedShape", pictures: "Pictures") -> dict[str, Any]:
+def _write_shape(place: Path, by: "GeneratedBy", shape: "RefinedShape", pictures: "Pictures") -> dict[str, Any]:
     """Write the refined shape and its pictures at the views' cameras; return their names by kind."""
     from tunemv3d_core.io.samples import write_file
     from tunemv3d_shape.refinement.shape import REFINED, write_refined
@@ -166,22 +175,22 @@ def _write_shape(place: Path, shape: "RefinedShape", pictures: "Pictures") -> di
     renders = shape.pictures(pictures.cameras)
     names = [f"renders/{i:03d}.png" for i in range(len(renders.alpha))]
     for i, name in enumerate(names):
-        write_file(place / name, png(renders.colours[i], renders.alpha[i]))
+        write_file(place / name, png(by, renders.colours[i], renders.alpha[i]))
     return {"refined": REFINED, "renders": names}
 
 
 def _write_shown(
-    place: Path, before: "Candidate", after: "Candidate", pictures: "Pictures", video: bool
+    place: Path, by: "GeneratedBy", before: "Candidate", after: "Candidate", pictures: "Pictures", video: bool
 ) -> dict[str, Any]:
     """Write both surfaces as a picture and, on request, moving; return the names by kind."""
     from tunemv3d_core.viz.animation import write_animation
     from tunemv3d_shape.refinement.comparing import comparison, turntable
 
     files = {"comparison": "comparison.png"}
-    write_animation(place / files["comparison"], [comparison(before, after, pictures)])
+    write_animation(place / files["comparison"], [comparison(before, after, pictures)], by)
     if video:
         files["turntable"] = "turntable.webp"
-        write_animation(place / files["turntable"], turntable(before, after, pictures), milliseconds=80)
+        write_animation(place / files["turntable"], turntable(before, after, pictures), by, milliseconds=80)
     return files
 
 
@@ -194,19 +203,20 @@ def _fit_with_progress(
     place: Path,
 ) -> tuple["RefinedShape", list[dict[str, float]], bool]:
     """Fit to the views that are not held out, with a bar and a picture of how it stands; results as of ``fit``."""
+    from tunemv3d_core.io.generated import GeneratedBy
     from tunemv3d_core.io.samples import write_file
     from tunemv3d_shape.held_out import split
     from tunemv3d_shape.refinement.fit import fit
     from tunemv3d_shape.views import beside_each_other
 
-    fitted, _ = split(pictures)
+    (fitted, _), by = split(pictures), GeneratedBy.of(sample.manifest)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeElapsedColumn(), console=messages, transient=True) as progress:
         task = progress.add_task(sample.folder.name.replace("[", "("), total=options.steps, loss="")
 
         def on_progress(stand: "FitProgress") -> None:
             progress.update(task, loss=f"loss {stand.loss:.4f}")
-            write_file(place / "progress.png", beside_each_other(fitted, stand.shape.pictures, views=2))
+            write_file(place / "progress.png", beside_each_other(by, fitted, stand.shape.pictures, views=2))
 
         return fit(
             start,

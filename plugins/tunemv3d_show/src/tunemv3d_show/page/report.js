@@ -46,23 +46,32 @@ async function showPicture(element) {
   element.src = canvas.toDataURL("image/png");
 }
 
-// The viewer for meshes lies packed in the page and is unpacked for the first of them.
+// Meshes and their viewer lie packed in the page; the viewer is unpacked for the first of them.
 let viewerAsked = false;
+const hasWebGL = document.createElement("canvas").getContext("webgl2") !== null;
+
+function unpacked(id) {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (each) => each.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
 
 async function unpackViewer() {
   if (viewerAsked) return;
   viewerAsked = true;
-  const packed = Uint8Array.from(atob(document.getElementById("model-viewer").textContent), (each) => each.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = Object.assign(document.createElement("script"), { type: "module", textContent: await new Response(stream).text() });
+  const script = Object.assign(document.createElement("script"), { type: "module", textContent: await unpacked("model-viewer").text() });
   document.head.append(script);
 }
 
-function showMesh(stage) {
+async function showMesh(stage) {
+  if (stage.querySelector(".fault, model-viewer")) return;
+  if (!hasWebGL) {
+    stage.parentElement.querySelector("figcaption").textContent = "mesh, still: this browser has no WebGL";
+    return;
+  }
   unpackViewer();
   const viewer = document.createElement("model-viewer");
   const options = {
-    src: dataUri(stage.dataset.mesh), alt: stage.dataset.label, "camera-controls": "", "disable-zoom": "",
+    alt: stage.dataset.label, "camera-controls": "", "disable-zoom": "",
     loading: "eager", "touch-action": "pan-y", "interaction-prompt": "none", "shadow-intensity": "0.7", "shadow-softness": "0.9",
     "camera-orbit": "25deg 72deg 105%", exposure: "1.05",
   };
@@ -71,11 +80,21 @@ function showMesh(stage) {
   // The wheel scrolls the page until the mesh is chosen.
   viewer.addEventListener("focus", () => viewer.removeAttribute("disable-zoom"));
   viewer.addEventListener("blur", () => viewer.setAttribute("disable-zoom", ""));
+  viewer.addEventListener("load", () => stage.classList.add("turns"));
   viewer.addEventListener("error", () => {
     const told = Object.assign(document.createElement("p"), { className: "fault", textContent: "this mesh cannot be shown" });
     stage.replaceChildren(told);
   });
-  stage.replaceChildren(viewer);
+  stage.append(viewer);
+  viewer.src = URL.createObjectURL(await unpacked(stage.dataset.mesh).blob());
+}
+
+function hideMesh(stage) {
+  const viewer = stage.querySelector("model-viewer");
+  if (!viewer) return;
+  URL.revokeObjectURL(viewer.src);
+  viewer.remove();
+  stage.classList.remove("turns");
 }
 
 function show(holder) {
@@ -87,7 +106,7 @@ function show(holder) {
 
 function hide(holder) {
   delete holder.dataset.shown;
-  for (const stage of holder.querySelectorAll("[data-mesh]")) stage.replaceChildren();
+  for (const stage of holder.querySelectorAll("[data-mesh]")) hideMesh(stage);
   for (const element of holder.querySelectorAll("[data-media]")) element.removeAttribute("src");
 }
 

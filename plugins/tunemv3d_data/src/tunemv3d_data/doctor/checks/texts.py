@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_data.doctor.findings import Finding
 from tunemv3d_data.doctor.views import ObjectViews
@@ -36,6 +37,13 @@ def licence(views: ObjectViews) -> Iterator[Finding]:
             text,
             "name who made it: tunemv3d data attributions --state-creator NAME",
         )
+
+
+def opted_out(record: PosedImages, listed: OptOut) -> Iterator[Finding]:
+    """Nothing should be learned from works whose makers do not want it."""
+    if entry := listed.entry_of(record.id, record.creator, record.source):
+        advice = "take it out of dataset.json, or train with data.opt_out"
+        yield Finding("opted-out", record.id, f"the opt-out list has {entry!r}", advice)
 
 
 def captions(views: ObjectViews) -> Iterator[Finding]:
