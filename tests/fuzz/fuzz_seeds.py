@@ -21,6 +21,7 @@ from safetensors.torch import save
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.checkpoint import trainable_tensors
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.glb import glb
 from tunemv3d_core.io.posed_images import PosedImages, write_manifest, write_object
 from tunemv3d_core.plugins.registry import registry
@@ -203,7 +204,7 @@ def _glb() -> bytes:
     normals, colours = np.tile(np.float32([0, 0, 1]), (4, 1)), np.zeros((4, 3), np.uint8)
     uv, own = corners[:, :2].copy(), np.arange(4, dtype=np.int32)
     mesh = TexturedMesh(corners, faces, normals, colours, uv, own, faces, np.zeros((8, 8, 3), np.uint8))
-    return glb(mesh, {"prompt": "a chair"})
+    return glb(mesh, GeneratedBy("a model", prompt="a chair"))
 
 
 @cache

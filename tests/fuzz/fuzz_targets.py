@@ -31,6 +31,10 @@ def prepare() -> None:
     for record in registry().records("spec"):
         registry().load(record)
     _tiny["model"] = stand_ins.tiny_model()
+    from tunemv3d_modulation.schedule import make_scheduler
+
+    for name in ("DDIMScheduler", "EulerDiscreteScheduler"):
+        make_scheduler({"_class_name": name}, "")
     # Each kind once, with nothing there: what libraries load late must not look like the doing of a case.
     for kind in TARGETS:
         with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
