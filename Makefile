@@ -1,5 +1,6 @@
 # make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
 # make test:  install everything, then run all tests
+# make fuzz:  damaged files of every kind, N=1000 of each; a few are in `make test`
 # make test-gpu: the tests that need a GPU, and the conformance kit there
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
@@ -10,7 +11,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: install train test test-gpu check docs pictures release release-dry-run
+.PHONY: install train test fuzz test-gpu check docs pictures release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -27,6 +28,13 @@ train: install
 # conftest.py's order, which begins with slow ones; xdist's own begins with those of many tests.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Damaged files of every kind, N of each: make fuzz N=20000 (KINDS="specs pictures" for some, MINUTES for a limit of each).
+N ?= 1000
+MINUTES ?= 600
+fuzz: install
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/fuzz:tunemv3d_core/tests $(BIN)/python tests/fuzz/fuzz_campaign.py $(KINDS) --count $(N) \
+		--minutes $(MINUTES) --out benchmarks/results/reliability-fuzz.json
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tunemv3d_core.plugins.descriptor import FIRST_PARTY
+from tunemv3d_core.plugins.descriptor import FIRST_PARTY, OURS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path.name: path for path in [*ROOT.glob("tunemv3d_*/src/*"), *ROOT.glob("plugins/*/src/*")] if path.is_dir()}
@@ -150,6 +150,11 @@ def test_the_metapackages_distributions_own_their_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = [*project["dependencies"], *project["optional-dependencies"]["release"]]
     assert FIRST_PARTY == tuple(pin.partition("==")[0] for pin in brought)
+
+
+def test_all_distributions_of_the_repository_may_be_recommended_and_no_others() -> None:
+    files = [ROOT / "pyproject.toml", *ROOT.glob("tunemv3d_*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]
+    assert set(OURS) == {tomllib.loads(file.read_text())["project"]["name"] for file in files}
 
 
 def test_one_version_for_all() -> None:

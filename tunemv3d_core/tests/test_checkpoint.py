@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -204,9 +205,47 @@ def test_weights_of_another_model_are_refused(saved: Path) -> None:
 
 
 def test_a_missing_component_says_what_to_install(tmp_path: Path) -> None:
-    recorded = {"field": {"type": "gone", "distribution": "tunemv3d-gone", "version": "1.2", "api": "1.0"}}
-    with pytest.raises(CheckpointError, match=r"pip install tunemv3d-gone==1\.2"):
+    recorded = {"field": {"type": "gone", "distribution": "tunemv3d-volume", "version": "1.2", "api": "1.0"}}
+    with pytest.raises(CheckpointError, match=r"pip install tunemv3d-volume==1\.2"):
         check_components(recorded, tmp_path)
+    for stranger in ("tunemv3d-evil", "numpy", "tunemv3d-neus-x"):
+        recorded["field"]["distribution"] = stranger
+        with pytest.raises(CheckpointError, match=f"'{stranger}==1.2' is not of this project") as refused:
+            check_components(recorded, tmp_path)
+        assert "pip" not in str(refused.value)
+
+
+def record_of(folder: Path, **changes: Any) -> None:
+    """Change a checkpoint's provenance as whoever made it would: with the right checksum."""
+    record = json.loads((folder / "provenance.json").read_text())
+    write_record(folder, {key: value for key, value in (record | changes).items() if key != "checksum"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {"../../secret": "ab", "spec.json": "ab", "model.safetensors": "ab"}},
+        {"files": {"/etc/passwd": "ab"}},
+        {"components": {"field\nerror: x": {"type": "a", "distribution": "b", "version": "1"}}},
+        {"components": {"field": {"type": "a\x1b[2J", "distribution": "b", "version": "1"}}},
+        {"components": {"field": {"type": "a", "distribution": "b", "version": "1", "slot": "x y"}}},
+    ],
+)
+def test_a_strangers_provenance_names_only_files_and_components(saved: Path, changes: dict[str, Any]) -> None:
+    record_of(saved, **changes)
+    with pytest.raises(CheckpointError) as refused:
+        check_checkpoint(saved)
+    assert "restore the file from a copy" in str(refused.value) and "\x1b" not in str(refused.value)
+    assert len(str(refused.value).split("\n")) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+@pytest.mark.parametrize("name", ["provenance.json", "spec.json", "model.safetensors", "state/values.json"])
+def test_pipes_in_a_checkpoint_are_refused_at_once(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(CheckpointError):
+        load_state(saved)
 
 
 def test_another_frozen_model_is_noticed() -> None:

@@ -1,11 +1,12 @@
 """Names that Windows, macOS and Linux all take."""
 
 import ntpath
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from tunemv3d_core.io.file_names import clashes, fault_of, is_device
+from tunemv3d_core.io.file_names import clashes, exists, fault_of, is_device, is_inside, is_name, leading_out, path_of
+from tunemv3d_core.io.json_files import is_folder, is_plain
 
 DEVICES = ["con", "AUX", "nul.txt", "com1", "LPT9.tar.gz", "CONIN$", "COM\u00b9", "prn ", "aux .x"]
 GOOD = ["console", "auxiliary", "com", "com10", "chair", "ärm", "椅子", "a.b", "con-1", "nulls.txt"]
@@ -39,3 +40,53 @@ def test_names_that_a_disk_takes_for_one() -> None:
     folders = {"Chair": ["Chair"], "chair": ["chair"], "a\u0308": ["a\u0308"], "\u00e4": ["\u00e4"], "x": ["x", "x-v1"]}
     folders |= {"x-v1": ["x-v1"]}
     assert clashes(folders) == {"chair": "Chair", "\u00e4": "a\u0308", "x-v1": "x"}
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "Stuhl ü", "..a", "a..b", "con", "ab:"])
+def test_names_of_one_file(name: str) -> None:
+    assert is_name(name) and is_inside(name) and is_inside(f"x/{name}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../a",
+        "a/../../b",
+        "/a",
+        "\\a",
+        "a:",
+        "C:a",
+        "C:\\a",
+        "\\\\host\\a",
+        "a\0",
+        "a\nb",
+        "\ud800",
+        "x" * 256,
+    ],
+)
+def test_names_of_nothing_below(name: str) -> None:
+    assert not is_name(name) and not is_inside(name)
+
+
+def test_what_leads_out_by_links(tmp_path: Path) -> None:
+    folder, other = tmp_path / "in", tmp_path / "in and more"
+    for each in (folder, other, folder / "deep"):
+        each.mkdir()
+        (each / "a").write_text("a")
+    (folder / "out").symlink_to(other / "a")
+    (folder / "round").symlink_to("round")
+    (folder / "within").symlink_to("deep/a")
+    (tmp_path / "way in").symlink_to(folder)
+    names = ["a", "deep/a", "within", "nothing", "round"]
+    assert leading_out(folder, [folder / name for name in names]) is None
+    assert leading_out(tmp_path / "way in", [tmp_path / "way in" / name for name in names]) is None
+    for name in ("out", "../in and more/a", "deep/../../x"):
+        assert leading_out(folder, [folder / "a", folder / name]) == folder / name
+
+
+def test_names_that_no_disk_could_hold_are_of_nothing() -> None:
+    for text in ("x" * 5_000, "a\0b", "~nouser/x", "\ud800"):
+        assert not exists(path_of(text)) and not is_plain(path_of(text)) and not is_folder(path_of(text))

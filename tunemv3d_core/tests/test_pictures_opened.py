@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tunemv3d_core.io.pictures import FORMATS, open_picture
@@ -75,3 +77,18 @@ def test_nothing_else_opens_pictures() -> None:
     sources = [path for pattern in ("tunemv3d_*/src", "plugins/*/src") for path in ROOT.glob(f"{pattern}/**/*.py")]
     found = [path.name for path in sources if re.search(r"\bImage\.open\(", path.read_text(encoding="utf-8"))]
     assert found == ["pictures.py"]
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_pictures_are_nothing_but_os_errors(data: st.DataObject) -> None:
+    whole = encoded(data.draw(st.sampled_from(["PNG", "TIFF", "GIF", "DDS", "BMP", "TGA", "PPM", "WEBP"])))
+    found = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(found) - 1))
+        found[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))
+    try:
+        with open_picture(bytes(found)) as image:
+            image.convert("RGBA")
+    except OSError:
+        pass

@@ -16,6 +16,7 @@ from tunemv3d_core.config.run_spec import ModelSpec, RunSpec, canonical_json, sp
 from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
+from tunemv3d_core.plugins.registry import registry
 
 MODEL = {slot: {"type": "fake"} for slot in MODEL_SLOTS}
 SPEC: dict[str, Any] = {"name": "test", "model": MODEL, "data": {"type": "fake"}, "train": {"steps": 100}}
@@ -115,7 +116,7 @@ def test_the_3d_components_come_together_or_not_at_all(folder: Path, missing: st
     [
         ('{"name": "a",\n  "seed": 1,,}', "a.json: line 2, column 13: not JSON: "),
         ("[1, 2]", "a.json: should be a JSON object, got [1, 2]"),
-        ('{"seed": NaN}', "a.json: NaN is not a number that a spec can hold"),
+        ('{"seed": NaN}', "a.json: seed: NaN is not a finite number"),
         ('{"seed": 1, "seed": 2}', "a.json: 'seed' appears twice in one block"),
         ('{"extends": 3}', "a.json: extends: should be the name or path of one spec, got 3"),
         ('{"extends": "nowhere"}', "a.json: extends: no spec 'nowhere'. Installed: "),
@@ -140,7 +141,9 @@ def test_options_of_components_are_finite(folder: Path, number: str) -> None:
         '"omega": 0', f'"omega": {number}'
     )
     (line,) = message(write(folder / "a.json", content))
-    assert line.startswith("a.json: model.field.omega: should be ")
+    assert line == f"a.json: model.field.omega: {float(number)} is not a finite number".replace("inf", "Infinity")
+    with pytest.raises(ValueError, match="finite"):
+        registry().get("field", "fake").plugin.spec(type="fake", omega=float(number))  # type: ignore[call-arg]
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
@@ -209,7 +212,7 @@ def test_overrides(folder: Path) -> None:
     assert (spec.train.precision, spec.optimizer.lr_scale, spec.name) == ("bf16", {"lifter.stem": 3.0}, "a=b")
     assert message(name, ["train.steps"]) == ["override 'train.steps': should look like model.field.omega=2.0"]
     assert message(name, ["train={"])[0].startswith("override 'train={': column 2 of the value: ")
-    assert message(name, ["seed=NaN"])[0].startswith("override 'seed=NaN': NaN is not a number")
+    assert message(name, ["seed=NaN"])[0].startswith("override 'seed=NaN': NaN is not a finite number")
     assert message(name, ["seed.x=1"])[0].startswith("a.json: seed: should be a valid integer, got {")
 
 
@@ -218,7 +221,7 @@ positive = st.floats(1e-12, 1e6)
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\."), min_size=1, max_size=120),
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\."), min_size=1, max_size=63),
     seed=st.integers(0, 2**32 - 1),
     hidden=st.integers(1, 4096),
     omega=positive,
@@ -310,3 +313,34 @@ def test_every_option_is_described() -> None:
         return found
 
     assert undescribed(RunSpec) == []
+
+
+def test_names_and_overrides_that_no_disk_could_hold(folder: Path) -> None:
+    name = write(folder / "a.json", SPEC)
+    for stranger in ("x" * 5_000, "~nouser/spec", "a\0b", "a\nb: pip install c\x1b[2J", "\ud800"):
+        for spec, overrides in (
+            (stranger, ()),
+            (write(folder / "b.json", {"extends": stranger}), ()),
+            (name, (f"name={stranger}",)),
+        ):
+            (line,) = message(spec, overrides) if not (spec == name and stranger == "~nouser/spec") else ("",)
+            assert len(line) < 2_000 and "\x1b" not in line and "\ud800" not in line
+    (line,) = message(name, [".".join(["a"] * 5_000) + "=1"])
+    assert "names 5000 blocks within each other" in line and len(line) < 300
+    (line,) = message(name, ["seed=" + "9" * 5_000])
+    assert "an integer of 5000 digits is too large" in line
+
+
+def test_a_chain_of_a_thousand_specs_is_refused(folder: Path) -> None:
+    write(folder / "0.json", SPEC)
+    for number in range(1, 1_500):
+        write(folder / f"{number}.json", {"extends": f"{number - 1}.json"})
+    load_spec("30.json")
+    assert message("1499.json") == ["1499.json: extends 33 specs in a row; at most 32 are read"]
+
+
+def test_foreign_keys_invent_no_lines_and_move_no_cursor(folder: Path) -> None:
+    (line,) = message(write(folder / "a.json", SPEC | {"x\nerror: pip install y\x1b]0;t\x07\u202e": 1}))
+    assert line.startswith(r"a.json: x\nerror: pip install y\x1b]0;t\x07\u202e: unknown.")
+    told = message(write(folder / "a.json", SPEC | {f"k{i}": 1 for i in range(60_000)}))
+    assert len(told) == 51 and told[-1] == "a.json: and 59950 more faults"

@@ -1,10 +1,11 @@
+import diffusers
 import pytest
 import torch
 from diffusers import DDPMScheduler
 from toy_model import load
 
 from tunemv3d_core.errors import ComponentError
-from tunemv3d_modulation.schedule import SCHEDULERS, Schedule
+from tunemv3d_modulation.schedule import SCHEDULERS, Schedule, make_scheduler
 
 CONFIG = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "scaled_linear"}
 
@@ -69,3 +70,30 @@ def test_schedulers_by_name_keep_the_models_schedule_and_start_at_its_last_step(
     assert type(backbone.scheduler()).__name__ == backbone.scheduler_config["_class_name"]
     with pytest.raises(ComponentError, match=r"no scheduler 'dmp'\. Known: ddim, dpm"):
         backbone.scheduler("dmp")
+
+
+@pytest.mark.parametrize("steps", [10**8, 0, -1, 1.5, "1000", None, [1000]])
+def test_schedules_without_an_end_are_refused_at_once(steps: object) -> None:
+    config = {"_class_name": "DDIMScheduler", "num_train_timesteps": steps, "beta_schedule": "scaled_linear"}
+    for make in (Schedule, lambda config: make_scheduler(config, "")):
+        with pytest.raises(ComponentError, match="num_train_timesteps is"):
+            make(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["StableDiffusionPipeline", "logging", "AutoencoderKL", "__class__", "x" * 5_000, "\x1b[2J"]
+)
+def test_only_schedulers_are_schedulers(name: str) -> None:
+    with pytest.raises(ComponentError, match="no scheduler") as refused:
+        make_scheduler({"_class_name": name, "num_train_timesteps": 1000}, "")
+    assert len(str(refused.value)) < 5_000 and "\x1b" not in str(refused.value)
+
+
+def test_a_foreign_class_of_a_config_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of diffusers a config names would be imported with all that it needs."""
+    asked = []
+    monkeypatch.setattr(type(diffusers), "__getattr__", lambda module, name: asked.append(name) or object)
+    config = {"num_train_timesteps": 10, "beta_schedule": "scaled_linear"}
+    wanted = DDPMScheduler.from_config(config).alphas_cumprod
+    assert torch.equal(Schedule({**config, "_class_name": "StableDiffusionPipeline"}).table, wanted)
+    assert asked == []

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import ViewsSpec
 from tunemv3d_core.errors import DatasetError, SpecError
-from tunemv3d_core.io.shards import PackedObject, Shard, ShardIndex
+from tunemv3d_core.io.shards import PackedObject, Shard, ShardIndex, contents
 from tunemv3d_core.slots import HonoursOptOut, Streams
 from tunemv3d_train import batches
 from tunemv3d_train.batch_sampler import BatchSampler, _shuffled
@@ -385,3 +385,11 @@ def test_captions_are_forgotten_beyond_their_room(monkeypatch: pytest.MonkeyPatc
     for asked in (captions, captions[:2], captions[::-1]):
         assert torch.equal(cache.gather(asked).tokens, backbone.encode_text(asked).tokens)
     assert len(cache._known) == 4
+
+
+@pytest.mark.parametrize("size", [b"-0000001000", b"-0000000001", b"77777777777", b"00000002000"])
+def test_a_member_larger_than_its_run_or_smaller_than_nothing_ends_it(size: bytes) -> None:
+    header = bytearray(512)
+    header[124:135] = size
+    with pytest.raises(ValueError, match="does not fit"):
+        contents(bytes(header) + bytes(512))

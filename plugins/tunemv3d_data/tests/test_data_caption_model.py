@@ -11,7 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
-from tunemv3d_core.io.posed_images import read_json, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.captions.model import Captioner, caption_dataset
 from tunemv3d_data.commands import app

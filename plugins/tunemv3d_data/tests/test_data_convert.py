@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.captions.csv_table import read_captions
 from tunemv3d_data.commands import app

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tunemv3d_core.errors import ComponentError, DatasetError
 from tunemv3d_core.io.depth_normals import read_depth, read_normals
-from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers.embree import EmbreeRenderer

@@ -8,7 +8,8 @@ from job_stand_ins import boxes, meshes_folder
 from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_data.commands import app
 
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Here, Lost, Processes, RayCluster
 from tunemv3d_data.rendering.job import run_job

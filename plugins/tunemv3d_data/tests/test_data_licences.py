@@ -8,7 +8,8 @@ import trimesh
 from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app
 from tunemv3d_data.licences import address, matches, spdx

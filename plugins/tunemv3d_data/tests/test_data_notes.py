@@ -11,7 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json, read_manifest, write_json, write_manifest
+from tunemv3d_core.io.json_files import read_json, write_json
+from tunemv3d_core.io.posed_images import read_manifest, write_manifest
 from tunemv3d_core.io.shards import parse_index
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_data.commands import app

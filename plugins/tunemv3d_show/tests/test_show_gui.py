@@ -130,3 +130,15 @@ def test_a_person_samples_adds_a_view_and_exports_in_the_browser(viewer: Viewer,
     manifest = json.loads(next((tmp_path / "out").glob("*/manifest.json")).read_text())
     assert len(manifest["files"]["views"]) == 5
     assert viewer.session.shown.shape[0] == 5
+
+
+@pytest.mark.parametrize("folder", ["..", "../other", "/tmp/other", "~/x", "a/../../b", "C:\\x", "a\nb"])
+def test_nothing_is_exported_outside_the_folder_that_was_named(viewer: Viewer, tmp_path: Path, folder: str) -> None:
+    before = set(tmp_path.rglob("*"))
+    viewer.out.value = folder
+    viewer._guarded(viewer._export)
+    if folder == "~/x":  # a letter as any other
+        assert "only a finished object" in viewer.message.content
+    else:
+        assert "is no folder below" in viewer.message.content
+    assert set(tmp_path.rglob("*")) == before

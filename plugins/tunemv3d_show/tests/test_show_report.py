@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_show.compose import _bundle
 from tunemv3d_show.gather import gather
+from tunemv3d_show.media import media_of, thumbnail
 from tunemv3d_show.report import report
 
 
@@ -184,7 +186,7 @@ def break_manifest(folder: Path) -> None:
         (break_mesh, "object.glb cannot be read: no whole GLB file", 31),
         (lose_mesh, "object.glb is missing", 31),
         (break_turntable, "turntable.webp cannot be read", 31),
-        (break_manifest, "manifest.json: not JSON", 24),
+        (break_manifest, "manifest.json: line 1, column 12: not JSON", 24),
     ],
 )
 def test_one_broken_thing_is_told_where_it_would_be_and_the_rest_is_shown(
@@ -304,7 +306,7 @@ def test_without_figures_nothing_is_said_of_them(samples: Path, tmp_path: Path) 
         ({"versions": ["1"]}, "'versions' should be of type dict, not list"),
         ({"notes": 5}, "'notes' should be of type list, not int"),
         ({"seed": None}, "'seed' should be of type int, not NoneType"),
-        ({"prompt": "a \ud800 chair"}, "holds halves of characters"),
+        ({"prompt": "a \ud800 chair"}, "prompt: a text holds half of a character"),
     ],
 )
 def test_a_manifest_of_wrong_kinds_is_told_and_the_others_are_shown(
@@ -314,3 +316,22 @@ def test_a_manifest_of_wrong_kinds_is_told_and_the_others_are_shown(
     result = run(samples, "--out", tmp_path / "page.html", "--json")
     assert result.exit_code == 1 and json.loads(result.stdout)["objects"] == 3, result.output
     assert json.loads(result.stdout)["faults"] == [f"{samples / '0-0' / 'manifest.json'}: {said}"]
+
+
+@pytest.mark.parametrize("way", ["up", "absolute", "link", "pipe"])
+def test_pictures_outside_an_objects_folder_are_not_embedded(tmp_path: Path, way: str) -> None:
+    entry = tmp_path / "out" / "one"
+    (entry / "views").mkdir(parents=True)
+    secret = tmp_path / "secret.png"
+    Image.fromarray(np.full((8, 8, 3), 77, np.uint8)).save(secret)
+    name = {"up": "../../secret.png", "absolute": str(secret)}.get(way, "views/000.png")
+    if way == "link":
+        (entry / "views/000.png").symlink_to(secret)
+    if way == "pipe":
+        os.mkfifo(entry / "views/000.png")
+    manifest = {"prompt": "a chair", "files": {"views": [name], "strip": name, "mesh": name}}
+    (entry / "manifest.json").write_text(json.dumps(manifest))
+    (found,) = gather([tmp_path / "out"]).objects
+    for medium in media_of(found):
+        assert medium.fault and not medium.data and ("lies outside" in medium.fault or way == "pipe")
+    assert thumbnail(found) == ""

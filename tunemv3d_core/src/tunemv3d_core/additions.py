@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
+from tunemv3d_core.io.file_names import exists, path_of
 from tunemv3d_core.slots import LoadsAdapters
 
 
@@ -65,7 +65,7 @@ def parse_lora(text: str) -> tuple[str, float]:
         TuneMV3DError: a weight that is no finite number.
     """
     file, colon, tail = text.rpartition(":")
-    if not colon or Path(text).expanduser().exists() or re.match(r"[\\/]", tail):
+    if not colon or exists(path_of(text)) or re.match(r"[\\/]", tail):
         return text, 1.0
     try:
         weight = float(tail)

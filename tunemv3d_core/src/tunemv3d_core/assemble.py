@@ -10,7 +10,8 @@ from tunemv3d_core.config.component_fields import parts_of
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.run_spec import ModelSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import PortsError
+from tunemv3d_core.errors import ComponentError, PortsError
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BuildContext, Neighbours
@@ -18,7 +19,23 @@ from tunemv3d_core.ports import BuildContext, Neighbours
 
 def build_component(slot: str, spec: ComponentSpec, *arguments: Any) -> Any:
     """Build one component: import its module, call its build function with the spec and what the slot passes on."""
-    return registry().get(slot, spec.type).load_build()(spec, *arguments)
+    build = registry().get(slot, spec.type).load_build()
+    try:
+        return build(spec, *arguments)
+    except (MemoryError, RuntimeError, OverflowError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        reason = shown(" ".join(str(error).split()), 200)
+        raise ComponentError(
+            f"{slot} '{spec.type}': its sizes need more memory than there is ({reason}); choose smaller ones"
+        ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Tell whether an error is of too large sizes: torch has no class for those of the CPU."""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
+    large = isinstance(error, MemoryError | OverflowError)
+    return large or any(word in str(error) for word in (*words, "numel: integer multiplication overflow"))
 
 
 def assemble(

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
@@ -13,25 +13,37 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from typer.main import get_group
 
 from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError, TuneMV3DWarning
+from tunemv3d_core.foreign_text import harmless, harmless_json, harmless_message
 
-console = Console(markup=False, emoji=False)
+
+class _HarmlessConsole(Console):
+    """Console that shows what a terminal would obey as escapes: tables and lines hold text of other people's files."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
+
+console = _HarmlessConsole(markup=False, emoji=False)
 """For results: standard output. Brackets and colons are shown as they are."""
 
-messages = Console(stderr=True, markup=False, emoji=False)
+messages = _HarmlessConsole(stderr=True, markup=False, emoji=False)
 """For progress, notes and errors: standard error, so that results can be piped."""
 
 
 def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit with the codes of ``tunemv3d_core.errors``.
 
-    A ``TuneMV3DError`` is one message on standard error and exit code 2, without a traceback; Ctrl-C and SIGTERM
+    A ``TuneMV3DError``, an error of the disk and a lack of memory are one message on standard error and exit code 2,
+    without a traceback; Ctrl-C and SIGTERM
     are one word and 130. A ``TuneMV3DWarning`` is one line on standard error.
 
     Args:
@@ -46,6 +58,13 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
             typer.main.get_command(_as_typer(app)).main(arguments)
     except TuneMV3DError as error:
         show_error(error)
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:  # a full disk, a folder that vanished: whatever no command has words of its own for
+        where = f"{error.filename}: " if error.filename else ""
+        show_error(TuneMV3DError(f"{where}{error.strerror or error}"))
+        sys.exit(EXIT_BAD_INPUT)
+    except MemoryError:
+        show_error(TuneMV3DError("the memory of this machine is not enough for this; take smaller files or sizes"))
         sys.exit(EXIT_BAD_INPUT)
     sys.exit()
 
@@ -73,13 +92,13 @@ def quiet(*libraries: str) -> Iterator[None]:
 
 def show_error(error: TuneMV3DError) -> None:
     """Print an error's message on standard error, unwrapped so that paths in it can be copied."""
-    messages.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    messages.print(Text.assemble(("error: ", "bold red"), harmless_message(str(error))), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print a result for machines on standard output; other letters as escapes where it is not UTF-8, as on Windows."""
     is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not is_utf_8))
+    print(harmless_json(json.dumps(value, indent=2, ensure_ascii=not is_utf_8)))
 
 
 def print_table(table: Table) -> None:
@@ -135,7 +154,7 @@ def _one_line_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, TuneMV3DWarning):
-            messages.print(Text.assemble(("warning: ", "yellow"), str(message)), soft_wrap=True)
+            messages.print(Text.assemble(("warning: ", "yellow"), harmless_message(str(message))), soft_wrap=True)
         else:
             before(message, category, filename, lineno, file, line)
 

@@ -19,9 +19,10 @@ from tunemv3d_core.config.run_spec import RunSpec, SampleSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SampleError, TuneMV3DError
+from tunemv3d_core.foreign_text import is_whole
 from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint
 from tunemv3d_core.io.file_names import without_paths
-from tunemv3d_core.io.posed_images import is_whole, read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample
 from tunemv3d_core.io.samples import cut_prompts

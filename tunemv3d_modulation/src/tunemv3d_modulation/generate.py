@@ -15,7 +15,7 @@ from tunemv3d_core.errors import SampleError
 from tunemv3d_core.generation import SceneShape, measured, sampling_progress
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.glb import glb
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
 from tunemv3d_core.io.sample_files import FinishedObject, write_sample
 from tunemv3d_core.io.samples import MANIFEST, note_files, read_pictures, write_file

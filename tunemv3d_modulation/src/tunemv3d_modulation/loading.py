@@ -1,6 +1,5 @@
 """Read the parts of a pipeline: from a packaged asset, a local folder, the Hugging Face hub or a single file."""
 
-import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.caption_words import read_caption_words
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.lora import fuse_loras, lora_files
@@ -79,11 +80,11 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
     origin, added = locate(spec), lora_files(spec.lora)
     with reading(origin, "model_index.json"):
         folder = local_folder(origin, list(CLASSES), spec.variant, spec.pickle)
-        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        index = read_json(folder / "model_index.json")
     names = _part_names(origin, folder, index)
     kind = str(index["_class_name"])
     with reading(origin, "scheduler"):
-        scheduler = json.loads((folder / "scheduler/scheduler_config.json").read_text("utf-8"))
+        scheduler = read_json(folder / "scheduler/scheduler_config.json")
         if origin.file is not None:
             scheduler = single_file.heed_markers(origin.file, scheduler)
         scheduler = _checked(scheduler, index)
@@ -128,7 +129,7 @@ def _part_names(origin: Origin, folder: Path, index: dict[str, Any]) -> list[str
         kind = kind[-1] if kind else None
     if not isinstance(kind, str) or kind not in WEIGHTS:
         raise ComponentError(
-            f"backbone 'diffusers': {origin.name} is a {kind}; this backbone takes {' and '.join(WEIGHTS)}"
+            f"backbone 'diffusers': {origin.name} is a {shown(kind)}; this backbone takes {' and '.join(WEIGHTS)}"
         )
     weights = WEIGHTS[kind]
     names = [name.replace("text_encoder", "tokenizer") for name in weights if name.startswith("text_encoder")]

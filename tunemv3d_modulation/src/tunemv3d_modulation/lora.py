@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import path_of
+from tunemv3d_core.io.json_files import is_plain
 from tunemv3d_modulation.adapters.prepare import load_prepared, loader_pipeline
 from tunemv3d_modulation.spec import LoraFile
 
@@ -22,10 +25,10 @@ def lora_files(loras: Sequence[LoraFile]) -> list[Path]:
     Raises:
         ComponentError: not there, or not safetensors.
     """
-    paths = [Path(lora.path).expanduser() for lora in loras]
+    paths = [path_of(lora.path) for lora in loras]
     for path in paths:
-        if not path.is_file():
-            raise ComponentError(f"backbone 'diffusers': lora: no file {path}")
+        if not is_plain(path):
+            raise ComponentError(f"backbone 'diffusers': lora: no file {shown(path, 200)}")
         if path.suffix != ".safetensors":
             raise ComponentError(f"backbone 'diffusers': lora: {path} is no .safetensors file")
     return paths

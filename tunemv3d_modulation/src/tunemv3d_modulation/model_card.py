@@ -5,7 +5,7 @@ from typing import Any
 
 from tunemv3d_core.config.component_spec import HasPretrained
 from tunemv3d_core.config.run_spec import RunSpec
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 
 
 def model_card(name: str, pipe: Any, spec: RunSpec, folder: Path, licence: str = "") -> str:

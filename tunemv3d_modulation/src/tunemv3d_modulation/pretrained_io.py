@@ -16,8 +16,8 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.io.base_model import Base
 from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import Policy
-from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_modulation.folder_components import INDEX, PIPELINE_FILE
 from tunemv3d_modulation.pretrained.hub import download
 

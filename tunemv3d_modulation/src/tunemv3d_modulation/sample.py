@@ -22,7 +22,7 @@ from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.console import console, messages, print_json, show_error
 from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_FINDINGS, TuneMV3DError
 from tunemv3d_core.io.file_names import without_paths
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.samples import MANIFEST
 from tunemv3d_modulation.cli_options import gather_prompts, place_given, read_cameras, read_given, read_seeds
 

@@ -9,9 +9,13 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.sampling import first_latents, model_input
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+MAX_TIMESTEPS = 100_000
+"""Longest schedule that is read; models have 1,000."""
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -33,19 +37,31 @@ def make_scheduler(config: dict[str, Any], name: str) -> Any:
         ComponentError: an unknown name, or a scheduler that cannot sample what was trained on this schedule.
     """
     kind = SCHEDULERS.get(name, name) or str(config.get("_class_name"))
-    classes = [known for known in dir(diffusers) if known.endswith("Scheduler")]
+    classes = _classes()
     if kind not in classes:
         raise ComponentError(
-            f"no scheduler '{kind}'.{suggestion(kind, [*SCHEDULERS, *classes])} Known: {', '.join(SCHEDULERS)}, the "
-            "classes of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
+            f"no scheduler '{shown(kind)}'.{suggestion(kind, [*SCHEDULERS, *classes])} Known: {', '.join(SCHEDULERS)}, "
+            "the classes of diffusers such as HeunDiscreteScheduler, or '' for the model's own"
         )
     # Pixel models clip to [-1, 1], which is DDIM's default; latents have no such bounds.
-    config = {"clip_sample": False, **config}
+    config = {"clip_sample": False, **_readable(config)}
     if name:
         # Few steps must begin at the last timestep: at high noise the layout is decided, and whether views agree.
         config["timestep_spacing"] = "trailing"
+    check_length(config)
     _check_samples(kind, config)
     return getattr(diffusers, kind).from_config(config)
+
+
+def _classes() -> list[str]:
+    """List diffusers' schedulers without importing them."""
+    return [known for known in dir(diffusers) if known.endswith("Scheduler")]
+
+
+def _readable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config without a class that is no scheduler: diffusers would import whatever of it is named there."""
+    is_scheduler = config.get("_class_name") in _classes()
+    return config if is_scheduler else {key: value for key, value in config.items() if key != "_class_name"}
 
 
 def _check_samples(kind: str, config: dict[str, Any]) -> None:
@@ -72,9 +88,23 @@ def _check_samples(kind: str, config: dict[str, Any]) -> None:
         raise ComponentError(f"{refusal}: it goes from clean to noisy")
 
 
+def check_length(config: dict[str, Any]) -> None:
+    """Refuse a schedule of so many timesteps that its table alone takes minutes.
+
+    Raises:
+        ComponentError: more than ``MAX_TIMESTEPS``, or no whole number.
+    """
+    steps = config.get("num_train_timesteps", 1000)
+    if not isinstance(steps, int) or not 1 <= steps <= MAX_TIMESTEPS:
+        kind = shown(config.get("_class_name", "scheduler"))
+        raise ComponentError(
+            f"{kind}: num_train_timesteps is {shown(steps)}; should be a whole number from 1 to {MAX_TIMESTEPS}"
+        )
+
+
 def training_table(config: dict[str, Any]) -> Tensor:
     """Tabulate abar at each training timestep, float32."""
-    table: Tensor = DDPMScheduler.from_config(config).alphas_cumprod.float()
+    table: Tensor = DDPMScheduler.from_config(_readable(config)).alphas_cumprod.float()
     return table
 
 
@@ -101,8 +131,10 @@ class Schedule(nn.Module):
             raise ComponentError(f"{kind} has no variance-preserving noise schedule: flow matching is not supported")
         if self.prediction not in PREDICTIONS:
             raise ComponentError(
-                f"{kind}: prediction_type is {self.prediction!r}; this backbone takes {', '.join(PREDICTIONS)}"
+                f"{shown(kind)}: prediction_type is '{shown(self.prediction)}'; this backbone takes "
+                f"{', '.join(PREDICTIONS)}"
             )
+        check_length(config)
         try:
             table = training_table(config)
         except Exception as error:  # numbers of a wrong kind fail in as many ways

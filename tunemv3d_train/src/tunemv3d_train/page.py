@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.atomic import write_text
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.viz.curves import chart, read_curves
 from tunemv3d_train.runs import RunFolder
 

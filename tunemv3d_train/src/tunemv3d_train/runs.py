@@ -17,6 +17,7 @@ from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.atomic import put_in_place, recover, write_text
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
 from tunemv3d_core.io.checkpoint_repair import DAMAGED, RUN_LOCK
+from tunemv3d_core.io.json_files import parse
 
 FREE = (
     "sample.",
@@ -169,7 +170,7 @@ class RunFolder:
     def figures(self, step: int, prefix: str) -> dict[str, float]:
         """Return the figures that the log has of a step, those whose names begin with ``prefix``, without it."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
-        of_step = [json.loads(line) for line in lines if _step_in(line) == step]
+        of_step = [parse(line, finite=False) for line in lines if _step_in(line) == step]
         return {k.removeprefix(prefix): v for record in of_step for k, v in record.items() if k.startswith(prefix)}
 
     def prune(self, keep: int) -> None:
@@ -197,7 +198,7 @@ def step_of(folder: Path) -> int:
 def _step_in(line: str) -> float:
     """Return a log line's step; infinite for a line cut by an interruption."""
     try:
-        return int(json.loads(line)["step"])
+        return int(parse(line, finite=False)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
 

@@ -21,8 +21,8 @@ from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
-from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, HonoursOptOut, Streams

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.json_files import MAX_LIST_BYTES, read_plain
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.io.shards import Shard
 
@@ -44,8 +45,9 @@ class Address:
         Raises:
             DatasetError: it is missing, or the address cannot be reached; names the file.
         """
-        data: bytes = self._request(name, self._fs.cat_file)
-        return data
+        if self.local is not None:
+            return bytes(self._request(name, lambda path: read_plain(Path(path), MAX_LIST_BYTES)))
+        return bytes(self._request(name, self._fs.cat_file))
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes of the folder's files, by name, as far as the address lists them."""

@@ -13,9 +13,11 @@ from safetensors.torch import load
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.file_names import path_of
+from tunemv3d_core.io.json_files import parse_json
 from tunemv3d_core.io.opt_out import OptOut
-from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_json, parse_object
-from tunemv3d_core.io.shards import INDEX, contents, parse_index
+from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
+from tunemv3d_core.io.shards import INDEX, ShardIndex, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
 from tunemv3d_train.shard_files import Address, ShardFiles
@@ -59,10 +61,10 @@ class ShardedImages:
 
     def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int, opt_out: OptOut) -> None:
         self._address, self.workers, self._window = address.text, workers, window
-        self._index = parse_index(parse_json(address.read(INDEX), f"{address.text}/{INDEX}"), f"{address.text}/{INDEX}")
+        self._index = _read_index(address)
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
-        own = cache.expanduser() / hashlib.sha256(address.text.encode()).hexdigest()[:16]
+        own = path_of(cache) / hashlib.sha256(address.text.encode()).hexdigest()[:16]
         self._files = ShardFiles(address, self._index.shards, own, limit)
         listed = self._index.splits()
         self._splits = {
@@ -107,9 +109,13 @@ class ShardedImages:
         Raises:
             DatasetError: as ``record``.
         """
-        record = self.record(index)
-        pictures = contents(self._run(index, 1))
-        where = self._where(index)
+        record, where = self.record(index), self._where(index)
+        try:
+            pictures = contents(self._run(index, 1))
+        except ValueError as error:
+            raise DatasetError(f"{where}: its pictures are no tar file: {error}; pack it again") from None
+        if len(pictures) != record.views:
+            raise DatasetError(f"{where}: {len(pictures)} pictures for {record.views} cameras; pack it again")
         pixels = [decode(pictures[camera], f"{where}, picture {camera}") for camera in cameras]
         return posed_views(record, cameras, np.stack(pixels))
 
@@ -189,6 +195,16 @@ class ShardedImages:
     def _where(self, index: int) -> str:
         packed = self._index[index]
         return f"{self._address}/{self._index.shards[packed.shard].file}: object '{packed.id}'"
+
+
+def _read_index(address: Address) -> ShardIndex:
+    where = f"{address.text}/{INDEX}"
+    data = address.read(INDEX)
+    try:
+        content = parse_json(data, where)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; fetch or pack the index again") from None
+    return parse_index(content, where)
 
 
 def _check_cache(limit: int, needed: int) -> None:

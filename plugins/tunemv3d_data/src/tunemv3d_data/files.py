@@ -5,7 +5,6 @@ finds nothing, whatever it names.
 """
 
 import hashlib
-import json
 import posixpath
 import re
 import struct
@@ -18,10 +17,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_data.text import decoded
 
 MAX_BYTES = 1 << 30
 """Size limit of one file or member; a larger one would not fit in memory as a mesh."""
+MAX_VALUES = 5_000_000
+"""Numbers, texts and blocks in the JSON of one glTF file."""
 MAX_RATIO = 250
 """An archive that claims to hold more than this many times its own size is a bomb; meshes shrink by 3 to 20."""
 
@@ -212,13 +214,11 @@ def gltf_parts(data: bytes) -> tuple[dict[str, list[dict[str, object]]], bytes]:
             raise DatasetError("holds no readable glTF: its first part is not JSON")
         text, binary = data[20 : 20 + length], data[28 + length :]
     try:
-        header = json.loads(text)
-    except UnicodeDecodeError:
-        raise DatasetError("holds no readable glTF: its JSON is not UTF-8") from None
+        if text.count(b",") > MAX_VALUES:  # what is long are texts, which may hold whole buffers
+            raise ValueError(f"it holds more than {MAX_VALUES:,} values")
+        header = parse(text)
     except ValueError as error:
         raise DatasetError(f"holds no readable glTF: its JSON is damaged ({error})") from None
-    except RecursionError:
-        raise DatasetError("holds no readable glTF: its JSON is nested too deeply") from None
     if not isinstance(header, dict):
         raise DatasetError("holds no readable glTF")
     return header, binary

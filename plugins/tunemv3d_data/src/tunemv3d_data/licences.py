@@ -10,7 +10,8 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import PosedImages, read_json, read_manifest, read_object, write_json_list
+from tunemv3d_core.io.json_files import read_json, write_json_list
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 
 SHAPENET = "ShapeNet terms of use (non-commercial)"
 """Research and education only: https://shapenet.org/terms."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.atomic import write_text
+from tunemv3d_core.io.json_files import parse
 
 
 class Lines:
@@ -27,7 +28,7 @@ class Lines:
         *lines, cut = text.split("\n")
         for number, line in enumerate(lines, start=1):
             try:
-                record = json.loads(line)
+                record = parse(line, finite=False)
                 self._records[record[key]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise TuneMV3DError(f"{path}: line {number} is damaged: {error}; remove that line") from None

@@ -1,6 +1,5 @@
 """Components that a command line names: by a name, or by a block of options as a spec has it."""
 
-import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,6 +7,8 @@ from pydantic import ValidationError
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.errors import SpecError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.json_files import NotJsonError, parse
 from tunemv3d_core.plugins.registry import registry
 
 
@@ -20,11 +21,13 @@ def read_block(option: str, text: str) -> dict[str, Any] | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        block = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{option} {text}: column {error.colno}: not JSON: {error.msg}") from None
+        block = parse(text)
+    except NotJsonError as error:
+        raise SpecError(f"{option} {shown(text)}: column {error.column}: not JSON: {error.reason}") from None
+    except ValueError as error:
+        raise SpecError(f"{option} {shown(text)}: {error}") from None
     if not isinstance(block.get("type"), str):
-        raise SpecError(f'{option} {text}: should be a block {{"type": name, ...}}')
+        raise SpecError(f'{option} {shown(text)}: should be a block {{"type": name, ...}}')
     return dict(block)
 
 

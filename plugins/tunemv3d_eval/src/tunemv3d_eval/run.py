@@ -17,7 +17,7 @@ from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.io.checkpoint import find_checkpoint
-from tunemv3d_core.io.posed_images import read_json, write_json
+from tunemv3d_core.io.json_files import read_json, write_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.placement import Placement

@@ -93,10 +93,11 @@ def study(
 
 def _is_study(name: str) -> bool:
     """Return whether a JSON file is a study's and not a spec's."""
-    from tunemv3d_core.config.loading import read_object
+    from tunemv3d_core.errors import SpecError
+    from tunemv3d_core.io.json_files import is_plain, read_json
 
     path = Path(name)
-    return path.suffix == ".json" and path.is_file() and "variants" in read_object(path, name)
+    return path.suffix == ".json" and is_plain(path) and "variants" in read_json(path, SpecError, name)
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -14,7 +14,7 @@ from PIL import Image
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 
 SWEPT = 4
 """Prompts that are shown at every K of the sweep: the first ones."""

@@ -29,7 +29,7 @@ from sd_mini.tokenizer import tokenize, train_tokenizer
 from sd_mini.trainer import Plan, Record, Trainer
 from sd_mini.vae import centre, reconstruction_loss
 from tunemv3d_core.io.caption_words import write_caption_words
-from tunemv3d_core.io.posed_images import write_json
+from tunemv3d_core.io.json_files import write_json
 
 AFTERWARDS = 35.0
 """Seconds of a budget kept for latents, figures and pictures."""

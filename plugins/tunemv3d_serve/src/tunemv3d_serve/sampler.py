@@ -27,7 +27,7 @@ from tunemv3d_core.generation import (
 )
 from tunemv3d_core.io.generated import GeneratedBy, model_name, save_picture
 from tunemv3d_core.io.glb import glb
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.real_size import as_large_as, wanted_height
 from tunemv3d_core.io.sample_files import FinishedObject, check_finite, write_sample

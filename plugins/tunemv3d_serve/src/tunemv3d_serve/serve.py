@@ -20,7 +20,7 @@ from tunemv3d_core.cli.model_options import (
     OffloadOption,
     read_placement,
 )
-from tunemv3d_core.console import console
+from tunemv3d_core.console import console, messages
 from tunemv3d_core.errors import TuneMV3DError
 
 if TYPE_CHECKING:
@@ -99,9 +99,13 @@ def listen(app: "FastAPI", host: str, port: int, token: str) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     import uvicorn
 
+    from tunemv3d_serve.guard import is_loopback
+
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     console.print(f"{address}  Ctrl-C ends it", soft_wrap=True, highlight=False)
+    if not is_loopback(host):
+        messages.print("other machines reach this server: whoever has the token can use it", style="yellow")
     # Without the log of requests: it would hold the token.
     config = uvicorn.Config(
         app,

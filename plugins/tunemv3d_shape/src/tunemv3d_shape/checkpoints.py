@@ -9,7 +9,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CameraError, SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint, SceneShape
 from tunemv3d_core.io.checkpoint import find_checkpoint
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.samples import MANIFEST, SCENE, SampledObject, read_sample
 from tunemv3d_core.placement import Placement
 from tunemv3d_core.slots import HasSurface

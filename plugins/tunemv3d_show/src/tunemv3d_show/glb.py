@@ -1,8 +1,9 @@
 """Reads the parts of a GLB file (binary glTF 2.0) as ``tunemv3d mesh`` makes it."""
 
-import json
 import struct
 from typing import Any
+
+from tunemv3d_core.io.json_files import parse
 
 
 def opened(glb: bytes) -> tuple[dict[str, Any], list[bytes]]:
@@ -13,7 +14,7 @@ def opened(glb: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """
     try:
         length = struct.unpack_from("<I", glb, 12)[0]
-        tree, binary = json.loads(glb[20 : 20 + length]), glb[28 + length :]
+        tree, binary = parse(glb[20 : 20 + length]), glb[28 + length :]
         chunks = [_chunk(view, binary) for view in tree["bufferViews"]]
         if len({accessor["bufferView"] for accessor in tree["accessors"]}) < len(tree["accessors"]):
             raise ValueError("no GLB as `tunemv3d mesh` makes it: its numbers lie among one another")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import is_inside, leading_out
 from tunemv3d_show.export import export
 from tunemv3d_show.session import Session, Step
 
@@ -33,11 +35,11 @@ class Viewer:
     Args:
         session: what it works on.
         server: of viser.
-        out: where exported objects go at first.
+        out: folder below which exported objects go.
     """
 
     def __init__(self, session: Session, server: viser.ViserServer, out: Path) -> None:
-        self.session, self.server = session, server
+        self.session, self.server, self._out = session, server, out
         self._busy = threading.Lock()
         self._frusta: list[Any] = []
         self._handles: list[Any] = []
@@ -102,7 +104,7 @@ class Viewer:
 
     def _export_panel(self, out: Path) -> None:
         with self.server.gui.add_folder("Export"):
-            self.out = self.server.gui.add_text("Folder", str(out))
+            self.out = self.server.gui.add_text("Folder", "", hint=f"Below {out}; empty for itself")
             self._button("Export", self._export)
 
     # ---- work, one piece at a time
@@ -213,7 +215,10 @@ class Viewer:
         self.say("Below is what the field shows from where you stand.")
 
     def _export(self) -> None:
-        self.say(f"Exported to `{export(self.session, Path(self.out.value).expanduser())}`.")
+        below = self.out.value.strip()
+        if below and (not is_inside(below) or leading_out(self._out, [self._out / below])):
+            raise TuneMV3DError(f"'{shown(below)}' is no folder below {self._out}")
+        self.say(f"Exported to `{export(self.session, self._out / below)}`.")
 
     # ---- cameras
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from PIL import Image
 
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import leading_out
 from tunemv3d_core.io.generated import save_picture
+from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_show import compact as reduced
 from tunemv3d_show.gather import Sampled
@@ -21,6 +24,9 @@ QUALITY = 90
 
 SMALL = 256
 """Pictures up to this side, pixels, keep every bit: their colours would bleed."""
+
+MAX_FILE = 2**29
+"""Bytes of a mesh or video that a page embeds."""
 
 THUMBNAIL = 64
 """Side of the list's pictures, pixels."""
@@ -67,15 +73,16 @@ def media_of(entry: Sampled, compact: bool = False) -> Iterator[Medium]:
     names = entry.files
     views = names.get("views")
     for index, name in enumerate(views if isinstance(views, list) else []):
-        yield _medium("view", f"{entry.prompt}, view {index}", entry.folder / str(name), compact)
+        yield _medium("view", f"{entry.prompt}, view {index}", entry.folder / str(name), compact, entry.folder)
     for kind, label in KINDS.items():
         if kind in names and not (compact and kind in reduced.LEFT_OUT):
-            yield _medium(kind, f"{entry.prompt}: {label}", entry.folder / str(names[kind]), compact)
+            file = entry.folder / str(names[kind])
+            yield _medium(kind, f"{entry.prompt}: {label}", file, compact, entry.folder)
 
 
 def still(kind: str, label: str, path: Path, compact: bool = False) -> Medium:
     """A picture that stands for itself, such as a run's preview."""
-    return _medium(kind, label, path, compact)
+    return _medium(kind, label, path, compact, path.parent)
 
 
 def thumbnail(entry: Sampled) -> str:
@@ -83,28 +90,41 @@ def thumbnail(entry: Sampled) -> str:
     views = entry.files.get("views")
     for name in views if isinstance(views, list) else []:
         try:
-            with open_picture(entry.folder / str(name)) as picture:
+            with open_picture(_own(entry.folder, entry.folder / str(name))) as picture:
                 picture.load()
                 picture.thumbnail((THUMBNAIL, THUMBNAIL))
                 return f"data:image/webp;base64,{_webp(picture)}"
-        except OSError:
+        except (OSError, ValueError, SyntaxError):
             continue
     return ""
 
 
-def _medium(kind: str, label: str, path: Path, compact: bool) -> Medium:
+def _own(folder: Path, path: Path) -> Path:
+    """Return a path that a manifest names.
+
+    Raises:
+        OSError: it is not in the manifest's folder: a page that is passed on must not hold other pictures.
+    """
+    if leading_out(folder, [path]):
+        raise OSError("it lies outside its object's folder, or is a link that leads out of it")
+    return path
+
+
+def _medium(kind: str, label: str, path: Path, compact: bool, folder: Path) -> Medium:
+    name = shown(path.name)
     try:
+        _own(folder, path)
         content: dict[str, Any] = _mesh(path, compact) if kind == "mesh" else _picture(path, kind if compact else "")
     except FileNotFoundError:
-        return Medium(kind, label, fault=f"{path.name} is missing")
+        return Medium(kind, label, fault=f"{name} is missing")
     except (OSError, ValueError, SyntaxError) as error:
-        return Medium(kind, label, fault=f"{path.name} cannot be read: {error}".replace(str(path), path.name))
+        return Medium(kind, label, fault=f"{name} cannot be read: {error}".replace(str(path), name))
     return Medium(kind, label, **content)
 
 
 def _mesh(path: Path, compact: bool) -> dict[str, Any]:
     """A GLB whose head is right and whose length is what the head says, packed by gzip."""
-    data = path.read_bytes()
+    data = read_plain(path, MAX_FILE)
     if data[:4] != b"glTF" or int.from_bytes(data[8:12], "little") != len(data):
         raise ValueError("no whole GLB file")
     try:
@@ -124,7 +144,7 @@ def _picture(path: Path, small: str) -> dict[str, Any]:
         small: the kind as which it is reduced; "" for not at all.
     """
     if path.suffix == ".mp4":
-        data = path.read_bytes()
+        data = read_plain(path, MAX_FILE)
         if data[4:8] != b"ftyp":
             raise ValueError("no MP4 file")
         return {"type": "video/mp4", "data": _text(data), "size": (2, 1)}

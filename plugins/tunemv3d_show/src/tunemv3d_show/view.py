@@ -1,5 +1,6 @@
 """The command ``tunemv3d view``: a live viewer of a checkpoint in the browser."""
 
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from tunemv3d_core.cli.model_options import (
     OffloadOption,
     read_placement,
 )
+from tunemv3d_core.console import console, messages
 from tunemv3d_core.errors import ComponentError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 def view(
     checkpoint: CheckpointArgument,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page; the next free one is taken.")] = 8080,
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines connect, with a token.")] = "127.0.0.1",
     out: Annotated[Path, typer.Option(help="Folder that gets exported objects.")] = Path("samples"),
     device: DeviceOption = "",
     dtype: DtypeOption = "auto",
@@ -49,7 +51,6 @@ def view(
     from tunemv3d_core.io.sample_files import check_writable
 
     check_writable(out)
-    # viser prints the address itself.
     place, added = read_placement(device, dtype, offload), Additions.of(base, lora, embedding)
     server = open_viewer(checkpoint, port, host, out, place, added).server
     if show:
@@ -60,13 +61,19 @@ def view(
 def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placement", added: "Additions") -> Any:
     """Load the checkpoint and open its page."""
     # Heavy: torch, whatever the checkpoint's components need, and viser.
-    import viser
-
     from tunemv3d_core.generation import LoadedCheckpoint
+    from tunemv3d_show.guard import Guard, guarded_server, is_loopback
     from tunemv3d_show.gui import Viewer
     from tunemv3d_show.session import Session
 
     loaded = LoadedCheckpoint.load(checkpoint, place, added)
     session = Session.of(loaded.model, loaded.spec, checkpoint)
     session.data = loaded.data
-    return Viewer(session, viser.ViserServer(host=host, port=port, label="TuneMV3D", verbose=False), out)
+    token = "" if is_loopback(host) else secrets.token_hex(16)
+    viewer = Viewer(session, guarded_server(host, port, Guard(host, token)), out)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{viewer.server.get_port()}/" + (f"?token={token}" if token else "")
+    console.print(f"{address}  Ctrl-C ends it", soft_wrap=True, highlight=False)
+    if token:
+        messages.print("other machines reach this viewer: whoever has the address can use it", style="yellow")
+    return viewer

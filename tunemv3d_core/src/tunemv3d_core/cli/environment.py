@@ -1,6 +1,5 @@
 """``tunemv3d env``: what a report of a fault should say of a machine and its installation; no paths, no secrets."""
 
-import json
 import os
 import platform
 from collections import Counter
@@ -14,6 +13,7 @@ from tunemv3d_core import __version__
 from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, print_json, print_table
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.discovery import is_permitted
 from tunemv3d_core.plugins.registry import registry
 
@@ -107,7 +107,7 @@ def _origin(name: str) -> str:
     """Tell how a distribution was installed: "editable", "file" (folder or wheel), "address" or "index" (PEP 610)."""
     try:
         text = metadata.distribution(name).read_text("direct_url.json")
-        about = json.loads(text) if text else {}
+        about = parse(text) if text else {}
         if about.get("dir_info", {}).get("editable"):
             return "editable"
         return {"": "index", "file": "file"}.get(str(about.get("url", "")).partition(":")[0], "address")

@@ -1,6 +1,5 @@
 """``tunemv3d plugins check``: the conformance kit in a shell."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,8 @@ from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import console, messages, print_json, print_table
 from tunemv3d_core.errors import EXIT_FINDINGS, ComponentError, SpecError, suggestion
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
 from tunemv3d_core.plugins.registry import registry
 
@@ -57,11 +58,11 @@ def check(
 
 def _options(spec: str) -> dict[str, Any]:
     try:
-        given = json.loads(spec)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"--spec is not JSON: {error}. Write it as '{{\"hidden\": 16}}'") from None
+        given = parse(spec)
+    except ValueError as error:
+        raise SpecError(f"--spec: {error}. Write it as '{{\"hidden\": 16}}'") from None
     if not isinstance(given, dict):
-        raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {spec}")
+        raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {shown(spec)}")
     return given
 
 

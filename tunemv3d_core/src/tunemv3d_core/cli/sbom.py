@@ -104,7 +104,7 @@ def _model(name: str) -> tuple[dict[str, Any], list[str]]:
     """Return a checkpoint as a component, and the names of the distributions that it needs."""
     # Heavy: torch.
     from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint
-    from tunemv3d_core.io.posed_images import read_json
+    from tunemv3d_core.io.json_files import read_json
 
     folder = find_checkpoint(name)
     record, spec = check_checkpoint(folder), read_json(folder / "spec.json")

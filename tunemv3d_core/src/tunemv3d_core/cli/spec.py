@@ -12,6 +12,7 @@ from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.config.schema import spec_schema
 from tunemv3d_core.console import console, print_json, print_table, show_error
 from tunemv3d_core.errors import EXIT_FINDINGS, TuneMV3DError
+from tunemv3d_core.foreign_text import harmless_json
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.plugins.isolated_import import probe_third_party
 
@@ -37,7 +38,7 @@ def show(
     """Show a spec with everything that it extends and all defaults."""
     spec = load_spec(name, set_ or ())
     if as_json:
-        print(canonical_json(spec))
+        print(harmless_json(canonical_json(spec)))
         return
     table = Table(Column("option", overflow="fold"), "value", box=None, header_style="bold")
     for path, value in flat(spec).items():

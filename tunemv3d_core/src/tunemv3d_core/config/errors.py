@@ -8,7 +8,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tunemv3d_core.errors import suggestion
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.plugins.registry import registry
+
+MOST_LINES = 50
+"""Errors of one spec that are told."""
 
 _OWN = "tunemv3d"
 """Type of the errors that our own validators raise."""
@@ -27,11 +31,13 @@ def describe_errors(error: ValidationError, model: type[BaseModel], content: Any
         model: options that ``content`` was validated by.
         content: the resolved spec.
     """
-    return [f"{_dotted(found['loc'])}{_described(found, model, content)}" for found in error.errors(include_url=False)]
+    faults = error.errors(include_url=False)
+    lines = [f"{_dotted(found['loc'])}{_described(found, model, content)}" for found in faults[:MOST_LINES]]
+    return [*lines, f"and {len(faults) - MOST_LINES} more faults"] if len(faults) > MOST_LINES else lines
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) + ": " if location else ""
+    return ".".join(shown(part) for part in location) + ": " if location else ""
 
 
 def _described(found: ErrorDetails, model: type[BaseModel], content: Any) -> str:
@@ -43,10 +49,18 @@ def _described(found: ErrorDetails, model: type[BaseModel], content: Any) -> str
         *parents, name = found["loc"]
         accepted = list(_model_at(parents, model, content).model_fields)
         return f"unknown.{suggestion(str(name), accepted)} Accepted: {', '.join(accepted)}"
-    given = json.dumps(found["input"], ensure_ascii=False, default=str)
-    shown = given if len(given) <= 60 else given[:57] + "..."
     message = found["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return f"{message}, got {shown}"
+    return f"{message}, got {shown_value(found['input'])}"
+
+
+def shown_value(value: Any) -> str:
+    """Return a value of a spec as messages show it: as JSON, cut."""
+    given = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(value):
+        given += piece
+        if len(given) > 60:
+            return shown(given[:57] + "...", 200)
+    return shown(given, 200)
 
 
 def _model_at(location: list[int | str], model: type[BaseModel], content: Any) -> type[BaseModel]:

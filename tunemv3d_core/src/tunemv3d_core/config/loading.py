@@ -11,7 +11,13 @@ from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.old_names import with_current_names
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
+from tunemv3d_core.foreign_text import is_whole, shown
+from tunemv3d_core.io.file_names import exists, path_of
+from tunemv3d_core.io.json_files import NotJsonError, parse, read_json
 from tunemv3d_core.plugins.registry import registry
+
+DEEPEST = 32
+"""Blocks within each other that a spec has at most, and specs that one may extend in a row."""
 
 
 def load_spec(
@@ -48,7 +54,7 @@ def resolve(name_or_path: str | Path, overrides: Iterable[str] = (), saved: bool
     """
     content = _read_chain(str(name_or_path), Path(), (), saved)
     for override in overrides:
-        content = merge(content, with_current_names(_patch(override), content, f"override '{override}'", saved))
+        content = merge(content, with_current_names(_patch(override), content, f"override '{shown(override)}'", saved))
     return str(name_or_path), content
 
 
@@ -77,18 +83,20 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...], sa
         saved: see ``load_spec``.
     """
     asked = f"{chain[-1][0]}: extends: " if chain else ""
-    path = _find(name, folder, asked).resolve()
+    path, told = _find(name, folder, asked), shown(name, 200)
+    if len(chain) > DEEPEST:
+        raise SpecError(f"{chain[0][0]}: extends {len(chain)} specs in a row; at most {DEEPEST} are read")
     if any(path == seen for _, seen in chain):
-        raise SpecError("extends goes in a loop: " + " -> ".join([*(link for link, _ in chain), name]))
-    content = read_object(path, name)
+        raise SpecError("extends goes in a loop: " + " -> ".join([*(link for link, _ in chain), told]))
+    content = read_json(path, SpecError, told)
     content.pop("$schema", None)
     base = content.pop("extends", None)
     if base is None:
-        return with_current_names(content, {}, name, saved)
+        return with_current_names(content, {}, told, saved)
     if not isinstance(base, str):
-        raise SpecError(f"{name}: extends: should be the name or path of one spec, got {json.dumps(base)}")
-    below = _read_chain(base, path.parent, (*chain, (name, path)), saved)
-    return merge(below, with_current_names(content, below, name, saved))
+        raise SpecError(f"{told}: extends: should be the name or path of one spec, got {shown(json.dumps(base))}")
+    below = _read_chain(base, path.parent, (*chain, (told, path)), saved)
+    return merge(below, with_current_names(content, below, told, saved))
 
 
 def _find(name: str, folder: Path, asked: str) -> Path:
@@ -97,65 +105,36 @@ def _find(name: str, folder: Path, asked: str) -> Path:
     try:
         record = installed.find("spec", name)
     except ComponentError as error:
-        path = folder / Path(name).expanduser()
-        if path.exists():
-            return path
-        raise SpecError(f"{asked}{error}. '{path}' is no file either") from None
-    return Path(installed.load(record))
-
-
-def read_object(path: Path, name: str) -> dict[str, Any]:
-    """Read a UTF-8 JSON object strictly: no NaN, no duplicate keys.
-
-    Raises:
-        SpecError: names the file, and line and column of a syntax error.
-    """
-    try:
-        content = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{name}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{name}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{name}: {error}") from None
-    except OSError as error:
-        raise SpecError(f"{name}: cannot be read: {error.strerror}") from None
-    if not isinstance(content, dict):
-        raise SpecError(f"{name}: should be a JSON object, got {json.dumps(content)[:60]}")
-    return content
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that a spec can hold")
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{twice}' appears twice in one block; remove one")
-    return content
+        path = folder / path_of(name)
+        if exists(path):
+            return path.resolve()
+        raise SpecError(f"{asked}{error}. '{shown(path, 200)}' is no file either") from None
+    return Path(installed.load(record)).resolve()
 
 
 def _patch(override: str) -> dict[str, Any]:
     """``a.b=1`` as ``{"a": {"b": 1}}``."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
+    told = f"override '{shown(override)}'"
     if not equals or not all(keys):
-        raise SpecError(f"override '{override}': should look like model.field.omega=2.0")
-    patch: Any = _value(override, text)
+        raise SpecError(f"{told}: should look like model.field.omega=2.0")
+    if len(keys) > DEEPEST:
+        raise SpecError(f"{told}: names {len(keys)} blocks within each other; specs have at most {DEEPEST}")
+    patch: Any = _value(told, text)
     for key in reversed(keys):
         patch = {key: patch}
     return dict(patch)
 
 
-def _value(override: str, text: str) -> Any:
+def _value(told: str, text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-    except json.JSONDecodeError as error:
+        return parse(text)
+    except NotJsonError as error:
         if text.lstrip()[:1] in ("{", "[", '"'):
-            raise SpecError(f"override '{override}': column {error.colno} of the value: {error.msg}") from None
+            raise SpecError(f"{told}: column {error.column} of the value: {error.reason}") from None
+        if not is_whole(text):
+            raise SpecError(f"{told}: the value holds half of a character") from None
         return text
     except ValueError as error:
-        raise SpecError(f"override '{override}': {error}") from None
+        raise SpecError(f"{told}: {error}") from None

@@ -22,6 +22,8 @@ from tunemv3d_core.config.component_fields import (
 from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.consistency import Consistency, check_consistency
 from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import is_run_name
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 
 Count = Annotated[int, Field(ge=1)]
@@ -269,10 +271,10 @@ class RunSpec(Block):
     @field_validator("name")
     @classmethod
     def _is_no_path(cls, name: str) -> str:
-        if not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,119}", name):
+        if not is_run_name(name):
             raise spec_error(
                 "should be at most 120 letters, without slashes and without a dot at its start, because it names the "
-                f"run's folder; got {json.dumps(name)[:60]}"
+                f"run's folder; got '{shown(name)}'"
             )
         return name
 

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +13,8 @@ from tunemv3d_core.config.component_spec import ComponentSpec, HasPretrained
 from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.io.file_names import is_absolute, without_paths
+from tunemv3d_core.io.file_names import exists, is_absolute, path_of, without_paths
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BackbonePorts
 
@@ -76,7 +76,7 @@ def _options(base: Base) -> dict[str, Any]:
     if not base.lstrip().startswith("{"):
         return {"pretrained": base}
     try:
-        return dict(json.loads(base))
+        return dict(parse(base))
     except ValueError as error:
         raise CheckpointError(f"base: neither a name nor JSON: {error}") from None
 
@@ -127,7 +127,7 @@ def published(spec: RunSpec, base_model: str = "") -> RunSpec:
     if base_model:
         spec = with_base(spec, base_model)
     elif isinstance(backbone, HasPretrained):
-        if found := _HUB_CACHE.search(str(Path(backbone.pretrained).expanduser())):
+        if found := _HUB_CACHE.search(str(path_of(backbone.pretrained))):
             said = {"pretrained": f"{found[1]}/{found[2]}"}
             spec = with_base(spec, said | ({"revision": found[3]} if "revision" in backbone.pretrained_options else {}))
         elif _is_path(backbone.pretrained):
@@ -139,4 +139,4 @@ def published(spec: RunSpec, base_model: str = "") -> RunSpec:
 def _is_path(name: str) -> bool:
     if name in registry().names("asset"):
         return False
-    return is_absolute(name) or name.startswith(".") or Path(name).expanduser().exists()
+    return is_absolute(name) or name.startswith(".") or exists(path_of(name))

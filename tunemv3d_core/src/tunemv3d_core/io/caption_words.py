@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tunemv3d_core.io.atomic import write_text
+from tunemv3d_core.io.json_files import parse, read_plain
 
 FILE = "caption_words.json"
 _SHORTEST = 3
@@ -20,7 +21,7 @@ def words_in(captions: Iterable[str]) -> set[str]:
 def read_caption_words(folder: Path) -> dict[str, int] | None:
     """Read how many training objects had each word in their captions; None where the model's folder does not say it."""
     try:
-        words = json.loads((folder / FILE).read_text(encoding="utf-8"))["words"]
+        words = parse(read_plain(folder / FILE))["words"]
         return {str(word): int(count) for word, count in words.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -13,6 +13,7 @@ leaves anything that is mistaken for a checkpoint.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import BaseModelError, CheckpointError, PortsError, TuneMV3DError
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.atomic import atomic_folder, write_text
 from tunemv3d_core.io.base_model import HOW, Base, check_ports, chosen_base, ports_record, with_base
+from tunemv3d_core.io.json_files import check_plain, is_folder, is_plain, read_json
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
-from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
 
@@ -237,12 +239,12 @@ def find_checkpoint(name: str | Path) -> Path:
         folder = find_asset(str(name))
     except TuneMV3DError as error:
         raise CheckpointError(f"no checkpoint '{name}': {error}") from None
-    if (folder / "checkpoints").is_dir():
+    if is_folder(folder / "checkpoints"):
         steps = run_checkpoints(folder)
         if not steps:
             raise CheckpointError(f"{folder}: this run has no complete checkpoint yet")
         return steps[-1]
-    if not (folder / "provenance.json").is_file():
+    if not is_plain(folder / "provenance.json"):
         raise CheckpointError(f"{folder}: not a checkpoint (no provenance.json) and not a run (no checkpoints/)")
     return folder
 
@@ -250,7 +252,7 @@ def find_checkpoint(name: str | Path) -> Path:
 def run_checkpoints(run: Path) -> list[Path]:
     """List a run's complete checkpoints ``checkpoints/step-NNNNNN``, oldest first."""
     found = (run / "checkpoints").glob("step-*")
-    complete = (f for f in found if f.name[5:].isdecimal() and (f / "provenance.json").is_file())
+    complete = (f for f in found if re.fullmatch(r"step-[0-9]{1,18}", f.name) and is_plain(f / "provenance.json"))
     # As numbers: as text, step-1000000 would come before step-999999 and be pruned as the oldest.
     return sorted(complete, key=lambda f: int(f.name[5:]))
 
@@ -273,7 +275,7 @@ def check_checkpoint(folder: Path, state: bool = False) -> dict[str, Any]:
     if unlisted := [name for name in needed if name not in listed]:
         raise CheckpointError(f"{folder}: provenance.json has no checksum of {unlisted[0]}; restore it from a copy")
     for name, digest in listed.items():
-        if not (folder / name).is_file():
+        if not is_plain(folder / name):
             raise CheckpointError(f"{folder}: incomplete, {name} is missing")
         if sha256(folder / name) != digest:
             raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); restore it from a copy")
@@ -282,12 +284,11 @@ def check_checkpoint(folder: Path, state: bool = False) -> dict[str, Any]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """Read ``provenance.json`` and check it by itself."""
-    try:
-        record = read_json(folder / "provenance.json")
-    except TuneMV3DError as error:
-        raise CheckpointError(str(error)) from None
+    record = read_json(folder / "provenance.json", CheckpointError)
     if record.get("format") not in (FIRST_FORMAT, CHECKPOINT_FORMAT):
-        raise CheckpointError(f"{folder}: format is {record.get('format')!r}; this version reads {CHECKPOINT_FORMAT!r}")
+        raise CheckpointError(
+            f"{folder}: format is '{shown(record.get('format'))}'; this version reads {CHECKPOINT_FORMAT!r}"
+        )
     check_record(record, folder / "provenance.json")
     if record["format"] != FIRST_FORMAT and record.get("checksum") != _checksum(record):
         raise CheckpointError(f"{folder}: provenance.json is damaged (its checksum differs); restore it from a copy")
@@ -296,6 +297,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
+        check_plain(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None

@@ -1,6 +1,5 @@
 """Examination of checkpoints, file by file, and what can be done about damaged ones."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.atomic import put_in_place, recover
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints, write_record
+from tunemv3d_core.io.json_files import read_json
 
 DAMAGED = ".damaged"
 """What is added to the name of something that is damaged."""
@@ -96,7 +96,7 @@ def _mended(folder: Path, found: Verdict) -> Verdict:
         aside = _set_aside(folder)
         return replace(found, done=f"renamed to {aside.name}")
     aside = _set_aside(folder / "state")
-    record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    record = read_json(folder / "provenance.json", CheckpointError)
     files = {name: digest for name, digest in record["files"].items() if not name.startswith("state/")}
     write_record(folder, record | {"files": files})
     return replace(found, done=f"state renamed to {aside.name}")

@@ -1,9 +1,10 @@
 """Names of files and folders that every common file system takes, those of Windows and macOS included."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 LONGEST = 200
@@ -11,7 +12,51 @@ LONGEST = 200
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b2\u00b3])( *\..*)?", re.IGNORECASE)
 """Devices of Windows, whatever follows a dot."""
+_RUN = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]{0,119}")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
+
+
+def path_of(text: str | Path) -> Path:
+    """Return the path that a person means: ~ is their home; where it is nobody's, it stays a letter."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether something lies at a path; nothing does where no disk could hold the name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_name(text: str) -> bool:
+    """Return whether a foreign text can name a file or folder below the one that it is looked for in."""
+    is_one = not set("/\\") & set(text) and text not in ("", ".", "..") and not PureWindowsPath(text).drive
+    return is_one and is_inside(text)
+
+
+def is_inside(text: str) -> bool:
+    """Return whether a foreign text can name a file in the folder that it is relative to, or below.
+
+    Both slashes separate, and nothing leads up, to a drive or to the root. Links are another matter.
+    """
+    path = PureWindowsPath(text)
+    is_below = not path.anchor and ".." not in path.parts and path.parts != ()
+    return is_below and text.isprintable() and all(len(part.encode()) < 256 for part in path.parts)
+
+
+def is_run_name(text: str) -> bool:
+    """Return whether a spec's name can be a run's folder: at most 120 letters, no slashes, no dot at its start."""
+    return _RUN.fullmatch(text) is not None and len(text.encode()) < 256
+
+
+def leading_out(folder: Path, files: Iterable[Path]) -> Path | None:
+    """Return the first of some files that, its links followed, lies anywhere but below a folder; None for none."""
+    root = os.path.join(os.path.realpath(folder), "")
+    return next((file for file in files if not os.path.realpath(file).startswith(root)), None)
 
 
 def is_device(name: str) -> bool:

@@ -2,8 +2,11 @@
 
 import stat
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -24,11 +27,13 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Im
 
     Raises:
         FileNotFoundError: no such file.
-        OSError: no plain file, of no format in ``FORMATS``, or too large. Decoding it may raise ``SyntaxError`` and
-            ``ValueError`` as well.
+        OSError: no plain file, of no format in ``FORMATS``, or too large. Decoding it raises ``OSError`` alone.
     """
     if isinstance(source, Path):
-        about = source.stat()
+        try:
+            about = source.stat()
+        except ValueError as error:  # a name that no disk could hold
+            raise OSError(str(error)) from None
         if not stat.S_ISREG(about.st_mode):
             raise OSError("it is no plain file")
         size = about.st_size
@@ -44,9 +49,30 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Im
             image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=known)
     except Image.DecompressionBombError as error:
         raise OSError(str(error)) from None
-    except (SyntaxError, ValueError, OverflowError) as error:
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError(f"cannot identify it as one of {', '.join(FORMATS)}") from None
+    except OSError:
+        raise
+    except Exception as error:
         raise UnidentifiedImageError(str(error)) from None
     if image.width * image.height > max_pixels:
         image.close()
         raise OSError(f"{image.width} x {image.height} pixels are more than {max_pixels}")
+    for name in ("load", "seek"):
+        setattr(image, name, _refusing(getattr(image, name)))
     return image
+
+
+def _refusing(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn whatever a reader of some format raises on damaged bytes into an ``OSError``."""
+
+    @wraps(work)
+    def refusing(*arguments: Any, **options: Any) -> Any:
+        try:
+            return work(*arguments, **options)
+        except (OSError, EOFError, MemoryError):  # EOFError: no such frame
+            raise
+        except Exception as error:
+            raise OSError(f"damaged: {type(error).__name__}: {error}") from error
+
+    return refusing

@@ -18,14 +18,16 @@ A dataset is a folder::
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tunemv3d_core.cameras import Cameras, opengl_to_opencv
 from tunemv3d_core.errors import CameraError, DatasetError
-from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.foreign_text import is_whole, shown
+from tunemv3d_core.io.file_names import is_inside, is_name, leading_out
+from tunemv3d_core.io.json_files import MAX_LIST_BYTES, read_json, write_json_list
 from tunemv3d_core.io.lenses import LENS_KEYS, read_lenses
 
 DATASET_FORMAT = "tunemv3d-multiview/1"
@@ -159,6 +161,9 @@ def read_object(folder: Path, check_cameras: bool = True) -> PosedImages:
     if not path.exists():
         raise DatasetError(f"{path}: no such file; restore the object's folder or take it out of dataset.json")
     record = parse_object(read_json(path), path, folder.name)
+    named = (*record.files, *record.depth_files, *record.normal_files)
+    if link := leading_out(folder, (folder / file for file in named)):
+        raise DatasetError(f"{path}: '{shown(link.name)}' is a link that leads out of the folder; copy the file there")
     try:
         return replace(record, cameras=record.cameras.check()) if check_cameras else record
     except CameraError as error:
@@ -214,25 +219,9 @@ def _check_files(frames: list[dict[str, Any]], path: Path | str) -> None:
     """Refuse frames that name files outside their object's folder: these would be read, copied and packed."""
     for position, frame in enumerate(frames):
         for key in (key for key in frame if key.endswith("file_path")):
-            file = PureWindowsPath(str(frame[key]))  # takes both slashes, and knows drives
-            if not isinstance(frame[key], str) or file.anchor or ".." in file.parts or not _is_text(str(file)):
-                wrong = f"frame {position}: '{key}' {ascii(frame[key])[:80]} is no file in the object's folder"
+            if not isinstance(frame[key], str) or not is_inside(frame[key]):
+                wrong = f"frame {position}: '{shown(key)}' '{shown(frame[key])}' is no file in the object's folder"
                 raise DatasetError(f"{path}: {wrong}; put the file there and name it")
-
-
-def is_whole(text: str) -> bool:
-    """Tell whether a text holds no unpaired surrogates, which JSON can hold and no file can."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether a disk and a page could show it: no control characters, no unpaired surrogates."""
-    return name.isprintable()
-
-
-def _is_folder_name(id_: str) -> bool:
-    is_one = not set("/\\") & set(id_) and id_ not in ("", ".", "..") and not PureWindowsPath(id_).drive
-    return _is_text(id_) and is_one and len(id_.encode()) < 256
 
 
 def _files_of(frames: list[dict[str, Any]], key: str) -> tuple[str, ...]:
@@ -273,11 +262,11 @@ def read_manifest(folder: Path) -> dict[str, str]:
         raise DatasetError(f"{folder}: no such dataset folder")
     if not path.exists():
         raise DatasetError(f"{path}: no such file; give a dataset's folder, as tunemv3d data render makes it")
-    content = read_json(path)
+    content = read_json(path, max_bytes=MAX_LIST_BYTES)
     if "format" not in content and "settings" in content:
         raise DatasetError(f"{path}: not finished yet; run the command that makes this dataset again")
     if content.get("format") != DATASET_FORMAT:
-        raise DatasetError(f"{path}: format is {content.get('format')!r}; this version reads {DATASET_FORMAT!r}")
+        raise DatasetError(f"{path}: format is '{shown(content.get('format'))}'; this version reads {DATASET_FORMAT!r}")
     objects = content.get("objects")
     if not isinstance(objects, list) or not objects:
         raise DatasetError(f"{path}: lists no objects")
@@ -286,58 +275,9 @@ def read_manifest(folder: Path) -> dict[str, str]:
         id_ = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(id_, str) or not id_:
             raise DatasetError(f'{path}: objects[{position}] should be {{"id": folder, "split": name}}')
-        if not _is_folder_name(id_):
-            raise DatasetError(f"{path}: objects[{position}]: {ascii(id_)[:80]} is no folder's name; take it out")
+        if not is_name(id_):
+            raise DatasetError(f"{path}: objects[{position}]: '{shown(id_)}' is no folder's name; take it out")
         if id_ in splits:
             raise DatasetError(f"{path}: object '{id_}' is listed twice; leave one")
         splits[id_] = str(entry.get("split", "train"))
     return splits
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a ``DatasetError`` names the file and the line of any fault."""
-    try:
-        return parse_json(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def parse_json(data: bytes, path: Path | str) -> dict[str, Any]:
-    """Parse a JSON object; a ``DatasetError`` names the file and the line of any fault."""
-    try:
-        content = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path}: not JSON: {error}") from None
-    except RecursionError:
-        raise DatasetError(f"{path}: nested too deeply") from None
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: a JSON object is expected, not a {type(content).__name__}")
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
-
-
-def write_json_list(path: Path, head: dict[str, Any], key: str, entries: Iterable[Any]) -> None:
-    """Write a JSON object that ends in a list of any length, one line per entry, as they come; renamed when complete.
-
-    Args:
-        path: the file.
-        head: the keys before the list, at least one.
-        key: the list's key.
-        entries: what it holds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f",\n {json.dumps(key)}: [")
-        separator = "\n"
-        for entry in entries:
-            file.write(f"{separator}  {json.dumps(entry, ensure_ascii=False)}")
-            separator = ",\n"
-        file.write("\n ]\n}\n")

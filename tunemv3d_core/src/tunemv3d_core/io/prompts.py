@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.json_files import read_plain
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -13,7 +14,7 @@ def read_prompts(file: Path) -> list[str]:
     """
     try:
         # Some editors begin a file with a mark of its encoding, which is no part of the first prompt.
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_plain(file).decode("utf-8-sig").splitlines()]
     except OSError as error:
         raise TuneMV3DError(f"--prompts {file}: cannot be read: {error}") from None
     except UnicodeDecodeError as error:

@@ -7,12 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tunemv3d_core.config.component_fields import parts_of
-from tunemv3d_core.config.errors import describe_errors
+from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import is_inside
+from tunemv3d_core.plugins.descriptor import how_to_install
+from tunemv3d_core.plugins.discovery import normalised
 from tunemv3d_core.plugins.registry import Component, registry
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "tunemv3d-core")
@@ -82,27 +86,38 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _below(name: str) -> str:
+    if not is_inside(name):
+        raise spec_error("is no file of the checkpoint")
+    return name
+
+
 class _Entry(BaseModel):
     """Record of one component, as far as it is read again. The first checkpoints hold no slot and no hash.
 
     Messages ask people to install these names and versions, so nothing else may stand there.
     """
 
-    type: str
-    distribution: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
-    slot: str = ""
-    hash: str = ""
+    type: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\s]+$", max_length=200)]
+    distribution: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=200)]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$", max_length=100)]
+    slot: Annotated[str, Field(pattern=r"^[a-z_]*$", max_length=50)] = ""
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]*$", max_length=64)] = ""
+
+
+_Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
+_Digest = Annotated[str, Field(max_length=200)]
+_FileName = Annotated[str, AfterValidator(_below)]
 
 
 class _Record(BaseModel):
     """Part of ``provenance.json`` that is read again."""
 
-    components: dict[str, _Entry]
-    losses: dict[str, _Entry] = {}
-    frozen: dict[str, str]
+    components: dict[_Place, _Entry]
+    losses: dict[_Place, _Entry] = {}
+    frozen: dict[str, _Digest]
     ports: dict[str, Any] = {}
-    files: dict[str, str]
+    files: dict[_FileName, _Digest]
 
 
 def check_record(record: dict[str, Any], path: Path) -> None:
@@ -144,14 +159,18 @@ def _installed(place: str, entry: dict[str, str], where: Path) -> Component:
         problem = (
             f"was saved with {_wanted(entry)} and cannot be used here"
             if there
-            else f"is needed: pip install {_wanted(entry)}"
+            else f"is needed: {how_to_install(normalised(entry['distribution']), _version(entry))}"
         )
         raise CheckpointError(f"{where}: the {slot} '{name}' {problem}\n{error}") from None
 
 
 def _wanted(entry: dict[str, str]) -> str:
-    known = entry["version"] != "unknown"
-    return f"{entry['distribution']}=={entry['version']}" if known else entry["distribution"]
+    version = _version(entry)
+    return f"{entry['distribution']}=={version}" if version else entry["distribution"]
+
+
+def _version(entry: dict[str, str]) -> str:
+    return "" if entry["version"] == "unknown" else entry["version"]
 
 
 def _difference(entry: dict[str, str], component: Component) -> str | None:
@@ -169,7 +188,12 @@ def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]
     changed = sorted(name for name, digest in recorded.items() if present.get(name) != digest)
     if not changed:
         return []
-    return [f"the frozen model is not the one that this was tuned on; different: {', '.join(changed)}"]
+    return [f"the frozen model is not the one that this was tuned on; different: {_some(changed)}"]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(shown(name, 120) for name in names[:8]) + more
 
 
 def provenance_of(spec: RunSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:

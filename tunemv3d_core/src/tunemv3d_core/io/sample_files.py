@@ -19,7 +19,8 @@ from tunemv3d_core.io.atomic import put_in_place
 from tunemv3d_core.io.depth_normals import save_depth, save_normals
 from tunemv3d_core.io.file_names import is_device
 from tunemv3d_core.io.generated import GeneratedBy, save_picture
-from tunemv3d_core.io.posed_images import PosedImages, write_json, write_object
+from tunemv3d_core.io.json_files import write_json
+from tunemv3d_core.io.posed_images import PosedImages, write_object
 from tunemv3d_core.io.samples import MANIFEST, write_scene
 from tunemv3d_core.viz.pictures import cut_out, grid, to_pil
 

@@ -24,8 +24,9 @@ from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.json_files import check_plain, read_json, write_json
 from tunemv3d_core.io.pictures import open_picture
-from tunemv3d_core.io.posed_images import read_json, read_object, write_json
+from tunemv3d_core.io.posed_images import read_object
 from tunemv3d_core.sampling import fuse_clean
 from tunemv3d_core.slots import Backbone, Pictures, ReportsCutPrompts, Scene
 
@@ -81,6 +82,7 @@ def read_sample(folder: Path) -> SampledObject:
     if not isinstance(manifest.get("prompt"), str):
         raise SampleError(f"{folder / MANIFEST}: names no 'prompt'; sample the object again")
     try:
+        check_plain(folder / SCENE)
         tensors = load_file(folder / SCENE)
         cameras = Cameras(tensors["camera_to_world"], tensors["intrinsics"]).check()
         return SampledObject(folder, manifest, tensors["latents"], cameras)

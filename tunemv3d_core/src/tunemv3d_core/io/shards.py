@@ -28,7 +28,9 @@ from typing import Any, overload
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.file_names import is_name
 from tunemv3d_core.io.posed_images import ObjectInfo
 
 SHARDS_FORMAT = "tunemv3d-shards/1"
@@ -175,7 +177,7 @@ def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:
         DatasetError: another format, a missing key, an object outside its shard; names the file.
     """
     if content.get("format") != SHARDS_FORMAT:
-        raise DatasetError(f"{where}: format is {content.get('format')!r}; this version reads {SHARDS_FORMAT!r}")
+        raise DatasetError(f"{where}: format is '{shown(content.get('format'))}'; this version reads {SHARDS_FORMAT!r}")
     try:
         height, width = map(int, content["size"])
         latents = None
@@ -201,13 +203,19 @@ def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:
 
 
 def _shard(file: str, bytes: int, sha256: str) -> Shard:
-    if not isinstance(file, str) or Path(file).name != file or "\\" in file or not isinstance(bytes, int):
-        raise ValueError(f"a shard is {file!r} of {bytes!r} bytes; should be a file's name and a whole number")
+    if not isinstance(file, str) or not is_name(file) or not isinstance(bytes, int) or not isinstance(sha256, str):
+        raise ValueError(
+            f"a shard is '{shown(file)}' of {shown(bytes)} bytes; should be a file's name and a whole number"
+        )
     return Shard(file, bytes, sha256)
 
 
 def _object(entry: dict[str, Any]) -> PackedObject:
-    return PackedObject(**entry)
+    packed = PackedObject(**entry)
+    texts = (packed.id, packed.licence, packed.creator, packed.source, packed.split)
+    if not all(isinstance(text, str) for text in texts) or packed.views < 1:
+        raise ValueError(f"object '{shown(packed.id)}' has no views, or a text of it is none")
+    return packed
 
 
 def sample_key(id_: str) -> str:
@@ -225,8 +233,9 @@ def contents(run: bytes) -> list[bytes]:
     """
     found, at = [], 0
     while at < len(run):
-        size = int(run[at + 124 : at + 135], 8)
-        begin = at + BLOCK
+        size, begin = int(run[at + 124 : at + 135], 8), at + BLOCK
+        if not 0 <= size <= len(run) - begin:
+            raise ValueError(f"a member of {size} bytes does not fit in it")
         # A PAX header only says the long or foreign name of the member after it.
         if run[at + 156 : at + 157] != tarfile.XHDTYPE:
             found.append(run[begin : begin + size])

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import exists, path_of
 from tunemv3d_core.plugins.registry import registry
 
 
@@ -19,9 +21,9 @@ def find_asset(name: str | Path) -> Path:
     try:
         record = installed.find("asset", str(name))
     except ComponentError as error:
-        path = Path(name).expanduser()
-        if path.exists():
+        path = path_of(name)
+        if exists(path):
             return path
-        raise ComponentError(f"{error}. '{path}' is no path either") from None
+        raise ComponentError(f"{error}. '{shown(path, 200)}' is no path either") from None
     folder: Path = installed.load(record)
     return folder

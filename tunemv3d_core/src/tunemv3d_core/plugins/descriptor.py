@@ -10,6 +10,8 @@ name and whose value points at a ``ComponentPlugin``::
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunemv3d_core.foreign_text import shown
+
 if TYPE_CHECKING:
     from tunemv3d_core.config.component_spec import ComponentSpec
 
@@ -44,6 +46,38 @@ FIRST_PARTY = (
 """The project's own distributions. Nobody can take one of their names: "neus" stays theirs whatever else is installed,
 and another distribution's "neus" is reached as "distribution:neus".
 """
+
+
+OURS = (
+    *FIRST_PARTY,
+    "tunemv3d",
+    "tunemv3d-attention",
+    "tunemv3d-comfyui",
+    "tunemv3d-cross-attention",
+    "tunemv3d-density",
+    "tunemv3d-film",
+    "tunemv3d-gaussians",
+    "tunemv3d-serve",
+    "tunemv3d-triplane",
+    "tunemv3d-volume",
+)
+"""All of this project's distributions: messages tell people to install these and no others, because a checkpoint or a
+plugin may name any package of an index.
+"""
+
+
+def how_to_install(distribution: str, version: str = "", options: str = "") -> str:
+    """Say how a distribution is had: by pip where it is ours; a stranger's is called a stranger's.
+
+    Args:
+        distribution: its normalised name.
+        version: that is needed; "" for any.
+        options: of ``pip install``.
+    """
+    wanted = f"{distribution}=={version}" if version else distribution
+    if distribution in OURS:
+        return f"pip install {options + ' ' if options else ''}{wanted}"
+    return f"'{shown(wanted)}' is not of this project; get it from its authors, if you trust them"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from entrypoints import EntryPoint
 
 from tunemv3d_core import __version__
 from tunemv3d_core.errors import ComponentError, suggestion
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.plugins.descriptor import FILE_SLOTS, FIRST_PARTY, SLOTS, ComponentPlugin
 from tunemv3d_core.plugins.discovery import PERMISSION, Discovery, EntryPointRecord, is_permitted, normalised
 from tunemv3d_core.plugins.validation import descriptor_error
@@ -84,7 +85,7 @@ class Registry:
             claims = " and ".join(f"{r.distribution} {r.version} ({r.value})" for r in found)
             choices = " or ".join(f"'{r.distribution}:{r.name}'" for r in found)
             raise ComponentError(
-                f"'{name}' is claimed by {claims}. Write {choices}, uninstall one, or forbid one by "
+                f"'{shown(name)}' is claimed by {claims}. Write {choices}, uninstall one, or forbid one by "
                 f"{PERMISSION}=-{found[-1].distribution}"
             )
         return found[0]
@@ -136,7 +137,7 @@ class Registry:
         if forbidden := _named(self._discovery.records(slot, permitted=False), name):
             return f"{_who(forbidden[0])} {self.objection(forbidden[0])}"
         installed = ", ".join(map(str, self.records(slot))) or f"nothing for the slot '{slot}'"
-        return f"no {kind} '{name}'.{suggestion(name, self.names(slot))} Installed: {installed}"
+        return f"no {kind} '{shown(name, 200)}'.{suggestion(name, self.names(slot))} Installed: {installed}"
 
 
 @cache

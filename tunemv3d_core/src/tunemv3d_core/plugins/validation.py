@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunemv3d_core import __version__
-from tunemv3d_core.plugins.descriptor import API, FILE_SLOTS, CommandPlugin, ComponentPlugin
+from tunemv3d_core.plugins.descriptor import API, FILE_SLOTS, CommandPlugin, ComponentPlugin, how_to_install
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 
 _API = re.compile(r"[0-9]+\.[0-9]+")
@@ -31,7 +31,7 @@ def _file_error(record: EntryPointRecord, value: Any) -> str | None:
     if not isinstance(value, Path):
         return f"({record.value}) is not a pathlib.Path"
     if not value.exists():
-        return f"is not at {value}: reinstall it with pip install --force-reinstall {record.distribution}"
+        return f"is not at {value}: reinstall it: {how_to_install(record.distribution, options='--force-reinstall')}"
     return None
 
 
@@ -46,7 +46,7 @@ def _version_error(record: EntryPointRecord, api: str) -> str | None:
     older = "tunemv3d-core" if theirs > ours else record.distribution
     return (
         f"is written for version {api} of the {record.slot} interface; tunemv3d-core {__version__} offers {offered}: "
-        f"pip install -U {older}"
+        f"{how_to_install(older, options='-U')}"
     )
 
 

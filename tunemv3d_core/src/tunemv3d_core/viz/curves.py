@@ -1,6 +1,5 @@
 """Metrics of a run over its steps: read from ``metrics.jsonl``, drawn as small line charts. Light: imports no torch."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.json_files import MAX_LIST_BYTES, parse, read_plain
 
 Curve = list[tuple[int, float]]
 """(step, value), steps rising."""
@@ -29,13 +29,13 @@ def read_curves(path: Path) -> dict[str, Curve]:
         TuneMV3DError: the file cannot be read, or another line of it is not a JSON object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_plain(path, MAX_LIST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TuneMV3DError(f"{path}: cannot be read: {error}") from None
     curves: dict[str, Curve] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parse(line, finite=False)
             step = int(record["step"])
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):

@@ -1,6 +1,5 @@
 """LoRA files in the formats that are published, as diffusers takes them."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_modulation.adapters.lycoris import as_lora, is_lycoris
 
 OTHERS = {
@@ -45,7 +45,7 @@ def read_lora(source: Path | Mapping[str, Tensor], modules: Mapping[str, nn.Modu
     check_numbers(tensors)
     config = source.with_name("adapter_config.json") if isinstance(source, Path) else Path()
     if any(name.startswith(PEFT) for name in tensors):
-        return _from_peft(tensors, json.loads(config.read_text("utf-8")) if config.is_file() else {}, modules)
+        return _from_peft(tensors, read_json(config) if config.is_file() else {}, modules)
     changed = as_lora(tensors) if any(is_lycoris(name) for name in tensors) else tensors
     if any(name.endswith(".dora_scale") for name in changed):
         return changed

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tunemv3d_core.io.file_names import exists, path_of
+from tunemv3d_core.io.json_files import is_plain
 from tunemv3d_modulation.pretrained.hub import download
 
 LORA_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
@@ -23,12 +25,12 @@ def find_file(source: str, usual: tuple[str, ...], weight_name: str | None = Non
         ValueError: not there, several that could be meant, or not safetensors.
         OSError: the hub has none of that name, or cannot be reached.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = path_of(source)
+    if is_plain(path):
         if path.suffix != ".safetensors":
             raise ValueError("it is no .safetensors file; pickles, which may hold code, are not read")
         return path
-    if not path.is_dir():
+    if not (exists(path) and path.is_dir()):
         owner_name, file = "/".join(source.split("/")[:2]), "/".join(source.split("/")[2:])
         if not _HUB_ID.fullmatch(owner_name) or source.startswith((".", "/")) or (path.suffix and not file):
             raise ValueError("no such file or folder")

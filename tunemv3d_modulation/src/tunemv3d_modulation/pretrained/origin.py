@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import BaseModelError, ComponentError, TuneMV3DError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.json_files import MAX_BYTES
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_modulation import single_file
 from tunemv3d_modulation.pretrained.hub import download
@@ -68,7 +70,7 @@ def _find(name: str) -> Path | str:
     except TuneMV3DError as error:
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
             return name
-        raise BaseModelError(f"backbone 'diffusers': no model {name!r}: {error}") from None
+        raise BaseModelError(f"backbone 'diffusers': no model '{shown(name, 200)}': {error}") from None
 
 
 def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pickle: bool) -> Path:
@@ -84,6 +86,7 @@ def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pick
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise ComponentError("no pipeline folder: it lacks model_index.json; save one with save_pretrained")
+        _check_files(folder)
         return folder
 
     def wanted(names: list[str]) -> list[str]:
@@ -95,6 +98,21 @@ def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pick
         return small + [f"{part}/{file}" for part, weights in chosen.items() for file in weights.files]
 
     return download(origin.folder, origin.revision, wanted)
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse what the two libraries would wait for or read without end: pipes, devices, huge configs.
+
+    Raises:
+        ComponentError: names the file.
+    """
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if not path.exists() or path.is_dir():
+            continue
+        if not path.is_file():
+            raise ComponentError(f"{shown(path.relative_to(folder))} is no plain file")
+        if path.suffix == ".json" and path.stat().st_size > MAX_BYTES:
+            raise ComponentError(f"{shown(path.relative_to(folder))} is larger than {MAX_BYTES >> 20} MiB")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Which files of a pipeline are its weights: as published, in half precision alone, in shards, or pickled."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 from torch import Tensor
+
+from tunemv3d_core.io.json_files import read_json
 
 HALF = ("fp16", "bf16")
 """Variants that stand for the model itself, rounded: read where they are all that is there."""
@@ -94,7 +95,7 @@ def weight_paths(folder: Path, part: str, weights: Weights) -> list[Path]:
     index = folder / part / f"{_stem(part, suffix)}.{suffix}.index{word}.json"
     if [path.name for path in paths] == [f"{_stem(part, suffix)}{word}.{suffix}"]:
         return paths
-    listed = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    listed = set(read_json(index)["weight_map"].values())
     if missing := sorted(listed - set(weights.files)):
         raise ValueError(f"its weights are in {len(listed)} files, of which {missing[0]} is missing; download it again")
     return [index, *(path for path in paths if path.name in listed)]

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.io.json_files import read_json, write_json
 from tunemv3d_core.io.pictures import open_picture
-from tunemv3d_core.io.posed_images import PosedImages, read_json, read_manifest, read_object, write_json
+from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 
 _MOST_TOKENS = 40
 

@@ -138,7 +138,7 @@ def _point(text: str | None) -> tuple[float, float, float] | None:
 
 
 def _show(results: "list[Converted]", layout: str, out: Path, as_json: bool) -> None:
-    from tunemv3d_core.io.posed_images import read_json
+    from tunemv3d_core.io.json_files import read_json
     from tunemv3d_data.notes import NoteCounts
 
     report = out / "report.json"

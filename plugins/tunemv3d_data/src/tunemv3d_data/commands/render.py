@@ -165,7 +165,7 @@ def _objects(
 
 def _renderer(name: str, out: Path) -> str:
     """Return the renderer's name; "auto" stays with the one that began the dataset."""
-    from tunemv3d_core.io.posed_images import read_json
+    from tunemv3d_core.io.json_files import read_json
     from tunemv3d_data.renderers.auto import choose
 
     if name == "auto" and (out / "dataset.json").exists():

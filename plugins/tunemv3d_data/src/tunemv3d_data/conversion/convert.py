@@ -12,16 +12,9 @@ import torch
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
 from tunemv3d_core.io.file_names import clashes, fault_of
+from tunemv3d_core.io.json_files import read_json, write_json, write_json_list
 from tunemv3d_core.io.opt_out import OptOut
-from tunemv3d_core.io.posed_images import (
-    PosedImages,
-    read_json,
-    read_object,
-    write_json,
-    write_json_list,
-    write_manifest,
-    write_object,
-)
+from tunemv3d_core.io.posed_images import PosedImages, read_object, write_manifest, write_object
 from tunemv3d_data.captions.csv_table import CaptionTable
 from tunemv3d_data.captions.vocabulary import load_vocabulary
 from tunemv3d_data.captions.wording import describe_pictures

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import write_json
+from tunemv3d_core.io.json_files import write_json
 from tunemv3d_data.layouts import colmap, nerfstudio
 from tunemv3d_data.layouts.colmap_files import is_model
 from tunemv3d_data.layouts.conventions import OPENGL

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_data.layouts.nerfstudio import frames_of, picture_file, read_frames
 from tunemv3d_data.layouts.views import SourceViews, any_folder_with, folders_with
 from tunemv3d_data.notes import note

@@ -7,6 +7,8 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import CameraError, DatasetError
+from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import leading_out
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_data.layouts import blender, colmap, nerfstudio, neus, ours, srn, syncdreamer, trellis, zero123
 from tunemv3d_data.layouts.conventions import CONVENTIONS
@@ -98,6 +100,9 @@ class Collection:
         """
         if self._last is None or self._last[0] != id_:
             views = LAYOUTS[self.layout].read(self.folders[id_])
+            if file := leading_out(self.path, (*views.files, *views.masks)):
+                outside = f"{shown(file, 200)} lies outside {self.path}, or is a link that leads out of it"
+                raise DatasetError(f"{self.folders[id_]}: {outside}; copy the file there")
             if self.convention:
                 views = reread(views, CONVENTIONS[self.convention], self.folders[id_])
             if views.distortion and not self.undistort:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import MAX_LIST_BYTES, read_plain
 from tunemv3d_core.io.lenses import Lens, read_lens
 
 Floats = NDArray[np.float64]
@@ -69,6 +70,8 @@ def read_model(folder: Path) -> tuple[dict[int, Lens], list[ColmapImage]]:
         found = list(_images_binary(images) if suffix == ".bin" else _images_text(images))
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename}: no such file; COLMAP writes it beside the other") from None
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from None
     except (struct.error, ValueError, IndexError, OverflowError) as error:  # a text of other things, half a file
         raise DatasetError(f"{folder}: cameras{suffix} or images{suffix} is damaged: {error}") from None
     if not found:
@@ -95,7 +98,7 @@ def _lens(path: Path, number: int, model: str, size: tuple[int, int], params: tu
 
 
 def _cameras_text(path: Path) -> Iterator[tuple[int, Lens]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_plain(path, MAX_LIST_BYTES).decode().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             number, model, width, height, *params = line.split()
             size = (int(height), int(width))
@@ -104,7 +107,7 @@ def _cameras_text(path: Path) -> Iterator[tuple[int, Lens]]:
 
 def _images_text(path: Path) -> Iterator[ColmapImage]:
     """Two lines a picture; the second one, its keypoints, may be empty."""
-    lines = iter(path.read_text(encoding="utf-8").splitlines())
+    lines = iter(read_plain(path, MAX_LIST_BYTES).decode().splitlines())
     for line in lines:
         if line.strip() and not line.lstrip().startswith("#"):
             _, *pose, camera, name = line.strip().split(maxsplit=9)
@@ -113,7 +116,7 @@ def _images_text(path: Path) -> Iterator[ColmapImage]:
 
 
 def _cameras_binary(path: Path) -> Iterator[tuple[int, Lens]]:
-    data, at = path.read_bytes(), 8
+    data, at = read_plain(path, MAX_LIST_BYTES), 8
     for _ in range(struct.unpack_from("<Q", data)[0]):
         number, model, width, height = struct.unpack_from("<IiQQ", data, at)
         name = _NUMBERED[model] if 0 <= model < len(_NUMBERED) else f"number {model}"
@@ -124,7 +127,7 @@ def _cameras_binary(path: Path) -> Iterator[tuple[int, Lens]]:
 
 
 def _images_binary(path: Path) -> Iterator[ColmapImage]:
-    data, at = path.read_bytes(), 8
+    data, at = read_plain(path, MAX_LIST_BYTES), 8
     for _ in range(struct.unpack_from("<Q", data)[0]):
         _, *pose, camera = struct.unpack_from("<I7dI", data, at)
         end = data.index(b"\0", at + 64)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.lenses import read_lens
-from tunemv3d_core.io.posed_images import read_json
 from tunemv3d_data.layouts.conventions import OPENGL
 from tunemv3d_data.layouts.masks import masks_of
 from tunemv3d_data.layouts.views import (

@@ -5,6 +5,7 @@ world. Their product is split into intrinsics, a rotation and a centre. Read fro
 lioryariv/idr, DATA_CONVENTION.md. The sphere is the object's; the world's upward direction is anything.
 """
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.linalg import rq
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_core.io.lenses import Lens, read_lens
 from tunemv3d_data.layouts.conventions import OPENCV_W2C
 from tunemv3d_data.layouts.masks import masks_of
@@ -74,7 +76,7 @@ def _folder_of_pictures(folder: Path) -> Path:
 def _projections(path: Path, count: int) -> Floats:
     """Return ``n 4 4``: from the world in which the object's sphere is the unit sphere to pixels."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(read_plain(path)), allow_pickle=False) as content:
             world, scale = (_stacked(content, name, count) for name in ("world_mat", "scale_mat"))
     except KeyError as error:
         raise DatasetError(f"{path}: {error} is missing; there are {count} pictures") from None

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tunemv3d_core.io.posed_images import read_json, read_manifest, read_object
+from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_data.layouts.views import SourceViews
 from tunemv3d_data.meshes.mesh import RADIUS
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_data.layouts.conventions import OPENCV
 from tunemv3d_data.layouts.views import Floats, SourceViews, any_folder_with, folders_with, matrices, rigid
 
@@ -87,6 +88,6 @@ def _numbers(path: Path, count: int) -> Floats:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").strip().splitlines()
+        return read_plain(path).decode().strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from None

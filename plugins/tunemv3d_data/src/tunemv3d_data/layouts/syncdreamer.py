@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_data.layouts.conventions import OPENCV_W2C
 from tunemv3d_data.layouts.views import (
     HALF_CUBE_RADIUS,
@@ -95,10 +96,12 @@ def read_meta(path: Path) -> list[Floats]:
     Raises:
         DatasetError: it wants anything but numbers in numpy arrays, or is damaged.
     """
-    if path.stat().st_size > _LARGEST_META:
-        raise DatasetError(f"{path}: larger than {_LARGEST_META} bytes, so not a file of cameras")
     try:
-        found = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        data = read_plain(path, _LARGEST_META)
+    except OSError as error:
+        raise DatasetError(f"{path}: no file of cameras: {error.strerror}") from None
+    try:
+        found = _ArrayUnpickler(io.BytesIO(data)).load()
     except _ForbiddenError as error:
         raise DatasetError(f"{path}: asks to run {error}; only numpy arrays are read from a pickle") from None
     except Exception as error:  # damaged pickles raise whatever their bytes provoke

@@ -8,7 +8,7 @@ microsoft/TRELLIS, dataset_toolkits/blender_script/render.py, which writes it, a
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_data.layouts.nerfstudio import frames_of, read_frames
 from tunemv3d_data.layouts.views import HALF_CUBE_RADIUS, SourceViews, any_folder_with, folders_with
 

@@ -1,9 +1,9 @@
 """Layouts that are known and not read, and archives: what to do with them."""
 
-import json
 from itertools import islice
 from pathlib import Path
 
+from tunemv3d_core.io.json_files import parse, read_plain
 from tunemv3d_data.layouts.views import any_folder_with
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
@@ -38,7 +38,7 @@ def _is_bpy_renderer(folder: Path) -> bool:
 
 def _keys(path: Path) -> set[str]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse(read_plain(path))
+    except (OSError, ValueError):
         return set()
     return set(content) if isinstance(content, dict) else set()

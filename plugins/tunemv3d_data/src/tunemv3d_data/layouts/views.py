@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.lenses import Lens
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_data.layouts.conventions import OPENGL, Convention
@@ -18,6 +19,9 @@ from tunemv3d_data.notes import note
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+
+_LONGEST_NAME = 1000
+"""Bytes of a relative name; disks take 4,096 in a whole path."""
 
 HALF_CUBE_RADIUS = 0.75**0.5
 """Of the sphere around the cube [-0.5, 0.5]^3, into which several renderers fit their objects."""
@@ -131,7 +135,13 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the file that other people's files name relative to a folder; backslashes separate, as on Windows."""
+    """Return the file that other people's files name relative to a folder; backslashes separate, as on Windows.
+
+    Raises:
+        DatasetError: no relative name, or none that a disk could hold.
+    """
+    if PureWindowsPath(name).anchor or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise DatasetError(f"{folder}: '{shown(name)}' is no file below it; put it there and name it")
     return folder / name.replace("\\", "/")
 
 

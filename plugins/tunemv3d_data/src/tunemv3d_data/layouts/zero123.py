@@ -5,11 +5,13 @@ origin; lens 35 mm on a sensor of 32 mm, so 49.1 degrees across 512 pixels. Read
 objaverse-rendering/scripts/blender_script.py and zero123/ldm/data/simple.py.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import read_plain
 from tunemv3d_data.layouts.conventions import OPENGL_W2C
 from tunemv3d_data.layouts.views import (
     HALF_CUBE_RADIUS,
@@ -58,6 +60,6 @@ def _is_object(folder: Path) -> bool:
 
 def _matrix(path: Path) -> object:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(io.BytesIO(read_plain(path)), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{path}: not a plain numpy array: {error}") from None

@@ -15,6 +15,7 @@ from PIL import Image
 from trimesh.resolvers import Resolver
 
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
+from tunemv3d_core.foreign_text import shown
 from tunemv3d_data.files import Files
 from tunemv3d_data.formats import BLENDER, up_axis
 from tunemv3d_data.meshes.blender import to_glb
@@ -159,10 +160,11 @@ class _Neighbours(Resolver):  # type: ignore[misc]
             note(kind, f"{name} is missing, or lies outside the source")
             raise DatasetError(f"needs {name}, which is missing or lies outside the source")
         data = self.files.read(found)
+        # trimesh would open anything as a picture, PostScript too.
         image = opened(data, name) if is_picture(found) else None
-        if is_picture(found) and image is None:
-            raise DatasetError(f"{name} is no picture")
-        if image is not None and image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
+        if image is None:
+            raise DatasetError(f"{shown(name)} is no picture")
+        if image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
             note("unreadable texture", f"texture {name}: {image.width} x {image.height} pixels; scale it down")
         return data
 

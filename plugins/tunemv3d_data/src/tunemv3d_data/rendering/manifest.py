@@ -20,7 +20,8 @@ import torch
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.atomic import put_in_place
-from tunemv3d_core.io.posed_images import PosedImages, read_json, write_json, write_json_list, write_manifest
+from tunemv3d_core.io.json_files import read_json, write_json, write_json_list
+from tunemv3d_core.io.posed_images import PosedImages, write_manifest
 from tunemv3d_data.licences import attribution
 from tunemv3d_data.notes import NoteCounts, notes_of
 from tunemv3d_data.rendering.settings import RenderJob, Result

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.shards import BLOCK, RECORD
 from tunemv3d_core.slots import Dataset
 

@@ -1,7 +1,6 @@
 """One shard: a tar file with the same bytes on every run, and where each object lies in it."""
 
 import io
-import json
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -9,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tunemv3d_core.io.atomic import atomic_file
-from tunemv3d_core.io.posed_images import PosedImages, write_json
+from tunemv3d_core.io.json_files import parse, read_plain, write_json
+from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.io.shards import LATENTS, RECORD, PackedObject, Shard, sample_key
 from tunemv3d_data.shards.plan import PlannedShard, Sample
@@ -113,7 +113,7 @@ def _located(
 def remembered(path: Path, made_of: str) -> tuple[Shard, list[PackedObject]] | None:
     """Read a shard's note, if the shard is here whole and made of the same."""
     try:
-        note = json.loads(note_of(path).read_bytes())
+        note = parse(read_plain(note_of(path)))
         if note["made_of"] != made_of or path.stat().st_size != note["shard"]["bytes"]:
             return None
     except (OSError, ValueError, KeyError):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import check_plain
 from tunemv3d_data.files import open_archive
 from tunemv3d_data.formats import BLENDER, OWN, refusal
 from tunemv3d_data.licences import spdx
@@ -135,6 +136,7 @@ def _with_metadata(objects: list[SourceObject], table: Path) -> list[SourceObjec
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
+        check_plain(table)
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = [column.strip().lower() for column in reader.fieldnames or ()]

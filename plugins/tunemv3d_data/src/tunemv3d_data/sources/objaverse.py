@@ -10,12 +10,13 @@ The licences are version 4.0 of the Creative Commons ones (https://huggingface.c
 """
 
 import gzip
-import json
+import io
 import zlib
 from pathlib import Path
 from typing import Any
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import MAX_LIST_BYTES, parse, read_plain
 from tunemv3d_data.licences import spdx
 from tunemv3d_data.objects import SourceObject, slug
 
@@ -81,8 +82,8 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            content = json.load(file)
+        with gzip.GzipFile(fileobj=io.BytesIO(read_plain(path, MAX_LIST_BYTES))) as file:
+            content = parse(file.read(MAX_LIST_BYTES))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(f"{path}: damaged: {error}; remove it and download it again") from None
     if not isinstance(content, dict):

@@ -5,7 +5,6 @@ are y up with their front at -z ("The OBJ files are now pre-aligned so that the 
 front is the -Z axis", README of ShapeNetCore v2).
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.json_files import parse, read_plain
 from tunemv3d_data.files import open_archive
 from tunemv3d_data.licences import SHAPENET
 from tunemv3d_data.objects import SourceObject, slug
@@ -114,7 +114,7 @@ def _upright(up: Any, front: Any) -> tuple[float, ...]:
 def _about(text: bytes) -> dict[str, Any]:
     """``model_normalized.json``: its size in the original's units and, in some releases, up and front."""
     try:
-        content = json.loads(text)
+        content = parse(text)
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
@@ -126,7 +126,7 @@ def _lemmas(taxonomy: Path) -> dict[str, list[str]]:
     if not taxonomy.is_file():
         return found
     try:
-        entries = json.loads(taxonomy.read_text(encoding="utf-8"))
+        entries = parse(read_plain(taxonomy))
         given = {str(e["synsetId"]): [w.strip() for w in str(e["name"]).split(",")] for e in entries}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{taxonomy}: not a ShapeNet taxonomy: {type(error).__name__} {error}") from None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tunemv3d_core.console import quiet
 from tunemv3d_core.errors import ComponentError, TuneMV3DError
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.plugins.assets import find_asset
 
 KNOWN = ("clip", "siglip", "siglip2")
@@ -169,7 +170,7 @@ def _processor(auto: Any, place: str) -> Any:
         files = [Path(place) / file for file in _PREPROCESSING if (Path(place) / file).is_file()]
         if not files:
             raise ValueError(f"its preprocessing is unknown: the folder has no {_PREPROCESSING[0]}")
-        settings = json.loads(files[0].read_text(encoding="utf-8"))
+        settings = read_json(files[0])
         said = settings.get("image_processor_type", settings.get("feature_extractor_type", ""))
     try:
         return auto.from_pretrained(place, backend="pil")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.consistency import Consistency, check_consistency
 from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.prompts import read_prompts
 
 FOLDER = Path(__file__).parent

@@ -11,7 +11,7 @@ from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.checkpoint import find_checkpoint
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 
 
 @dataclass(frozen=True)

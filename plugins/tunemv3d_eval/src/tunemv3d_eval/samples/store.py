@@ -14,6 +14,7 @@ from tunemv3d_core import __version__
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.errors import SampleError
 from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.samples.identity import Identity
@@ -103,7 +104,7 @@ class SampleStore:
             return ABSENT
         try:
             with safe_open(self._out / file, "pt") as opened:
-                found = json.loads((opened.metadata() or {}).get("sample", "{}"))
+                found = parse((opened.metadata() or {}).get("sample", "{}"))
                 if file not in self._index:
                     latents = opened.get_tensor("latents")
         except (SafetensorError, OSError, ValueError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.json_files import parse
 from tunemv3d_eval.study.plan import Evaluation, Study, training_overrides
 
 TRAIN = ("-m", "tunemv3d_train")
@@ -153,7 +154,7 @@ class Records:
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         for line in lines:
             try:
-                record = json.loads(line)
+                record = parse(line, finite=False)
             except ValueError:
                 continue
             yield record

@@ -10,11 +10,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tunemv3d_core.config.component_spec import HasPretrained
 from tunemv3d_core.config.errors import describe_errors, spec_error
-from tunemv3d_core.config.loading import load_spec, read_object
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import Block, Count, RunSpec
 from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.file_names import clashes, fault_of
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.plugins.registry import registry
 
 INTERRUPTIONS = 20
@@ -134,7 +135,7 @@ def read_study(path: Path) -> Study:
     Raises:
         SpecError: it cannot be read, or is no study; one line per error.
     """
-    content = {name: value for name, value in read_object(path, str(path)).items() if name != "$schema"}
+    content = {name: value for name, value in read_json(path, SpecError).items() if name != "$schema"}
     try:
         return Study.model_validate(content)
     except ValidationError as error:

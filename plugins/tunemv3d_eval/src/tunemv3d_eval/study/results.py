@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.consistency import format_consistency
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.io.posed_images import read_json
+from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.viz.curves import read_curves
 from tunemv3d_eval.statistics.bootstrap import interval, paired
 from tunemv3d_eval.study.jobs import Job, run_folder

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.errors import SpecError
-from tunemv3d_core.io.posed_images import read_json, write_json
+from tunemv3d_core.io.json_files import read_json, write_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_eval import __version__
 from tunemv3d_eval.protocols.protocol import load_protocol

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays
 from tunemv3d_core.errors import SampleError
+from tunemv3d_core.io.json_files import check_plain
 from tunemv3d_core.io.samples import write_file
 from tunemv3d_core.rendering.volume import MIN_OPACITY, RayOutputs
 from tunemv3d_core.slots import Pictures
@@ -78,6 +79,7 @@ def read_refined(folder: Path) -> RefinedShape:
         SampleError: missing or damaged.
     """
     try:
+        check_plain(folder / REFINED)
         tensors = load_file(folder / REFINED)
         grid = Grid(tensors["distances"].float(), tensors["colours"].float())
         height, width = tensors["size"].tolist()
