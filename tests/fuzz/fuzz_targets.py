@@ -138,11 +138,12 @@ def captures(folder: Path, words: list[str]) -> str:
 
 def shards(folder: Path, words: list[str]) -> str:
     """The dataset ``shards``, and every view of its first objects."""
+    from tunemv3d_core.io.opt_out import OptOut
     from tunemv3d_train.shard_files import Address
     from tunemv3d_train.shards import ShardedImages
 
     def read() -> None:
-        dataset = ShardedImages(Address(str(folder)), folder / "cache", 10**9, 1, 1)
+        dataset = ShardedImages(Address(str(folder)), folder / "cache", 10**9, 1, 1, OptOut())
         for index in range(min(len(dataset), 2)):
             dataset.views(index, list(range(min(dataset.record(index).views, 4))))
 
