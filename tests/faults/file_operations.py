@@ -9,6 +9,8 @@ import errno
 import io
 import os
 import pickle
+import shutil
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +130,8 @@ def _install_open(layer: Layer) -> None:
         buffer = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffer if "b" in mode else io.TextIOWrapper(buffer, encoding or "utf-8", errors, newline)
 
-    builtins.open = io.open = opened
+    builtins.open = io.open = tarfile.bltn_open = opened  # type: ignore[attr-defined]
+    shutil._USE_CP_SENDFILE = False  # type: ignore[attr-defined]
 
 
 def _install_descriptors(layer: Layer) -> None:
@@ -144,7 +147,8 @@ def _install_descriptors(layer: Layer) -> None:
 
     def fsync(descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-        path = layer.inside(os.readlink(f"/proc/self/fd/{number}"))
+        named = os.readlink(f"/proc/self/fd/{number}")
+        path = named if named == os.path.dirname(layer.root) else layer.inside(named)
         if path is not None:
             layer.happens(("sync", path))
         plain_fsync(number)

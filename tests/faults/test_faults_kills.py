@@ -9,7 +9,7 @@ from harness import Zygote, spread
 from power_cut import operations, told_before
 from tally import Tally
 
-SMALL = {"run": 12, "latents": 2, "rendering": 4, "evaluation": 2}
+SMALL = {"run": 11, "latents": 2, "rendering": 3, "packing": 2, "evaluation": 2}
 """20 in the small suite."""
 
 

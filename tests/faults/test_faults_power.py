@@ -8,7 +8,7 @@ from harness import FULL, Zygote, files_of, fresh, spread
 from power_cut import operations, replay, told_before
 from tally import Tally
 
-SMALL = {"run": 12, "latents": 2, "rendering": 4, "evaluation": 2}
+SMALL = {"run": 11, "latents": 2, "rendering": 3, "packing": 2, "evaluation": 2}
 """20 in the small suite."""
 
 POLICIES = ("lost", "hollow", "mixed")

@@ -14,7 +14,7 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import CheckpointError, SpecError
-from tunemv3d_core.io.atomic import put_in_place, recover, write_text
+from tunemv3d_core.io.atomic import make_folders, put_in_place, recover, sync, write_text
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
 from tunemv3d_core.io.checkpoint_repair import DAMAGED, RUN_LOCK
 
@@ -107,12 +107,14 @@ class RunFolder:
             SpecError: another process is at work in it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folders(self.path, durable=True)
             # The system gives it back when the process ends, however it ends.
             self._lock.acquire(timeout=0)
             self._clear()
             write_text(self.path / "spec.json", canonical_json(self.spec) + "\n", durable=True)
             self.forget_after(step_of(resume_from) if resume_from else -1)
+            # A kill between a checkpoint and the removal of an older one left one too many.
+            self.prune(self.spec.train.keep)
         except Timeout:
             raise SpecError(
                 f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
@@ -166,6 +168,19 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
 
+    def sync_log(self) -> None:
+        """Wait until the log is on the disk: a checkpoint must not outlive the figures of the steps before it.
+
+        Raises:
+            CheckpointError: the disk failed.
+        """
+        try:
+            if self.metrics.is_file():
+                sync(self.metrics)
+                sync(self.path)
+        except OSError as error:
+            raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
+
     def figures(self, step: int, prefix: str) -> dict[str, float]:
         """Return the figures that the log has of a step, those whose names begin with ``prefix``, without it."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
@@ -186,7 +201,7 @@ class RunFolder:
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_in(line) <= step]
-        write_text(self.metrics, "".join(line + "\n" for line in kept))
+        write_text(self.metrics, "".join(line + "\n" for line in kept), durable=True)
 
 
 def step_of(folder: Path) -> int:

@@ -302,6 +302,7 @@ class Trainer:
                 f"step {done}: {len(broken)} weights or moments are not finite ({broken[0]} ...): no checkpoint is "
                 "written, and the one before stays. Start anew from it: --set train.start_from, a lower optimizer.lr"
             )
+        self.folder.sync_log()
         save_checkpoint(
             self.folder.checkpoint(done),
             parts.model,

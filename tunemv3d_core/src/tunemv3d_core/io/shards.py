@@ -161,7 +161,7 @@ def write_index(path: Path, index: ShardIndex) -> None:
         "latents": None if index.latents is None else asdict(index.latents),
         "shards": [asdict(shard) for shard in index.shards],
     }
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_file(path, durable=True) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [')
         for place, packed in enumerate(index):
             file.write((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False))
