@@ -15,7 +15,7 @@ from torch import Tensor
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_json, parse_object
-from tunemv3d_core.io.shards import INDEX, contents, parse_index
+from tunemv3d_core.io.shards import INDEX, check_index, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
 from tunemv3d_train.shard_files import Address, ShardFiles
@@ -59,7 +59,9 @@ class ShardedImages:
 
     def __init__(self, address: Address, cache: Path, limit: int, window: int, workers: int, opt_out: OptOut) -> None:
         self._address, self.workers, self._window = address.text, workers, window
-        self._index = parse_index(parse_json(address.read(INDEX), f"{address.text}/{INDEX}"), f"{address.text}/{INDEX}")
+        data, where = address.read(INDEX), f"{address.text}/{INDEX}"
+        check_index(data, where)
+        self._index = parse_index(parse_json(data, where), where)
         if address.local is None:
             _check_cache(limit, (window + 2) * max(shard.bytes for shard in self._index.shards))
         own = cache.expanduser() / hashlib.sha256(address.text.encode()).hexdigest()[:16]
