@@ -115,12 +115,14 @@ class Command:
         argv: its command line.
         fault: options of the layer, none without one.
         env: variables of its environment.
+        constants: values of modules' constants by their dotted names.
         whole: whether the interpreter shuts down at the end, as a process does; it takes a second.
     """
 
     argv: list[str]
     fault: dict[str, Any] | None = None
     env: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
     whole: bool = False
 
 

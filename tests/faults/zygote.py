@@ -80,6 +80,9 @@ def _run(command: dict[str, Any]) -> None:
     os.environ.update(command.get("env", {}))
     os.chdir(command["folder"])
     sys.argv = command["argv"]
+    for name, value in command.get("constants", {}).items():
+        module, _, constant = name.rpartition(".")
+        setattr(__import__(module, fromlist=[constant]), constant, value)
     main = __import__(PROGRAMS[command["argv"][0]], fromlist=["main"]).main
     fault = command.get("fault")
     if fault is None:

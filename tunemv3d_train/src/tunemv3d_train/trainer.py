@@ -26,6 +26,7 @@ from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, 
 from tunemv3d_train.optimisation import lr_factor, set_lr
 from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
+from tunemv3d_train.ranks import together
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, build_parts, provenance
 from tunemv3d_train.watchdog import Watchdog
@@ -69,23 +70,20 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
         TuneMV3DError: bad input, before anything is written; a full disk; a loss that is not finite.
     """
     accelerator = accelerate(spec)
-    folder = RunFolder(out, spec)
-    last = folder.check(resume)
-    accelerator.wait_for_everyone()
-    parts = build_parts(spec, accelerator, last)
-    try:
-        if accelerator.is_main_process:
-            folder.claim(last)
-            if parts.known_words is not None:
-                parts.known_words.write(folder.known_words)
-        outcome = Trainer(spec, accelerator, folder, parts).run()
-    finally:
-        parts.close()
-        folder.release()
-    # Together, and with the process group destroyed: a rank that leaves first takes down those still at work.
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return outcome
+    with together(accelerator):
+        folder = RunFolder(out, spec)
+        last = folder.check(resume)
+        accelerator.wait_for_everyone()
+        parts = build_parts(spec, accelerator, last)
+        try:
+            if accelerator.is_main_process:
+                folder.claim(last)
+                if parts.known_words is not None:
+                    parts.known_words.write(folder.known_words)
+            return Trainer(spec, accelerator, folder, parts).run()
+        finally:
+            parts.close()
+            folder.release()
 
 
 class Trainer:
@@ -111,7 +109,7 @@ class Trainer:
         if self._roll_backs:
             parts.sampler.draw_anew(self._roll_backs)
         self._monitor = Monitor(spec, accelerator, folder, parts)
-        self._watchdog = Watchdog(parts.model)
+        self._watchdog = Watchdog(parts.model, int(parts.restored.get("step", 0)))
         self._before: Figures = parts.restored.get("before", {})
 
     def run(self) -> Outcome:
@@ -214,6 +212,7 @@ class Trainer:
             TuneMV3DError: a gradient was not finite, and the spec says to stop then.
         """
         means, skipped = self._sums.read()
+        self._warn(self._watchdog.read(done, means))
         if not skipped or self._guard.scaled:
             return means, done
         first = self._guard.first()
@@ -313,7 +312,10 @@ class Trainer:
         )
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
-        for sentence in self._watchdog.look(done):
+        self._warn(self._watchdog.look(done))
+
+    def _warn(self, sentences: list[str]) -> None:
+        for sentence in sentences if self._main else ():
             messages.print(sentence, style="yellow", soft_wrap=True)
 
 
