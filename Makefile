@@ -1,6 +1,8 @@
 # make train: install everything, then tune the small model on real chairs (about ten minutes on two cores)
 # make test:  install everything, then run all tests
 # make test-gpu: the tests that need a GPU, and the conformance kit there
+# make faults: kills, power cuts, full disks, flipped bits and endings by the hundred (an hour); `make test` has a few
+# make reliability: docs/reliability.md's table from what `make faults` and `make fuzz` wrote
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
 # make pictures: what of the pictures in the README and the documentation is not up to date (docs/pictures)
@@ -10,7 +12,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: install train test test-gpu check docs pictures release release-dry-run
+.PHONY: install train test test-gpu faults reliability check docs pictures release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -31,6 +33,12 @@ test: install
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
 	TUNEMV3D_TEST_DEVICE=cuda $(BIN)/python -m pytest $(wildcard tunemv3d_*/tests/*_conformance.py plugins/*/tests/*_conformance.py)
+
+faults: install
+	OMP_NUM_THREADS=1 TUNEMV3D_FAULTS=full $(BIN)/python -m pytest -m faults -n $(WORKERS) --dist loadfile tests/faults
+
+reliability: install
+	$(BIN)/python benchmarks/reliability.py
 
 check: install
 	$(BIN)/ruff format --check .

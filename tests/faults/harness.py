@@ -81,7 +81,13 @@ class Zygote:
     def at_once(
         self, commands: "Sequence[Command]", limit: float = 60, kill: Mapping[str, Any] | None = None
     ) -> list[Ended]:
-        """Run several commands at once. ``kill``: ``name`` of one, ``signal``, and seconds ``after`` the start."""
+        """Run several commands at once.
+
+        Args:
+            commands: all start together.
+            limit: seconds.
+            kill: ``name``, the number of one, which gets a ``signal``, ``once`` a path exists; then ``limit`` anew.
+        """
         requests = []
         for command in commands:
             self.commands += 1
@@ -89,7 +95,7 @@ class Zygote:
             files = {"out": str(self.scratch / f"{name}.out"), "err": str(self.scratch / f"{name}.err")}
             requests.append({"name": name, "folder": str(self.scratch), **vars(command), **files})
         if kill is not None:
-            kill = {**kill, "name": requests[kill["name"]]["name"]}
+            kill = {**kill, "name": requests[kill["name"]]["name"], "once": str(kill["once"])}
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"commands": requests, "limit": limit, "kill": kill}) + "\n")
         self._process.stdin.flush()

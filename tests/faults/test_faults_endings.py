@@ -13,7 +13,7 @@ from tally import Tally
 
 from tunemv3d_core.io.checkpoint import run_checkpoints
 
-ENDINGS = 200 if FULL else 3
+ENDINGS = 200 if FULL else 10
 BUSY = 4
 """Processes that only keep the cores from idling."""
 
@@ -63,7 +63,8 @@ def test_a_rank_that_dies_is_named_and_the_run_goes_on_from_its_last_checkpoint(
 ) -> None:
     spec = tiny.write_spec(tmp_path / "tiny.json", tiny.write_dataset(tmp_path / "discs"), steps=100_000)
     argv = ["tunemv3d-train", spec, "--out", tmp_path / "run"]
-    ended = zygote.at_once(ranks(argv), limit=120, kill={"name": lost, "signal": "SIGKILL", "after": 8})
+    kill = {"name": lost, "signal": "SIGKILL", "once": tmp_path / "run/checkpoints/step-000002", "limit": 60}
+    ended = zygote.at_once(ranks(argv), limit=120, kill=kill)
     left = ended[1 - lost].was_refused()
     assert f"rank {lost} (process " in left.err or "another process ended" in left.err, left.err
     done = int(run_checkpoints(tmp_path / "run")[-1].name[5:])
@@ -76,6 +77,7 @@ def test_a_rank_that_is_stopped_is_named(zygote: Zygote, tmp_path: Path) -> None
     commands = ranks(["tunemv3d-train", spec, "--out", tmp_path / "run"])
     for command in commands:
         command.constants = {"tunemv3d_train.ranks.EVERY": 0.3, "tunemv3d_train.ranks.SILENT": 4.0}
-    first, _ = zygote.at_once(commands, limit=25, kill={"name": 1, "signal": "SIGSTOP", "after": 8})
+    kill = {"name": 1, "signal": "SIGSTOP", "once": tmp_path / "run/checkpoints/step-000002", "limit": 10}
+    first, _ = zygote.at_once(commands, limit=120, kill=kill)
     assert first.code == "hangs" and first.err.count("rank 1 (process ") == 1, first.err
     assert "has given no sign of life for 4 s" in first.err

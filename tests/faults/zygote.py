@@ -51,16 +51,16 @@ def serve() -> dict[str, Any]:
 def _ended(children: dict[int, str], limit: float, kill: Any) -> dict[str, int | str]:
     """Wait for children; -N is the signal that ended one. Those that hang are killed and told so."""
     codes: dict[str, int | str] = {}
-    begun = time.monotonic()
+    until = time.monotonic() + limit
     while children:
         for child in list(children):
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
-            elif kill and time.monotonic() - begun > kill["after"] and children[child] == kill["name"]:
+            elif kill and children[child] == kill["name"] and os.path.exists(kill["once"]):
                 os.kill(child, getattr(signal, kill["signal"]))
-                kill = None
-            elif time.monotonic() - begun > limit:
+                until, kill = time.monotonic() + kill["limit"], None
+            elif time.monotonic() > until:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 codes[children.pop(child)] = "hangs"
