@@ -10,25 +10,41 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reliability.md"
-RESULTS = [ROOT / f"benchmarks/results/reliability-{suite}.json" for suite in ("faults", "fuzz")]
 BEGIN, END = "<!-- figures: make reliability -->", "<!-- end of figures -->"
 
 
-def rows(results: dict[str, Any]) -> list[str]:
+def rows_of_faults(results: dict[str, Any]) -> list[str]:
     """One line of the table for everything that was disturbed in one way: ``{kind: {what: entry}}``."""
-    lines = []
-    for kind, entries in sorted(results.items()):
-        for what, entry in sorted(entries.items()):
-            operations = entry.get("operations", "")
-            lines.append(f"| {kind} | {what} | {operations} | {entry['tried']:,} | {entry['found']:,} | {entry['date']} |")
-    return lines
+    return [
+        _row(kind, what, entry.get("operations", ""), entry["tried"], entry["found"], entry["date"])
+        for kind, entries in sorted(results.items())
+        for what, entry in sorted(entries.items())
+    ]
 
 
-def table(files: list[Path]) -> str:
-    """The table in Markdown."""
-    head = ["| disturbed by | what | operations | tried | broken promises | date |", "| --- | --- | --- | --- | --- | --- |"]
-    found = [json.loads(path.read_text("utf-8")) for path in files if path.is_file()]
-    return "\n".join([*head, *(line for results in found for line in rows(results))])
+def rows_of_fuzz(results: dict[str, Any]) -> list[str]:
+    """One line for every kind of strangers' files."""
+    return [
+        _row("damaged files", kind, "", entry["cases"], sum(entry["findings"].values()), results["date"])
+        for kind, entry in sorted(results["kinds"].items())
+    ]
+
+
+def _row(kind: str, what: str, operations: int | str, tried: int, found: int, date: str) -> str:
+    return f"| {kind} | {what} | {operations} | {tried:,} | {found:,} | {date} |"
+
+
+def table() -> str:
+    """The table in Markdown, of those results that are there."""
+    lines = [
+        "| disturbed by | what | operations | tried | broken promises | date |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in (("faults", rows_of_faults), ("fuzz", rows_of_fuzz)):
+        path = ROOT / f"benchmarks/results/reliability-{name}.json"
+        if path.is_file():
+            lines += rows(json.loads(path.read_text("utf-8")))
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -37,7 +53,7 @@ def main() -> None:
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     if not between.search(page):
         raise SystemExit(f"{PAGE}: has no '{BEGIN}' and '{END}'; put them where the table belongs")
-    fresh = between.sub(lambda _: f"{BEGIN}\n{table(RESULTS)}\n{END}", page)
+    fresh = between.sub(lambda _: f"{BEGIN}\n{table()}\n{END}", page)
     PAGE.write_text(fresh, "utf-8")
 
 
