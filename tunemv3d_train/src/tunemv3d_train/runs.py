@@ -4,6 +4,7 @@ browser.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ FREE = (
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
+
+HIGHER_IS_BETTER = ("opacity_iou",)
+"""Figures of which more is better; all others are errors."""
 
 FIRST_FILES = {RUN_LOCK, "spec.json.part"}
 """All that a run which was killed at its very beginning may have left."""
@@ -187,9 +191,24 @@ class RunFolder:
         of_step = [json.loads(line) for line in lines if _step_in(line) == step]
         return {k.removeprefix(prefix): v for record in of_step for k, v in record.items() if k.startswith(prefix)}
 
+    def best(self) -> Path | None:
+        """Return the best of the checkpoints that were measured, by the spec's ``train.keep_best``; of equals the newest."""
+        name = self.spec.train.keep_best
+        if not name:
+            return None
+        measured: dict[Path, float] = {}
+        for folder in run_checkpoints(self.path):
+            figures = self.figures(step_of(folder), "held_out/") or self.figures(step_of(folder), "trained_on/")
+            if math.isfinite(value := figures.get(name, math.nan)):
+                measured[folder] = -value if name in HIGHER_IS_BETTER else value
+        return min(reversed(measured), key=measured.__getitem__, default=None)
+
     def prune(self, keep: int) -> None:
-        """Remove all but the last ``keep`` checkpoints."""
+        """Remove all but the last ``keep`` checkpoints and the best one."""
+        best = self.best()
         for folder in run_checkpoints(self.path)[:-keep]:
+            if folder == best:
+                continue
             # Under a name that is no checkpoint's: half removed, it would count as a damaged one.
             leaving = folder.with_name(folder.name + ".part")
             put_in_place(folder, leaving)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
-from tunemv3d_core.errors import CheckpointError, DatasetError, TuneMV3DError
+from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
@@ -43,6 +43,7 @@ class Outcome:
         step: steps done.
         interrupted: stopped by a signal; the checkpoint resumes it.
         checkpoint: the last whole one.
+        best: the one that is kept as the best, where the spec asks for it.
         preview: the last picture, if any.
         before: the fixed sample's figures at step 0.
         after: the same at the end; empty where interrupted.
@@ -52,6 +53,7 @@ class Outcome:
     step: int
     interrupted: bool
     checkpoint: Path
+    best: Path | None
     preview: Path | None
     before: Figures
     after: Figures
@@ -118,6 +120,7 @@ class Trainer:
         steps = self.spec.train.steps
         if self._main and not self._before:
             self._before = self._monitor.measure("measuring before training")
+            self._check_best()
         progress, done, interrupted = None, start, False
         after: Figures = {}
         if self._main and self._monitor.is_finished(start):
@@ -140,7 +143,14 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
         measured = self.parts.measurement.sample.description
-        return Outcome(done, interrupted, last, self._monitor.preview, self._before, after, measured)
+        best, preview = self.folder.best(), self._monitor.preview
+        return Outcome(done, interrupted, last, best, preview, self._before, after, measured)
+
+    def _check_best(self) -> None:
+        name = self.spec.train.keep_best
+        if name and name not in self._before:
+            measured = ", ".join(self._before)
+            raise SpecError(f"train.keep_best: no figure '{name}' is measured.{suggestion(name, self._before)} {measured}")
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
         """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
