@@ -96,9 +96,7 @@ def training(zygote: Zygote, folder: Path) -> Disturbed:
     data = tiny.write_dataset(folder / "discs")
     spec = tiny.write_spec(folder / "tiny.json", data, keep=1, preview_every=2, evaluate_every=2)
     run = folder / "run"
-    return Disturbed.of(
-        zygote, "run", run, ["tunemv3d-train", spec, "--out", run], lambda: learned(run)
-    )
+    return Disturbed.of(zygote, "run", run, ["tunemv3d-train", spec, "--out", run], lambda: learned(run))
 
 
 def latents(zygote: Zygote, folder: Path) -> Disturbed:

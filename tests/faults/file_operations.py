@@ -37,9 +37,7 @@ class Layer:
         log: file that the events are written to at the end.
     """
 
-    def __init__(
-        self, root: str, kill_at: int = -1, torn: bool = False, full_at: int = -1, log: str = ""
-    ) -> None:
+    def __init__(self, root: str, kill_at: int = -1, torn: bool = False, full_at: int = -1, log: str = "") -> None:
         self.root, self.kill_at, self.torn, self.full_at, self.log = os.path.realpath(root), kill_at, torn, full_at, log
         self.events: list[Event] = []
         self.count = 0

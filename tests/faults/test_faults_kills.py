@@ -1,4 +1,4 @@
-"""A process that dies at any file operation: what was told saved is there, and the same command ends as if undisturbed."""
+"""A process that dies at any file operation: what was told saved is there, and the same command makes the same end."""
 
 from pathlib import Path
 

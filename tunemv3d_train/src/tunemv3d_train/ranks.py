@@ -82,8 +82,10 @@ class SignsOfLife:
         silent = {rank for rank, (_, seen) in self._signs.items() if now - seen > SILENT}
         if all(rank in silent for rank in range(self._rank)):
             for rank in sorted(silent - self._named):
-                _tell(f"{self._called(rank)} has given no sign of life for {SILENT:.0f} s, and the others wait for it. "
-                      f"If it is stopped, let it go on; else end the run. {GO_ON}")
+                _tell(
+                    f"{self._called(rank)} has given no sign of life for {SILENT:.0f} s, and the others wait for it. "
+                    f"If it is stopped, let it go on; else end the run. {GO_ON}"
+                )
             for rank in sorted(self._named - silent):
                 _tell(f"{self._called(rank)} is back")
         self._named = silent

@@ -30,6 +30,7 @@ FREE = (
     "train.evaluate_every",
     "train.preview_",
     "train.non_finite",
+    "train.on_oom",
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
@@ -192,7 +193,7 @@ class RunFolder:
         return {k.removeprefix(prefix): v for record in of_step for k, v in record.items() if k.startswith(prefix)}
 
     def best(self) -> Path | None:
-        """Return the best of the checkpoints that were measured, by the spec's ``train.keep_best``; of equals the newest."""
+        """Return the best of the measured checkpoints by the spec's ``train.keep_best``; of equals the newest."""
         name = self.spec.train.keep_best
         if not name:
             return None

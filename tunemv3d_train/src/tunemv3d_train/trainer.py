@@ -20,7 +20,7 @@ from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import watched
 from tunemv3d_train.loss_sums import LossSums
-from tunemv3d_train.memory import memory_error
+from tunemv3d_train.memory import memory_error, smaller_chunks
 from tunemv3d_train.monitor import Monitor
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
 from tunemv3d_train.optimisation import lr_factor, set_lr
@@ -105,6 +105,9 @@ class Trainer:
         self._compute = (
             CapturedStep(self._forward_backward, self._drop_gradients) if captured else self._forward_backward
         )
+        # Others would wait in vain for the gradients of a pass that begins anew.
+        self._retries = spec.train.on_oom == "retry" and not captured and accelerator.num_processes == 1
+        self._in_passes, self._counted = False, 0
         self._guard = GradientGuard(parts.optimizer, accelerator.device, spec.train.precision == "fp16")
         self._sums = LossSums(parts.model.backbone.ports.train_timesteps)
         self._roll_backs = int(parts.restored.get("roll_backs", 0))
@@ -150,10 +153,24 @@ class Trainer:
         name = self.spec.train.keep_best
         if name and name not in self._before:
             measured = ", ".join(self._before)
-            raise SpecError(f"train.keep_best: no figure '{name}' is measured.{suggestion(name, self._before)} {measured}")
+            raise SpecError(
+                f"train.keep_best: no figure '{name}' is measured.{suggestion(name, self._before)} {measured}"
+            )
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
         """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
+        smaller = self._tried(step, progress)
+        while smaller:
+            # Outside the handler of the error, whose traceback holds the step's tensors.
+            self._drop_gradients()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._warn([f"out of memory in step {step + 1}: it is done again with {smaller}, which changes no result"])
+            self.accelerator.step = 0  # the passes of a step are counted from its first one
+            smaller = self._tried(step, progress)
+
+    def _tried(self, step: int, progress: Progressed | None) -> str:
+        """Try a step; return what was set so that it may be tried again with less memory, "" when it is done."""
         try:
             self._step(step)
         except DatasetError as error:
@@ -162,12 +179,15 @@ class Trainer:
             self._save(step, progress)
             raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
         except torch.OutOfMemoryError as error:
+            if self._retries and self._in_passes and (smaller := smaller_chunks(self.parts.model.field)):
+                return smaller
             kept = "No step is lost: there was none"
             if progress is not None:
                 self._drop_gradients()
                 self._save(step, progress)
                 kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
             raise memory_error(error, self.parts.model, kept) from error
+        return ""
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
@@ -181,8 +201,12 @@ class Trainer:
             batch = cast(Tensors, self.parts.batches(plan))
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
             torch.manual_seed(plan.seed)
+            self._in_passes = True
             losses = self._compute(batch)
-            self._sums.add(losses, self._guard.found_inf)
+            if micro >= self._counted:  # a step that is done again counts once
+                self._sums.add(losses, self._guard.found_inf)
+                self._counted = micro + 1
+        self._counted = 0
 
     def _lr_factor(self, step: int) -> float:
         options = self.spec.optimizer
@@ -196,6 +220,7 @@ class Trainer:
             scalars: dict[str, Tensor]
             loss, scalars = parts.step(**batch)
             accelerator.backward(loss)
+            self._in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
                 self._guard.watch(self._clipped_norm())
                 parts.accelerated_optimizer.step()

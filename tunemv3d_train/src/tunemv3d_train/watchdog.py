@@ -103,7 +103,9 @@ class Watchdog:
     def _log_widths(self) -> dict[str, float]:
         """Return log inv_s of fields with a surface, by the parameter's name."""
         named = self._model.named_parameters()
-        return {n: 10 * float(p) for n, p in named if n.startswith("field.") and n.endswith(".variance") and p.dim() == 0}
+        return {
+            n: 10 * float(p) for n, p in named if n.startswith("field.") and n.endswith(".variance") and p.dim() == 0
+        }
 
     def _injector_is_zero(self) -> bool:
         parameters = self._of("injector")
