@@ -182,8 +182,8 @@ class TrainSpec(Block):
     keep: Count = 2
     """Checkpoints that are kept, newest first."""
     keep_best: str = ""
-    """Figure of the measurement by which the best checkpoint is kept beside the newest, such as ``neus_novel``: the best
-    of those steps at which both are due. Lower is better, but for ``opacity_iou``. Empty: the newest alone."""
+    """Figure of the measurement by which the best checkpoint is kept beside the newest, such as ``neus_novel``: the
+    best of those steps at which both are due. Lower is better, but for ``opacity_iou``. Empty: the newest alone."""
     log_every: Count = 10
     """Steps between lines of the log."""
     evaluate_every: WholeNumber = 0
@@ -196,8 +196,8 @@ class TrainSpec(Block):
     """After a step whose gradient is not finite, which reaches no weight in any case: stop with a checkpoint, go on, or
     go back to the last checkpoint and on with other draws (three times at most)."""
     on_oom: Literal["stop", "retry"] = "stop"
-    """Out of memory in a pass: stop with a checkpoint, or do the step again with smaller chunks of rays in the field, while
-    it has smaller ones. That changes no draw. Of one process, and without ``cuda_graph``."""
+    """Out of memory in a pass: stop with a checkpoint, or do the step again with smaller chunks of rays in the field,
+    while it has smaller ones. That changes no draw. Of one process, and without ``cuda_graph``."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False
