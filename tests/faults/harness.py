@@ -74,12 +74,12 @@ class Zygote:
         )
         assert self._process.stdout is not None and self._process.stdout.readline() == "ready\n"
 
-    def run(self, *argv: object, limit: float = 60, **options: Any) -> Ended:
+    def run(self, *argv: object, limit: float = 300, **options: Any) -> Ended:
         """Run one command; ``fault`` goes to the layer (``file_operations.Layer``)."""
         return self.at_once([Command(list(map(str, argv)), **options)], limit)[0]
 
     def at_once(
-        self, commands: "Sequence[Command]", limit: float = 60, kill: Mapping[str, Any] | None = None
+        self, commands: "Sequence[Command]", limit: float = 300, kill: Mapping[str, Any] | None = None
     ) -> list[Ended]:
         """Run several commands at once.
 

@@ -38,13 +38,18 @@ def claim(job: RenderJob, scratch: Path) -> None:
     path = job.out / "dataset.json"
     if path.exists():
         check_settings(job)
-    elif job.out.exists() and {entry.name for entry in job.out.iterdir()} - {UNFINISHED}:
+    elif job.out.exists() and not _only_begun(job.out):
         raise DatasetError(f"{job.out}: not empty and not a dataset; use another --out")
     make_folders(job.out / "objects", durable=True)
     scratch.mkdir(parents=True)
     if not path.exists():
         write_json(scratch / path.name, {"settings": job.settings()})
         put_in_place(scratch / path.name, path, durable=True)
+
+
+def _only_begun(out: Path) -> bool:
+    """Tell whether a folder holds no more than a job that was killed at its very beginning leaves."""
+    return {entry.name for entry in out.iterdir()} <= {UNFINISHED, "objects"} and not any(out.glob("objects/*"))
 
 
 def check_settings(job: RenderJob) -> None:
