@@ -19,7 +19,14 @@ PROGRAMS = {
     "render": "fault_programs",
 }
 WARM = (
-    *("tunemv3d_train.trainer", "tunemv3d_train.cli", "tunemv3d_train.shards", "tunemv3d_core.cli.main", "accelerate", "train_stand_ins"),
+    *(
+        "tunemv3d_train.trainer",
+        "tunemv3d_train.cli",
+        "tunemv3d_train.shards",
+        "tunemv3d_core.cli.main",
+        "accelerate",
+        "train_stand_ins",
+    ),
     *("tunemv3d_eval.evaluate", "tunemv3d_eval.run", "tunemv3d_data.rendering.job", "tunemv3d_data.commands"),
     *("torch.utils.data", "torch.optim", "torch._dynamo", "torch.distributed", "trimesh", "fault_programs"),
     *("tunemv3d_modulation.pipeline", "embreex.rtcore_scene", "torch.nn.parallel", "PIL.WebPImagePlugin"),

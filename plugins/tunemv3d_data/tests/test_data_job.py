@@ -4,6 +4,7 @@ import json
 import logging
 import tracemalloc
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
