@@ -13,6 +13,14 @@ import train_stand_ins as tiny  # noqa: E402
 from harness import Zygote  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What disturbs commands takes long: a worker begins with it, and the quick tests leave it out."""
+    for item in items:
+        if item.get_closest_marker("faults"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def offered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("offered") / "site"

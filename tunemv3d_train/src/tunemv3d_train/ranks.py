@@ -40,7 +40,8 @@ class SignsOfLife:
         self._rank, self._world = rank, world
         # A connection of its own: one that waits for something would keep the others from theirs.
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        self._store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=SILENT))
+        wait = timedelta(seconds=SILENT)
+        self._store = dist.TCPStore(host, port, is_master=False, timeout=wait)  # type: ignore[attr-defined]
         self._place = f"process {os.getpid()} on {socket.gethostname()}"
         self._places: dict[int, str] = {}
         self._signs: dict[int, tuple[str, float]] = {}
