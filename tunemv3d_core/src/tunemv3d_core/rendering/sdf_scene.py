@@ -111,7 +111,7 @@ class SDFScene:
         even: bool | Tensor = False
         within: bool | Tensor = False
         if rays.draws is not None:
-            even, within = rays.draws.split([spec.samples, spec.fine_samples], dim=-1)
+            even, within = torch.split(rays.draws, [spec.samples, spec.fine_samples], dim=-1)
         depths = sample_along_rays(rays.nears, rays.fars, spec.samples, even)
         sdf, values = self._query(rays, depths)
         with full_precision(depths):
