@@ -79,5 +79,5 @@ def test_a_rank_that_is_stopped_is_named(zygote: Zygote, tmp_path: Path) -> None
         command.constants = {"tunemv3d_train.ranks.EVERY": 0.3, "tunemv3d_train.ranks.SILENT": 4.0}
     kill = {"name": 1, "signal": "SIGSTOP", "once": tmp_path / "run/checkpoints/step-000002", "limit": 10}
     first, _ = zygote.at_once(commands, limit=120, kill=kill)
-    assert first.code == "hangs" and first.err.count("rank 1 (process ") == 1, first.err
+    assert first.code == "hangs" and "rank 1 (process " in first.err, first.err
     assert "has given no sign of life for 4 s" in first.err
