@@ -2,6 +2,8 @@
 # make test:  install everything, then run all tests
 # make fuzz:  damaged files of every kind, N=1000 of each; a few are in `make test`
 # make test-gpu: the tests that need a GPU, and the conformance kit there
+# make faults: kills, power cuts, full disks, flipped bits and endings by the hundred (an hour); `make test` has a few
+# make reliability: docs/reliability.md's table from what `make faults` and `make fuzz` wrote
 # make check: formatting, lint and types
 # make docs:  the HTML documentation, docs/_build/html/index.html
 # make pictures: what of the pictures in the README and the documentation is not up to date (docs/pictures)
@@ -11,7 +13,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: install train test fuzz test-gpu check docs pictures release release-dry-run
+.PHONY: install train test fuzz faults reliability test-gpu check docs pictures release release-dry-run
 install: $(VENV)/installed
 
 # torch first and pinned: the packages after it would otherwise pull another build.
@@ -39,6 +41,12 @@ fuzz: install
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
 	TUNEMV3D_TEST_DEVICE=cuda $(BIN)/python -m pytest $(wildcard tunemv3d_*/tests/*_conformance.py plugins/*/tests/*_conformance.py)
+
+faults: install
+	OMP_NUM_THREADS=1 TUNEMV3D_FAULTS=full $(BIN)/python -m pytest -m faults -n $(WORKERS) --dist loadfile tests/faults
+
+reliability: install
+	$(BIN)/python benchmarks/reliability.py
 
 check: install
 	$(BIN)/ruff format --check .

@@ -194,3 +194,27 @@ def test_a_sphere_stays_round_on_rectangles(size: tuple[int, int]) -> None:
             float(2 * ((view * (z - m) ** 2).sum() / mass).sqrt()) for z, m in zip((rows, columns), middle, strict=True)
         ]
         assert radii == pytest.approx([expected, expected], abs=0.1)
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("fine", [0, 6])
+def test_the_size_of_chunks_changes_no_sample_and_no_gradient(fine: int, recomputed: bool) -> None:
+    """Each ray is rendered apart: what it gives is the same to the last bit, sums over rays to rounding."""
+    drawn = []
+    for chunk in (10**6, 500, 64):
+        options = {"samples": 14, "fine_samples": fine, "chunk_size": chunk, "gradient_checkpointing": recomputed}
+        scene = formula_scene(lambda points: box(points, HALF), objects=2, **options)
+        scene._jitter = True
+        scene._variance.requires_grad_()
+        torch.manual_seed(5)
+        cameras = cameras_of((6, 8))
+        seen = scene.render(
+            Cameras(*(part.expand(2, *part.shape[1:]) for part in (cameras.camera_to_world, cameras.intrinsics))),
+            (6, 8),
+        )
+        seen.opacity.square().sum().backward()
+        drawn.append((seen, scene._variance.grad))
+    for seen, gradient in drawn[1:]:
+        assert torch.equal(seen.opacity, drawn[0][0].opacity) and torch.equal(seen.values, drawn[0][0].values)
+        assert torch.allclose(gradient, drawn[0][1], rtol=1e-5)
+    assert 0.05 < float(drawn[0][0].opacity.detach().mean()) < 0.9

@@ -4,6 +4,7 @@ import json
 import logging
 import tracemalloc
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +274,14 @@ def test_many_views_are_not_held_in_memory(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_a_job_that_was_killed_at_its_very_beginning_starts_again(tmp_path: Path) -> None:
+    sources = boxes(tmp_path / "meshes", 1)
+    job = RenderJob(out=tmp_path / "out", views=2, size=(16, 16))
+    (tmp_path / "out/objects").mkdir(parents=True)
+    (tmp_path / "out/.unfinished/0-of-1-0").mkdir(parents=True)
+    assert run_job(job, sources).counts()["rendered"] == 1
+    (tmp_path / "other/objects/mine").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="not empty and not a dataset"):
+        run_job(replace(job, out=tmp_path / "other"), sources)

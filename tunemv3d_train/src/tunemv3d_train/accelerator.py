@@ -2,11 +2,12 @@
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.errors import SpecError
+from tunemv3d_train.ranks import WAIT
 
 
 def accelerate(spec: RunSpec) -> Accelerator:
@@ -28,6 +29,7 @@ def accelerate(spec: RunSpec) -> Accelerator:
                 # Cached casts of a weight would outlive the step that a CUDA graph captures.
                 AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
                 DistributedDataParallelKwargs(broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=WAIT),
             ],
         )
     except ValueError as error:  # an older Apple has no bf16

@@ -82,6 +82,7 @@ def _default_folder(name: str) -> Path:
 def _print_outcome(outcome: "Outcome", folder: Path, as_json: bool) -> None:
     paths = {
         "checkpoint": outcome.checkpoint,
+        "best": outcome.best,
         "preview": outcome.preview,
         "log": folder / "metrics.jsonl",
     }

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.atomic import atomic_file, sweep
 from tunemv3d_core.latents import ENCODED_AT_ONCE, encode_views
 from tunemv3d_core.slots import Backbone, Dataset, KeepsLatents
 from tunemv3d_train.batch_sampler import BatchPlan
@@ -108,6 +108,7 @@ class LatentFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / f"{os.getpid()}.part").touch()
             (self._folder / f"{os.getpid()}.part").unlink()
+            sweep(self._folder)
         except OSError as error:
             raise DatasetError(_unwritable(self._folder, error)) from None
 

@@ -1,5 +1,8 @@
 """Out of memory in training: which part asked for it, and what helps, most harmless first."""
 
+import json
+from typing import Any
+
 import torch
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -17,6 +20,28 @@ HELPS = {
     "": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
 }
 """Overrides by the part that ran out; the first two of a field change no result."""
+
+SMALLEST = 1024
+"""Points at once below which a field's chunks get no smaller."""
+
+
+def smaller_chunks(field: object) -> str:
+    """Let a field render with less memory and the same result; return what was set, "" where nothing is left.
+
+    First nothing of a chunk is kept for the backward pass, then chunks are halved.
+    """
+    options: Any = getattr(field, "spec", None)
+    size: int | None = getattr(options, "chunk_size", None)
+    if size is None:
+        return ""
+    if getattr(options, "gradient_checkpointing", None) is False:
+        change: dict[str, Any] = {"gradient_checkpointing": True}
+    elif size // 2 >= SMALLEST:
+        change = {"chunk_size": size // 2}
+    else:
+        return ""
+    field.spec = options.model_copy(update=change)  # type: ignore[attr-defined]
+    return " ".join(f"model.field.{name}={json.dumps(value)}" for name, value in change.items())
 
 
 def part_of(error: BaseException, model: MultiviewDiffusion) -> str:

@@ -54,7 +54,7 @@ def write_page(folder: RunFolder, done: int) -> None:
 """
     path = folder.path / "index.html"
     try:
-        write_text(path, page)
+        write_text(path, page, durable=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
 

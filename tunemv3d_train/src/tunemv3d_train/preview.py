@@ -13,7 +13,7 @@ from tunemv3d_core.config.run_spec import SampleSpec
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
-from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.atomic import atomic_file, make_folders
 from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.types import Text
@@ -121,8 +121,8 @@ def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> No
             for column, picture in enumerate(pictures[i]):
                 sheet.paste(to_pil(picture), (column * width, y + LINE))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as beside:
+        make_folders(path.parent, durable=True)
+        with atomic_file(path, durable=True) as beside:
             sheet.save(beside, format="PNG")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error

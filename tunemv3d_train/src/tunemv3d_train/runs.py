@@ -4,6 +4,7 @@ browser.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.console import messages
 from tunemv3d_core.errors import CheckpointError, SpecError
-from tunemv3d_core.io.atomic import put_in_place, recover, write_text
+from tunemv3d_core.io.atomic import make_folders, put_in_place, recover, sync, write_text
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
 from tunemv3d_core.io.checkpoint_repair import DAMAGED, RUN_LOCK
 from tunemv3d_core.io.json_files import parse
@@ -30,9 +31,13 @@ FREE = (
     "train.evaluate_every",
     "train.preview_",
     "train.non_finite",
+    "train.on_oom",
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
+
+HIGHER_IS_BETTER = ("opacity_iou",)
+"""Figures of which more is better; all others are errors."""
 
 FIRST_FILES = {RUN_LOCK, "spec.json.part"}
 """All that a run which was killed at its very beginning may have left."""
@@ -108,12 +113,14 @@ class RunFolder:
             SpecError: another process is at work in it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folders(self.path, durable=True)
             # The system gives it back when the process ends, however it ends.
             self._lock.acquire(timeout=0)
             self._clear()
             write_text(self.path / "spec.json", canonical_json(self.spec) + "\n", durable=True)
             self.forget_after(step_of(resume_from) if resume_from else -1)
+            # A kill between a checkpoint and the removal of an older one left one too many.
+            self.prune(self.spec.train.keep)
         except Timeout:
             raise SpecError(
                 f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
@@ -167,15 +174,43 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
 
+    def sync_log(self) -> None:
+        """Wait until the log is on the disk: a checkpoint must not outlive the figures of the steps before it.
+
+        Raises:
+            CheckpointError: the disk failed.
+        """
+        try:
+            if self.metrics.is_file():
+                sync(self.metrics)
+                sync(self.path)
+        except OSError as error:
+            raise CheckpointError(f"{self.metrics}: cannot be written: {error}") from error
+
     def figures(self, step: int, prefix: str) -> dict[str, float]:
         """Return the figures that the log has of a step, those whose names begin with ``prefix``, without it."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
         of_step = [parse(line, finite=False) for line in lines if _step_in(line) == step]
         return {k.removeprefix(prefix): v for record in of_step for k, v in record.items() if k.startswith(prefix)}
 
+    def best(self) -> Path | None:
+        """Return the best of the measured checkpoints by the spec's ``train.keep_best``; of equals the newest."""
+        name = self.spec.train.keep_best
+        if not name:
+            return None
+        measured: dict[Path, float] = {}
+        for folder in run_checkpoints(self.path):
+            figures = self.figures(step_of(folder), "held_out/") or self.figures(step_of(folder), "trained_on/")
+            if math.isfinite(value := figures.get(name, math.nan)):
+                measured[folder] = -value if name in HIGHER_IS_BETTER else value
+        return min(reversed(measured), key=measured.__getitem__, default=None)
+
     def prune(self, keep: int) -> None:
-        """Remove all but the last ``keep`` checkpoints."""
+        """Remove all but the last ``keep`` checkpoints and the best one."""
+        best = self.best()
         for folder in run_checkpoints(self.path)[:-keep]:
+            if folder == best:
+                continue
             # Under a name that is no checkpoint's: half removed, it would count as a damaged one.
             leaving = folder.with_name(folder.name + ".part")
             put_in_place(folder, leaving)
@@ -187,7 +222,7 @@ class RunFolder:
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_in(line) <= step]
-        write_text(self.metrics, "".join(line + "\n" for line in kept))
+        write_text(self.metrics, "".join(line + "\n" for line in kept), durable=True)
 
 
 def step_of(folder: Path) -> int:

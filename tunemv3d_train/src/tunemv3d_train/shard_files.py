@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.atomic import atomic_file, sweep
 from tunemv3d_core.io.json_files import MAX_LIST_BYTES, read_plain
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.io.shards import Shard
@@ -94,6 +94,8 @@ class ShardFiles:
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="shards")
         self._expected: set[int] = set()
         self._check_sizes()
+        if address.local is None:
+            sweep(cache)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Read some bytes of a shard.

@@ -17,7 +17,7 @@ from tunemv3d_core.io.file_names import path_of
 from tunemv3d_core.io.json_files import parse_json
 from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages, parse_object
-from tunemv3d_core.io.shards import INDEX, ShardIndex, contents, parse_index
+from tunemv3d_core.io.shards import INDEX, ShardIndex, check_index, contents, parse_index
 from tunemv3d_core.types import Views
 from tunemv3d_train.multiview import decode, posed_views
 from tunemv3d_train.shard_files import Address, ShardFiles
@@ -200,6 +200,7 @@ class ShardedImages:
 def _read_index(address: Address) -> ShardIndex:
     where = f"{address.text}/{INDEX}"
     data = address.read(INDEX)
+    check_index(data, where)
     try:
         content = parse_json(data, where)
     except DatasetError as error:

@@ -14,6 +14,7 @@ from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batch
 from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights_of
+from tunemv3d_train.watchdog import ALPHA, OPACITY
 
 
 class TrainingStep(nn.Module):
@@ -52,7 +53,7 @@ class TrainingStep(nn.Module):
         Returns:
             A scalar with gradient, and detached losses by name: scalars, and for the names that end in "/t" sums and
             counts over the views in ranges of t (``losses.by_level``). "denoise_frozen/t" is there where the model
-            asks the frozen one anyway.
+            asks the frozen one anyway. With a field also what the watchdog reads (``watchdog.OPACITY``, ``ALPHA``).
 
         Raises:
             TuneMV3DError: a loss of the scene or a further term is not what it should be.
@@ -70,6 +71,8 @@ class TrainingStep(nn.Module):
         levels |= {name: self._levels(views, targets.t.amax(1, keepdim=True)) for name, views in errors.items()}
         total = self._total(parts)
         detached = {name: part.detach() for name, part in parts.items()}
+        if prediction.rendering is not None:
+            detached |= {OPACITY: prediction.rendering.opacity.detach().float().mean(), ALPHA: targets.alpha.mean()}
         return total, {"loss": total.detach(), **detached, **{f"{name}/t": both for name, both in levels.items()}}
 
     def eps_factor(self) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
-from tunemv3d_core.errors import CheckpointError, DatasetError, TuneMV3DError
+from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
 from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
@@ -20,12 +20,13 @@ from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import watched
 from tunemv3d_train.loss_sums import LossSums
-from tunemv3d_train.memory import memory_error
+from tunemv3d_train.memory import memory_error, smaller_chunks
 from tunemv3d_train.monitor import Monitor
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
 from tunemv3d_train.optimisation import lr_factor, set_lr
 from tunemv3d_train.page import write_page
 from tunemv3d_train.progress import Progressed
+from tunemv3d_train.ranks import together
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, build_parts, provenance
 from tunemv3d_train.watchdog import Watchdog
@@ -42,6 +43,7 @@ class Outcome:
         step: steps done.
         interrupted: stopped by a signal; the checkpoint resumes it.
         checkpoint: the last whole one.
+        best: the one that is kept as the best, where the spec asks for it.
         preview: the last picture, if any.
         before: the fixed sample's figures at step 0.
         after: the same at the end; empty where interrupted.
@@ -51,6 +53,7 @@ class Outcome:
     step: int
     interrupted: bool
     checkpoint: Path
+    best: Path | None
     preview: Path | None
     before: Figures
     after: Figures
@@ -69,23 +72,20 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
         TuneMV3DError: bad input, before anything is written; a full disk; a loss that is not finite.
     """
     accelerator = accelerate(spec)
-    folder = RunFolder(out, spec)
-    last = folder.check(resume)
-    accelerator.wait_for_everyone()
-    parts = build_parts(spec, accelerator, last)
-    try:
-        if accelerator.is_main_process:
-            folder.claim(last)
-            if parts.known_words is not None:
-                parts.known_words.write(folder.known_words)
-        outcome = Trainer(spec, accelerator, folder, parts).run()
-    finally:
-        parts.close()
-        folder.release()
-    # Together, and with the process group destroyed: a rank that leaves first takes down those still at work.
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return outcome
+    with together(accelerator):
+        folder = RunFolder(out, spec)
+        last = folder.check(resume)
+        accelerator.wait_for_everyone()
+        parts = build_parts(spec, accelerator, last)
+        try:
+            if accelerator.is_main_process:
+                folder.claim(last)
+                if parts.known_words is not None:
+                    parts.known_words.write(folder.known_words)
+            return Trainer(spec, accelerator, folder, parts).run()
+        finally:
+            parts.close()
+            folder.release()
 
 
 class Trainer:
@@ -105,13 +105,16 @@ class Trainer:
         self._compute = (
             CapturedStep(self._forward_backward, self._drop_gradients) if captured else self._forward_backward
         )
+        # Others would wait in vain for the gradients of a pass that begins anew.
+        self._retries = spec.train.on_oom == "retry" and not captured and accelerator.num_processes == 1
+        self._in_passes, self._counted = False, 0
         self._guard = GradientGuard(parts.optimizer, accelerator.device, spec.train.precision == "fp16")
         self._sums = LossSums(parts.model.backbone.ports.train_timesteps)
         self._roll_backs = int(parts.restored.get("roll_backs", 0))
         if self._roll_backs:
             parts.sampler.draw_anew(self._roll_backs)
         self._monitor = Monitor(spec, accelerator, folder, parts)
-        self._watchdog = Watchdog(parts.model)
+        self._watchdog = Watchdog(parts.model, int(parts.restored.get("step", 0)))
         self._before: Figures = parts.restored.get("before", {})
 
     def run(self) -> Outcome:
@@ -120,6 +123,7 @@ class Trainer:
         steps = self.spec.train.steps
         if self._main and not self._before:
             self._before = self._monitor.measure("measuring before training")
+            self._check_best()
         progress, done, interrupted = None, start, False
         after: Figures = {}
         if self._main and self._monitor.is_finished(start):
@@ -142,10 +146,31 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
         measured = self.parts.measurement.sample.description
-        return Outcome(done, interrupted, last, self._monitor.preview, self._before, after, measured)
+        best, preview = self.folder.best(), self._monitor.preview
+        return Outcome(done, interrupted, last, best, preview, self._before, after, measured)
+
+    def _check_best(self) -> None:
+        name = self.spec.train.keep_best
+        if name and name not in self._before:
+            measured = ", ".join(self._before)
+            raise SpecError(
+                f"train.keep_best: no figure '{name}' is measured.{suggestion(name, self._before)} {measured}"
+            )
 
     def _step_or_save(self, step: int, progress: Progressed | None) -> None:
         """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
+        smaller = self._tried(step, progress)
+        while smaller:
+            # Outside the handler of the error, whose traceback holds the step's tensors.
+            self._drop_gradients()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._warn([f"out of memory in step {step + 1}: it is done again with {smaller}, which changes no result"])
+            self.accelerator.step = 0  # the passes of a step are counted from its first one
+            smaller = self._tried(step, progress)
+
+    def _tried(self, step: int, progress: Progressed | None) -> str:
+        """Try a step; return what was set so that it may be tried again with less memory, "" when it is done."""
         try:
             self._step(step)
         except DatasetError as error:
@@ -154,12 +179,15 @@ class Trainer:
             self._save(step, progress)
             raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
         except torch.OutOfMemoryError as error:
+            if self._retries and self._in_passes and (smaller := smaller_chunks(self.parts.model.field)):
+                return smaller
             kept = "No step is lost: there was none"
             if progress is not None:
                 self._drop_gradients()
                 self._save(step, progress)
                 kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
             raise memory_error(error, self.parts.model, kept) from error
+        return ""
 
     def _step(self, step: int) -> None:
         """One optimizer step: ``accumulate`` draws, forward and backward passes."""
@@ -173,8 +201,12 @@ class Trainer:
             batch = cast(Tensors, self.parts.batches(plan))
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
             torch.manual_seed(plan.seed)
+            self._in_passes = True
             losses = self._compute(batch)
-            self._sums.add(losses, self._guard.found_inf)
+            if micro >= self._counted:  # a step that is done again counts once
+                self._sums.add(losses, self._guard.found_inf)
+                self._counted = micro + 1
+        self._counted = 0
 
     def _lr_factor(self, step: int) -> float:
         options = self.spec.optimizer
@@ -188,6 +220,7 @@ class Trainer:
             scalars: dict[str, Tensor]
             loss, scalars = parts.step(**batch)
             accelerator.backward(loss)
+            self._in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
                 self._guard.watch(self._clipped_norm())
                 parts.accelerated_optimizer.step()
@@ -214,6 +247,7 @@ class Trainer:
             TuneMV3DError: a gradient was not finite, and the spec says to stop then.
         """
         means, skipped = self._sums.read()
+        self._warn(self._watchdog.read(done, means))
         if not skipped or self._guard.scaled:
             return means, done
         first = self._guard.first()
@@ -302,6 +336,7 @@ class Trainer:
                 f"step {done}: {len(broken)} weights or moments are not finite ({broken[0]} ...): no checkpoint is "
                 "written, and the one before stays. Start anew from it: --set train.start_from, a lower optimizer.lr"
             )
+        self.folder.sync_log()
         save_checkpoint(
             self.folder.checkpoint(done),
             parts.model,
@@ -312,7 +347,10 @@ class Trainer:
         )
         self.folder.prune(self.spec.train.keep)
         write_page(self.folder, done)
-        for sentence in self._watchdog.look(done):
+        self._warn(self._watchdog.look(done))
+
+    def _warn(self, sentences: list[str]) -> None:
+        for sentence in sentences if self._main else ():
             messages.print(sentence, style="yellow", soft_wrap=True)
 
 

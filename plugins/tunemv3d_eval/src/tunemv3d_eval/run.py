@@ -3,13 +3,15 @@
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from tunemv3d_core.additions import Additions
 from tunemv3d_core.consistency import Consistency, check_consistency
@@ -101,8 +103,6 @@ class Evaluation:
                 "objects; add --real"
             )
         _check_folder(request.out, request.score_only)
-        self._index = Lines(request.out / "samples.jsonl", "file")
-        self._scores = Lines(request.out / "scores.jsonl", "key")
         self._scored: list[Scored] = []
         self._measurements: list[Measurement] = []
         self._about: list[dict[str, Any]] = []
@@ -113,8 +113,17 @@ class Evaluation:
 
         Returns:
             The report.
+
+        Raises:
+            TuneMV3DError: another process evaluates in the folder, or a file in it is damaged.
         """
+        with _alone(self.request.out):
+            return self._run(bar)
+
+    def _run(self, bar: Bar) -> dict[str, Any]:
         began = time.perf_counter()
+        self._index = Lines(self.request.out / "samples.jsonl", "file")
+        self._scores = Lines(self.request.out / "scores.jsonl", "key")
         with recorded() as warned:
             for name, label in zip(self.request.checkpoints, self._labels, strict=True):
                 self._evaluate(name, label, bar)
@@ -268,6 +277,18 @@ def _check_folder(out: Path, score_only: bool) -> None:
         (out / "pictures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TuneMV3DError(f"--out {out}: cannot be used as a folder: {error}") from error
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the folder: two that write the same samples at once would spoil them. A killed process holds nothing."""
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise TuneMV3DError(
+            f"--out {out}: another process evaluates in this folder; wait for its end, or choose another"
+        ) from None
 
 
 def _device(device: torch.device) -> tuple[str, str]:

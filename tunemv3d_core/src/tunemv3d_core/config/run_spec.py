@@ -183,6 +183,9 @@ class TrainSpec(Block):
     """Steps between checkpoints; the last step always writes one."""
     keep: Count = 2
     """Checkpoints that are kept, newest first."""
+    keep_best: str = ""
+    """Figure of the measurement by which the best checkpoint is kept beside the newest, such as ``neus_novel``: the
+    best of those steps at which both are due. Lower is better, but for ``opacity_iou``. Empty: the newest alone."""
     log_every: Count = 10
     """Steps between lines of the log."""
     evaluate_every: WholeNumber = 0
@@ -194,10 +197,19 @@ class TrainSpec(Block):
     non_finite: Literal["stop", "skip", "roll_back"] = "stop"
     """After a step whose gradient is not finite, which reaches no weight in any case: stop with a checkpoint, go on, or
     go back to the last checkpoint and on with other draws (three times at most)."""
+    on_oom: Literal["stop", "retry"] = "stop"
+    """Out of memory in a pass: stop with a checkpoint, or do the step again with smaller chunks of rays in the field,
+    while it has smaller ones. That changes no draw. Of one process, and without ``cuda_graph``."""
     text_dropout: Share = 0.1
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False
     """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""
+
+    @model_validator(mode="after")
+    def _measures_what_it_keeps(self) -> Self:
+        if self.keep_best and not self.evaluate_every:
+            raise spec_error(f"keep_best: '{self.keep_best}' is not measured between; set evaluate_every")
+        return self
 
 
 class SampleSpec(Block):

@@ -6,9 +6,13 @@ name before the call returns.
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+ABANDONED = 3600
+"""Seconds after which a half-written file counts as left by a process that was killed."""
 
 
 @contextmanager
@@ -28,11 +32,7 @@ def atomic_file(path: Path, per_process: bool = False, durable: bool = False) ->
     beside = path.with_name(f"{path.name}.{os.getpid()}.part" if per_process else f"{path.name}.part")
     try:
         yield beside
-        if durable:
-            _sync(beside)
-        put_in_place(beside, path)
-        if durable:
-            _sync(path.parent)
+        put_in_place(beside, path, durable)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -54,18 +54,18 @@ def atomic_folder(folder: Path, replace: bool = False, durable: bool = False) ->
     beside, old = (folder.with_name(folder.name + suffix) for suffix in (".part", ".old"))
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        make_folders(folder.parent, durable)
+        beside.mkdir()
         yield beside
         if durable:
-            for path in (*beside.rglob("*"), beside):
-                _sync(path)
+            _sync_all(beside)
         if replace:
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 put_in_place(folder, old)
         put_in_place(beside, folder)
         if durable:
-            _sync(folder.parent)
+            sync(folder.parent)
         if replace:
             shutil.rmtree(old, ignore_errors=True)
     finally:
@@ -92,8 +92,25 @@ def recover(parent: Path) -> list[Path]:
     return touched
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
+def sweep(folder: Path) -> None:
+    """Remove what killed writes of ``atomic_file`` left below a folder where others may be writing now.
+
+    That is half-written files that nobody has touched for an hour.
+    """
+    for left in folder.rglob("*.part"):
+        try:
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
+        except OSError:  # somebody else was first
+            continue
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk.
+
+    Raises:
+        OSError: the disk failed.
+    """
     if os.name == "nt" and path.is_dir():  # Windows opens no folders, and keeps renames by its journal
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -103,9 +120,46 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def put_in_place(beside: Path, path: Path) -> None:
-    """Rename a complete file or folder to its place on the same disk: readers see the old one or the new one."""
+def _sync_all(path: Path) -> None:
+    """Wait for a file, or for a folder and everything below it."""
+    if path.is_dir():
+        for below in path.rglob("*"):
+            sync(below)
+    sync(path)
+
+
+def make_folders(path: Path, durable: bool = False) -> None:
+    """Make a folder and those above it that are missing.
+
+    Args:
+        path: the folder; may exist.
+        durable: whether their names must survive a power cut, with all that is put into them later.
+
+    Raises:
+        OSError: it cannot be made, or is a file.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing) if durable else ():
+        sync(folder.parent)
+
+
+def put_in_place(beside: Path, path: Path, durable: bool = False) -> None:
+    """Rename a complete file or folder to its place on the same disk: readers see the old one or the new one.
+
+    Args:
+        beside: what is complete.
+        path: its place.
+        durable: whether it must survive a power cut, with everything below it; costs a wait for the disk.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if durable:
+        _sync_all(beside)
     os.replace(beside, path)
+    if durable:
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str, durable: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 A packed dataset is a folder, on disk or behind any address::
 
-    shards.json                  the index: {"format", "name", "size", "latents", "shards", "objects"}
+    shards.json                  the index: {"format", "name", "size", "latents", "shards", "objects", "sha256"}
     ATTRIBUTION.md               creator, licence and source of every object
     chairs-000000.tar ...        the objects of one split, in random order
 
@@ -17,10 +17,11 @@ The index says where the first run begins, how long each is and what its CRC-32 
 object, and the first run alone what training needs where there are latents. A run is a tar file without an end.
 """
 
+import hashlib
 import json
 import tarfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -37,6 +38,9 @@ SHARDS_FORMAT = "tunemv3d-shards/1"
 INDEX = "shards.json"
 BLOCK = 512
 """Bytes of a tar file's block: each member has a header of one block and fills its last one."""
+
+_CHECKSUM = b', "sha256": "'
+"""What follows is the SHA-256 of all bytes before it; the last entry of the index."""
 
 RECORD, LATENTS = "transforms.json", "latents.safetensors"
 
@@ -163,11 +167,30 @@ def write_index(path: Path, index: ShardIndex) -> None:
         "latents": None if index.latents is None else asdict(index.latents),
         "shards": [asdict(shard) for shard in index.shards],
     }
-    with atomic_file(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [')
-        for place, packed in enumerate(index):
-            file.write((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False))
-        file.write("\n]}\n")
+    digest = hashlib.sha256()
+    with atomic_file(path, durable=True) as beside, beside.open("wb") as file:
+        for piece in _pieces(head, index):
+            digest.update(piece)
+            file.write(piece)
+        file.write(f'{_CHECKSUM.decode()}{digest.hexdigest()}"}}\n'.encode())
+
+
+def _pieces(head: dict[str, Any], index: ShardIndex) -> Iterator[bytes]:
+    yield (json.dumps(head, ensure_ascii=False)[:-1] + ', "objects": [').encode()
+    for place, packed in enumerate(index):
+        yield ((",\n" if place else "\n") + json.dumps(asdict(packed), ensure_ascii=False)).encode()
+    yield b"\n]"
+
+
+def check_index(data: bytes, where: Path | str) -> None:
+    """Compare the bytes of ``shards.json`` with the checksum at their end. The first indexes have none.
+
+    Raises:
+        DatasetError: they are damaged; names the file.
+    """
+    written, mark, stated = data.rpartition(_CHECKSUM)
+    if mark and hashlib.sha256(written).hexdigest().encode() != stated[:64]:
+        raise DatasetError(f"{where}: damaged (its checksum differs); fetch or pack the index again")
 
 
 def parse_index(content: dict[str, Any], where: Path | str) -> ShardIndex:

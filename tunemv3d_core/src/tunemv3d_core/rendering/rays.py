@@ -30,6 +30,8 @@ class RayBundle:
         nears: ``b k``, the depth at which each enters the sphere that holds the object.
         fars: ``b k``, the depth at which each leaves it.
         valid: ``b k``, whether it meets the sphere at all.
+        draws: ``b k s``, random numbers of each, 0 to 1, drawn before the rays are split, so that the size of chunks
+            changes no sample. None where nothing is drawn.
     """
 
     origins: Tensor
@@ -37,6 +39,7 @@ class RayBundle:
     nears: Tensor
     fars: Tensor
     valid: Tensor
+    draws: Tensor | None = None
 
     def points(self, depths: Tensor) -> Tensor:
         """Points ``b k s 3`` at depths ``b k s``, world units."""
@@ -56,7 +59,9 @@ class RayBundle:
                 return outputs
             return render_fn(RayBundle(*chunk))
 
-        rays = (self.origins, self.directions, self.nears, self.fars, self.valid)
+        rays = [self.origins, self.directions, self.nears, self.fars, self.valid]
+        if self.draws is not None:
+            rays.append(self.draws)
         parts = [render_chunk(*chunk) for chunk in zip(*(torch.split(z, chunk_size, dim=1) for z in rays), strict=True)]
         return RayOutputs(
             torch.cat([part.values for part in parts], dim=1),

@@ -1,5 +1,6 @@
 """A scene made of a signed distance and values, rendered as NeuS renders."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -69,7 +70,8 @@ class SDFScene:
         spec = self._spec
         culled = cull_rays(cameras, size, pixels, spec.radius)
         rays_per_chunk = max(1, self._points_per_chunk() // (spec.samples + spec.fine_samples))
-        outputs = culled.rays.map_chunks(self._render_rays, rays_per_chunk, spec.gradient_checkpointing)
+        rays = replace(culled.rays, draws=self._draws(culled.rays.nears)) if self._jitter else culled.rays
+        outputs = rays.map_chunks(self._render_rays, rays_per_chunk, spec.gradient_checkpointing)
         surface_normals = None
         if normals:
             surface_points = culled.rays.points(outputs.depth[..., None])[:, :, 0]
@@ -98,17 +100,26 @@ class SDFScene:
             "sparsity": torch.exp(-spec.sparsity_scale * sdf.abs()).mean(),
         }
 
+    def _draws(self, nears: Tensor) -> Tensor:
+        """Random numbers ``b k s`` of all samples: those of the even ones, then those of the fine ones."""
+        each = (self._spec.samples, self._spec.fine_samples)
+        return torch.cat([torch.rand(*nears.shape, s, device=nears.device, dtype=nears.dtype) for s in each], dim=-1)
+
     def _render_rays(self, rays: RayBundle) -> RayOutputs:
         """Sample evenly, then where a surface may be, and composite all samples."""
-        spec, jitter = self._spec, self._jitter
-        depths = sample_along_rays(rays.nears, rays.fars, spec.samples, jitter)
+        spec = self._spec
+        even: bool | Tensor = False
+        within: bool | Tensor = False
+        if rays.draws is not None:
+            even, within = torch.split(rays.draws, [spec.samples, spec.fine_samples], dim=-1)
+        depths = sample_along_rays(rays.nears, rays.fars, spec.samples, even)
         sdf, values = self._query(rays, depths)
         with full_precision(depths):
             inv_s = (10 * self._variance).exp().clamp(1e-6, 1e6)
         if spec.fine_samples:
             with torch.no_grad(), full_precision(depths):
                 deltas = depths.diff(dim=-1) * rays.directions.norm(dim=-1, keepdim=True)
-                fine = importance_sample(sdf, depths, deltas, inv_s, spec.fine_samples, jitter)
+                fine = importance_sample(sdf, depths, deltas, inv_s, spec.fine_samples, within)
             fine_sdf, fine_values = self._query(rays, fine)
             depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1)
             sdf = torch.cat([sdf, fine_sdf], dim=-1).gather(-1, order)

@@ -28,19 +28,24 @@ class RayOutputs:
     depth: Tensor
 
 
-def sample_along_rays(nears: Tensor, fars: Tensor, samples: int, jitter: bool) -> Tensor:
+def sample_along_rays(nears: Tensor, fars: Tensor, samples: int, jitter: bool | Tensor) -> Tensor:
     """Sample depths ``... r s`` evenly from near to far (``... r``); they bound s - 1 intervals.
 
-    With ``jitter`` each is moved at random by at most half an interval (stratified); all stay in [near, far].
+    With ``jitter`` each is moved at random by at most half an interval (stratified); all stay in [near, far]. A tensor
+    ``... r s`` gives the random numbers, 0 to 1.
     """
     steps = torch.arange(samples, device=nears.device, dtype=nears.dtype)
-    if jitter:
+    if isinstance(jitter, Tensor):
+        steps = steps + jitter - 0.5
+    elif jitter:
         steps = steps + torch.rand(*nears.shape, samples, device=nears.device, dtype=nears.dtype) - 0.5
     fractions = (steps / (samples - 1)).clamp(0, 1)
     return nears[..., None] + (fars - nears)[..., None] * fractions
 
 
-def importance_sample(sdf: Tensor, depths: Tensor, deltas: Tensor, inv_s: Tensor, samples: int, jitter: bool) -> Tensor:
+def importance_sample(
+    sdf: Tensor, depths: Tensor, deltas: Tensor, inv_s: Tensor, samples: int, jitter: bool | Tensor
+) -> Tensor:
     """Sample further depths ``... r k`` per ray, dense where a surface may be.
 
     A signed distance is 1-Lipschitz: within an interval of length l it can drop to at most
@@ -54,7 +59,7 @@ def importance_sample(sdf: Tensor, depths: Tensor, deltas: Tensor, inv_s: Tensor
         deltas: ``... r s-1``, lengths of the intervals, world units.
         inv_s: scalar, NeuS's s.
         samples: k, per ray.
-        jitter: whether each is moved at random within its stratum.
+        jitter: whether each is moved at random within its stratum; or the random numbers, ``... r k``, 0 to 1.
     """
     before, after = sdf[..., :-1], sdf[..., 1:]
     lowest = torch.minimum((before + after - deltas) / 2, after)
@@ -65,7 +70,9 @@ def importance_sample(sdf: Tensor, depths: Tensor, deltas: Tensor, inv_s: Tensor
     cdf = pad(pdf.cumsum(-1), (1, 0))
     cdf = cdf / cdf[..., -1:]
     strata = torch.arange(samples, device=depths.device, dtype=depths.dtype).expand(*depths.shape[:-1], samples)
-    u = (strata + (torch.rand_like(strata) if jitter else 0.5)) / samples
+    if not isinstance(jitter, Tensor):
+        jitter = torch.rand_like(strata) if jitter else torch.full_like(strata, 0.5)
+    u = (strata + jitter) / samples
     above = torch.searchsorted(cdf, u, right=True).clamp(1, sdf.shape[-1] - 1)
     cdf_below, cdf_above = cdf.gather(-1, above - 1), cdf.gather(-1, above)
     near, far = depths.gather(-1, above - 1), depths.gather(-1, above)

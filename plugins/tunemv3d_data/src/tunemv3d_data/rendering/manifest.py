@@ -19,7 +19,7 @@ import torch
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.errors import DatasetError
-from tunemv3d_core.io.atomic import put_in_place
+from tunemv3d_core.io.atomic import make_folders, put_in_place
 from tunemv3d_core.io.json_files import read_json, write_json, write_json_list
 from tunemv3d_core.io.posed_images import PosedImages, write_manifest
 from tunemv3d_data.licences import attribution
@@ -39,13 +39,18 @@ def claim(job: RenderJob, scratch: Path) -> None:
     path = job.out / "dataset.json"
     if path.exists():
         check_settings(job)
-    elif job.out.exists() and {entry.name for entry in job.out.iterdir()} - {UNFINISHED}:
+    elif job.out.exists() and not _only_begun(job.out):
         raise DatasetError(f"{job.out}: not empty and not a dataset; use another --out")
-    (job.out / "objects").mkdir(parents=True, exist_ok=True)
+    make_folders(job.out / "objects", durable=True)
     scratch.mkdir(parents=True)
     if not path.exists():
         write_json(scratch / path.name, {"settings": job.settings()})
-        put_in_place(scratch / path.name, path)
+        put_in_place(scratch / path.name, path, durable=True)
+
+
+def _only_begun(out: Path) -> bool:
+    """Tell whether a folder holds no more than a job that was killed at its very beginning leaves."""
+    return {entry.name for entry in out.iterdir()} <= {UNFINISHED, "objects"} and not any(out.glob("objects/*"))
 
 
 def check_settings(job: RenderJob) -> None:
@@ -71,10 +76,10 @@ def keep(job: RenderJob, scratch: Path, result: Result) -> None:
     if result.status in ("rendered", "kept"):
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(exist_ok=True)
+    make_folders(path.parent, durable=True)
     content = {"id": result.id, "status": result.status, "cause": result.cause, "reason": result.reason}
     write_json(scratch / path.name, content)
-    put_in_place(scratch / path.name, path)
+    put_in_place(scratch / path.name, path, durable=True)
 
 
 def describe(job: RenderJob, scratch: Path) -> NoteCounts:
@@ -97,7 +102,7 @@ def describe(job: RenderJob, scratch: Path) -> NoteCounts:
             with (scratch / "ATTRIBUTION.md").open("w", encoding="utf-8", newline="\n") as page:
                 page.writelines(attribution(map(_credits, facts)))
         for file in files:
-            put_in_place(scratch / file, job.out / file)
+            put_in_place(scratch / file, job.out / file, durable=True)
     return facts.notes
 
 

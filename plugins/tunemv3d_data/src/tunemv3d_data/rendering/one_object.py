@@ -206,11 +206,14 @@ def _record(
 
 
 def _put_in_place(part: Path, folder: Path) -> None:
-    """Move a whole object's folder to its place; a folder that was half made by other means goes."""
+    """Move a whole object's folder to its place; a folder that was half made by other means goes.
+
+    It waits for the disk: an object whose folder is there counts as finished, after a power cut too.
+    """
     if not (folder / "transforms.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        put_in_place(part, folder)
+        put_in_place(part, folder, durable=True)
     except OSError:
         if not (folder / "transforms.json").exists():  # where it exists, another process of this job was first
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.atomic import atomic_file, make_folders
 from tunemv3d_core.io.shards import INDEX, PackedObject, Shard, ShardIndex, write_index
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.slots import Dataset
@@ -89,7 +90,7 @@ def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int
     shards = plan(job.folder, dataset, _name(job), job.full, 4 * (c + 1) * h * w, frozenset(left_out))
     started(len(dataset) - len(left_out))
     try:
-        job.out.mkdir(parents=True, exist_ok=True)
+        make_folders(job.out, durable=True)
         index, kept = _write(job, dataset, encoder, shards, done)
     except OSError as error:
         raise DatasetError(f"{job.out}: cannot be written: {error}; finished shards are kept, run it again") from None
@@ -124,7 +125,8 @@ def _write(
     in_order = (objects[id_] for id_ in ids if id_ in objects)
     index = ShardIndex(_name(job), size, encoder.packed if encoder else None, files, in_order)
     if (job.folder / ATTRIBUTION).exists():
-        shutil.copyfile(job.folder / ATTRIBUTION, job.out / ATTRIBUTION)
+        with atomic_file(job.out / ATTRIBUTION, durable=True) as beside:
+            shutil.copyfile(job.folder / ATTRIBUTION, beside)
     write_index(job.out / INDEX, index)
     _tidy(job.out, {shard.file for shard in files})
     return index, kept
@@ -147,7 +149,7 @@ def _check_free(job: PackJob) -> None:
     """Refuse a folder with anything but an interrupted packing."""
     if (job.out / INDEX).exists():
         raise DatasetError(f"{job.out / INDEX}: a finished packing; use another --out, or remove the folder")
-    expected = (".tar.part", NOTE, f"{NOTE}.part", ATTRIBUTION, f"{INDEX}.part")
+    expected = (".tar.part", NOTE, f"{NOTE}.part", ATTRIBUTION, f"{ATTRIBUTION}.part", f"{INDEX}.part")
     for path in job.out.iterdir() if job.out.exists() else ():
         if not path.name.endswith(expected) and not (path.suffix == ".tar" and note_of(path).exists()):
             raise DatasetError(f"{path}: no part of a packing; use another --out")

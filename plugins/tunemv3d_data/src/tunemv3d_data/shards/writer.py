@@ -45,7 +45,8 @@ def write_shard(
         OSError: a file cannot be read or the shard not be written.
     """
     ends: list[list[int]] = []
-    with atomic_file(path) as beside:
+    # On the disk before it counts: what goes on after a power cut looks at sizes alone.
+    with atomic_file(path, durable=True) as beside:
         # With PAX headers, names of any length and alphabet fit.
         with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
             for sample in planned.samples:
