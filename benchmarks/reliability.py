@@ -25,7 +25,7 @@ def rows_of_faults(results: dict[str, Any]) -> list[str]:
 def rows_of_fuzz(results: dict[str, Any]) -> list[str]:
     """One line for every kind of strangers' files."""
     return [
-        _row("damaged files", kind, "", entry["cases"], sum(entry["findings"].values()), results["date"])
+        _row("damaged files", kind, "", entry["cases"], sum(entry["findings"].values()), entry["date"])
         for kind, entry in sorted(results["kinds"].items())
     ]
 
