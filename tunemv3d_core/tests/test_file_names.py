@@ -90,3 +90,23 @@ def test_what_leads_out_by_links(tmp_path: Path) -> None:
 def test_names_that_no_disk_could_hold_are_of_nothing() -> None:
     for text in ("x" * 5_000, "a\0b", "~nouser/x", "\ud800"):
         assert not exists(path_of(text)) and not is_plain(path_of(text)) and not is_folder(path_of(text))
+
+
+def test_a_folder_of_the_hubs_cache_may_be_links_into_its_own_blobs(tmp_path: Path) -> None:
+    for owner in ("datasets--ann--chairs", "datasets--bob--tables"):
+        (tmp_path / owner / "blobs").mkdir(parents=True)
+        (tmp_path / owner / "blobs/0a1b").touch()
+    folder = tmp_path / "datasets--ann--chairs/snapshots/9f2c"
+    (folder / "chair").mkdir(parents=True)
+    (folder / "chair/000.png").symlink_to("../../../blobs/0a1b")
+    (folder / "other.png").symlink_to("../../../datasets--bob--tables/blobs/0a1b")
+    assert (folder / "other.png").is_file()
+    assert leading_out(folder, [folder / "chair/000.png"]) is None
+    assert leading_out(folder, [folder / "other.png"]) == folder / "other.png"
+    elsewhere = (tmp_path / "snapshots/9f2c", tmp_path / "blobs/0a1b")
+    for place in elsewhere:
+        place.parent.mkdir(exist_ok=True)
+    elsewhere[1].touch()
+    elsewhere[0].mkdir()
+    (elsewhere[0] / "000.png").symlink_to("../../blobs/0a1b")
+    assert leading_out(elsewhere[0], [elsewhere[0] / "000.png"]) == elsewhere[0] / "000.png"

@@ -54,9 +54,15 @@ def is_run_name(text: str) -> bool:
 
 
 def leading_out(folder: Path, files: Iterable[Path]) -> Path | None:
-    """Return the first of some files that, its links followed, lies anywhere but below a folder; None for none."""
-    root = os.path.join(os.path.realpath(folder), "")
-    return next((file for file in files if not os.path.realpath(file).startswith(root)), None)
+    """Return the first of some files that, its links followed, lies anywhere but below a folder; None for none.
+
+    A folder of the hub's cache, "datasets--OWNER--NAME/snapshots/REVISION", is links into "blobs", which counts as its own.
+    """
+    real = Path(os.path.realpath(folder))
+    snapshots = (above for above in real.parents if above.name == "snapshots" and "--" in above.parent.name)
+    blobs = [above.with_name("blobs") for above in snapshots]
+    roots = tuple(os.path.join(root, "") for root in (real, *blobs))
+    return next((file for file in files if not os.path.realpath(file).startswith(roots)), None)
 
 
 def is_device(name: str) -> bool:
