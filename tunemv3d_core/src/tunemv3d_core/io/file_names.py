@@ -56,7 +56,8 @@ def is_run_name(text: str) -> bool:
 def leading_out(folder: Path, files: Iterable[Path]) -> Path | None:
     """Return the first of some files that, its links followed, lies anywhere but below a folder; None for none.
 
-    A folder of the hub's cache, "datasets--OWNER--NAME/snapshots/REVISION", is links into "blobs", which counts as its own.
+    A folder of the hub's cache ("datasets--OWNER--NAME/snapshots/REVISION") is links into "blobs", which counts as its
+    own.
     """
     real = Path(os.path.realpath(folder))
     snapshots = (above for above in real.parents if above.name == "snapshots" and "--" in above.parent.name)
