@@ -56,7 +56,7 @@ def _gallery() -> str:
     return page("# Gallery", _NO_GALLERY)
 
 
-_GALLERY = """Six prompts with two seeds each, sampled by the packaged adapters; nothing is left out. The meshes turn.
+_GALLERY = """Six prompts with their first seed, sampled by the packaged adapters; nothing is left out. The meshes turn.
 <a href="../gallery.html">The same on a page of its own</a>.
 
 <iframe class="gallery" src="../gallery.html" title="Gallery: sampled objects, their views and meshes"></iframe>
