@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +36,6 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(folder)
     yield folder
     registry().clear()
-    sys.modules.pop("train_stand_ins", None)
 
 
 def test_the_spec_and_the_dataset_are_read(kept: Path) -> None:

@@ -312,5 +312,5 @@ def test_what_troubleshooting_quotes_is_said_somewhere() -> None:
     assert not missing
 
 
-MADE_OF_PARTS = ("no component 'nues'. Did you mean 'neus'?",)
+MADE_OF_PARTS = ("no component 'nues'. Did you mean 'neus'?", "the field shows no surface")
 """Messages that are put together from several; tests of their own hold them."""

@@ -18,8 +18,8 @@ from tunemv3d_core.plugins.registry import load_value, registry
 BIN = Path(sys.executable).parent
 ENDLESS = {"view", "serve"}
 """Commands that go on until they are stopped."""
-OTHERWISE = {"release"}
-"""Says ``twine upload dist/*``, whose star the shell is to read."""
+OTHERWISE = {"release", "sbom", "sign", "verify"}
+"""``release`` says ``twine upload dist/*``, whose star the shell is to read; the others' files go to other people."""
 SHOWN = ["sample", "report", "mesh", "refine", "evaluate", "study", "data show", "train"]
 
 

@@ -18,7 +18,8 @@ def test_the_rows_say_what_was_tried_and_found() -> None:
     script = runpy.run_path(str(ROOT / "benchmarks/reliability.py"))
     kills = {"kills": {"run": {"tried": 1258, "found": 0, "operations": 205, "date": "2026-11-29"}}}
     assert script["rows_of_faults"](kills) == ["| kills | run | 205 | 1,258 | 0 | 2026-11-29 |"]
-    fuzz = {"date": "2026-11-30", "kinds": {"specs": {"cases": 20000, "findings": {"a.py:3": 2, "b.py:4": 1}}}}
+    specs = {"date": "2026-11-30", "cases": 20000, "findings": {"a.py:3": 2, "b.py:4": 1}}
+    fuzz = {"machine": "two cores", "kinds": {"specs": specs}}
     assert script["rows_of_fuzz"](fuzz) == ["| damaged files | specs |  | 20,000 | 3 | 2026-11-30 |"]
 
 

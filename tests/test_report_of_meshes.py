@@ -10,6 +10,7 @@ from show_browser import Browser, needs_chromium
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.slots import Pictures
 from tunemv3d_shape.export import write_mesh
 from tunemv3d_shape.generate import textured
@@ -48,7 +49,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a ball", "a chair", "a stool"):
         place = toys.write_object(folder / name.replace(" ", "-"), name)
         made = textured(extract_surface(ball, 32), ball, views, MarchingCubesSpec(faces=1000, texture=128))
-        write_mesh(place, "object", made, ("glb",), {"checkpoint": "toy"})
+        write_mesh(place, "object", made, ("glb",), GeneratedBy("toy"))
     return folder
 
 

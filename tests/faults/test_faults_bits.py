@@ -16,6 +16,7 @@ from tally import Tally
 
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
+from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_data.shards.job import PackJob, run_pack
 from tunemv3d_train.continuity import check_unchanged, dataset_fingerprint
@@ -146,7 +147,7 @@ def test_of_shards(tmp_path: Path) -> None:
     key = tiny.TinyBackbone().latent_key()
 
     def look() -> Any:
-        data = ShardedImages(Address(str(out)), tmp_path, 10**9, 2, 1)
+        data = ShardedImages(Address(str(out)), tmp_path, 10**9, 2, 1, OptOut())
         found: list[Any] = [list(data.object_infos()), data.splits(), data.latent_shape(key)]
         for index in range(len(data)):
             record, views = data.record(index), data.views(index, [0, 1, 2, 3])

@@ -116,7 +116,7 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d:
         (["good", "--slot", "feild"], "no slot 'feild' of components. Did you mean 'field'?"),
         (["silent", "--slot", "field"], "no component 'silent'"),
         (["picture"], "'picture' is in the slot 'asset'; only components can be checked"),
-        (["silent", "--spec", "{"], "--spec is not JSON"),
+        (["silent", "--spec", "{"], "--spec: line 1, column 2: not JSON"),
         (["silent", "--spec", "[1]"], "--spec should be options by name"),
         (["silent", "--spec", '{"widht": 3}'], "widht: unknown. Did you mean 'width'?"),
     ],

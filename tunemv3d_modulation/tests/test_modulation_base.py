@@ -172,7 +172,7 @@ def test_the_command_takes_a_base_and_refuses_one_before_work(saved, tmp_path, c
     code, told = go(sample, [*arguments, "--out", tmp_path / "a", "--base", saved["new"]], capsys)
     assert code == 0, told
     (manifest,) = (tmp_path / "a").glob("*/manifest.json")
-    assert json.loads(manifest.read_text())["base"] == str(saved["new"])
+    assert json.loads(manifest.read_text())["base"] == saved["new"].name
     for base, wanted in ((saved["v"], "does not go with it"), (tmp_path / "none", "cannot be had")):
         code, told = go(sample, [*arguments, "--out", tmp_path / "b", "--base", base], capsys)
         assert code == 2 and wanted in told

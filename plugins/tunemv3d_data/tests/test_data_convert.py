@@ -247,7 +247,7 @@ def test_the_packaged_chairs_convert_to_themselves(tmp_path: Path) -> None:
     manifest["objects"] = [{**entry, "split": "held_out"} for entry in manifest["objects"][:2]]
     (source / "dataset.json").write_text(json.dumps(manifest))
     for entry in manifest["objects"]:
-        (source / "objects" / entry["id"]).symlink_to(find_asset("chairs") / "objects" / entry["id"])
+        shutil.copytree(find_asset("chairs") / "objects" / entry["id"], source / "objects" / entry["id"])
     outcome = CliRunner().invoke(app, ["convert", str(source), "--out", str(tmp_path / "out"), "--json"])
     assert outcome.exit_code == 0, outcome.output
     assert {entry["status"] for entry in json.loads(outcome.stdout)["results"]} == {"converted"}

@@ -19,6 +19,7 @@ object, and the first run alone what training needs where there are latents. A r
 
 import hashlib
 import json
+import re
 import tarfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,7 @@ BLOCK = 512
 """Bytes of a tar file's block: each member has a header of one block and fills its last one."""
 
 _CHECKSUM = b', "sha256": "'
+_LAST_ENTRY = re.compile(_CHECKSUM + rb'([0-9a-f]{64})"}\s*\Z')
 """What follows is the SHA-256 of all bytes before it; the last entry of the index."""
 
 RECORD, LATENTS = "transforms.json", "latents.safetensors"
@@ -188,8 +190,8 @@ def check_index(data: bytes, where: Path | str) -> None:
     Raises:
         DatasetError: they are damaged; names the file.
     """
-    written, mark, stated = data.rpartition(_CHECKSUM)
-    if mark and hashlib.sha256(written).hexdigest().encode() != stated[:64]:
+    stated = _LAST_ENTRY.search(data, max(0, len(data) - 100))
+    if stated and hashlib.sha256(data[: stated.start()]).hexdigest().encode() != stated[1]:
         raise DatasetError(f"{where}: damaged (its checksum differs); fetch or pack the index again")
 
 

@@ -42,7 +42,7 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
             if code:
                 printed = Path(folder, f"errors-{number}").read_text("utf-8", "replace")
                 raise ConformanceError(f"process {number} failed:\n{printed[-3000:]}")
-        if Path(folder, "digest-0").read_text("utf-8") != Path(folder, "digest-1").read_text("utf-8"):
+        if Path(folder, "digest-0").read_bytes() != Path(folder, "digest-1").read_bytes():
             raise ConformanceError("the two processes ended with different weights")
 
 

@@ -44,6 +44,6 @@ def main(given: tuple[str, str, dict[str, Any]], folder: str, rank: int, environ
     digest = hashlib.sha256()
     for name, parameter in trainable(built.module).items():
         digest.update(name.encode() + parameter.detach().numpy().tobytes())
-    Path(folder, f"digest-{rank}").write_text(digest.hexdigest(), "utf-8")
+    Path(folder, f"digest-{rank}").write_bytes(digest.digest())
     # Taking the group down races with the other process's end, and gloo's threads may then abort this one.
     os._exit(0)
