@@ -42,7 +42,7 @@ add_module_names = False
 
 html_theme = "furo"
 html_title = "TuneMV3D"
-html_static_path = ["_static"]
+html_static_path = ["_static/site.css", "_static/site.js"]  # pictures come in with the pages that show them
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_extra_path = [name for name in ("gallery.html",) if (HERE / name).is_file()]
