@@ -248,7 +248,7 @@ def test_a_wrong_formula_is_a_warning(tmp_path: Path) -> None:
         "    app.add_html_math_renderer('mathml', (visit_formula, None), (visit_formula_block, None))\n"
     )
     (tmp_path / "index.md").write_text("# Formulas\n\n$a$ $\\nosuch b$ $\\left( c$\n")
-    words = [sys.executable, "-m", "sphinx", "-q", str(tmp_path), str(tmp_path / "out")]
+    words = [sys.executable, "-m", "sphinx", "-qN", str(tmp_path), str(tmp_path / "out")]
     built = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT / "docs")}, capture_output=True, text=True)
     assert re.findall("no formula: (.*)", built.stderr) == ["\\nosuch b", "\\left( c"]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -167,6 +168,14 @@ def test_a_bad_dataset_or_folder_is_refused_before_anything_is_written(folder: P
     with pytest.raises(DatasetError, match=r"backup\.tar: no part of a packing"):
         packed(folder, out)
     assert [path.name for path in out.iterdir()] == ["backup.tar"]
+
+
+def test_two_packings_into_one_folder_do_not_mix(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(DatasetError, match="another process packs into this folder"):
+        packed(folder, out)
+    packed(folder, out)  # what a killed process left locks nobody out
 
 
 def test_the_command_reports_as_json(folder: Path, tmp_path: Path) -> None:

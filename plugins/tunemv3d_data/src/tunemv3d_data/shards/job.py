@@ -2,9 +2,12 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.errors import DatasetError
@@ -19,6 +22,7 @@ from tunemv3d_data.shards.plan import PlannedShard, plan
 from tunemv3d_data.shards.writer import NOTE, note_of, remembered, write_shard
 
 ATTRIBUTION = "ATTRIBUTION.md"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int
         done: called with the number of objects that are finished since the last call.
 
     Raises:
-        TuneMV3DError: the dataset is bad, or the folder holds something else (before anything is written); the disk is
-            full.
+        TuneMV3DError: the dataset is bad, or the folder holds something else (before anything is written); another
+            process packs into it; the disk is full.
     """
     _check_free(job)
     options = registry().get("dataset", "multiview").plugin.spec
@@ -91,10 +95,24 @@ def run_pack(job: PackJob, started: Callable[[int], object], done: Callable[[int
     started(len(dataset) - len(left_out))
     try:
         make_folders(job.out, durable=True)
-        index, kept = _write(job, dataset, encoder, shards, done)
+        with _alone(job):
+            index, kept = _write(job, dataset, encoder, shards, done)
     except OSError as error:
         raise DatasetError(f"{job.out}: cannot be written: {error}; finished shards are kept, run it again") from None
     return Packed(index, kept, NoteCounts.of(map(dataset.record, range(len(dataset)))), left_out)
+
+
+@contextmanager
+def _alone(job: PackJob) -> Iterator[None]:
+    """Hold the folder: the first to end would tidy up what the second still writes. A killed process holds nothing."""
+    try:
+        with FileLock(job.out / LOCK, timeout=0):
+            _check_free(job)  # another may have ended since the first look
+            yield
+    except Timeout:
+        raise DatasetError(
+            f"{job.out}: another process packs into this folder; wait for its end, or choose another --out"
+        ) from None
 
 
 def _left_out(dataset: Dataset) -> dict[str, str]:
@@ -149,7 +167,7 @@ def _check_free(job: PackJob) -> None:
     """Refuse a folder with anything but an interrupted packing."""
     if (job.out / INDEX).exists():
         raise DatasetError(f"{job.out / INDEX}: a finished packing; use another --out, or remove the folder")
-    expected = (".tar.part", NOTE, f"{NOTE}.part", ATTRIBUTION, f"{ATTRIBUTION}.part", f"{INDEX}.part")
+    expected = (".tar.part", NOTE, f"{NOTE}.part", ATTRIBUTION, f"{ATTRIBUTION}.part", f"{INDEX}.part", LOCK)
     for path in job.out.iterdir() if job.out.exists() else ():
         if not path.name.endswith(expected) and not (path.suffix == ".tar" and note_of(path).exists()):
             raise DatasetError(f"{path}: no part of a packing; use another --out")
