@@ -1,4 +1,4 @@
-"""The same command twice at once: both end well, or one says that the other is at work or done; the end is as of one."""
+"""The same command twice at once: both end well, or one says that the other works or is done; the end is as of one."""
 
 from pathlib import Path
 

@@ -99,7 +99,7 @@ def test_previews_are_of_the_datasets_own_captions_each_once(
 ) -> None:
     shown: list[list[str]] = []
 
-    def seen(path: Path, prompts: list[str], rows: object) -> None:
+    def seen(path: Path, prompts: list[str], rows: object, by: object) -> None:
         shown.append(prompts)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(path)

@@ -15,7 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.io.checkpoint import load_checkpoint
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.io.xmp import read_packet
 from tunemv3d_core.types import Rendering
 from tunemv3d_train.page import write_page
 from tunemv3d_train.preview import LINE, Preview, write_rows
@@ -39,7 +42,7 @@ class Links(HTMLParser):
 
 def test_rows_hold_the_pictures_that_they_were_given_in_order(tmp_path: Path) -> None:
     rows = {f"row {i}": torch.rand(2, 3, 3, 8, 6) for i in range(3)}
-    write_rows(tmp_path / "sheet.png", ["one", "two"], rows)
+    write_rows(tmp_path / "sheet.png", ["one", "two"], rows, GeneratedBy("toy"))
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (2 * (LINE + 3 * (8 + LINE)), 18, 3)
     for b in range(2):
@@ -72,7 +75,7 @@ def test_the_surface_row_is_lit_from_the_camera_or_brighter_where_it_is_nearer(
             opacity[:, :, None].expand(-1, -1, 3, -1, -1), opacity, depth, facing if knows_normals else None
         )
 
-    draw = Preview(model, ["a disc"], Cameras.orbit(4), (8, 8), spec.sample, seed=0)
+    draw = Preview(model, ["a disc"], Cameras.orbit(4), (8, 8), spec.sample, seed=0, by=GeneratedBy("toy"))
 
     def render(scene: object, cameras: Cameras, size: Any, pixels: Any = None, normals: bool = False) -> Rendering:
         seen = planes(scene, cameras, size)
@@ -106,6 +109,10 @@ def test_a_run_shows_its_previews_in_tensorboard_and_in_a_page_that_links_to_wha
 ) -> None:
     spec = load_spec(spec_file, ["train.preview_every=3"])
     outcome = train(spec, tmp_path / "run")
+    with Image.open(tmp_path / "run/previews/step-000003.png") as picture:
+        told = read_packet(picture.info["xmp"])
+    assert told["Iptc4xmpExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert (told["tunemv3d:Checkpoint"], told["tunemv3d:SpecId"]) == (f"{spec.name}/step-000003", spec_id(spec))
     read = EventAccumulator(str(tmp_path / "run/tensorboard"), size_guidance={"images": 0})
     read.Reload()
     shown = read.Images("preview")

@@ -21,6 +21,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.io.prompts import read_prompts
+from tunemv3d_core.io.xmp import read_packet
 from tunemv3d_core.types import Views
 from tunemv3d_eval.evaluate import evaluate, parse_strengths
 from tunemv3d_eval.protocols.protocol import PROMPTS
@@ -63,7 +64,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     monkeypatch.setattr(
         generation.LoadedCheckpoint,
         "load",
-        lambda name, place, added: SimpleNamespace(name=name, spec=own, model=model),
+        lambda name, place, added: SimpleNamespace(name=name, spec=own, model=model, data={"licences": {"CC0-1.0": 3}}),
     )
     monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     monkeypatch.setattr(real, "open_dataset", lambda spec, other: ChairDataset())
@@ -100,6 +101,8 @@ def test_evaluate_tells_one_chair_from_eight(run: Callable[..., Any], tmp_path: 
     assert (ceiling["pose_agreement"], ceiling["colour_met"]) == (1, 1)
     assert [row["id"] for row in rows_of(report, None, "real")] == ["chair1"]
     assert {path.name for path in (out / "pictures/toy").iterdir()} == {"000.png", "001.png", "real-chair1.png"}
+    with Image.open(out / "pictures/toy/real-chair1.png") as real_one:
+        assert "xmp" not in real_one.info  # no model made it
 
 
 def test_pictures_show_views_renders_and_opacity_of_every_k(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -111,6 +114,10 @@ def test_pictures_show_views_renders_and_opacity_of_every_k(run: Callable[..., A
         tuned, render = (picture.crop((84, 28 + row * 48, 84 + 8 * 48, 28 + (row + 1) * 48)) for row in (3, 4))
         assert tuned.tobytes() == render.tobytes()
         assert tuned.getextrema()[1][0] in (25, 26)  # red's green channel, 0.1 of 255
+        told = read_packet(picture.info["xmp"])
+    assert told["Iptc4xmpExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert (told["tunemv3d:Checkpoint"], told["tunemv3d:SpecId"]) == ("toy", "abc")
+    assert (told["Iptc4xmpExt:AIPromptInformation"], told["tunemv3d:TrainingLicences"]) == ("a red chair", ["CC0-1.0"])
 
 
 def test_the_model_without_a_field_is_measured_by_its_pictures(

@@ -106,7 +106,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: FakeSite) -> Call
     monkeypatch.setattr(
         generation.LoadedCheckpoint,
         "load",
-        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=model),
+        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=model, data={}),
     )
     monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     (tmp_path / "prompts.txt").write_text("a red chair\na blue chair\n")

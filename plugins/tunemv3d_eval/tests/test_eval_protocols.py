@@ -120,7 +120,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     monkeypatch.setattr(
         generation.LoadedCheckpoint,
         "load",
-        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=model),
+        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=model, data={}),
     )
     monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     monkeypatch.setattr("tunemv3d_eval.scoring.real.open_dataset", lambda spec, other: ChairDataset())

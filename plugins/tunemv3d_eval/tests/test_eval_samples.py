@@ -40,7 +40,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> MultiviewDiffusion:
     monkeypatch.setattr(
         generation.LoadedCheckpoint,
         "load",
-        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=toy),
+        lambda name, place, added: SimpleNamespace(name=name, spec=spec, model=toy, data={}),
     )
     monkeypatch.setattr(identity, "spec_id", lambda spec: "abc")
     return toy

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from tunemv3d_core.config.run_spec import canonical_json
 from tunemv3d_core.errors import SpecError, TuneMV3DError
+from tunemv3d_core.io.xmp import read_packet
 from tunemv3d_eval.study import jobs
 from tunemv3d_eval.study.engine import RayCluster, ThisMachine, visible_cards
 from tunemv3d_eval.study.plan import Study, checkpoints_of, read_study, resolved_specs, study_of, training_overrides
@@ -96,6 +97,9 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
         assert sheet.size == (230 + 2 * (3 * 64 + 8), 40 + 5 * 64)
         pixels = np.asarray(sheet.convert("L"))
         assert abs(int(pixels[40 + 2 * 64 + 30, 230 + 30]) - 20) < 4
+        told = read_packet(sheet.info["xmp"])
+    assert told["Iptc4xmpExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert "/baseline" in told["tunemv3d:Checkpoint"] and "/plain" in told["tunemv3d:Checkpoint"]
 
 
 def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> None:

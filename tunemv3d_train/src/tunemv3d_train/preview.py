@@ -1,6 +1,7 @@
 """Preview picture: per prompt the frozen prior's views, the tuned model's from the same noise, and their surface."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.atomic import atomic_file, make_folders
+from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_core.latents import decode_pictures
 from tunemv3d_core.sampling import fuse_clean, sample
 from tunemv3d_core.types import Text
@@ -37,6 +39,7 @@ class Preview:
         size: (h, w) of the latents.
         options: guidance, scheduler, K, starting noise and steps, of which at most ``STEPS_AT_MOST`` are taken.
         seed: seed of the noise.
+        by: what makes the pictures, as they tell it; each adds its step to the model's name.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Preview:
         size: tuple[int, int],
         options: SampleSpec,
         seed: int,
+        by: GeneratedBy,
     ) -> None:
         self._model, self._prompts = model, list(prompts)
+        self._by = replace(by, prompt="; ".join(self._prompts), seed=seed)
         stride = model.backbone.ports.image_stride
         pixels = (size[0] * stride, size[1] * stride)
         self._options = options.merged(steps=min(options.steps, STEPS_AT_MOST), size=pixels)
@@ -74,7 +79,8 @@ class Preview:
         if self._model.field is not None:
             rows["surface"] = self._surface(latents, (self._frozen.shape[-2], self._frozen.shape[-1]))
         self._model.train(training)
-        write_rows(path, self._prompts, rows)
+        by = replace(self._by, model=f"{self._by.model}/step-{step:06d}")
+        write_rows(path, self._prompts, rows, by)
         return path
 
     def _sample(self, consistency: Consistency) -> Tensor:
@@ -102,7 +108,7 @@ class Preview:
         return encode(self._prompts), encode([""] * len(self._prompts))
 
 
-def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> None:
+def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor], by: GeneratedBy) -> None:
     """Write a PNG: per prompt a line of text, and for each label a row of pictures (``b n 3 H W`` in [0, 1]).
 
     Raises:
@@ -123,6 +129,6 @@ def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor]) -> No
     try:
         make_folders(path.parent, durable=True)
         with atomic_file(path, durable=True) as beside:
-            sheet.save(beside, format="PNG")
+            save_picture(sheet, beside, by.xmp)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error

@@ -16,11 +16,12 @@ from torch import nn
 from tunemv3d_core.assemble import assemble, build_component
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
@@ -304,7 +305,8 @@ def _preview(
     enough = next(cameras for cameras in everywhere if cameras.shape[0] >= n)
     cameras = enough[spread_views(enough, n)].to(device)
     _, h, w = latents.shape
-    return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed)
+    by = GeneratedBy(spec.name, spec_id(spec))
+    return Preview(model, prompts, cameras, (h, w), spec.sample, spec.seed, by)
 
 
 def _captions(dataset: Dataset, objects: Iterable[int]) -> list[str]:

@@ -19,6 +19,7 @@ from tunemv3d_core.errors import TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.atomic import write_text
 from tunemv3d_core.io.checkpoint import find_checkpoint
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.json_files import read_json, write_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.samples import cut_prompts
@@ -165,7 +166,8 @@ class Evaluation:
         if real is not None:
             progress = bar(f"{label}: real objects", len(real.indices))
             score_real(real, model, identity.bound(), measurement, scored, pictures, progress)
-        samples = Samples(model, store, settings, work)
+        by = GeneratedBy.of({"checkpoint": name, "spec_id": identity.spec_id, "data": loaded.data})
+        samples = Samples(model, store, settings, work, by)
         score_samples(samples, measurement, scored, pictures, bar(f"{label}: scoring", total))
         if request.protocol.controls:
             score_controls(samples, measurement, scored, bar(f"{label}: controls", None))

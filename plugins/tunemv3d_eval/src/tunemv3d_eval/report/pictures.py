@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.slots import MeasuredObject
 
 MARGIN = 84
@@ -21,7 +22,10 @@ LARGEST_TILE = 192
 
 
 def write_picture(
-    path: Path, title: str, rows: Sequence[tuple[str, MeasuredObject | None, Mapping[str, float | None]]]
+    path: Path,
+    title: str,
+    rows: Sequence[tuple[str, MeasuredObject | None, Mapping[str, float | None]]],
+    xmp: bytes = b"",
 ) -> None:
     """Write one object as it came out in several settings: a label each, the object and its figures.
 
@@ -29,6 +33,7 @@ def write_picture(
         path: of the picture.
         title: above it.
         rows: label, object and figures; an object that is not there leaves its row empty. One is there at least.
+        xmp: of ``GeneratedBy``, for objects that a model made.
     """
     strips: list[tuple[list[str], Tensor]] = []
     blank = next(torch.ones_like(sample.images) for _, sample, _ in rows if sample is not None)
@@ -52,7 +57,7 @@ def write_picture(
         for i, line in enumerate(lines):
             draw.text((4, top + 4 + i * LINE), line, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path)
+    save_picture(canvas, path, xmp)
 
 
 def _told(figures: Mapping[str, float | None]) -> list[str]:

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
+from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.slots import MeasuredObject
 from tunemv3d_eval.report.pictures import write_picture
 from tunemv3d_eval.samples.jobs import Job, Settings, in_batches, objects_at_once
@@ -32,10 +34,18 @@ class Samples:
         store: where they are.
         settings: of the sampling.
         jobs: prompts and seeds, in order.
+        by: what made them, as their pictures tell it.
     """
 
-    def __init__(self, model: MultiviewDiffusion, store: SampleStore, settings: Settings, jobs: Sequence[Job]) -> None:
-        self.model, self.settings, self.jobs = model, settings, jobs
+    def __init__(
+        self,
+        model: MultiviewDiffusion,
+        store: SampleStore,
+        settings: Settings,
+        jobs: Sequence[Job],
+        by: GeneratedBy,
+    ) -> None:
+        self.model, self.settings, self.jobs, self.by = model, settings, jobs, by
         self.stored = {k: [store.read(k, job) for job in jobs] for k in settings.consistency}
 
     def __iter__(self) -> Iterator[tuple[Consistency, int, StoredSample]]:
@@ -130,7 +140,7 @@ def _measure(
             for i in batch:
                 shown = {k: on_cpu[k].get(i) for k in strengths}
                 told = {k: measurement.answer(samples.place(k, i)).figures for k in strengths}
-                pending.append(drawer.submit(_draw, pictures, samples.jobs[i], shown, told))
+                pending.append(drawer.submit(_draw, pictures, samples.jobs[i], shown, told, samples.by))
             while len(pending) > WAITING:
                 pending.popleft().result()
 
@@ -143,12 +153,17 @@ def _measure(
 
 
 def _draw(
-    pictures: Path, job: Job, shown: Mapping[Consistency, MeasuredObject | None], told: Mapping[Consistency, Figures]
+    pictures: Path,
+    job: Job,
+    shown: Mapping[Consistency, MeasuredObject | None],
+    told: Mapping[Consistency, Figures],
+    by: GeneratedBy,
 ) -> None:
     """Draw a prompt's samples at every K; one that cannot be shown has its label alone."""
     if any(sample is not None for sample in shown.values()):
         rows = [(k_told(k), sample, told[k]) for k, sample in shown.items()]
-        write_picture(pictures / _file(job), f"{job.prompt}  (seed {job.seed})", rows)
+        xmp = replace(by, prompt=job.prompt, seed=job.seed).xmp
+        write_picture(pictures / _file(job), f"{job.prompt}  (seed {job.seed})", rows, xmp)
 
 
 def _file(job: Job) -> str:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from safetensors import safe_open
 
 from tunemv3d_core.consistency import format_consistency
+from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_eval.study.plan import Study
 from tunemv3d_eval.study.results import Report
 
@@ -43,7 +44,8 @@ def write_sheets(study: Study, reports: Sequence[Report], out: Path) -> list[dic
             rows = [row for report in shown if _has_samples(report) for row in _rows(report, prompt)]
             # Where samples were removed since, the sheet of before shows more.
             if rows and (all(map(_has_samples, shown)) or not (out / path).is_file()):
-                _write(out / path, prompt, rows)
+                models = ", ".join(f"{study.name}/{report.job.variant}" for report in shown)
+                _write(out / path, rows, GeneratedBy(models, prompt=prompt))
             if (out / path).is_file():
                 sheets.append({"path": path, "caption": f"{prompt} ({name})"})
     return sheets
@@ -76,12 +78,12 @@ def _views(file: Path) -> Views:
     return images.transpose(0, 2, 3, 1)
 
 
-def _write(path: Path, prompt: str, rows: list[tuple[str, dict[int, Views]]]) -> None:
+def _write(path: Path, rows: list[tuple[str, dict[int, Views]]], by: GeneratedBy) -> None:
     steps = sorted({step for _, views in rows for step in views})
     width = max(len(views) for _, by_step in rows for views in by_step.values()) * TILE + GAP
     canvas = Image.new("RGB", (MARGIN + len(steps) * width, 2 * LINE + len(rows) * TILE), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((4, 4), prompt, fill="black")
+    draw.text((4, 4), by.prompt, fill="black")
     for column, step in enumerate(steps):
         draw.text((MARGIN + column * width, LINE + 4), f"step {step:,}", fill="black")
     for row, (label, by_step) in enumerate(rows):
@@ -90,7 +92,7 @@ def _write(path: Path, prompt: str, rows: list[tuple[str, dict[int, Views]]]) ->
         for step, views in by_step.items():
             canvas.paste(_strip(views), (MARGIN + steps.index(step) * width, top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path, quality=85)
+    save_picture(canvas, path, by.xmp, "WEBP", quality=85)
 
 
 def _strip(views: Views) -> Image.Image:
