@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.slots import MeasuredObject
 
@@ -57,7 +58,9 @@ def write_picture(
         for i, line in enumerate(lines):
             draw.text((4, top + 4 + i * LINE), line, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(canvas, path, xmp)
+    # A picture that is there is not drawn again: it is there whole or not at all.
+    with atomic_file(path) as beside:
+        save_picture(canvas, beside, xmp)
 
 
 def _told(figures: Mapping[str, float | None]) -> list[str]:

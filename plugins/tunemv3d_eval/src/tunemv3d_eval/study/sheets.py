@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from safetensors import safe_open
 
 from tunemv3d_core.consistency import format_consistency
+from tunemv3d_core.io.atomic import atomic_file
 from tunemv3d_core.io.generated import GeneratedBy, save_picture
 from tunemv3d_eval.study.plan import Study
 from tunemv3d_eval.study.results import Report
@@ -92,7 +93,8 @@ def _write(path: Path, rows: list[tuple[str, dict[int, Views]]], by: GeneratedBy
         for step, views in by_step.items():
             canvas.paste(_strip(views), (MARGIN + steps.index(step) * width, top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(canvas, path, by.xmp, "WEBP", quality=85)
+    with atomic_file(path) as beside:
+        save_picture(canvas, beside, by.xmp, "WEBP", quality=85)
 
 
 def _strip(views: Views) -> Image.Image:
