@@ -175,7 +175,9 @@ def test_two_packings_into_one_folder_do_not_mix(folder: Path, tmp_path: Path) -
     out.mkdir()
     with FileLock(out / ".lock"), pytest.raises(DatasetError, match="another process packs into this folder"):
         packed(folder, out)
+    assert not list(out.glob("*.tar"))
     packed(folder, out)  # what a killed process left locks nobody out
+    assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".md"}
 
 
 def test_the_command_reports_as_json(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +113,8 @@ def _alone(job: PackJob) -> Iterator[None]:
         raise DatasetError(
             f"{job.out}: another process packs into this folder; wait for its end, or choose another --out"
         ) from None
+    with suppress(OSError):  # where open files cannot be removed, another may look at it just now
+        (job.out / LOCK).unlink()
 
 
 def _left_out(dataset: Dataset) -> dict[str, str]:
