@@ -11,7 +11,7 @@ import pytest
 from serve_toys import Work, client_of, wait_for
 
 from tunemv3d_core.errors import EXIT_INTERRUPTED, TuneMV3DError
-from tunemv3d_serve.guard import is_loopback
+from tunemv3d_core.io.access import is_loopback
 from tunemv3d_serve.jobs import JobQueue
 from tunemv3d_serve.serve import serve
 

@@ -1,18 +1,14 @@
 """What every request passes first: the Host header, the token, where it comes from, and how large it is."""
 
-import ipaddress
-import secrets
-import socket
 from collections.abc import MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.io.access import Access, is_foreign, is_loopback
 
 MAX_BYTES = 64 * 1024
 """Largest body of a request."""
@@ -21,12 +17,6 @@ MIN_TOKEN = 16
 """Letters of the shortest token."""
 
 COOKIE = "tunemv3d"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches a server that listens there."""
-    address = _address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def check_token(host: str, token: str) -> None:
@@ -46,8 +36,6 @@ def check_token(host: str, token: str) -> None:
 class Guard:
     """Refuses requests before the application sees them.
 
-    A name in ``Host`` that is not this server's is that of a page which had its own name point here (DNS rebinding).
-
     Args:
         app: what it guards.
         host: that the server listens on.
@@ -56,9 +44,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str, token: str = "") -> None:
         check_token(host, token)
-        self._app, self._token = app, token
-        self._local = is_loopback(host)
-        self._names = {"localhost", host.lower()} if self._local else {host.lower(), socket.gethostname().lower()}
+        self._app, self._access = app, Access(host, COOKIE, token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with an error, or pass the request on."""
@@ -78,37 +64,24 @@ class Guard:
         await (answer or self._app)(scope, receive, send)
 
     def _refusal(self, scope: MutableMapping[str, Any], headers: Headers) -> Response | None:
-        host = headers.get("host", "")
-        if not self._is_own(host):
+        host, access = headers.get("host", ""), self._access
+        if not access.is_own(host):
             return refused(400, "the Host header names another server than this one: open it by its own address")
-        origin = headers.get("origin")
-        if origin is not None and scope["method"] not in ("GET", "HEAD") and urlsplit(origin).netloc != host:
+        if scope["method"] not in ("GET", "HEAD") and is_foreign(headers.get("origin"), host):
             return refused(403, "another site's page sent this request: only this server's own page may")
-        if not self._token:
+        if not access.token:
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and self._is_token(given):
+        if scope["path"] == "/" and access.is_in_query(scope["query_string"].decode("latin-1")):
             # Out of the address, where histories and screens show it.
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+            answer.set_cookie(COOKIE, access.token, httponly=True, samesite="strict")
             return answer
-        if self._is_token(headers.get("authorization", "").removeprefix("Bearer ")) or self._is_token(_cookie(headers)):
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if access.is_token(bearer) or access.is_in_cookie(headers.get("cookie", "")):
             return None
         answer_401 = refused(401, "a token is needed: send it as 'Authorization: Bearer TOKEN', or open /?token=TOKEN")
         answer_401.headers["WWW-Authenticate"] = "Bearer"
         return answer_401
-
-    def _is_token(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self._token.encode())
-
-    def _is_own(self, host: str) -> bool:
-        """An address cannot be rebound, a name can."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        address = _address(name)
-        return name in self._names or (address is not None and (address.is_loopback or not self._local))
 
 
 class _Replay:
@@ -140,18 +113,3 @@ async def _read(receive: Receive) -> bytes | None:
 def refused(status: int, sentence: str) -> JSONResponse:
     """An error as clients get it."""
     return JSONResponse({"error": sentence.encode("ascii", "backslashreplace").decode()}, status)
-
-
-def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

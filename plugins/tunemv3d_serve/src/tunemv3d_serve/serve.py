@@ -55,7 +55,8 @@ def serve(
 
     Results lie in a temporary folder, which goes when the server ends. There is a page at the root.
     """
-    from tunemv3d_serve.guard import check_token, is_loopback
+    from tunemv3d_core.io.access import is_loopback
+    from tunemv3d_serve.guard import check_token
 
     if token is None:
         token = "" if is_loopback(host) else secrets.token_hex(16)
@@ -99,7 +100,7 @@ def listen(app: "FastAPI", host: str, port: int, token: str) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     import uvicorn
 
-    from tunemv3d_serve.guard import is_loopback
+    from tunemv3d_core.io.access import is_loopback
 
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

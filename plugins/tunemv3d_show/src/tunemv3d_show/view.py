@@ -62,7 +62,8 @@ def open_viewer(checkpoint: str, port: int, host: str, out: Path, place: "Placem
     """Load the checkpoint and open its page."""
     # Heavy: torch, whatever the checkpoint's components need, and viser.
     from tunemv3d_core.generation import LoadedCheckpoint
-    from tunemv3d_show.guard import Guard, guarded_server, is_loopback
+    from tunemv3d_core.io.access import is_loopback
+    from tunemv3d_show.guard import Guard, guarded_server
     from tunemv3d_show.gui import Viewer
     from tunemv3d_show.session import Session
 
