@@ -26,6 +26,10 @@ def add_page(app: FastAPI, sampler: ObjectSampler, queue: JobQueue) -> FastAPI:
     # The system's letters: the default ones come from another server.
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
+    # What the theme writes in too pale a grey, or in white on too light a colour, to be read by everybody.
+    grey, teal = "*neutral_600", "*primary_700"
+    theme = theme.set(body_text_color_subdued=grey, block_info_text_color=grey, input_placeholder_color=grey)
+    theme = theme.set(button_primary_background_fill=teal, button_primary_background_fill_hover="*primary_800")
     page = build_page(sampler, queue)
     mounted: FastAPI = gr.mount_gradio_app(app, page, path="/", theme=theme, footer_links=[], show_error=True)
     return mounted
