@@ -13,7 +13,7 @@ from tunemv3d_shape.cleaning import remove_floaters
 from tunemv3d_shape.export import as_trimesh
 from tunemv3d_shape.generate import agreed_surface
 from tunemv3d_shape.held_out import split
-from tunemv3d_shape.silhouette_fit import fit_silhouettes
+from tunemv3d_shape.silhouette_fit import _gradient_of_slopes, fit_silhouettes
 from tunemv3d_shape.surface import extract_surface
 from tunemv3d_shape.tracing import silhouette_iou
 
@@ -59,6 +59,12 @@ def test_what_agrees_already_stays_as_it_is() -> None:
     agreed = fit_silhouettes(shape, seen(numpy_of(shape), Cameras.orbit(8, elevation=20), 64))
     off = (agreed.signed_distance(points) - shape.distance(points)).abs()
     assert float(off[shape.distance(points).abs() < 0.1].mean()) < 0.01
+
+
+def test_the_gradient_of_slopes_is_autograds() -> None:
+    values = torch.randn(5, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    (sum(values.diff(dim=axis).square().mean() for axis in range(3)) / 0.3**2).backward()
+    torch.testing.assert_close(_gradient_of_slopes(values.detach(), 0.3), values.grad)
 
 
 def test_the_same_seed_gives_the_same_correction_and_leaves_the_callers_chance_alone() -> None:

@@ -100,11 +100,23 @@ def _fit(grid: Grid, pictures: Pictures, device: torch.device) -> None:
         least = _least(grid, Rays(rays.origins[drawn], rays.directions[drawn]), near[drawn], far[drawn])
         slope = SILHOUETTE_SLOPE[0] * (SILHOUETTE_SLOPE[1] / SILHOUETTE_SLOPE[0]) ** (step / STEPS)
         misfit = binary_cross_entropy_with_logits(-slope * least, alpha.flatten()[drawn])
-        correction = (grid.distances - start).reshape((grid.side,) * 3)
-        slopes = torch.stack([correction.diff(dim=axis).square().mean() for axis in range(3)]).sum() / grid.cell**2
         optimizer.zero_grad()
-        (misfit + SMOOTH * slopes).backward()  # type: ignore[no-untyped-call]
+        misfit.backward()  # type: ignore[no-untyped-call]
+        correction = (grid.distances.detach() - start).reshape((grid.side,) * 3)
+        assert grid.distances.grad is not None
+        grid.distances.grad += SMOOTH * _gradient_of_slopes(correction, grid.cell).reshape(-1, 1)
         optimizer.step()
+
+
+def _gradient_of_slopes(values: Tensor, cell: float) -> Tensor:
+    """The gradient of mean squared slopes ``i j k``, which autograd takes ten times as long for."""
+    gradient = torch.zeros_like(values)
+    for axis in range(3):
+        slopes = values.diff(dim=axis)
+        slopes *= 2 / (slopes.numel() * cell**2)
+        gradient.narrow(axis, 1, slopes.shape[axis]).add_(slopes)
+        gradient.narrow(axis, 0, slopes.shape[axis]).sub_(slopes)
+    return gradient
 
 
 def _least(grid: Grid, rays: Rays, near: Tensor, far: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding_bag, grid_sample
 
 from tunemv3d_core.cameras import Rays, intersect_sphere
 from tunemv3d_core.rendering.volume import RayOutputs, composite_sdf, importance_sample, sample_along_rays
@@ -37,6 +37,11 @@ class Grid(nn.Module):
 
     def distance(self, points: Tensor) -> Tensor:
         """Points ``p 3`` to signed distances ``p``."""
+        if not torch.is_grad_enabled():  # one number at a point and no gradient: here grid_sample is the faster one
+            volume, places = self.distances.reshape(1, 1, *[self.side] * 3), (points / HALF).flip(-1)
+            return grid_sample(
+                volume, places.reshape(1, 1, 1, -1, 3), padding_mode="border", align_corners=True
+            ).flatten()
         return self._mixed(self.distances, *self._around(points))[:, 0]
 
     def colour(self, points: Tensor) -> Tensor:
