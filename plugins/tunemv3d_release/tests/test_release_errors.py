@@ -6,12 +6,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from tunemv3d_core.cli.main import app
+from tunemv3d_core.console import run
 from tunemv3d_core.scaffold.write import write_package
 from tunemv3d_release.build import read_project
 from tunemv3d_release.make import make_release
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -119,23 +130,27 @@ def test_each_error_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(tmp_path: Path) -> None:
-    def release(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from tunemv3d_core.cli.main import main; main()", "plugins", "release"]
-        return subprocess.run([*command, *arguments], cwd=tmp_path / "mine", capture_output=True, text=True)
+def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def release(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as end:
+            run(app, ["plugins", "release", *arguments])
+        return Ended(int(end.value.code or 0), *capsys.readouterr())
 
     write_package("command", "mine", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
     dry = release("--dry-run", "--json")
-    (row,) = json.loads(dry.stdout)
-    assert dry.returncode == 0 and row["errors"] == [] and not (tmp_path / "mine/dist").exists()
+    (row,) = json.loads(dry.out)
+    assert dry.code == 0 and row["errors"] == [] and not (tmp_path / "mine/dist").exists()
     real = release()
-    assert real.returncode == 1 and "unreleased" in real.stdout and "twine" not in real.stdout
+    assert real.code == 1 and "unreleased" in real.out and "twine" not in real.out
     again = release()
-    assert again.returncode == 2 and "dist holds files of another release" in again.stderr
+    assert again.code == 2 and "dist holds files of another release" in again.err
     shutil.rmtree(tmp_path / "mine/dist")
     edit(tmp_path / "mine/CHANGELOG.md", "unreleased", "2027-01-31")
     dated = release()
-    assert dated.returncode == 0 and "twine upload dist/*" in dated.stdout
+    assert dated.code == 0 and "twine upload dist/*" in dated.out
     assert {file.suffix for file in (tmp_path / "mine/dist").iterdir()} == {".whl", ".gz"}
 
 

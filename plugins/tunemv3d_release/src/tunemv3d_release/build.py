@@ -1,15 +1,16 @@
 """Builds of source folders: an sdist each, and a wheel made from that sdist."""
 
 import subprocess
-import sys
 import tarfile
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from build import BuildBackendException, BuildException, ProjectBuilder
 from packaging.utils import canonicalize_name
+from pyproject_hooks import quiet_subprocess_runner
 
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_release.links import rewrite_sdist, with_whole_links
@@ -84,14 +85,14 @@ def build(project: Project, out: Path) -> Built:
         BuildError: it does not build.
     """
     before = set(out.iterdir())
-    _run_build("--sdist", out, project.folder)
+    _run_build("sdist", out, project.folder)
     (sdist,) = set(out.iterdir()) - before
     _lead_links(project, sdist)
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(sdist) as packed:
             packed.extractall(scratch, filter="data")
         (unpacked,) = Path(scratch).iterdir()
-        _run_build("--wheel", out, unpacked)
+        _run_build("wheel", out, unpacked)
     (wheel,) = set(out.iterdir()) - before - {sdist}
     return Built(project, wheel, sdist)
 
@@ -107,9 +108,11 @@ def _lead_links(project: Project, sdist: Path) -> None:
             rewrite_sdist(sdist, readme, led)
 
 
-def _run_build(kind: str, out: Path, folder: Path) -> None:
-    command = [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", str(out), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise BuildError("does not build: " + " / ".join(lines[-3:]))
+def _run_build(kind: Literal["sdist", "wheel"], out: Path, folder: Path) -> None:
+    try:
+        ProjectBuilder(folder, runner=quiet_subprocess_runner).build(kind, out)
+    except (BuildException, BuildBackendException) as error:
+        cause = getattr(error, "exception", None)
+        told = cause.output.decode(errors="replace") if isinstance(cause, subprocess.CalledProcessError) else str(error)
+        lines = [line for line in told.splitlines() if line.strip()]
+        raise BuildError("does not build: " + " / ".join(lines[-3:])) from None
