@@ -13,6 +13,7 @@ import pytest
 import torch
 import train_stand_ins as tiny
 from safetensors.torch import load_file
+from train_ranks import train_by_two
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import ViewsSpec
@@ -199,16 +200,11 @@ def test_resuming_equals_no_interruption_bitwise(packed: Path, spec_path: Path, 
 
 @pytest.mark.slow
 def test_two_processes_resume_bitwise(packed: Path, spec_path: Path, offered: Path, tmp_path: Path) -> None:
-    from test_train_runs import command
-
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     arguments = (spec_path, "--set", streamed(packed), "--out", tmp_path / "run")
-    result = command(offered, *arguments, launcher=launcher)
-    assert result.returncode == 0, result.stderr
+    train_by_two(offered, tmp_path, *arguments)
     whole = last_weights(tmp_path / "run")
     take_back(tmp_path / "run")
-    result = command(offered, *arguments, "--resume", launcher=launcher)
-    assert result.returncode == 0, result.stderr
+    train_by_two(offered, tmp_path, *arguments, "--resume")
     resumed = last_weights(tmp_path / "run")
     assert len(whole) > 5 and all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
