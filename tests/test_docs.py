@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import lru_cache
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -42,6 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "html"
 
 
+@lru_cache(maxsize=8)
 def soup(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
@@ -118,7 +120,7 @@ def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path)
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blob\nVersion: 2.5\n")
     (info / "entry_points.txt").write_text("[tunemv3d.field]\nblob = blob:BLOB\n")
-    page = _pages("from pages.slots import pages; print(pages()['slots/field.md'])", tmp_path)
+    page = _pages("from pages.slots import component_slot; print(component_slot('field'))", tmp_path)
     section = page.partition("### blob")[2].partition("###")[0]
     assert "`blob` 2.5" in section and "`blob.build(spec, neighbours, context)`" in section
     assert r"| `wobble` | `number` | `0.25` | How much it wobbles \| or not. |" in section

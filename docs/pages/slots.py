@@ -23,7 +23,7 @@ BESIDE = {
 
 def pages() -> dict[str, str]:
     """The slots' pages and their index."""
-    texts = {f"slots/{slot}.md": _component_slot(slot) for slot in COMPONENT_SLOTS}
+    texts = {f"slots/{slot}.md": component_slot(slot) for slot in COMPONENT_SLOTS}
     texts |= {f"slots/{slot}.md": _other_slot(slot) for slot in SLOTS if slot not in COMPONENT_SLOTS}
     return texts | {"slots/index.md": page(_INTRODUCTION, _overview(), toctree(SLOTS))}
 
@@ -47,7 +47,8 @@ def ports(slot: str) -> type | None:
     return found
 
 
-def _component_slot(slot: str) -> str:
+def component_slot(slot: str) -> str:
+    """The page of a slot that components fill; their modules are imported."""
     shown, offers = protocols(slot), ports(slot)
     return page(
         f"# {slot}",
