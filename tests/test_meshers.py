@@ -16,6 +16,7 @@ from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_core.plugins.registry import Registry
 from tunemv3d_core.slots import Pictures, Shape, TexturedMesh
 from tunemv3d_modulation.sample import sample
+from tunemv3d_shape import silhouette_fit
 from tunemv3d_shape import spec as shape_spec
 from tunemv3d_shape.commands.mesh import mesh
 from tunemv3d_shape.commands.refine import refine
@@ -36,8 +37,12 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     def hasty(*given: Any, **options: Any) -> Any:
         spec = load_spec(*given, **options)
         views = spec.views.model_copy(update={"inputs": 2})
-        return spec.model_copy(update={"sample": spec.sample.model_copy(update={"steps": 2}), "views": views})
+        coarse = spec.model.field.model_copy(update={"samples": 4, "fine_samples": 4})
+        model = spec.model.model_copy(update={"field": coarse})
+        steps = spec.sample.model_copy(update={"steps": 2})
+        return spec.model_copy(update={"sample": steps, "views": views, "model": model})
 
+    monkeypatch.setattr(silhouette_fit, "CELLS", 16)
     monkeypatch.setattr(checkpoint, "assemble", counted)
     monkeypatch.setattr(checkpoint, "load_spec", hasty)
     return found
