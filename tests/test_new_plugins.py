@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_tutorial import TYPES
 
 from tunemv3d_core.scaffold.write import SLOTS, write_package
 
@@ -21,7 +22,7 @@ explicit_package_bases = true
 """
 QUICK = {
     "views": {"inputs": 2, "novel": 1, "clean_probability": 0},
-    "train": {"steps": 2, "preview_prompts": ["a ball"]},
+    "train": {"steps": 2, "batch": 1, "preview_prompts": ["a ball"]},
     "sample": {"steps": 1},
 }
 """Two steps of a run are as good as many to see that it runs."""
@@ -75,6 +76,7 @@ def test_types_are_checked_strictly(packages: Packages) -> None:
     """All in one run, by the settings that each package has."""
     settings = {slot: (packages.folder / f"my_{slot}/pyproject.toml").read_text("utf-8") for slot in SLOTS}
     assert {text[text.index("[tool.mypy]") :] for text in settings.values()} == {MYPY}
+    packages.environment["MYPY_CACHE_DIR"] = str(TYPES)
     packages.environment["MYPYPATH"] = os.pathsep.join(str(packages.folder / f"my_{slot}/src") for slot in SLOTS)
     folders = [f"my_{slot}/{part}" for slot in SLOTS for part in ("src", "tests")]
     packages.run(str(BIN / "mypy"), "--config-file", "my_field/pyproject.toml", *folders)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,14 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tunemv3d_core.io.posed_images import read_manifest, write_manifest
+from tunemv3d_core.plugins.assets import find_asset
+
 PAGE = Path(__file__).parents[1] / "docs/publish-your-own-field.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 SHOWN = [text for kind, text in BLOCKS if kind == "text" and text.startswith("field my_field")]
 """What the page says that the kit prints."""
 COMMANDS = ("tunemv3d", "tunemv3d-train", "pip", "pytest", "mypy")
-SETTINGS = ("views.inputs=2", "views.novel=1", 'train.preview_prompts=["a chair"]', "sample.steps=1")
+SETTINGS = ("views.inputs=2", "views.novel=1", 'train.preview_prompts=["a chair"]', "sample.steps=1", "train.batch=1")
 QUICK = " --steps 2" + "".join(f" --set '{setting}'" for setting in SETTINGS)
 """Appended to training: two steps show that it runs."""
+TYPES = PAGE.parents[1] / ".mypy_cache/packages"
+"""What mypy found out about other packages is the same for every package that is written here."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -31,8 +37,21 @@ def environment(folder: Path) -> dict[str, str]:
         (folder / "bin" / name).write_text(f"#!{folder}/bin/python\n{script[1]}")
         (folder / "bin" / name).chmod(0o755)
     path = f"{folder}/bin{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    fixed = {"OMP_NUM_THREADS": "1", "MYPY_CACHE_DIR": str(TYPES)}
     # pip reads options from variables; this one means that builds are not isolated.
-    return os.environ | {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "OMP_NUM_THREADS": "1"}
+    return os.environ | {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", **fixed}
+
+
+def few_chairs(folder: Path) -> Path:
+    """Three of the packaged chairs, of which one is held out."""
+    source = find_asset("chairs")
+    splits = read_manifest(source)
+    trained, measured = ([name for name in splits if splits[name] == split] for split in ("train", "held_out"))
+    kept = {name: splits[name] for name in (*trained[:2], measured[0])}
+    for name in kept:
+        shutil.copytree(source / "objects" / name, folder / "objects" / name)
+    write_manifest(folder, "chairs", kept)
+    return folder
 
 
 def change(file: Path, diff: str) -> None:
@@ -59,6 +78,7 @@ def test_the_page_is_read_whole() -> None:
 def test_every_command_works(tmp_path: Path) -> None:
     variables = environment(tmp_path / "venv")
     folder, told = tmp_path, {}
+    quick = f"{QUICK} --set data.path={few_chairs(tmp_path / 'chairs')}"
     for kind, text in BLOCKS:
         if kind == "diff":
             change(folder / "src/my_field/field.py", text)
@@ -66,7 +86,7 @@ def test_every_command_works(tmp_path: Path) -> None:
             if line.startswith("cd "):
                 folder = folder / line.removeprefix("cd ")
                 continue
-            command = line + QUICK if line.startswith("tunemv3d-train") else line
+            command = line + quick if line.startswith("tunemv3d-train") else line
             done = subprocess.run(["bash", "-c", command], cwd=folder, env=variables, capture_output=True, text=True)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
             told[line] = done.stdout
