@@ -79,7 +79,7 @@ class Grid(nn.Module):
 
     @staticmethod
     def _mixed(table: Tensor, rows: Tensor, place: Tensor) -> Tensor:
-        # Column by column: on a CPU several times faster than embedding_bag and grid_sample, where gradients are wanted.
+        # Column by column: on a CPU several times faster than embedding_bag and grid_sample, with gradients.
         columns = []
         for column in table.unbind(-1):
             values = column.index_select(0, rows).reshape(2, 2, 2, -1)
