@@ -68,15 +68,15 @@ def save_both(root: Path, drawn) -> dict[str, Path]:
 
 @pytest.fixture(scope="module", params=["sd15", "sd21", "sdxl"])
 def case(request, folders, tmp_path_factory):
-    """A folder, and changes of it in both formats."""
+    """A folder, its backbone without changes, and changes of it in both formats."""
     folder, root = folders[request.param], tmp_path_factory.mktemp(f"lora-{request.param}")
-    return folder, save_both(root, changes(DiffusionPipeline.from_pretrained(folder)))
+    return folder, load(folder), save_both(root, changes(DiffusionPipeline.from_pretrained(folder)))
 
 
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])
 @torch.no_grad()
 def test_lora_weights_act_as_in_diffusers_own_pipeline(case, form):
-    folder, files = case
+    folder, plain, files = case
     pipe = DiffusionPipeline.from_pretrained(folder)
     pipe.load_lora_weights(str(files[form]), adapter_name="it")
     pipe.set_adapters("it", 0.5)
@@ -92,7 +92,6 @@ def test_lora_weights_act_as_in_diffusers_own_pipeline(case, form):
     ours = backbone.decode(backbone.encode(**inputs, text=text), None, inputs["t"], text)
     backbone.unet = pipe.unet
     torch.testing.assert_close(ours, unet_forward(backbone, **inputs, text=text), rtol=1e-5, atol=1e-5)
-    plain = load(folder)
     assert not torch.allclose(plain.encode_text(["a red chair"]).tokens, wanted, atol=1e-2)
     assert not torch.allclose(ours, unet_forward(plain, **inputs, text=text), atol=1e-2)
 
@@ -155,11 +154,11 @@ def trained(folder: Path, rank: int = 3) -> MultiviewDiffusion:
 
 
 @torch.no_grad()
-def test_trainable_changes_start_as_none_bit_for_bit(folder):
-    plain, model = load(folder), trained(folder)
+def test_trainable_changes_start_as_none_bit_for_bit(folder, backbone):
+    model = trained(folder)
     inputs = toy_inputs(model)
     del inputs["cameras"]
-    frozen = MultiviewDiffusion(plain).frozen(**inputs)
+    frozen = MultiviewDiffusion(backbone).frozen(**inputs)
     assert torch.equal(model.frozen(**inputs), frozen)
 
 
@@ -199,8 +198,8 @@ def test_checkpoints_hold_the_changes_alone_and_bring_them_back(folders, tmp_pat
         assert not torch.allclose(model.frozen(**inputs), MultiviewDiffusion(load(folders["mini"])).frozen(**inputs))
 
 
-def test_the_copy_for_a_lifter_is_one_of_the_model_without_changes(folder):
-    copied, plain = load(folder, trainable="lora").copy_encoder(), load(folder).copy_encoder()
+def test_the_copy_for_a_lifter_is_one_of_the_model_without_changes(folder, backbone):
+    copied, plain = load(folder, trainable="lora").copy_encoder(), backbone.copy_encoder()
     wanted = plain.state_dict()
     assert copied.state_dict().keys() == wanted.keys()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in copied.state_dict().items())

@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 
@@ -20,17 +21,31 @@ def pipe(folders):
     return TuneMV3DPipeline.from_model(moved_model(folders["mini"]), SPEC)
 
 
+@functools.cache
+def theirs(folder):
+    """diffusers' own pipeline; tests give it another scheduler and leave it otherwise as it is."""
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@functools.cache
+def ours(folder):
+    """Ours of the same folder, without a field; tests give it another scheduler."""
+    return TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folder)), SPEC)
+
+
 def their_latents(folder, scheduler, **options):
     """What diffusers' own pipeline makes of the same noise."""
-    theirs = DiffusionPipeline.from_pretrained(folder)
-    theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = scheduler
+    theirs(folder).scheduler = scheduler
     noise = initial_noise([5], 2, 4, (8, 8))[0]
-    return theirs(["a red chair"] * 2, latents=noise, guidance_scale=3.0, output_type="latent", **options).images
+    return theirs(folder)(
+        ["a red chair"] * 2, latents=noise, guidance_scale=3.0, output_type="latent", **options
+    ).images
 
 
 def our_latents(folder, scheduler, steps, negative):
-    pipe = TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folder)), SPEC)
+    pipe = ours(folder)
     pipe.scheduler = pipe.model.backbone.scheduler(scheduler)
     options = {"num_inference_steps": steps, "guidance_scale": 3.0, "negative_prompt": negative, "generator": 5}
     output = pipe("a red chair", Cameras.orbit(2), output_type="pt", **options)
@@ -42,7 +57,7 @@ def our_latents(folder, scheduler, steps, negative):
 @pytest.mark.parametrize("kind", ["sd15", "sd21", "sdxl"])
 def test_without_a_field_it_samples_what_diffusers_own_pipeline_samples(folders, kind, scheduler):
     options = {"num_inference_steps": 3, "negative_prompt": ["blue"] * 2}
-    wanted = their_latents(folders[kind], load(folders[kind]).scheduler(scheduler), **options)
+    wanted = their_latents(folders[kind], ours(folders[kind]).model.backbone.scheduler(scheduler), **options)
     torch.testing.assert_close(our_latents(folders[kind], scheduler, 3, "blue"), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -53,7 +68,7 @@ def test_without_a_field_it_samples_what_diffusers_own_pipeline_samples(folders,
 )
 def test_other_schedulers_of_diffusers_go_by_their_class(folders, scheduler, steps):
     options = {"num_inference_steps": steps, "negative_prompt": ["blue"] * 2}
-    wanted = their_latents(folders["sd15"], load(folders["sd15"]).scheduler(scheduler), **options)
+    wanted = their_latents(folders["sd15"], ours(folders["sd15"]).model.backbone.scheduler(scheduler), **options)
     torch.testing.assert_close(our_latents(folders["sd15"], scheduler, steps, "blue"), wanted, rtol=1e-4, atol=1e-4)
 
 

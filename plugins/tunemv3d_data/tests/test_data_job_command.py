@@ -11,6 +11,7 @@ from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_data.commands import app
+from tunemv3d_data.rendering.executors import Here
 
 
 def test_command_speaks_json_and_the_exit_codes_of_the_design(tmp_path: Path) -> None:
@@ -38,6 +39,13 @@ def invoke(*arguments: object) -> None:
         raise outcome.exception
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process renders: the options are what is tested."""
+    monkeypatch.setattr("tunemv3d_data.rendering.executors.Processes", lambda *given: Here())
+
+
+@pytest.mark.usefixtures("here")
 def test_every_option_reaches_the_dataset(tmp_path: Path) -> None:
     boxes(tmp_path / "meshes", 3)
     (tmp_path / "not.txt").write_text("box-02")
@@ -87,6 +95,7 @@ def test_bad_options_are_one_message_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("here")
 def test_auto_stays_with_the_renderer_that_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes(tmp_path / "meshes", 1)
     arguments = (tmp_path / "meshes", "--out", tmp_path / "out", "--views", 2, "--resolution", 16, "--workers", 1)

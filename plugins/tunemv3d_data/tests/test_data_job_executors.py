@@ -34,7 +34,7 @@ def executors() -> list[Any]:
 
 @pytest.fixture(params=executors())
 def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Executor:
-    return Processes(2, 8.0) if request.param == "processes" else local_ray(monkeypatch)
+    return Processes(2, 3.0) if request.param == "processes" else local_ray(monkeypatch)
 
 
 def local_ray(monkeypatch: pytest.MonkeyPatch) -> RayCluster:
@@ -151,8 +151,10 @@ def arguments(source: Path, out: Path, workers: int) -> list[str]:
 
 
 def finish(source: Path, out: Path) -> None:
-    """The command in this process, to its end; one object of these cannot be read."""
-    done = CliRunner().invoke(app, arguments(source, out, 1))
+    """The command without any other process, to its end; one object of these cannot be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tunemv3d_data.rendering.executors.Processes", lambda *given: Here())
+        done = CliRunner().invoke(app, arguments(source, out, 1))
     assert "broken" in done.output, done.output
 
 

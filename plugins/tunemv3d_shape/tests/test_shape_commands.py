@@ -8,60 +8,26 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-import typer
 from PIL import Image
-from shape_toys import SPEC, BlindScene, Formula, blind_model, box, numpy_of, seen, sphere, write_sample
-from typer.testing import CliRunner
+from shape_command_toys import CAMERAS, PICTURES, SMALL, TOY, is_whole, run
+from shape_toys import SPEC, BlindScene, Formula, numpy_of, seen, sphere, write_sample
 
 from tunemv3d_core import generation
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import SampleError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
-from tunemv3d_core.io.samples import find_samples, read_pictures, read_sample, write_scene
+from tunemv3d_core.io.samples import read_sample, write_scene
 from tunemv3d_core.placement import Placement
 from tunemv3d_core.slots import Pictures, TexturedMesh
-from tunemv3d_shape import checkpoints, spec
 from tunemv3d_shape.checkpoints import Checkpoints
 from tunemv3d_shape.commands.mesh import mesh
 from tunemv3d_shape.commands.refine import refine
-from tunemv3d_shape.export import as_trimesh
-from tunemv3d_shape.generate import agreed_surface
-from tunemv3d_shape.refinement import fit as fitting
 from tunemv3d_shape.refinement.shape import read_refined
-from tunemv3d_shape.spec import MarchingCubesSpec
 
-CAMERAS = Cameras.orbit(3, elevation=30)
-TOY = box((0.3, 0.4, 0.35))
-PICTURES = seen(numpy_of(TOY), CAMERAS, 32)
-SMALL = ("--resolution", "32", "--faces", "500", "--texture", "64", "--size", "none")
+pytestmark = pytest.mark.usefixtures("toy_model", "toy_checkpoint")
 
-
-OF_A_CHECKPOINT = Checkpoints.shape
-
-
-@pytest.fixture(autouse=True)
-def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every sample's shape is the toy, but for prompts that say otherwise."""
-    toys = {
-        "empty": sphere(-0.3),
-        "full": Formula(lambda p: -p.norm(dim=-1) - 0.1),
-        "nan": Formula(lambda p: p[..., 0] * torch.nan),
-    }
-    small = MarchingCubesSpec(resolution=32, faces=500, texture=64)
-    monkeypatch.setattr(spec, "MarchingCubesSpec", lambda **given: MarchingCubesSpec(**given) if given else small)
-    monkeypatch.setattr(Checkpoints, "shape", lambda self, sample: toys.get(sample.prompt, TOY))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a sampled object that can be read."""
-    return find_samples(folder) == [folder] and read_sample(folder).folder == folder
-
-
-def run(command: Any, *arguments: object) -> Any:
-    app = typer.Typer()
-    app.command()(command)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+SHAPE_OF_A_CHECKPOINT = Checkpoints.shape
 
 
 def test_a_sample_gets_its_mesh_and_an_entry_in_its_manifest(tmp_path: Path) -> None:
@@ -259,13 +225,6 @@ def toy_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoadedCheckpoint, "check_surface", lambda self: None)
 
 
-@pytest.fixture(autouse=True)
-def toy_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "find_checkpoint", Path)
-    toy = LoadedCheckpoint("toy", SPEC, blind_model(), {})
-    monkeypatch.setattr(LoadedCheckpoint, "load", lambda name, *_: toy)
-
-
 def test_a_checkpoint_and_prompts_are_sampled_first(tmp_path: Path, toy_generate: None) -> None:
     write_sample(tmp_path / "older", PICTURES)
     result = run(mesh, "toy", "a chair", "empty", "--out", tmp_path, *SMALL, "--json")
@@ -311,56 +270,6 @@ def test_an_empty_prompt_is_refused_before_anything_is_loaded(
     assert isinstance(result.exception, TuneMV3DError) and "a prompt is empty" in str(result.exception)
 
 
-def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: Path) -> None:
-    folder = write_sample(tmp_path / "chair", PICTURES)
-    result = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--anyway", "--json")
-    assert result.exit_code == 0, result.output
-    (made,) = json.loads(result.stdout)["made"]
-    place = tmp_path / "out" / "chair"
-    assert made["steps"] == 3 and made["files"] == ["object.glb"] and is_whole(place)
-    manifest = json.loads((place / "manifest.json").read_text())
-    assert manifest["prompt"] == "a toy" and manifest["refined"]["cells"] == 16
-    assert manifest["files"]["renders"] == ["renders/000.png", "renders/001.png", "renders/002.png"]
-    assert all((place / file).is_file() for file in (*manifest["files"]["renders"], "progress.png", "views/002.png"))
-    assert manifest["files"]["mesh"] == "object.glb"
-    again = run(mesh, place, *SMALL, "--out", tmp_path / "again", "--format", "ply")
-    assert again.exit_code == 0, again.output
-    kept = as_trimesh(agreed_surface(read_refined(place), read_pictures(place), 32).surface)
-    assert trimesh.load(tmp_path / "again/chair/object.ply").volume == pytest.approx(kept.volume, rel=0.02)
-    taken = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3)
-    assert taken.exit_code == 1 and "holds a refined object already" in taken.output
-
-
-def test_a_refinement_that_does_not_help_leaves_the_object_as_it_was_and_shows_both(tmp_path: Path) -> None:
-    """The generated shape is the right one, and three steps on sixteen cells make it worse."""
-    folder = write_sample(tmp_path / "chair", PICTURES)
-    options = ("--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--size", "40cm")
-    result = run(refine, folder, *options, "--video", "--json")
-    assert result.exit_code == 0, result.output
-    ((made,), _) = json.loads(result.stdout).values()
-    place = tmp_path / "out" / "chair"
-    manifest = json.loads((place / "manifest.json").read_text())
-    assert made["kept"] is False and "PSNR of held-out views" in made["objections"][0]
-    assert made["before"]["psnr"] > made["after"]["psnr"] and made["before"].keys() == made["after"].keys()
-    assert manifest["refined"]["before"]["non_manifold_edges"] == 0 and not (place / "refined.safetensors").exists()
-    assert made["height"] == pytest.approx(0.4) and is_whole(place)
-    shown = trimesh.load(place / "object.glb", force="mesh")
-    assert np.ptp(shown.vertices[:, 1]) == pytest.approx(0.4, rel=1e-3)
-    with Image.open(place / "comparison.png") as picture:
-        assert picture.size == (256, 5 * 256)  # one held-out view; given, twice coloured, twice bare
-    with Image.open(place / manifest["files"]["turntable"]) as moving:
-        assert moving.n_frames == 36 and moving.size == (512, 512)
-    told = run(refine, folder, "--out", tmp_path / "again", "--cells", 16, "--steps", 3)
-    assert "as it was, which is better" in told.output and "non-manifold edges 0 to" in told.output
-    assert "the refinement did not help: PSNR of held-out views" in told.stderr
-
-
-def test_a_single_view_cannot_be_refined(tmp_path: Path) -> None:
-    folder = write_sample(tmp_path / "chair", seen(numpy_of(TOY), Cameras.orbit(1), 32))
-    result = run(refine, folder, "--out", tmp_path / "out")
-    assert result.exit_code == 1 and "a refinement needs two views at least" in result.output
-
-
 def test_views_of_another_thing_are_told_and_the_mesh_is_made(tmp_path: Path) -> None:
     """The views show a ball in one corner, where the shape is not."""
     elsewhere = seen(numpy_of(sphere(0.15, (0.6, 0.6, 0.2))), CAMERAS, 32)
@@ -402,49 +311,16 @@ def test_another_mesher_makes_the_mesh_and_takes_none_of_our_options(
     assert "--faces, --raw: only for the mesher marching-cubes, not for 'theirs'" in str(refused.exception)
 
 
-def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(run: Any, step: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fitting._Run, "step", interrupt)
-    write_sample(tmp_path / "in" / "one", PICTURES)
-    write_sample(tmp_path / "in" / "two", PICTURES)
-    result = run(refine, tmp_path / "in", "--out", tmp_path / "out", "--cells", 16)
-    assert result.exit_code == 130, result.output
-    assert (tmp_path / "out" / "one" / "object.glb").is_file()
-    assert not (tmp_path / "out" / "two").exists()
-    assert json.loads((tmp_path / "out" / "one" / "manifest.json").read_text())["refined"]["interrupted"] is True
-    assert is_whole(tmp_path / "out" / "one")
-
-
-@pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("generate.textured", True)])
-def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, valid: bool
-) -> None:
-    def interrupt(*given: Any) -> None:
-        raise KeyboardInterrupt
-
-    folder, out = write_sample(tmp_path / "one", PICTURES), tmp_path / "out"
-    arguments = (refine, folder, "--out", out, "--cells", 16, "--steps", 2, "--anyway")
-    with monkeypatch.context() as patched:
-        patched.setattr(f"tunemv3d_shape.{where}", interrupt)
-        assert run(*arguments).exit_code == 130
-    assert is_whole(out / "one") == valid
-    again = run(mesh, out / "one", *SMALL) if valid else run(*arguments)
-    assert again.exit_code == 0, again.output
-    assert (out / "one" / "object.glb").is_file()
-
-
 def test_an_object_of_another_checkpoint_is_told_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BlindScene, "signed_distance", lambda *given: None, raising=False)
     models = Checkpoints(Placement(torch.device("cpu")))
     same = read_sample(write_sample(tmp_path / "same", PICTURES, spec_id=spec_id(SPEC)))
-    assert OF_A_CHECKPOINT(models, same).size == (2, 2)
+    assert SHAPE_OF_A_CHECKPOINT(models, same).size == (2, 2)
     older = read_sample(write_sample(tmp_path / "older", PICTURES, spec_id="0" * 64))
     with pytest.warns(
         TuneMV3DWarning, match="older: was sampled with another 'toy' than there is now .spec 000000000000"
     ):
-        OF_A_CHECKPOINT(models, older)
+        SHAPE_OF_A_CHECKPOINT(models, older)
     write_scene(tmp_path / "same", torch.zeros(3, 16, 2, 2), CAMERAS)
     with pytest.raises(SampleError, match=r"latents are \(3, 16, 2, 2\), where 3 views of 4 channels are expected"):
-        OF_A_CHECKPOINT(models, read_sample(tmp_path / "same"))
+        SHAPE_OF_A_CHECKPOINT(models, read_sample(tmp_path / "same"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import trimesh
 from PIL import Image
@@ -52,6 +53,12 @@ def write_object(folder: Path, prompt: str, seed: int = 0, views: int = 4, mesh:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def small_stills(patch: pytest.MonkeyPatch) -> None:
+    """Draw meshes' stills quickly, in 48 pixels; ``test_show_poster`` asks for whole ones."""
+    patch.setattr("tunemv3d_show.poster.SIDE", 48)
+    patch.setattr("tunemv3d_show.poster.POINTS", 20_000)
 
 
 def textured_ball(radius: float, texture: int = 64) -> bytes:

@@ -67,6 +67,11 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(_as_typer(report), [str(word) for word in arguments])
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys.small_stills(monkeypatch)
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     for i, prompt in enumerate(("a chair", "a <b>bold</b> stool")):

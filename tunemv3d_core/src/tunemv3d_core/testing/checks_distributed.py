@@ -47,11 +47,14 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
 
 
 def _context() -> "ForkServerContext | SpawnContext":
-    """Start processes where torch is imported already, if the system can: several components are checked in a row."""
+    """Start processes where torch is imported already, if the system can: several components are checked in a row.
+
+    ``torch._dynamo`` is what optimizers import when the first one is made, which takes as long as torch itself.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([ddp_worker.__name__])
+    context.set_forkserver_preload([ddp_worker.__name__, "torch._dynamo"])
     return context
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, grid_sample
+from torch.nn.functional import grid_sample
 
 from tunemv3d_core.cameras import Rays, intersect_sphere
 from tunemv3d_core.rendering.volume import RayOutputs, composite_sdf, importance_sample, sample_along_rays
@@ -28,7 +28,7 @@ class Grid(nn.Module):
         self.distances = nn.Parameter(distances.reshape(-1, 1).clone())
         self.colours = nn.Parameter(colours.reshape(-1, 3).clone())
         steps = [(i * self.side + j) * self.side + k for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-        self.register_buffer("corners", torch.tensor(steps), persistent=False)
+        self.register_buffer("corners", torch.tensor(steps, dtype=torch.int32), persistent=False)
 
     @property
     def cell(self) -> float:
@@ -70,18 +70,23 @@ class Grid(nn.Module):
         return Grid(resized(self.distances)[..., 0], resized(self.colours))
 
     def _around(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The cell's corners around each point, as rows of the tables ``p 8``, and their weights ``p 8``."""
-        place = ((points + HALF) / self.cell).clamp(0, self.side - 1.001)
+        """Rows of the tables at the corners of each point's cell ``8p``, and its place in it ``3 p`` in [0, 1]."""
+        place = ((points.T + HALF) / self.cell).clamp(0, self.side - 1.001)
         low = place.floor()
-        share = torch.stack([1 - (place - low), place - low], dim=-1)
-        weights = share[:, 0, :, None, None] * share[:, 1, None, :, None] * share[:, 2, None, None, :]
-        i, j, k = low.long().unbind(-1)
-        return ((i * self.side + j) * self.side + k)[:, None] + self.corners, weights.reshape(-1, 8)
+        i, j, k = low.int()
+        rows = (i * self.side + j) * self.side + k + self.corners[:, None]
+        return rows.reshape(-1), place - low
 
     @staticmethod
-    def _mixed(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        # Several times faster than grid_sample on a CPU, forward and backward.
-        return embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+    def _mixed(table: Tensor, rows: Tensor, place: Tensor) -> Tensor:
+        # Column by column: on a CPU several times faster than embedding_bag and grid_sample, with gradients.
+        columns = []
+        for column in table.unbind(-1):
+            values = column.index_select(0, rows).reshape(2, 2, 2, -1)
+            for share in place:
+                values = torch.lerp(values[0], values[1], share)
+            columns.append(values)
+        return torch.stack(columns, dim=-1)
 
 
 def gradient(nearby: Tensor, cell: float) -> Tensor:
