@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import tracemalloc
 import unicodedata
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tunemv3d_core.io.posed_images import read_manifest, read_object
 from tunemv3d_data.meshes.mesh import Mesh, load_mesh
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.renderers.embree import EmbreeRenderer
+from tunemv3d_data.rendering import job as job_module
 from tunemv3d_data.rendering.job import run_job
 from tunemv3d_data.rendering.settings import JobShard, OutputError, RenderJob
 from tunemv3d_data.rendering.viewpoints import Rig, viewpoints
@@ -274,6 +276,26 @@ def test_many_views_are_not_held_in_memory(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_a_job_whose_folder_another_removes_before_it_is_locked_takes_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, seen = job_module._locked, []
+
+    def late(scratch: Path) -> object:
+        """The first time, another run that tidies up comes first."""
+        seen.append(scratch)
+        if len(seen) == 1:
+            shutil.rmtree(scratch.parent)
+            return None
+        return locked(scratch)
+
+    monkeypatch.setattr(job_module, "_locked", late)
+    report = run_job(RenderJob(tmp_path / "out", views=2, size=(16, 16)), boxes(tmp_path / "meshes", 1))
+    assert [result.status for result in report.results] == ["rendered"]
+    assert len(set(seen)) == len(seen) == 2
+    assert (tmp_path / "out/dataset.json").is_file() and not (tmp_path / "out/.unfinished").exists()
 
 
 def test_a_job_that_was_killed_at_its_very_beginning_starts_again(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ same dataset, byte for byte, however often a job was interrupted and however man
 """
 
 import shutil
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +20,13 @@ from tunemv3d_core.plugins.registry import registry
 from tunemv3d_data.notes import NoteCounts
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.executors import Executor, Here, Lost
-from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, keep
+from tunemv3d_data.rendering.manifest import UNFINISHED, claim, describe, keep, keep_settings
 from tunemv3d_data.rendering.names import unusable
 from tunemv3d_data.rendering.one_object import Work
 from tunemv3d_data.rendering.settings import JobShard, RenderJob, Result, writing
+
+ATTEMPTS = 8
+"""To make a folder that no other run removes before it is locked."""
 
 
 @dataclass
@@ -94,19 +98,37 @@ def _room(job: RenderJob, shard: JobShard) -> Iterator[Path]:
     It is locked while this run lives: that is how others tell it from what a killed run left.
     """
     room = job.out / UNFINISHED
-    scratch = room / f"{shard}-{uuid.uuid4().hex[:8]}"
     with ExitStack() as held:
-        held.callback(_remove, scratch)
         with writing(job.out):
-            claim(job, scratch)
-        if lock := _locked(scratch):
-            held.callback(lock.release)
+            claim(job)
+            scratch, lock = _scratch(room, shard)
+            held.callback(_remove, scratch)
+            if lock:
+                held.callback(lock.release)
+            keep_settings(job, scratch)
         for left in set(room.glob("*" if shard.count == 1 else f"{shard}-*")) - {scratch}:
             if lock := _locked(left):
                 shutil.rmtree(left, ignore_errors=True)
                 lock.release()
-                shutil.rmtree(left, ignore_errors=True)  # Windows removes no file that is open, such as the lock
+                if sys.platform == "win32":  # which removes no file that is open, such as the lock
+                    shutil.rmtree(left, ignore_errors=True)
         yield scratch
+
+
+def _scratch(room: Path, shard: JobShard) -> tuple[Path, FileLock | None]:
+    """Make a folder for unfinished work and lock it; where the disk knows no locks, go on without.
+
+    Until it is locked, another run takes it for one that a killed run left, and removes it: then another is made.
+    """
+    for _ in range(ATTEMPTS):
+        scratch = room / f"{shard}-{uuid.uuid4().hex[:8]}"
+        with suppress(FileNotFoundError):  # another run ended, and removed the room in which this was to be made
+            scratch.mkdir(parents=True)
+        if lock := _locked(scratch):
+            return scratch, lock
+        _remove(scratch)
+    scratch.mkdir(parents=True)
+    return scratch, None
 
 
 def _locked(scratch: Path) -> FileLock | None:

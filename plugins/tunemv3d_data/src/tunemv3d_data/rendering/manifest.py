@@ -30,7 +30,7 @@ UNFINISHED = ".unfinished"
 REFUSED = "refused"
 
 
-def claim(job: RenderJob, scratch: Path) -> None:
+def claim(job: RenderJob) -> None:
     """Take the folder for this job, or refuse where it holds another one's pictures.
 
     Raises:
@@ -42,7 +42,11 @@ def claim(job: RenderJob, scratch: Path) -> None:
     elif job.out.exists() and not _only_begun(job.out):
         raise DatasetError(f"{job.out}: not empty and not a dataset; use another --out")
     make_folders(job.out / "objects", durable=True)
-    scratch.mkdir(parents=True)
+
+
+def keep_settings(job: RenderJob, scratch: Path) -> None:
+    """Write what later runs in the folder are compared with, unless it is there."""
+    path = job.out / "dataset.json"
     if not path.exists():
         write_json(scratch / path.name, {"settings": job.settings()})
         put_in_place(scratch / path.name, path, durable=True)
