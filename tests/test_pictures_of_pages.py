@@ -59,7 +59,7 @@ def test_another_checkpoint_or_command_or_file_is_noticed(monkeypatch: pytest.Mo
     ground = Image.new("RGB", (8, 8), "white")
     picture = making.Picture("a/one.webp", "said", (), lambda folders: [ground], assets=("chairs-mini",))
     assert not picture.is_made()
-    making.make(picture)
+    making.make(picture, making.Commands())
     assert picture.is_made()
     with monkeypatch.context() as other:
         other.setattr(making, "asset_sha256", lambda name: "0" * 64)

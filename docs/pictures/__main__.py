@@ -6,10 +6,10 @@ sentence, and the rest goes on; exit code 1.
 """
 
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
-from making import Picture, make
+from making import Commands, Picture, make
 from table import PICTURES
 
 from tunemv3d_core.console import console, show_error
@@ -22,22 +22,28 @@ def main(names: list[str]) -> int:
     if strays := [name for name in names if name not in known]:
         show_error(TuneMV3DError(f"no picture '{strays[0]}'.{suggestion(strays[0], known)} Known: {', '.join(known)}"))
         return EXIT_BAD_INPUT
-    failed = [name for name in names or known if not _made(name, known[name])]
+    commands = Commands()
+    try:
+        for name in names or known:
+            with suppress(TuneMV3DError):  # told when it is the picture's turn
+                commands.begin(known[name])
+        failed = [name for name in names or known if not _made(name, known[name], commands)]
+    finally:
+        commands.close()
     return EXIT_FINDINGS if failed else 0
 
 
-def _made(name: str, picture: Picture) -> bool:
-    began = time.monotonic()
+def _made(name: str, picture: Picture, commands: Commands) -> bool:
     try:
         if picture.is_made():
             console.print(f"{name}: as it was", highlight=False)
             return True
-        make(picture)
+        make(picture, commands)
     except TuneMV3DError as error:
         show_error(TuneMV3DError(f"{name}: left out: {error}"))
         return False
     size = picture.path.stat().st_size / 1000
-    console.print(f"{name}: {size:.0f} kB, {time.monotonic() - began:.0f} s", highlight=False)
+    console.print(f"{name}: {size:.0f} kB", highlight=False)
     return True
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,14 +85,41 @@ class Picture:
         return {"sha256": _sha256([self.path]), **self.made_by()}.items() <= known.items()
 
 
-def make(picture: Picture) -> None:
+class Commands:
+    """Commands of pictures, two at a time with half the processors each: much of what they do keeps one busy."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2)
+        self._outputs: dict[str, Future[Path]] = {}
+
+    def begin(self, picture: Picture) -> None:
+        """Start what a picture needs, unless it is made or its commands run already."""
+        if picture.ends and not picture.is_made():
+            for command in picture.commands:
+                if command not in self._outputs:
+                    self._outputs[command] = self._pool.submit(_output, command, picture.made_by()["assets"])
+
+    def outputs(self, picture: Picture) -> list[Path]:
+        """Wait for a picture's commands, and return the folders in which they ran.
+
+        Raises:
+            TuneMV3DError: one of them failed.
+        """
+        return [self._outputs[command].result() for command in picture.commands] if picture.ends else []
+
+    def close(self) -> None:
+        """Start no more; an interruption reaches those that run by itself."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def make(picture: Picture, commands: Commands) -> None:
     """Make a picture and its record.
 
     Raises:
         TuneMV3DError: an asset or a program is missing, or a command failed.
     """
     made_by = picture.made_by()
-    folders = [_output(command, made_by["assets"]) for command in picture.commands] if picture.ends else []
+    folders = commands.outputs(picture)
     frames = [_at_most(frame.convert("RGB"), picture.most) for frame in picture.draw(folders)]
     picture.path.parent.mkdir(parents=True, exist_ok=True)
     moving = {"save_all": True, "append_images": frames[1:], "duration": picture.milliseconds, "loop": 0}
@@ -126,9 +154,8 @@ def _output(command: str, assets: dict[str, str]) -> Path:
     else:
         words[0] = str(Path(sys.executable).parent / words[0])
     # A picture is of the first seed, on whatever machine: the CPU's numbers are the same on all of one kind.
-    done = subprocess.run(
-        words, cwd=part, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True
-    )
+    variables = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
+    done = subprocess.run(words, cwd=part, env=variables, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise TuneMV3DError(f"`{command}` failed: {' '.join(last)}")

@@ -43,13 +43,6 @@ PICTURES = (
         (SAMPLE,),
         scenes.mesh,
     ),
-    Picture(
-        "pictures/viewer.webp",
-        "`tunemv3d view chairs-mini`, four cameras, eight steps.",
-        ("tunemv3d view chairs-mini",),
-        scenes.viewer,
-        ends=False,
-    ),
     Picture("pictures/field.webp", "Slots of a model; yours is found by name like ours.", (), scenes.field, assets=()),
     example(
         "training_loop",
@@ -67,6 +60,14 @@ PICTURES = (
     ),
     example("many_prompts", "--steps 12", "The first view of each of four prompts."),
     example("in_diffusers", "", '"a wooden chair with a red seat" in 12 steps of UniPC.'),
+    # The last one, when no other command runs: it shows how long its steps took.
+    Picture(
+        "pictures/viewer.webp",
+        "`tunemv3d view chairs-mini`, four cameras, eight steps.",
+        ("tunemv3d view chairs-mini",),
+        scenes.viewer,
+        ends=False,
+    ),
 )
 
 ELSEWHERE = {
