@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +93,23 @@ def test_what_is_missing_is_a_sentence_and_the_rest_goes_on(
     assert "no-such-adapter" in told[0] and program in told[1] and "no-such-thing" in told[1]
     assert (tmp_path / "_static/good.webp").is_file() and not (tmp_path / "_static/gone.webp").exists()
     assert main.main(["goood"]) == 2 and "Did you mean 'good'?" in capsys.readouterr().err
+
+
+def test_two_commands_run_at_a_time_and_each_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    met, ran = threading.Barrier(2, timeout=30), []
+
+    def wait_for_another(command: str, assets: dict[str, str]) -> Path:
+        ran.append(command)
+        met.wait()
+        return tmp_path / command
+
+    monkeypatch.setattr(making, "_output", wait_for_another)
+    commands = making.Commands()
+    picture = making.Picture("none-such.webp", "", ("one", "two"), lambda folders: [])
+    for _ in range(2):
+        commands.begin(picture)
+    assert commands.outputs(picture) == [tmp_path / "one", tmp_path / "two"] and sorted(ran) == ["one", "two"]
+    commands.close()
 
 
 def test_finished_commands_are_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -178,6 +178,9 @@ def test_two_packings_into_one_folder_do_not_mix(folder: Path, tmp_path: Path) -
     assert not list(out.glob("*.tar"))
     packed(folder, out)  # what a killed process left locks nobody out
     assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".md"}
+    with pytest.raises(DatasetError, match="a finished packing"), packing._alone(PackJob(folder, out)):
+        pass  # as one that looked at the folder before the first was done
+    assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".md"}
 
 
 def test_the_command_reports_as_json(folder: Path, tmp_path: Path) -> None:

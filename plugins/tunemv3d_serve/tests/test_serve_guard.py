@@ -101,6 +101,7 @@ def test_a_browser_keeps_the_token_as_a_cookie_and_out_of_the_address(queue: Job
 
 def test_other_sites_pages_cannot_order(queue: JobQueue) -> None:
     client = client_of(queue)
+    assert client.post("/jobs", json={"prompt": "a"}, headers={"Origin": "http://["}).status_code == 403
     answer = client.post("/jobs", json={"prompt": "a"}, headers={"Origin": "https://evil.example"})
     assert answer.status_code == 403 and queue.all() == []
     # A form's or a script's request that browsers send without asking.

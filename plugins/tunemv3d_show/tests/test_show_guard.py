@@ -71,7 +71,7 @@ def test_names_that_were_pointed_here_are_refused(server: tuple[int, str], path:
 def test_other_sites_pages_open_no_socket(server: tuple[int, str]) -> None:
     port, token = server
     cookie = {"Cookie": f"tunemv3d_view={token}"} if token else {}
-    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{port + 1}", "file://"):
+    for origin in ("http://evil.example", "null", "http://[", f"http://127.0.0.1:{port + 1}", "file://"):
         assert ask(port, Origin=origin, **socket_headers(port), **cookie).status == 403
 
 

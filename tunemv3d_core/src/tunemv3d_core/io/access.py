@@ -53,7 +53,10 @@ class Access:
 
 def is_foreign(origin: str | None, host: str) -> bool:
     """Tell whether another site's page sent a request, by its ``Origin`` and ``Host`` headers."""
-    return origin is not None and urlsplit(origin).netloc != host
+    try:
+        return origin is not None and urlsplit(origin).netloc != host
+    except ValueError:  # no address at all
+        return True
 
 
 def is_loopback(host: str) -> bool:

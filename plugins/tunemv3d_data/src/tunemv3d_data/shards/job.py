@@ -113,8 +113,10 @@ def _alone(job: PackJob) -> Iterator[None]:
         raise DatasetError(
             f"{job.out}: another process packs into this folder; wait for its end, or choose another --out"
         ) from None
-    with suppress(OSError):  # where open files cannot be removed, another may look at it just now
-        (job.out / LOCK).unlink()
+    finally:
+        if (job.out / INDEX).exists():  # nobody packs here any more
+            with suppress(OSError):  # where open files cannot be removed, another may look at it just now
+                (job.out / LOCK).unlink()
 
 
 def _left_out(dataset: Dataset) -> dict[str, str]:
