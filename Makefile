@@ -43,7 +43,7 @@ test-gpu: install
 	TUNEMV3D_TEST_DEVICE=cuda $(BIN)/python -m pytest $(wildcard tunemv3d_*/tests/*_conformance.py plugins/*/tests/*_conformance.py)
 
 faults: install
-	OMP_NUM_THREADS=1 TUNEMV3D_FAULTS=full $(BIN)/python -m pytest -m faults -n $(WORKERS) --dist loadfile tests/faults
+	OMP_NUM_THREADS=1 TUNEMV3D_FAULTS=full $(BIN)/python -m pytest -m faults -n $(WORKERS) --dist loadfile --timeout 0 tests/faults
 
 reliability: install
 	$(BIN)/python benchmarks/reliability.py
