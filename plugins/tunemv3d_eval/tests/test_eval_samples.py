@@ -282,6 +282,9 @@ def test_a_line_that_a_kill_has_cut_is_written_again(cut: str, tmp_path: Path) -
     assert lines["a"] == first and "b" not in lines and path.read_bytes() == whole
     lines.add("b", {"key": "b"})
     assert Lines(path, "key")["b"] == {"key": "b"} and path.read_bytes().startswith(whole)
+    path.write_bytes(whole[:4] + bytes(len(whole) - 5) + b"\n" + b'{"key": "c"}\n')  # as a power cut leaves it
+    assert "a" not in (lines := Lines(path, "key")) and "c" in lines
+    assert path.read_bytes() == b'{"key": "c"}\n'
 
 
 def test_a_line_in_the_middle_that_is_damaged_is_named(tmp_path: Path) -> None:

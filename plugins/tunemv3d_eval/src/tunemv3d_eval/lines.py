@@ -1,4 +1,4 @@
-"""Records in a file of JSON lines that survives a kill: every line is written when its work is done."""
+"""Records in a file of JSON lines that survives kills and power cuts: every line is written when its work is done."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ class Lines:
     """Records by key, kept in a file that grows; the last record of a key counts.
 
     Args:
-        path: the file; read if it is there. A last line that a kill has cut is removed.
+        path: the file; read if it is there. A last line that a kill has cut is removed, as is one of whose bytes a power
+            cut has left zeros.
         key: of a record, the name of one of its fields.
 
     Raises:
@@ -25,14 +26,15 @@ class Lines:
         self._records: dict[str, dict[str, Any]] = {}
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         # Not splitlines, which takes letters inside a prompt for ends of lines.
-        *lines, cut = text.split("\n")
+        *whole, cut = text.split("\n")
+        lines = [line for line in whole if "\0" not in line]
         for number, line in enumerate(lines, start=1):
             try:
                 record = parse(line, finite=False)
                 self._records[record[key]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise TuneMV3DError(f"{path}: line {number} is damaged: {error}; remove that line") from None
-        if cut:
+        if cut or len(lines) < len(whole):
             write_text(path, "".join(f"{line}\n" for line in lines))
 
     def __contains__(self, key: str) -> bool:

@@ -132,7 +132,7 @@ class Evaluation:
                 _warn("the checkpoints have different bases: differences between them are also those of the bases")
         report = self._report(round(time.perf_counter() - began, 1), list(dict.fromkeys(warned)))
         out = self.request.out
-        write_json(out / "evaluate.json", report)
+        write_json(out / "evaluate.json", report, durable=True)
         write_text(out / "table.md", markdown(report))
         for figure, drawn in (figure_plots(report) | plots_over_t(report)).items():
             (out / "plots").mkdir(exist_ok=True)

@@ -168,10 +168,10 @@ def read_json(
     return parse_json(data, name or path, error, finite)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; its folder is made."""
+def write_json(path: Path, content: dict[str, Any], durable: bool = False) -> None:
+    """Write a JSON file, whole or not at all; its folder is made. ``durable``: see ``atomic_file``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
+    with atomic_file(path, durable=durable) as beside:
         beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tunemv3d_core import __version__
 from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.errors import SampleError
-from tunemv3d_core.io.atomic import atomic_file
+from tunemv3d_core.io.atomic import atomic_file, make_folders
 from tunemv3d_core.io.json_files import parse
 from tunemv3d_core.io.provenance import sha256
 from tunemv3d_eval.lines import Lines
@@ -84,10 +84,10 @@ class SampleStore:
         """
         file = self.file(k, job)
         path = self._out / file
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent, durable=True)
         # One key, because the library writes several in any order.
         about = {"sample": json.dumps(self.about(k, job), sort_keys=True, ensure_ascii=False)}
-        with atomic_file(path) as beside:
+        with atomic_file(path, durable=True) as beside:
             save_file({"latents": latents.contiguous(), "images": images.contiguous()}, beside, about)
         self._enter(k, job, latents)
 

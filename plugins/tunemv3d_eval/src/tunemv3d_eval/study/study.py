@@ -51,7 +51,7 @@ def run_study(study: Study, out: Path, engine: Engine, minutes: float | None, te
             if missing is None:
                 missing = {job.name: "the study was interrupted" for job in Records(out / "jobs.jsonl").undone(jobs)}
             content = summary(study, specs, jobs, missing, out)
-            write_json(out / "study.json", content)
+            write_json(out / "study.json", content, durable=True)
             write_report(out, content)
     return content
 
