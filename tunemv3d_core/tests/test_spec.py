@@ -167,6 +167,12 @@ def test_extends_a_file_beside_and_an_installed_spec(folder: Path, parts: FakeSi
     assert load_spec("base").train.steps == load_spec("fake-specs:base").train.steps == 100
 
 
+def test_extends_opens_no_file_that_is_not_called_a_spec(folder: Path) -> None:
+    write(folder / "secret.txt", {"seed": 3})
+    (line,) = message(write(folder / "sub" / "a.json", {"extends": "../secret.txt"}))
+    assert "extends: no spec '../secret.txt'." in line and "is no file that ends in .json either" in line
+
+
 def test_a_loop_of_extends_is_shown(folder: Path) -> None:
     write(folder / "a.json", {"extends": "b.json"})
     write(folder / "b.json", {"extends": "c.json"})
@@ -299,7 +305,7 @@ def test_a_spec_never_imports_what_it_names(folder: Path, parts: FakeSite, name:
     (line,) = message(write(folder / "a.json", SPEC | {"model": MODEL | {"backbone": {"type": name}}}))
     assert line.startswith(f"a.json: model.backbone: no component '{name}'.")
     (line,) = message(write(folder / "b.json", {"extends": name}))
-    assert f"no spec '{name}'." in line and "is no file either" in line
+    assert f"no spec '{name}'." in line and "is no file that ends in .json either" in line
     assert "bystander" not in sys.modules
 
 

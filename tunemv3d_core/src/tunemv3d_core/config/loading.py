@@ -100,15 +100,19 @@ def _read_chain(name: str, folder: Path, chain: tuple[tuple[str, Path], ...], sa
 
 
 def _find(name: str, folder: Path, asked: str) -> Path:
-    """Find the file of an installed spec, or of a path relative to ``folder``."""
+    """Find the file of an installed spec, or of a path relative to ``folder``.
+
+    A spec may be a stranger's: what it asks for must be called a spec's file, so that it opens no others.
+    """
     installed = registry()
     try:
         record = installed.find("spec", name)
     except ComponentError as error:
         path = folder / path_of(name)
-        if exists(path):
+        if exists(path) and (not asked or path.suffix == ".json"):
             return path.resolve()
-        raise SpecError(f"{asked}{error}. '{shown(path, 200)}' is no file either") from None
+        what = "no file that ends in .json" if asked else "no file"
+        raise SpecError(f"{asked}{error}. '{shown(path, 200)}' is {what} either") from None
     return Path(installed.load(record)).resolve()
 
 
