@@ -169,7 +169,9 @@ def test_extends_a_file_beside_and_an_installed_spec(folder: Path, parts: FakeSi
 
 def test_extends_opens_no_file_that_is_not_called_a_spec(folder: Path) -> None:
     write(folder / "secret.txt", {"seed": 3})
-    (line,) = message(write(folder / "sub" / "a.json", {"extends": "../secret.txt"}))
+    (folder / "sub").mkdir()
+    write(folder / "sub" / "a.json", {"extends": "../secret.txt"})
+    (line,) = message("sub/a.json")
     assert "extends: no spec '../secret.txt'." in line and "is no file that ends in .json either" in line
 
 

@@ -283,7 +283,8 @@ def test_a_line_that_a_kill_has_cut_is_written_again(cut: str, tmp_path: Path) -
     lines.add("b", {"key": "b"})
     assert Lines(path, "key")["b"] == {"key": "b"} and path.read_bytes().startswith(whole)
     path.write_bytes(whole[:4] + bytes(len(whole) - 5) + b"\n" + b'{"key": "c"}\n')  # as a power cut leaves it
-    assert "a" not in (lines := Lines(path, "key")) and "c" in lines
+    lines = Lines(path, "key")
+    assert "a" not in lines and "c" in lines
     assert path.read_bytes() == b'{"key": "c"}\n'
 
 

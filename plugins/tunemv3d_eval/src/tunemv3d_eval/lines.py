@@ -13,8 +13,8 @@ class Lines:
     """Records by key, kept in a file that grows; the last record of a key counts.
 
     Args:
-        path: the file; read if it is there. A last line that a kill has cut is removed, as is one of whose bytes a power
-            cut has left zeros.
+        path: the file; read if it is there. A last line that a kill has cut is removed, and any of whose bytes a
+            power cut has left zeros.
         key: of a record, the name of one of its fields.
 
     Raises:
