@@ -3,6 +3,8 @@
 import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -71,6 +73,26 @@ def test_a_header_that_promises_too_many_pixels_is_refused() -> None:
     with pytest.raises(OSError, match="7 x 5 pixels are more than 34"):
         open_picture(encoded("PNG"), max_pixels=34)
     open_picture(encoded("PNG"), max_pixels=35)
+
+
+def test_a_part_that_claims_gigabytes_is_refused_where_there_is_no_room(tmp_path: Path) -> None:
+    whole = encoded("PNG")
+    at = whole.index(b"IDAT") - 4
+    (tmp_path / "small.png").write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from tunemv3d_core.io.pictures import open_picture
+        image = open_picture(Path(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+        try:
+            image.load()
+        except OSError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "small.png")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "there is no memory for what it claims to hold\n", ended
 
 
 def test_nothing_else_opens_pictures() -> None:

@@ -70,8 +70,10 @@ def _refusing(work: Callable[..., Any]) -> Callable[..., Any]:
     def refusing(*arguments: Any, **options: Any) -> Any:
         try:
             return work(*arguments, **options)
-        except (OSError, EOFError, MemoryError):  # EOFError: no such frame
+        except (OSError, EOFError):  # EOFError: no such frame
             raise
+        except MemoryError:  # a hundred bytes may claim a part of gigabytes
+            raise OSError("there is no memory for what it claims to hold") from None
         except Exception as error:
             raise OSError(f"damaged: {type(error).__name__}: {error}") from error
 
