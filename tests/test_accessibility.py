@@ -1,5 +1,6 @@
 """Pages that commands write are for everybody: axe-core finds nothing serious, and keys do what a mouse does."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shown = CliRunner().invoke(app, ["show", "chairs", "--objects", ",".join(OBJECTS), "--out", str(out / "data")])
     assert shown.exit_code == 0, shown.output
     shutil.copytree(STUDY, out / "study")
-    content: dict[str, Any] = json.loads((STUDY / "study.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(gzip.decompress((STUDY / "study.json.gz").read_bytes()))
     content["variants"] = {name: {"has_field": True, **each} for name, each in content["variants"].items()}
     write_report(out / "study", content)
     run = toys.write_run(out / "run")

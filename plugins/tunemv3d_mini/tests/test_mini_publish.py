@@ -3,9 +3,14 @@
 import runpy
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-PUBLISH = runpy.run_path(str(Path(__file__).resolve().parents[1] / "recipe" / "adapters" / "publish.py"))
+RECIPE = Path(__file__).resolve().parents[1] / "recipe/adapters"
+CARD = runpy.run_path(str(RECIPE / "model_card.py"))
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(RECIPE))
+    PUBLISH = runpy.run_path(str(RECIPE / "publish.py"))
 STRENGTHS = [1.0, 0.0, 2.0]
 
 
@@ -49,5 +54,18 @@ def test_a_row_of_the_card_has_intervals_and_says_what_is_missing() -> None:
         "hull_recall": {"mean": 0.92664, "low": 0.91, "high": 0.9412},
         "leave_one_out": {"mean": 20.507, "low": None, "high": None},
     }
-    row = PUBLISH["_row"]("1.5", means)
+    row = CARD["_row"]("1.5", means)
     assert row == "| 1.5 | 0.9266 (0.91 to 0.941) | - | 20.51 | - | - | - |"
+
+
+def test_what_prompts_name_is_told_at_every_strength() -> None:
+    figures = CARD["NAMED"]
+    means = [
+        {"figure": name, "consistency": k, "control": None, "mean": 0.9 - k / 10, "low": 0.5, "high": 1.0, "n": n}
+        for n, name in enumerate(figures, start=3)
+        for k in (0.0, 1.5)
+    ]
+    told = CARD["met"]({"means": means, "device": "a card", "date": "2026-11-30T04:08:06+00:00"}).splitlines()
+    assert told[1].startswith("7 prompts by rule") and told[1].endswith("; a card, 2026-11-30.")
+    assert told[3].startswith("| K | main colour (of 3) | type (of 4) |")
+    assert told[-1] == "| 1.5 |" + " 0.75 (0.5 to 1) |" * len(figures)
