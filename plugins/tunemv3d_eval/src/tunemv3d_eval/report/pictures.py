@@ -59,7 +59,7 @@ def write_picture(
             draw.text((4, top + 4 + i * LINE), line, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     # A picture that is there is not drawn again: it is there whole or not at all.
-    with atomic_file(path) as beside:
+    with atomic_file(path, durable=True) as beside:
         save_picture(canvas, beside, xmp)
 
 
