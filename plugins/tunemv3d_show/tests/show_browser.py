@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,17 @@ class Browser:
         )
         os.close(to_child)
         os.close(from_child)
+        os.set_blocking(self._write, False)
         self._rest, self._number, self._session = b"", 0, ""
         self.errors: list[str] = []
         self.requests: list[str] = []
+        try:
+            self._attach(width, height)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, width: int, height: int) -> None:
         pages = [t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page"]
         attached = self.call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
         self._session = attached["sessionId"]
@@ -54,6 +63,9 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self._write)
@@ -65,8 +77,8 @@ class Browser:
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
         until = time.monotonic() + timeout
+        self._send(json.dumps(message).encode() + b"\0", until)
         while True:
             answer = self._next(until)
             if answer.get("id") == self._number:
@@ -74,13 +86,31 @@ class Browser:
                 return answer["result"]
             self._note(answer)
 
+    def _send(self, message: bytes, until: float) -> None:
+        while message:
+            _, ready, _ = select.select([], [self._write], [], max(0, until - time.monotonic()))
+            assert ready, "chromium did not take a command in time"
+            try:
+                message = message[os.write(self._write, message) :]
+            except BrokenPipeError:
+                raise AssertionError(self._ended()) from None
+
     def _next(self, until: float) -> dict[str, Any]:
+        """The next message. A browser that has ended leaves a pipe that is always ready, and gives nothing."""
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._read], [], [], max(0, until - time.monotonic()))
             assert ready, "chromium did not answer in time"
-            self._rest += os.read(self._read, 1 << 20)
+            read = os.read(self._read, 1 << 20)
+            assert read, self._ended()
+            self._rest += read
+        assert time.monotonic() < until, "chromium said other things, but did not answer in time"
         message, self._rest = self._rest.split(b"\0", 1)
         return json.loads(message)
+
+    def _ended(self) -> str:
+        with suppress(subprocess.TimeoutExpired):  # its pipes close a moment before
+            self.process.wait(5)
+        return f"chromium has ended: exit code {self.process.returncode}"
 
     def _note(self, event: dict[str, Any]) -> None:
         method, told = event.get("method"), event.get("params", {})
