@@ -24,6 +24,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 SECONDS = 10.0
 """Limit of one case; one that takes longer is a hang."""
+STARTING = 120.0
+"""Limit in seconds of the start of the process that opens cases."""
 PATIENCE = 6
 """How many times the limit a case may take on a machine where others have the processor."""
 
@@ -115,7 +117,7 @@ class Child:
         self._process = context.Process(target=main, args=(there, self._prepared), daemon=True)
         self._process.start()
         there.close()
-        assert self._ends.recv() == "ready"
+        assert self._ends.poll(STARTING) and self._ends.recv() == "ready", f"not ready within {STARTING:g} s"
 
 
 class _Over(KeyboardInterrupt):

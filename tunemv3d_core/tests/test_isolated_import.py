@@ -5,6 +5,8 @@ import sys
 import pytest
 from fake_distributions import FakeSite
 
+from tunemv3d_core.errors import ComponentError
+from tunemv3d_core.plugins import isolated_import
 from tunemv3d_core.plugins.isolated_import import import_each
 from tunemv3d_core.plugins.registry import registry
 
@@ -57,3 +59,10 @@ def test_blame_falls_on_the_one_that_did_it_wherever_it_stands(site: FakeSite) -
     results = dict(zip(names, import_each([registry().find("field", name) for name in names], 20.0), strict=True))
     assert {name for name, result in results.items() if result.problem} == {"dies"}
     assert str(results["dies"].problem).startswith("field dies (fake-dies 1.2)")
+
+
+def test_a_process_that_does_not_begin_is_told(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.component("field", "good", "fake-good")
+    monkeypatch.setattr(isolated_import, "STARTING", 0.0)
+    with pytest.raises(ComponentError, match="did not begin within 0 s"):
+        list(import_each([registry().find("field", "good")], 2.0))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import train_stand_ins as tiny
+from child_processes import running
 from train_ranks import train_by_two
 
 from tunemv3d_core.console import run
@@ -18,12 +19,6 @@ from tunemv3d_train.cli import _program, train
 from tunemv3d_train.interruption import SIGNALS, watched
 
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-
-
-def started(offered: Path, spec_file: Path, run: Path, *options: str) -> subprocess.Popen[str]:
-    command = [*LAUNCHER, "-m", "tunemv3d_train", str(spec_file), "--out", str(run), *options]
-    environment = tiny.environment(offered)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def children(pid: int) -> list[int]:
@@ -76,14 +71,15 @@ def test_the_command_to_go_on_with_is_the_one_that_was_run(
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the ranks")
 def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(offered: Path, spec_file: Path, tmp_path: Path) -> None:
     options = ("--steps", "100000", "--set", "train.log_every=1000", "--set", "train.checkpoint_every=3")
-    process = started(offered, spec_file, tmp_path / "run", *options)
-    assert process.stderr is not None
-    while not run_checkpoints(tmp_path / "run"):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(children(process.pid)[1], signal.SIGUSR1)
-    told = process.stderr.read()
-    assert process.wait(timeout=60) != 0  # the launcher's own code for ranks that ended with 130
+    command = [*LAUNCHER, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), *options]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with running(command, seconds=300, env=tiny.environment(offered), **pipes) as process:
+        while not run_checkpoints(tmp_path / "run"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(children(process.pid)[1], signal.SIGUSR1)
+        _, told = process.communicate()
+        assert process.returncode != 0  # the launcher's own code for ranks that ended with 130
     (step,) = re.findall(
         r"interrupted after step (\d+); go on with: torchrun --nproc-per-node 2 -m tunemv3d_train", told
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_stand_ins as tiny
+from child_processes import running
 from safetensors.torch import load_file
 
 from tunemv3d_core.config.loading import load_spec
@@ -127,15 +128,13 @@ def test_two_runs_in_one_folder_are_refused_and_a_killed_one_blocks_nobody(
     offered: Path, spec_file: Path, tmp_path: Path
 ) -> None:
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
-    first = subprocess.Popen(
-        run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=tiny.environment(offered)
-    )
-    assert first.stderr is not None
-    next(line for line in first.stderr if line.startswith("step 3 "))
-    with pytest.raises(SpecError, match="another process trains in this folder"):
-        train(load_spec(spec_file, ["train.steps=100000"]), tmp_path / "run", resume=True)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with running(run, env=tiny.environment(offered), **pipes) as first:
+        assert first.stderr is not None
+        next(line for line in first.stderr if line.startswith("step 3 "))
+        with pytest.raises(SpecError, match="another process trains in this folder"):
+            train(load_spec(spec_file, ["train.steps=100000"]), tmp_path / "run", resume=True)
+        first.send_signal(signal.SIGKILL)
     done = int(run_checkpoints(tmp_path / "run")[-1].name[5:])
     resumed = train(load_spec(spec_file, [f"train.steps={done + 1}"]), tmp_path / "run", resume=True)
     assert resumed.step == done + 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_stand_ins as tiny
+from child_processes import running
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -308,16 +309,15 @@ def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
-    process = subprocess.Popen(
-        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=tiny.environment(offered)
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step 3 "):
-            process.send_signal(signal.SIGINT)
-            break
-    told = process.stderr.read()
-    assert process.wait(timeout=120) == 130
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with running(run, env=tiny.environment(offered), **pipes) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 3 "):
+                process.send_signal(signal.SIGINT)
+                break
+        told = process.stderr.read()
+        assert process.wait() == 130
     assert "Traceback" not in told and "--set 'train.steps=100000'" in told and told.strip().endswith("--resume")
     assert checkpoint.run_checkpoints(tmp_path / "run")
 

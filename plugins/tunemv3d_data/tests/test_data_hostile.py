@@ -152,7 +152,7 @@ from tunemv3d_data.objects import SourceObject
 
 if __name__ == "__main__":
     sources = [SourceObject(name, Path("nowhere")) for name in ("a", "hang")]
-    for source, outcome in Processes(1, 3600.0).run(Sabotage(), sources):
+    for source, outcome in Processes(1, 60.0).run(Sabotage(), sources):
         print(outcome[1], flush=True)
 """
 
@@ -164,9 +164,11 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         [sys.executable, str(tmp_path / "parent.py")], env=environment, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        time.sleep(1.0)  # it hangs in the next object
-        parent.kill()
+        try:
+            worker = int(parent.stdout.readline())
+            time.sleep(1.0)  # it hangs in the next object
+        finally:
+            parent.kill()
     until = time.monotonic() + 10
     while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
         time.sleep(0.05)
@@ -196,6 +198,30 @@ def test_a_worker_that_dies_before_it_begins_costs_nothing(times: int, monkeypat
     sources = [SourceObject(name, Path("nowhere")) for name in "abc"]
     outcomes = {source.id: outcome for source, outcome in Processes(1, 15.0).run(Sabotage(), sources)}
     assert set(outcomes) == {"a", "b", "c"} and not any(isinstance(outcome, Lost) for outcome in outcomes.values())
+
+
+class Large(Sabotage):
+    """Work that is more than a pipe holds, as of a job that names thousands of objects."""
+
+    def __init__(self) -> None:
+        self.held_out = "x" * 300_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows hands over what a process starts with in another way")
+def test_workers_that_die_before_they_read_large_work_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiprocessing import util
+
+    start = util.spawnv_passfds
+
+    def die(path: str, words: list[bytes], *given: Any) -> int:
+        worker = any("spawn_main" in os.fsdecode(word) for word in words)
+        return start(path, [path, "-S", "-c", "raise SystemExit(9)"] if worker else words, *given)
+
+    monkeypatch.setattr(util, "spawnv_passfds", die)
+    monkeypatch.setattr(executors, "BROKEN_POOLS", 1)
+    monkeypatch.setattr(executors, "STARTING", 1.0)
+    with pytest.raises(DatasetError, match="workers die before they begin"):
+        list(Processes(1, 1.0).run(Large(), [SourceObject("a", Path("nowhere"))]))
 
 
 class Silent:

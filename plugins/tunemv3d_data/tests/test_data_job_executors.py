@@ -185,7 +185,7 @@ def test_a_job_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path:
         wait_for_objects(killed, count, process)
         time.sleep(draw.uniform(0, 0.03))
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL
     assert len(list(killed.glob("objects/*"))) < 30
     finish(tmp_path / "meshes", killed)

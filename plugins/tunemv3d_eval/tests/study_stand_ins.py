@@ -5,7 +5,7 @@
 
 The figure ``quality`` of a checkpoint at step s is ``OFFSETS[spec] + s / 1000``, with a deviation of each prompt's own
 that all checkpoints share, so that differences are known. A run called "bad" fails, and one called "slow" waits to be
-asked to end.
+asked to end, a minute at most.
 The metric of a run called "odd" has another model.
 """
 
@@ -35,12 +35,12 @@ def train(words: list[str]) -> int:
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     steps, every = int(sets["train.steps"]), int(sets["train.checkpoint_every"])
-    resumed = "--resume" in words
+    resumed, until = "--resume" in words, time.monotonic() + 60
     for step in range(every, steps + 1, every):
         folder = out / "checkpoints" / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "provenance.json").write_text(json.dumps({"spec": spec}))
-        while out.name.startswith("slow") and not resumed and not stopped:
+        while out.name.startswith("slow") and not resumed and not stopped and time.monotonic() < until:
             time.sleep(0.02)
         if stopped:
             return 130

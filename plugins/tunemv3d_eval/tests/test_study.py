@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child_processes import running
 from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
@@ -187,7 +188,7 @@ def test_a_study_that_is_asked_to_end_asks_its_jobs_and_goes_on_later(tmp_path: 
     code += f"jobs.TRAIN = ({STAND_INS!r}, 'train')\n"
     code += "from tunemv3d_eval.study_command import study; run(study)"
     command = [sys.executable, "-c", code, str(file), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as study:
+    with running(command, stderr=subprocess.PIPE) as study:
         assert study.stderr is not None
         assert b"begins" in study.stderr.readline()
         wait_for(out / "runs/slow-seed0/checkpoints/step-000010")
@@ -221,7 +222,7 @@ def test_a_folder_is_one_studys_even_after_a_kill_while_its_jobs_live(tmp_path: 
         "with alone_in(out):\n    p = started((sys.executable, '-c', 'import time; time.sleep(60)'), out / 'log', {})\n"
     )
     hold += "    print(p.pid, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", child + hold, str(tmp_path)], stdout=subprocess.PIPE) as study:
+    with running([sys.executable, "-c", child + hold, str(tmp_path)], stdout=subprocess.PIPE) as study:
         assert study.stdout is not None
         job = int(study.stdout.readline())
         study.kill()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child_processes import running
 from serve_toys import Work, client_of, wait_for
 
 from tunemv3d_core.errors import EXIT_INTERRUPTED, TuneMV3DError
@@ -129,7 +130,7 @@ def test_an_interrupt_ends_the_server_as_it_does_other_commands(number: signal.S
         f"    lambda: listen(FastAPI(), '127.0.0.1', {port}, ''))\n"
         "run(app, [])"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+    with running([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout is not None and server.stdout.readline().startswith(b"http://127.0.0.1")
         wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
         server.send_signal(number)

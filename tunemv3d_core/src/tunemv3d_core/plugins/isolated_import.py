@@ -39,6 +39,9 @@ class ImportResult:
 PATIENCE = 3.0
 """Seconds that listings of everything allow one third-party descriptor."""
 
+STARTING = 120.0
+"""Seconds that the other process may take until it begins."""
+
 
 def probe_third_party(slots: Iterable[str]) -> dict[EntryPointRecord, ImportResult]:
     """Import third-party entry points of some slots in another process; refuse broken ones in this one."""
@@ -75,6 +78,8 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
     process.start()
     there.close()
     try:
+        if not here.poll(STARTING):
+            raise ComponentError(f"the process for importing plugins did not begin within {STARTING:g} s; try again")
         if here.recv() != "ready":
             raise EOFError
         for record in records:

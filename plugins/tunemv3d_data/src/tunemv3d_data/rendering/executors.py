@@ -5,13 +5,17 @@ A worker that dies or hangs costs the object that it was at, and no other.
 """
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context, parent_process, resource_tracker
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
@@ -87,19 +91,20 @@ class Processes:
         waiting = iter(sources)
         first = list(islice(waiting, self.workers))
         waiting, broken = chain(first, waiting), 0
-        while broken < BROKEN_POOLS:
-            left: list[SourceObject] = []
-            for source, outcome in self._one_pool(len(first), work, waiting, left) if first else ():
-                broken = 0
-                yield source, outcome
-            if not left:
-                return
-            waiting, broken = chain(left, waiting), broken + 1
+        with _handed_over(work) as file:
+            while broken < BROKEN_POOLS:
+                left: list[SourceObject] = []
+                for source, outcome in self._one_pool(len(first), file, waiting, left) if first else ():
+                    broken = 0
+                    yield source, outcome
+                if not left:
+                    return
+                waiting, broken = chain(left, waiting), broken + 1
         said = "workers die before they begin with an object, perhaps for want of memory; finished objects are kept"
         raise DatasetError(f"{said}: run it again, with fewer --workers where memory is short")
 
     def _one_pool(
-        self, workers: int, work: Work, waiting: Iterator[SourceObject], left: list[SourceObject]
+        self, workers: int, work: Path, waiting: Iterator[SourceObject], left: list[SourceObject]
     ) -> Outcomes:
         """Work through ``waiting`` for as long as the pool stands; ``left`` gets what it was given in vain.
 
@@ -209,7 +214,20 @@ def _too_slow(limit: float) -> Lost:
 _worker: Work | None = None
 
 
-def _start_pool(workers: int, work: Work) -> ProcessPool:
+@contextmanager
+def _handed_over(work: Work) -> Iterator[Path]:
+    """A file with the work, for workers to read.
+
+    What a process is started with goes through a pipe. One that dies before it reads would leave this process waiting
+    for room in the pipe for ever, if it is more than the pipe holds: a job that names thousands of objects is.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "work")
+        file.write_bytes(pickle.dumps(work))
+        yield file
+
+
+def _start_pool(workers: int, work: Path) -> ProcessPool:
     """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows: they ignore it once they have started
         return _pool(workers, work)
@@ -221,18 +239,18 @@ def _start_pool(workers: int, work: Work) -> ProcessPool:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _pool(workers: int, work: Work) -> ProcessPool:
+def _pool(workers: int, work: Path) -> ProcessPool:
     pool = ProcessPool(workers, OBJECTS_A_WORKER, _start_worker, (work,), get_context("spawn"))
     _ = pool.active  # looking at it starts it
     return pool
 
 
-def _start_worker(work: Work) -> None:
+def _start_worker(work: Path) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker = work
+    _worker = pickle.loads(work.read_bytes())
 
 
 def _end_with_parent() -> None:
