@@ -2,11 +2,15 @@
 
 import io
 import json
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from tunemv3d_core import assemble, console
@@ -81,3 +85,31 @@ def test_components_larger_than_the_memory_are_refused_by_name(
     monkeypatch.setattr(assemble, "registry", Registry)
     with pytest.raises(ComponentError, match="field 'large': its sizes need more memory than there is"):
         assemble.build_component("field", ComponentSpec(type="large"))
+
+
+def test_an_interrupt_inside_of_a_progress_bar_waits_for_nobody(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The bar's thread draws, for which it needs what the interrupted code holds just then."""
+    monkeypatch.setattr(console, "messages", Console(file=io.StringIO()))
+    bar = Progress(console=console.messages, auto_refresh=False)
+    bar.start()
+    draws, ended = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        with bar.live._lock:
+            draws.set()
+            bar.get_renderable()
+
+    def interrupted() -> None:
+        with bar._lock:
+            threading.Thread(target=draw, daemon=True).start()
+            draws.wait(5)
+            with pytest.raises(KeyboardInterrupt):
+                console._interrupt(signal.SIGINT, None)
+        ended.set()
+
+    threading.Thread(target=interrupted, daemon=True).start()
+    assert ended.wait(5), "it waits for the bar's thread, which waits for it"
+    bar.stop()
+    assert capfd.readouterr().err == "interrupted\n"

@@ -1,4 +1,4 @@
-"""The browser that tests drive: one that ends, falls silent or only chatters is a failure, and never a wait for ever."""
+"""The browser that tests drive: one that ends, falls silent or only chatters is a failure, not a wait."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,9 @@ from show_browser import Browser
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the browser is driven by a pair of pipes")
 
 HELLO = r"""#!/bin/sh
-answer() { printf '{"id": %s, "result": {"targetInfos": [{"type": "page", "targetId": 1}], "sessionId": "1"}}\0' $1 >&4; }
-for number in 1 2 3 4 5 6 7; do answer $number; done
+for number in 1 2 3 4 5 6 7; do
+    printf '{"id": %s, "result": {"targetInfos": [{"type": "page", "targetId": 1}], "sessionId": "1"}}\0' $number >&4
+done
 """
 """Answers to what is asked of a browser when it opens."""
 
@@ -34,7 +35,7 @@ def test_one_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
     [
         ("exit 3", "chromium has ended: exit code 3"),
         ("exec sleep 60", "did not answer in time"),
-        ("while :; do printf '{\"method\": \"x\"}\\0' >&4; done", "said other things, but did not answer in time"),
+        ('while :; do printf \'{"method": "x"}\\0\' >&4; done', "said other things, but did not answer in time"),
     ],
 )
 def test_one_that_ends_or_answers_no_more_is_told(

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
@@ -166,7 +167,9 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    messages.print("interrupted", style="yellow")
+    # Not by a console: a progress bar's thread may hold its lock and wait for one that the interrupted code holds.
+    with suppress(OSError):
+        os.write(2, b"interrupted\n")
     raise KeyboardInterrupt
 
 

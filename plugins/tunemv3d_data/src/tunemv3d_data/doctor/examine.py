@@ -20,6 +20,7 @@ from tunemv3d_data.doctor.fit import shifted_errors
 from tunemv3d_data.doctor.summary import Summary
 from tunemv3d_data.doctor.tokens import Tokens
 from tunemv3d_data.doctor.views import ObjectViews, open_views
+from tunemv3d_data.handing_over import handed_over, taken_over
 from tunemv3d_data.layouts import OURS, Collection
 
 MENDED_AT_THE_SOURCE = ("camera-convention", "camera-units", "picture-order")
@@ -146,7 +147,10 @@ def _all(round_: Round, ids: Sequence[str], workers: int) -> Iterator[_Result]:
         return
     context = multiprocessing.get_context("spawn")
     workers = min(workers, 61) if sys.platform == "win32" else workers  # as many as the pool takes there
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(round_,)) as pool:
+    with (
+        handed_over(round_) as file,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(file,)) as pool,
+    ):
         running = [pool.submit(_work, id_) for id_ in ids]
         try:
             for future in as_completed(running):
@@ -161,11 +165,12 @@ def _all(round_: Round, ids: Sequence[str], workers: int) -> Iterator[_Result]:
 _worker: tuple[Round, Tokens] | None = None
 
 
-def _start_worker(round_: Round) -> None:
+def _start_worker(file: Path) -> None:
     """Set up a worker. Ctrl-C is the parent's: workers finish the object that they are at."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    round_: Round = taken_over(file)
     _worker = (round_, Tokens(round_.text_encoder))
 
 

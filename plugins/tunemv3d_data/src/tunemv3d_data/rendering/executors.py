@@ -5,17 +5,14 @@ A worker that dies or hangs costs the object that it was at, and no other.
 """
 
 import os
-import pickle
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from time import monotonic
 from typing import Any, Protocol
@@ -24,6 +21,7 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_data.handing_over import handed_over, taken_over
 from tunemv3d_data.objects import SourceObject
 from tunemv3d_data.rendering.settings import Result
 
@@ -91,7 +89,7 @@ class Processes:
         waiting = iter(sources)
         first = list(islice(waiting, self.workers))
         waiting, broken = chain(first, waiting), 0
-        with _handed_over(work) as file:
+        with handed_over(work) as file:
             while broken < BROKEN_POOLS:
                 left: list[SourceObject] = []
                 for source, outcome in self._one_pool(len(first), file, waiting, left) if first else ():
@@ -214,19 +212,6 @@ def _too_slow(limit: float) -> Lost:
 _worker: Work | None = None
 
 
-@contextmanager
-def _handed_over(work: Work) -> Iterator[Path]:
-    """A file with the work, for workers to read.
-
-    What a process is started with goes through a pipe. One that dies before it reads would leave this process waiting
-    for room in the pipe for ever, if it is more than the pipe holds: a job that names thousands of objects is.
-    """
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        file = Path(folder, "work")
-        file.write_bytes(pickle.dumps(work))
-        yield file
-
-
 def _start_pool(workers: int, work: Path) -> ProcessPool:
     """A running pool whose processes never see Ctrl-C, not even while they start: it is the parent's to end them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows: they ignore it once they have started
@@ -250,7 +235,7 @@ def _start_worker(work: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker = pickle.loads(work.read_bytes())
+    _worker = taken_over(work)
 
 
 def _end_with_parent() -> None:
