@@ -42,12 +42,12 @@ def test_one_that_ends_or_answers_no_more_is_told(
     after: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stand_in(monkeypatch, tmp_path, HELLO + after)
-    with Browser() as browser, pytest.raises(AssertionError, match=message):
+    with pytest.raises(AssertionError, match=message), Browser() as browser:
         for _ in range(2):
             browser.call("Page.enable", timeout=0.5)
 
 
 def test_one_that_takes_no_commands_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in(monkeypatch, tmp_path, HELLO + "exec sleep 60")
-    with Browser() as browser, pytest.raises(AssertionError, match="did not take a command in time"):
+    with pytest.raises(AssertionError, match="did not take a command in time"), Browser() as browser:
         browser.call("Runtime.evaluate", timeout=0.3, expression="x" * 300_000)
