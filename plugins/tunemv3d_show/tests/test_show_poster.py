@@ -1,7 +1,10 @@
 """A mesh's still: a textured ball, whose outline and colours are known, and what a browser without WebGL shows."""
 
 import io
+import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from show_browser import Browser, needs_chromium
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.glb import glb
 from tunemv3d_core.slots import TexturedMesh
+from tunemv3d_show.compact import small_mesh
 from tunemv3d_show.compose import write_page
 from tunemv3d_show.gather import gather
 from tunemv3d_show.poster import SIDE, poster
@@ -43,10 +47,35 @@ def test_a_still_says_what_made_its_mesh() -> None:
         assert picture.info["xmp"] == by.xmp
 
 
-@pytest.mark.parametrize("broken", [b"", b"glTF", toys.textured_ball(0.5).replace(b"TEXCOORD_0", b"TEXCOORD_1")])
+BALL = toys.textured_ball(0.5)
+
+
+def altered(part: str, value: Any) -> bytes:
+    """The ball with another value of a part of its tree, such as "accessors/0/count"."""
+    length = struct.unpack_from("<I", BALL, 12)[0]
+    tree = json.loads(BALL[20 : 20 + length])
+    *above, last = (int(word) if word.isdigit() else word for word in part.split("/"))
+    inside = tree
+    for word in above:
+        inside = inside[word]
+    inside[last] = value
+    text = json.dumps(tree).encode()
+    return BALL[:12] + struct.pack("<I", len(text)) + BALL[16:20] + text + BALL[20 + length :]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(b"", b"glTF", BALL.replace(b"TEXCOORD_0", b"TEXCOORD_1")),
+        *(altered("meshes", 3), altered("meshes/0", 1.5), altered("accessors/1/count", 2.5)),
+        *(altered("bufferViews/0", 0.5), altered("images/0/bufferView", "x"), altered("accessors/0/bufferView", [1])),
+        *(altered("bufferViews/0/byteLength", {}), altered("meshes/0/primitives/0/attributes", 1e300)),
+    ],
+)
 def test_another_file_is_refused(broken: bytes) -> None:
-    with pytest.raises(ValueError):
-        poster(broken)
+    for reader in (poster, small_mesh):
+        with pytest.raises(ValueError):
+            reader(broken)
 
 
 @needs_chromium

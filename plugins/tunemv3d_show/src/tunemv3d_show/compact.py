@@ -10,7 +10,7 @@ from PIL import Image
 
 from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
-from tunemv3d_show.glb import opened
+from tunemv3d_show.glb import MALFORMED, opened
 
 WIDTHS = {"view": 128, "preview": 512, "strip": 512, "turntable": 256}
 """Largest size of pictures by their kind, pixels."""
@@ -72,7 +72,7 @@ def small_mesh(glb: bytes) -> bytes:
         for image in tree.get("images", []):
             chunks[image["bufferView"]] = _small_texture(chunks[image["bufferView"]])
             image["mimeType"] = "image/jpeg"
-    except (KeyError, IndexError) as error:
+    except MALFORMED as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
     tree["extensionsRequired"] = ["KHR_mesh_quantization"]
     tree["extensionsUsed"] = [*tree.get("extensionsUsed", []), "KHR_mesh_quantization"]

@@ -5,6 +5,9 @@ from typing import Any
 
 from tunemv3d_core.io.json_files import parse
 
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, OverflowError, struct.error)
+"""What a tree raises, beside ``ValueError``, whose parts are not of the kinds that glTF names."""
+
 
 def opened(glb: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Return a GLB's tree and the content of each of its buffer's views.
@@ -18,7 +21,7 @@ def opened(glb: bytes) -> tuple[dict[str, Any], list[bytes]]:
         chunks = [_chunk(view, binary) for view in tree["bufferViews"]]
         if len({accessor["bufferView"] for accessor in tree["accessors"]}) < len(tree["accessors"]):
             raise ValueError("no GLB as `tunemv3d mesh` makes it: its numbers lie among one another")
-    except (KeyError, IndexError, TypeError, struct.error) as error:
+    except MALFORMED as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
     return tree, chunks
 

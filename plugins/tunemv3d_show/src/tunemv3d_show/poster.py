@@ -9,7 +9,7 @@ from PIL import Image
 
 from tunemv3d_core.io.generated import save_picture
 from tunemv3d_core.io.pictures import open_picture
-from tunemv3d_show.glb import opened
+from tunemv3d_show.glb import MALFORMED, opened
 
 SIDE = 192
 """Pixels of the poster."""
@@ -67,7 +67,7 @@ def _read(glb: bytes) -> tuple[Floats, Floats, NDArray[np.uint8], bytes]:
         with open_picture(chunks[tree["images"][0]["bufferView"]]) as picture:
             packet = picture.info.get("xmp", b"")
             return positions[faces], uv[faces], np.asarray(picture.convert("RGBA")), packet
-    except (KeyError, IndexError, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         raise ValueError(f"no GLB as `tunemv3d mesh` makes it: {error!r}") from error
 
 
