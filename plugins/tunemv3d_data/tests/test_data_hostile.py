@@ -193,7 +193,7 @@ def killed_while_starting(times: int) -> Callable[[], None]:
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_worker_that_dies_before_it_begins_costs_nothing(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # One that held the queue's lock is noticed by silence alone: after this long and the limit.
-    monkeypatch.setattr("tunemv3d_data.rendering.executors.STARTING", 15.0)
+    monkeypatch.setattr(executors, "STARTING", 5.0)
     threading.Thread(target=killed_while_starting(times), daemon=True).start()
     sources = [SourceObject(name, Path("nowhere")) for name in "abc"]
     outcomes = {source.id: outcome for source, outcome in Processes(1, 15.0).run(Sabotage(), sources)}
@@ -250,6 +250,7 @@ def test_a_silent_pool_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_that_never_begin_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "BROKEN_POOLS", 1)
+    monkeypatch.setattr(executors, "STARTING", 5.0)
     threading.Thread(target=killed_while_starting(1), daemon=True).start()
     with pytest.raises(DatasetError, match="workers die before they begin"):
-        list(Processes(1, 60.0).run(Sabotage(), [SourceObject("a", Path("nowhere"))]))
+        list(Processes(1, 10.0).run(Sabotage(), [SourceObject("a", Path("nowhere"))]))
