@@ -42,11 +42,11 @@ app.command("part")(greet)
 
 
 @pytest.fixture
-def tunemv3d(site: FakeSite, capsys: pytest.CaptureFixture[str]) -> Any:
+def tunemv3d(site: FakeSite, capfd: pytest.CaptureFixture[str]) -> Any:
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
             run(app, list(arguments))
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return int(caught.value.code or 0), out, err
 
     return call
