@@ -271,13 +271,13 @@ def test_labels_tell_checkpoints_apart() -> None:
         labels(["chairs-mini", "chairs-mini"])
 
 
-@pytest.mark.parametrize("cut", ['{"key": "b", "pro', '{"key": "b"}'])
-def test_a_line_that_a_kill_has_cut_is_written_again(cut: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [b'{"key": "b", "pro', b'{"key": "b"}', '{"key": "ü'.encode()[:-1]])
+def test_a_line_that_a_kill_has_cut_is_written_again(cut: bytes, tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     first = {"key": "a", "prompt": "a chair\u2028of two lines"}
     Lines(path, "key").add("a", first)
     whole = path.read_bytes()
-    path.write_bytes(whole + cut.encode())
+    path.write_bytes(whole + cut)
     lines = Lines(path, "key")
     assert lines["a"] == first and "b" not in lines and path.read_bytes() == whole
     lines.add("b", {"key": "b"})

@@ -24,10 +24,10 @@ class Lines:
     def __init__(self, path: Path, key: str) -> None:
         self._path = path
         self._records: dict[str, dict[str, Any]] = {}
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        # Not splitlines, which takes letters inside a prompt for ends of lines.
-        *whole, cut = text.split("\n")
-        lines = [line for line in whole if "\0" not in line]
+        content = path.read_bytes() if path.is_file() else b""
+        # Bytes, since a cut may go through a letter; not splitlines, which takes letters inside a prompt for ends of lines.
+        *whole, cut = content.split(b"\n")
+        lines = [line for line in whole if b"\0" not in line]
         for number, line in enumerate(lines, start=1):
             try:
                 record = parse(line, finite=False)
@@ -35,7 +35,7 @@ class Lines:
             except (ValueError, KeyError, TypeError) as error:
                 raise TuneMV3DError(f"{path}: line {number} is damaged: {error}; remove that line") from None
         if cut or len(lines) < len(whole):
-            write_text(path, "".join(f"{line}\n" for line in lines))
+            write_text(path, b"".join(line + b"\n" for line in lines).decode())
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
