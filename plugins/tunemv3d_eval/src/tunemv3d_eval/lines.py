@@ -25,7 +25,7 @@ class Lines:
         self._path = path
         self._records: dict[str, dict[str, Any]] = {}
         content = path.read_bytes() if path.is_file() else b""
-        # Bytes, since a cut may go through a letter; not splitlines, which takes letters inside a prompt for ends of lines.
+        # Bytes: a cut may go through a letter. Not splitlines, which takes letters inside a prompt for ends of lines.
         *whole, cut = content.split(b"\n")
         lines = [line for line in whole if b"\0" not in line]
         for number, line in enumerate(lines, start=1):
