@@ -77,6 +77,7 @@ def evaluate(words: list[str]) -> int:
         "format": "tunemv3d-evaluation/2",
         "protocol": {"name": words[words.index("--protocol") + 1]},
         "device": "cpu (toy)",
+        "versions": {"torch": "9.9"},
         "checkpoints": [{"label": label, "base": "sd-mini"} for label in labels],
         "figures": {"quality": figure, "seldom": {**figure, "higher_is_better": False}, "of_a_set": figure},
         "metrics": {"toy": {"models": ["another"] if "odd" in labels[0] else []}},

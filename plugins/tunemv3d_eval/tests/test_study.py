@@ -62,6 +62,7 @@ def run(study: Study, out: Path, minutes: float | None = None, jobs: int = 3) ->
 def test_differences_from_the_first_variant_are_those_that_were_made(tmp_path: Path) -> None:
     content = run(small_study(), tmp_path / "out")
     assert content["missing"] == {}
+    assert content["devices"] == ["cpu (toy)"] and content["versions"] == [{"torch": "9.9"}]
     found = content["evaluations"]["curves"]
     assert {row["figure"] for row in found["means"]} == {"quality", "of_a_set"}
     of_objects = [row for row in found["means"] if row["figure"] == "quality"]

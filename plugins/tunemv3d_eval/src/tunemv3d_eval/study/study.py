@@ -7,14 +7,12 @@ from typing import Any
 from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.errors import SpecError
 from tunemv3d_core.io.json_files import read_json, write_json
-from tunemv3d_core.io.provenance import versions
-from tunemv3d_eval import __version__
 from tunemv3d_eval.protocols.protocol import load_protocol
 from tunemv3d_eval.study.engine import Engine
 from tunemv3d_eval.study.jobs import Job, Records, jobs_of
 from tunemv3d_eval.study.plan import Study, resolved_specs
 from tunemv3d_eval.study.report import write_report
-from tunemv3d_eval.study.results import compared, read_reports, training_figures
+from tunemv3d_eval.study.results import Report, compared, read_reports, training_figures
 from tunemv3d_eval.study.sheets import write_sheets
 from tunemv3d_eval.study.work import Told, alone_in, work_through
 
@@ -89,7 +87,7 @@ def summary(
         "format": FORMAT,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "devices": sorted({str(report.content["device"]) for report in reports}),
-        "versions": {**versions(), "tunemv3d-eval": __version__},
+        "versions": _versions(reports),
         "study": study.model_dump(mode="json"),
         "variants": variants,
         "evaluations": evaluations,
@@ -99,6 +97,15 @@ def summary(
         "jobs": _times(jobs, Records(out / "jobs.jsonl")),
         "warnings": warnings,
     }
+
+
+def _versions(reports: list[Report]) -> list[dict[str, str]]:
+    """What evaluated, each once: a report is often written elsewhere than its evaluations."""
+    found: list[dict[str, str]] = []
+    for report in reports:
+        if (used := report.content["versions"]) not in found:
+            found.append(used)
+    return found
 
 
 def _times(jobs: list[Job], records: Records) -> list[dict[str, Any]]:
