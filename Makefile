@@ -19,8 +19,8 @@ install: $(VENV)/installed
 # torch first and pinned: the packages after it would otherwise pull another build.
 $(VENV)/installed: requirements-dev.txt constraints.txt pyproject.toml $(wildcard tunemv3d_*/pyproject.toml plugins/*/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch hatchling editables
-	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -r requirements-dev.txt
+	$(BIN)/pip install -q --no-compile -c constraints.txt torch hatchling editables
+	$(BIN)/pip install -q --no-compile -c constraints.txt --no-build-isolation -r requirements-dev.txt
 	touch $@
 
 train: install

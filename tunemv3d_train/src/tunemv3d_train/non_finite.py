@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tunemv3d_core.finite import all_finite
 from tunemv3d_train.batch_sampler import BatchPlan
 
 
@@ -69,5 +70,5 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating:
         return []
-    flags = torch.stack([tensor.isfinite().all() for tensor in floating.values()]).tolist()
+    flags = torch.stack([all_finite(tensor) for tensor in floating.values()]).tolist()
     return [name for name, whole in zip(floating, flags, strict=True) if not whole]

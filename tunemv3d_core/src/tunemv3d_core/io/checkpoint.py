@@ -29,6 +29,7 @@ from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import BaseModelError, CheckpointError, PortsError, TuneMV3DError
+from tunemv3d_core.finite import all_finite
 from tunemv3d_core.foreign_text import shown
 from tunemv3d_core.io.atomic import atomic_folder, write_text
 from tunemv3d_core.io.base_model import HOW, Base, check_ports, chosen_base, ports_record, with_base
@@ -193,7 +194,7 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
             f"{path}: the weights are not this model's: {', '.join(problems)}; "
             "the spec's model block must be the one that they were trained with"
         )
-    if infinite := [k for k in both if not bool(stored[k].isfinite().all())]:
+    if infinite := [k for k in both if not bool(all_finite(stored[k]))]:
         raise CheckpointError(
             f"{path}: {len(infinite)} tensors hold numbers that are not finite ({infinite[0]} ...): the training "
             "diverged, or the file is damaged; take an earlier checkpoint"

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 from tunemv3d_core.errors import CheckpointError
+from tunemv3d_core.finite import all_finite
 from tunemv3d_core.io.atomic import put_in_place, recover
 from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints, write_record
 from tunemv3d_core.io.json_files import read_json
@@ -115,7 +116,7 @@ def _check_finite(path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():
                 tensor = file.get_tensor(name)
-                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                if not bool(all_finite(tensor)):
                     raise CheckpointError(f"{path}: '{name}' holds numbers that are not finite")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None

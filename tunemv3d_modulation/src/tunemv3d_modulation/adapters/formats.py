@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tunemv3d_core.finite import all_finite
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_modulation.adapters.lycoris import as_lora, is_lycoris
 
@@ -68,7 +69,7 @@ def check_numbers(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not name.endswith("alpha") and (not tensor.is_floating_point() or tensor.element_size() < 2):
             raise ValueError(f"{name} is no floating-point number but {tensor.dtype}")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not bool(all_finite(tensor)):
             raise ValueError(f"{name} is not finite: the file is damaged")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
+from tunemv3d_core.finite import all_finite
 from tunemv3d_core.io.json_files import read_json
 
 HALF = ("fp16", "bf16")
@@ -126,6 +127,6 @@ def check_finite(weights: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: names the tensor.
     """
-    bad = sorted(n for n, w in weights.items() if w.is_floating_point() and not bool(w.isfinite().all()))
+    bad = sorted(n for n, w in weights.items() if not bool(all_finite(w)))
     if bad:
         raise ValueError(f"{len(bad)} weights are not finite, such as {bad[0]}: the file is damaged; restore it")
