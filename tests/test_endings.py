@@ -65,6 +65,7 @@ def test_what_writes_something_to_look_at_can_show_it(name: str) -> None:
     assert {"show_result", "show_mesh"} & called(function)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -119,6 +120,7 @@ def test_without_a_display_it_is_one_sentence(
     assert capsys.readouterr().err == "no browser was found here: open http://127.0.0.1:8080/ in one\n"
 
 
+@pytest.mark.slow
 def test_data_show_opens_its_page(tmp_path: Path) -> None:
     log = tmp_path / "opened"
     browser = tmp_path / "browser"

@@ -70,6 +70,7 @@ class Tetrahedron:
         )
 
 
+@pytest.mark.slow
 def test_two_prompts_with_meshes_load_the_checkpoint_once(
     tmp_path: Path, devices: list[torch.device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,7 @@ def test_two_prompts_with_meshes_load_the_checkpoint_once(
         assert (tmp_path / name / "object.glb").read_bytes()[:4] == b"glTF"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "options"), [(mesh, COARSE), (refine, ("--cells", 16, "--steps", 1))])
 def test_prompts_and_a_checkpoint_load_it_once(
     tmp_path: Path, devices: list[torch.device], command: Any, options: tuple[object, ...], monkeypatch: Any
@@ -99,6 +101,7 @@ def test_prompts_and_a_checkpoint_load_it_once(
     assert sorted(f.name for f in made.iterdir() if (f / "scene.safetensors").is_file()) == ["a-red-chair", "a-stool"]
 
 
+@pytest.mark.slow
 def test_samples_of_one_checkpoint_load_it_once_whatever_it_is_called(
     tmp_path: Path, devices: list[torch.device], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +118,7 @@ def test_samples_of_one_checkpoint_load_it_once_whatever_it_is_called(
     assert len(report["made"]) + len(report["failed"]) == 3 and len(devices) == 1
 
 
+@pytest.mark.slow
 def test_sample_and_mesh_with_a_prompt_make_the_same_object(tmp_path: Path) -> None:
     call(sample, "chairs-mini", "a red chair", "--out", tmp_path / "one")
     call(mesh, "chairs-mini", "a red chair", "--out", tmp_path / "other", *COARSE)

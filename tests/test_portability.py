@@ -136,6 +136,7 @@ def test_a_render_with_workers_ends_where_posix_lacks(tmp_path: Path, lacking: d
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_output_needs_no_letter_that_a_console_lacks(tmp_path: Path, encoding: str) -> None:
     """Windows' pipes and older consoles are not UTF-8."""

@@ -54,6 +54,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_an_object_is_sampled_in_half_precision_and_its_manifest_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_plugins_list(site: FakeSite, tunemv3d: Any) -> None:
     assert "also in fake-b; this one is 'fake-a:cloud'" in " ".join(tunemv3d("plugins", "list")[1].split())
 
 
+@pytest.mark.slow
 def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(site: FakeSite, tunemv3d: Any) -> None:
     site.component("field", "cloud", "fake-a", renamed_to="mist")
     site.component("field", "loud", "fake-loud", more="print('[bold]hello')")

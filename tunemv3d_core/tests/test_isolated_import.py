@@ -36,6 +36,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.slow
 def test_each_costs_only_itself_and_is_told(site: FakeSite, capfd: pytest.CaptureFixture[str]) -> None:
     for name, more in PLUGINS.items():
         site.component("field", name, f"fake-{name}", more=more, renamed_to="good" if name == "old" else "")

@@ -49,6 +49,7 @@ def test_help_lists_all_commands_whatever_some_do(site: FakeSite) -> None:
     assert seconds < 40, "neither what hangs nor a thread that is left behind is waited for"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", ["field", "aggregator"])
 def test_the_schema_leaves_out_what_is_broken_and_says_so(site: FakeSite, slot: str) -> None:
     """An aggregator's options lie in those of the fields."""

@@ -26,6 +26,7 @@ def pipe():
     return TuneMV3DPipeline.from_pretrained("chairs-mini")
 
 
+@pytest.mark.slow
 def test_a_saved_pipeline_comes_back_with_its_scheduler_and_provenance(pipe, tmp_path):
     own = pipe.scheduler
     pipe.scheduler = EulerDiscreteScheduler.from_config(own.config, use_karras_sigmas=True)
@@ -89,6 +90,7 @@ def test_a_hub_id_that_is_nowhere_says_both(monkeypatch):
         TuneMV3DPipeline.from_pretrained("nobody/nothing")
 
 
+@pytest.mark.slow
 def test_an_export_is_loaded_by_diffusers_itself(pipe, tmp_path):
     pipe.publish(tmp_path / "published", "mine")
     with pytest.raises(ValueError, match="trust_remote_code=True"):

@@ -73,6 +73,7 @@ def case(request, folders, tmp_path_factory):
     return folder, load(folder), save_both(root, changes(DiffusionPipeline.from_pretrained(folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])
 @torch.no_grad()
 def test_lora_weights_act_as_in_diffusers_own_pipeline(case, form):

@@ -17,6 +17,7 @@ from tunemv3d_modulation.spec import LoRAEncoderSpec
 GIVEN = {"prompt": "a red chair", "cameras": Cameras.orbit(2), "num_inference_steps": 2, "output_type": "pt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mini", "sdxl"])
 @pytest.mark.parametrize("how", ["model", "sequential"])
 def test_offloading_changes_nothing_and_can_be_undone(folders, how, kind):

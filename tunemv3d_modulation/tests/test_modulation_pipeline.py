@@ -72,6 +72,7 @@ def test_other_schedulers_of_diffusers_go_by_their_class(folders, scheduler, ste
     torch.testing.assert_close(our_latents(folders["sd15"], scheduler, steps, "blue"), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_fractional_timesteps_and_scaled_inputs_are_those_of_diffusers(folders, tmp_path, kind):
     folder = shutil.copytree(folders[kind], tmp_path / "karras")

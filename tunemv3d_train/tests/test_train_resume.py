@@ -124,6 +124,7 @@ def test_what_was_due_when_a_run_was_killed_is_made_up_for(spec: RunSpec, tmp_pa
         assert (run / preview).read_bytes() == (tmp_path / "whole" / preview).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_are_refused_and_a_killed_one_blocks_nobody(
     offered: Path, spec_file: Path, tmp_path: Path
 ) -> None:

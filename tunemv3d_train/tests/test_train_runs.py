@@ -290,6 +290,7 @@ def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 4096])
 def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
     size: int, offered: Path, spec_file: Path, tmp_path: Path
@@ -307,6 +308,7 @@ def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
     assert [path.name for path in left] == [] if size == 0 else load_spec(tmp_path / "run/spec.json")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

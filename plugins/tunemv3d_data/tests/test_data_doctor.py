@@ -38,11 +38,13 @@ def chairs(tmp_path: Path) -> Path:
     return four_chairs(tmp_path / "chairs")
 
 
+@pytest.mark.slow
 def test_packaged_datasets_are_sound() -> None:
     for name in ("chairs", "furniture"):
         assert examine(Round(open_dataset(find_asset(name)))) == []
 
 
+@pytest.mark.slow
 def test_workers_find_what_one_process_finds(chairs: Path) -> None:
     edit_poses(chairs, lambda poses: poses @ OPENGL, CHAIRS[:2])
     alone = examine(Round(open_dataset(chairs)))

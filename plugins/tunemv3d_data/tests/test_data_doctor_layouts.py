@@ -30,6 +30,7 @@ def test_a_sound_dataset_of_another_layout_is_sound(name: str, chair: Chair, tmp
     assert [finding["check"] for finding in report["found"]] == wanted and result.exit_code == len(wanted)
 
 
+@pytest.mark.slow
 def test_workers_open_other_layouts_too(chair: Chair, tmp_path: Path) -> None:
     for name in ("one", "two"):
         WRITERS["blender"][0](tmp_path / name, chair)

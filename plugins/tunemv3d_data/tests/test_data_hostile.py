@@ -136,6 +136,7 @@ def test_a_second_run_leaves_the_unfinished_work_of_one_that_lives(tmp_path: Pat
     assert not (job.out / ".unfinished").exists()
 
 
+@pytest.mark.slow
 def test_no_more_processes_start_than_there_are_objects() -> None:
     sources = [SourceObject(name, Path("nowhere")) for name in "ab"]
     pids = {outcome[1] for _, outcome in Processes(100, 60.0).run(Sabotage(), sources)}  # type: ignore[index]
@@ -157,6 +158,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(ORPHANS)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}

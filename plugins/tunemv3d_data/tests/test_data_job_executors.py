@@ -45,6 +45,7 @@ def local_ray(monkeypatch: pytest.MonkeyPatch) -> RayCluster:
     return RayCluster(2, 30.0)
 
 
+@pytest.mark.slow
 def test_only_the_object_that_kills_its_worker_is_lost(executor: Executor) -> None:
     ids = ("a", "segfault", "b", "oom", "c", "hang", "d", "e")
     outcomes = {source.id: outcome for source, outcome in executor.run(Sabotage(), named(*ids))}
@@ -59,6 +60,7 @@ def test_an_error_of_the_folder_ends_the_work(executor: Executor) -> None:
         list(executor.run(Sabotage(), named("disk", "a", "b", "c")))
 
 
+@pytest.mark.slow
 def test_objects_are_taken_only_as_workers_get_free() -> None:
     """A window over the objects: of 60, never more than four are taken beyond those that came back."""
     taken = finished = 0
@@ -75,6 +77,7 @@ def test_objects_are_taken_only_as_workers_get_free() -> None:
     assert finished == 60
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_after_crashes_and_names_them(tmp_path: Path) -> None:
     sources = boxes(tmp_path / "meshes", 5)
     bad = [SourceObject(name, sources[0].path) for name in ("segfault", "hang")]
@@ -86,6 +89,7 @@ def test_a_job_goes_on_after_crashes_and_names_them(tmp_path: Path) -> None:
     assert list(read_manifest(job.out)) == [source.id for source in sources]
 
 
+@pytest.mark.slow
 def test_workers_shards_and_order_leave_the_same_bytes(tmp_path: Path) -> None:
     sources = [*boxes(tmp_path / "meshes", 5), SourceObject("broken", tmp_path / "none.glb")]
     options: dict[str, Any] = {"views": 2, "size": (16, 16), "variants": 1, "held_out": frozenset({"box-01"})}

@@ -46,6 +46,7 @@ def test_one_view_turned_by_90_degrees_lowers_the_recall() -> None:
     assert hull_recall(one_wrong[None], RING[None]).item() < hull_recall(seen[None], RING[None]).item() - 0.02
 
 
+@pytest.mark.slow
 def test_the_share_is_that_of_a_loop_over_points_at_every_tolerance() -> None:
     seen = boxes_seen(chair(), RING, 32)
     seen[0] = seen[2]

@@ -63,6 +63,7 @@ def test_a_grid_shows_the_sphere_that_it_was_fitted_to() -> None:
     assert (colours - torch.tensor(RED)).abs().mean() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_halves_agree_the_less_the_more_one_is_turned() -> None:
     found = []

@@ -181,6 +181,7 @@ def test_time_ends_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> Non
     assert [job["tries"] for job in again["jobs"]] == [2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows cannot ask a process to end")
 def test_a_study_that_is_asked_to_end_asks_its_jobs_and_goes_on_later(tmp_path: Path) -> None:
     file, out = tmp_path / "study.json", tmp_path / "out"

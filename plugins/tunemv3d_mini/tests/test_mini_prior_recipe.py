@@ -227,6 +227,7 @@ def test_a_budget_ends_the_training_in_time() -> None:
     assert 0.3 <= record.seconds < 1.0 and record.progress == 1
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_stable_diffusion_pipeline(result: Path) -> None:
     from diffusers import StableDiffusionPipeline
 

@@ -43,6 +43,7 @@ def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: P
     assert taken.exit_code == 1 and "holds a refined object already" in taken.output
 
 
+@pytest.mark.slow
 def test_a_refinement_that_does_not_help_leaves_the_object_as_it_was_and_shows_both(tmp_path: Path) -> None:
     """The generated shape is the right one, and three steps on sixteen cells make it worse."""
     folder = write_sample(tmp_path / "chair", PICTURES)
