@@ -217,7 +217,8 @@ def test_axe_finds_nothing_serious(site: Path) -> None:
             browser.prefer(color_scheme=scheme)
             for page in AXE_PAGES:
                 browser.open(site / f"{page}.html")
-                assert serious(browser) == [], (page, scheme)
+                # The study's tables have hundreds of rows, all written by one line of a program.
+                assert serious(browser, alike="tbody tr:nth-child(n+4)") == [], (page, scheme)
 
 
 @pytest.mark.slow

@@ -15,13 +15,17 @@ needs_axe = pytest.mark.skipif(
 )
 
 
-def serious(browser: Browser) -> list[str]:
-    """What is serious or critical, a line each: the rule, the first elements that break it, why."""
+def serious(browser: Browser, alike: str = "") -> list[str]:
+    """What is serious or critical, a line each: the rule, the first elements that break it, why.
+
+    Elements that the CSS selector ``alike`` finds are left out: they are like others that are looked at.
+    """
     script = Path(str(FOUND.origin)).with_name("axe.min.js").read_text(encoding="utf-8")  # type: ignore[union-attr]
     browser.run(f"{script}; true")
     # Frames are pages of their own, and from disk no page may look into another.
     options = {"resultTypes": ["violations"], "preload": False, "iframes": False}
-    found = browser.run(f"axe.run(document, {json.dumps(options)}).then((told) => told.violations)")
+    looked_at = json.dumps({"exclude": [[alike]]}) if alike else "document"
+    found = browser.run(f"axe.run({looked_at}, {json.dumps(options)}).then((told) => told.violations)")
     return [
         f"{rule['id']}: {len(rule['nodes'])}, such as {rule['nodes'][0]['html'][:160]} "
         f"({rule['nodes'][0]['failureSummary'][:200]})"
