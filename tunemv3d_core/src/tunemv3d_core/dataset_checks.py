@@ -50,8 +50,8 @@ def check_dataset(dataset: Dataset, extent: Extent | None = None) -> None:
 
 def check_splits(dataset: Dataset, extent: Extent) -> None:
     """It has as many objects as its length says, and no split names another, or one that a second split has."""
-    count = _answer(dataset, "__len__")
-    splits = _answer(dataset, "splits")
+    count = ask_reader(dataset, "__len__")
+    splits = ask_reader(dataset, "splits")
     if not isinstance(splits, dict) or not {"train", "held_out"} <= splits.keys():
         got = f"the splits {', '.join(map(repr, splits))}" if isinstance(splits, dict) else type(splits).__name__
         raise DatasetError(f"splits() gives {got}; give lists of indices by 'train' and 'held_out', which may be empty")
@@ -74,7 +74,7 @@ def _check_length(dataset: Dataset, count: int) -> None:
     """Read the record of every object, of a streamed dataset the list of them: each is there, under its own id."""
     ids: dict[str, int] = {}
     if isinstance(dataset, Streams):
-        listed = len(_answer(dataset, "object_infos"))
+        listed = len(ask_reader(dataset, "object_infos"))
         if listed != count:
             raise DatasetError(f"len() is {count}, but object_infos() has {listed} objects; give its true length")
         return
@@ -252,7 +252,7 @@ CHECKS: tuple[Check, ...] = (check_splits, check_records, check_cameras, check_p
 """In this order; each relies on those before it."""
 
 
-def _answer(dataset: Dataset, method: str, *arguments: object) -> Any:
+def ask_reader(dataset: Dataset, method: str, *arguments: object) -> Any:
     """Call a method of the reader. What is no message for people becomes one.
 
     Raises:
@@ -268,7 +268,7 @@ def _answer(dataset: Dataset, method: str, *arguments: object) -> Any:
 
 
 def _record(dataset: Dataset, index: int) -> PosedImages:
-    record = _answer(dataset, "record", index)
+    record = ask_reader(dataset, "record", index)
     if not isinstance(record, PosedImages):
         raise DatasetError(f"record({index}) gives {type(record).__name__}; give a PosedImages")
     return record
@@ -278,7 +278,7 @@ def _seen(dataset: Dataset, index: int, extent: Extent) -> tuple[PosedImages, li
     """Read some views of an object, the last one first: its record, which views, and the pictures."""
     record = _record(dataset, index)
     chosen = _evenly(range(record.views), extent.views)[::-1]
-    views = _answer(dataset, "views", index, chosen)
+    views = ask_reader(dataset, "views", index, chosen)
     if not isinstance(views, Views):
         raise DatasetError(f"object '{record.id}': views() gives {type(views).__name__}; give a Views")
     return record, chosen, views
