@@ -88,6 +88,7 @@ def test_show_and_check_take_a_reader_and_name_it(site: FakeSite) -> None:
     assert shown.exit_code == 0 and '--set \'data={"type": "good"}\' --out runs/good' in shown.stderr
     assert "a green ball" in Path("good-pages/index.html").read_text("utf-8")
     assert len(list(Path("good-pages/objects/green").glob("*.webp"))) == kit_datasets.VIEWS
+    assert "good: 3 objects" in call("check", "good", "--workers", "1")[1]
     report = json.loads(call("check", "good", "--workers", "1", "--json")[1])
     assert (report["dataset"], report["objects"]) == ("good", 3)
     assert not [found for found in report["found"] if found["level"] == "error"]

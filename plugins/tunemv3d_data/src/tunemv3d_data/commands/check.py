@@ -89,12 +89,12 @@ def check(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _show(findings: Sequence["Finding"], count: int, name: str, out: Path) -> None:
+def _show(findings: Sequence["Finding"], count: int, told: str, out: Path) -> None:
     """Print a row per kind of finding, errors first."""
     from rich.table import Table
 
     if not findings:
-        console.print(f"{name}: {count} objects, nothing found", soft_wrap=True)
+        console.print(f"{told}: {count} objects, nothing found", soft_wrap=True)
         return
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
@@ -109,7 +109,7 @@ def _show(findings: Sequence["Finding"], count: int, name: str, out: Path) -> No
     print_table(table)
     levels = Counter(finding.level for finding in findings)
     said = f"{levels['error']} errors, {levels['warning']} warnings, {levels['note']} notes; pictures in {out}"
-    console.print(f"{name}: {count} objects, {said}", soft_wrap=True)
+    console.print(f"{told}: {count} objects, {said}", soft_wrap=True)
 
 
 def _objects(found: Sequence["Finding"]) -> str:
