@@ -1,4 +1,4 @@
-"""Datasets for the tests of the kit: balls with a dark patch, drawn on request, and copies that break one promise each.
+"""Datasets for the tests of the kit: balls beside the origin, drawn on request, and copies that break one promise each.
 
 A copy's docstring says what its author did.
 """
@@ -15,7 +15,8 @@ from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.types import Views
 
 COLOURS = {"red": (0.8, 0.1, 0.1), "green": (0.2, 0.6, 0.1), "blue": (0.1, 0.2, 0.8)}
-RADIUS, SIZE, VIEWS = 0.6, (24, 20), 6
+CENTRE, RADIUS = (0.3, -0.2, 0.2), 0.4
+SIZE, VIEWS = (24, 20), 6
 
 
 class Balls:
@@ -42,6 +43,7 @@ class Balls:
     def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
         """Images ``n 3 H W`` from -1 to 1 and alpha ``n H W``."""
         rays = Balls.cameras(self, index)[cameras].rays(SIZE)
+        rays = replace(rays, origins=rays.origins - torch.tensor(CENTRE))
         near, _, hit = intersect_sphere(rays, RADIUS)
         front = (rays.origins + near[..., None] * rays.directions)[..., 1] < 0
         colour = torch.tensor(COLOURS[list(COLOURS)[index]]) * torch.where(front, 1.0, 0.4)[..., None]
@@ -240,6 +242,27 @@ class OffCentre(Scaled):
         return images.roll(7, -1), alpha.roll(7, -1)
 
 
+class UpsideDown(Scaled):
+    """Pictures begin with their last row, as graphics libraries give them."""
+
+    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        return images.flip(-2), alpha.flip(-2)
+
+
+class LeftRight(Scaled):
+    """Pictures are mirrored."""
+
+    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        return images.flip(-1), alpha.flip(-1)
+
+
+class Exchanged(Balls):
+    """Pictures were sorted backwards, cameras were not."""
+
+    def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
+        return super().drawn(index, [VIEWS - 1 - camera for camera in cameras])
+
+
 class Overlapping(Balls):
     """A held-out object is trained on."""
 
@@ -266,6 +289,23 @@ class BeyondTheEnd(Balls):
 
     def splits(self) -> dict[str, list[int]]:
         return {"train": [1, 2], "held_out": [3]}
+
+
+class Empty(Balls):
+    """Found nothing where it looked."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def splits(self) -> dict[str, list[int]]:
+        return {"train": [], "held_out": []}
+
+
+class NoSplits(Balls):
+    """Leaves all objects to a split of its own name."""
+
+    def splits(self) -> dict[str, list[int]]:
+        return {"train": [], "held_out": []}
 
 
 class TooLong(Balls):
@@ -329,6 +369,35 @@ class Jitters(Balls):
         return images * (1 - 0.1 * torch.rand(()) * alpha[:, None]), alpha
 
 
+class Seeds(Balls):
+    """Seeds torch's random numbers, so that its own repeat."""
+
+    def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(index)
+        return super().drawn(index, cameras)
+
+
+class EditsTheQuestion(Balls):
+    """Sorts the list of cameras that it is given."""
+
+    def views(self, index: int, cameras: list[int]) -> Views:
+        views = super().views(index, cameras)
+        cameras.sort()
+        return views
+
+
+class OneBuffer(Balls):
+    """Gives the same tensor each time, filled anew."""
+
+    def __init__(self) -> None:
+        self.buffer = torch.zeros(0)
+
+    def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
+        images, alpha = super().drawn(index, cameras)
+        self.buffer = self.buffer if self.buffer.shape == images.shape else torch.zeros_like(images)
+        return self.buffer.copy_(images), alpha
+
+
 class SortsViews(Balls):
     """Gives views in the order of its files, not of the question."""
 
@@ -387,3 +456,24 @@ class StreamsFewer(Streamed):
 
     def object_infos(self) -> list[ObjectInfo]:
         return super().object_infos()[:2]
+
+
+class ListsOthers(Streamed):
+    """Its list of objects is in another order than its records."""
+
+    def object_infos(self) -> list[ObjectInfo]:
+        return super().object_infos()[::-1]
+
+
+class ShowsHeldOut(Streamed):
+    """An epoch has all objects."""
+
+    def order(self, seed: int, epoch: int, rank: int, world: int) -> list[int]:
+        return [0, 1, 2]
+
+
+class EpochsOfAnyLength(Streamed):
+    """Later epochs show some object twice."""
+
+    def order(self, seed: int, epoch: int, rank: int, world: int) -> list[int]:
+        return [0, 1, *[0] * epoch]

@@ -51,6 +51,8 @@ def check_dataset(dataset: Dataset, extent: Extent | None = None) -> None:
 def check_splits(dataset: Dataset, extent: Extent) -> None:
     """It has as many objects as its length says, and no split names another, or one that a second split has."""
     count = ask_reader(dataset, "__len__")
+    if type(count) is not int or count < 1:
+        raise DatasetError(f"len() is {count!r}; give the number of objects, at least one")
     splits = ask_reader(dataset, "splits")
     if not isinstance(splits, dict) or not {"train", "held_out"} <= splits.keys():
         got = f"the splits {', '.join(map(repr, splits))}" if isinstance(splits, dict) else type(splits).__name__
@@ -67,6 +69,8 @@ def check_splits(dataset: Dataset, extent: Extent) -> None:
                 both = f"twice in '{split}'" if owners[index] == split else f"in both '{owners[index]}' and '{split}'"
                 raise DatasetError(f"{_name(dataset, index)} is {both}; leave it in one split, once")
             owners[index] = split
+    if not owners:
+        raise DatasetError("no split names an object; put those to learn from into 'train'")
     _check_length(dataset, count)
 
 
@@ -278,7 +282,7 @@ def _seen(dataset: Dataset, index: int, extent: Extent) -> tuple[PosedImages, li
     """Read some views of an object, the last one first: its record, which views, and the pictures."""
     record = _record(dataset, index)
     chosen = _evenly(range(record.views), extent.views)[::-1]
-    views = ask_reader(dataset, "views", index, chosen)
+    views = ask_reader(dataset, "views", index, list(chosen))
     if not isinstance(views, Views):
         raise DatasetError(f"object '{record.id}': views() gives {type(views).__name__}; give a Views")
     return record, chosen, views

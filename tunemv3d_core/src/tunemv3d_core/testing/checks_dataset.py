@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor
 from tunemv3d_core import dataset_checks
 from tunemv3d_core.dataset_checks import Extent
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.plugins.registry import load_value
-from tunemv3d_core.slots import Dataset
-from tunemv3d_core.testing.check import Check, ConformanceError
+from tunemv3d_core.slots import Dataset, Streams
+from tunemv3d_core.testing.check import Check, ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.silhouettes import hull_share
+from tunemv3d_core.types import Views
 
 EXTENT = Extent(objects=8, views=16)
+
+VIEWS, AGREE = 8, 0.9
+"""Views of an object whose silhouettes are compared, and the share that must agree; of the packaged chairs 1 does."""
 
 THREADS, ROUNDS = 8, 4
 """Threads that read at once, and how often each reads every object that is looked at."""
@@ -26,7 +30,7 @@ THREADS, ROUNDS = 8, 4
 
 def check_opens(component: ComponentUnderTest) -> None:
     """It is built from its options, by ``build(spec)``, and has the methods of a dataset."""
-    dataset = _opened(component)
+    dataset = component.dataset
     methods = ("__len__", "splits", "record", "views")
     missing = [name for name in methods if not callable(getattr(dataset, name, None))]
     if missing:
@@ -58,28 +62,57 @@ def check_sight(component: ComponentUnderTest) -> None:
     _ask(dataset_checks.check_sight, component)
 
 
+def check_silhouettes(component: ComponentUnderTest) -> None:
+    """What one picture shows is where the others show something, too, by their cameras."""
+    dataset = component.dataset
+    for index in dataset_checks.objects_of(dataset, EXTENT):
+        record = dataset.record(index)
+        count = min(VIEWS, record.views)
+        chosen = [place * record.views // count for place in range(count)]
+        share = hull_share(dataset.views(index, chosen).alpha[0], record.cameras[chosen])
+        if share < AGREE:
+            raise ConformanceError(
+                f"object '{record.id}': {1 - share:.0%} of what each picture shows is nowhere in the others, by their "
+                "cameras; give each camera its own picture, not upside down and not mirrored (see tunemv3d data check)"
+            )
+
+
 def check_repeatable(component: ComponentUnderTest) -> None:
     """It gives the same again, when it is opened anew too, and views in the order that was asked for."""
-    dataset, again = _opened(component), _opened(component)
+    before = torch.get_rng_state()
+    dataset, again = component.opened(), component.opened()
     if len(dataset) != len(again) or dataset.splits() != again.splits():
         raise ConformanceError("opened twice, its length or its splits differ: make them from the options alone")
     for index in dataset_checks.objects_of(dataset, EXTENT):
         record = dataset.record(index)
         views = list(range(min(record.views, EXTENT.views)))
-        seen = dataset.views(index, views)
+        seen = _copied(dataset.views(index, views))
         for when, other in (("asked again", dataset), ("opened anew", again)):
             if not _same(other.record(index), record):
                 raise ConformanceError(f"object '{record.id}': {when}, its record differs")
             if not _same(other.views(index, views), seen):
                 raise ConformanceError(f"object '{record.id}': {when}, its pictures differ: draw nothing at random")
-        turned = dataset.views(index, views[::-1])
-        if not torch.equal(turned.images, seen.images.flip(1)) or not torch.equal(turned.alpha, seen.alpha.flip(1)):
-            raise ConformanceError(f"object '{record.id}': its pictures are not in the order that is asked for")
+        _check_order(dataset, index, views[::-1], seen)
+    if not torch.equal(before, torch.get_rng_state()):
+        raise ConformanceError("it seeds torch's random numbers, or draws them: take a torch.Generator of its own")
+
+
+def _check_order(dataset: Dataset, index: int, turned: list[int], seen: Views) -> None:
+    """Ask for views that were seen in the opposite order, and keep the answer while others are read."""
+    where, asked = f"object '{dataset.record(index).id}'", list(turned)
+    found = dataset.views(index, asked)
+    if asked != turned:
+        raise ConformanceError(f"{where}: views() changes the list of cameras that it is given; change a copy")
+    if not torch.equal(found.images, seen.images.flip(1)) or not torch.equal(found.alpha, seen.alpha.flip(1)):
+        raise ConformanceError(f"{where}: its pictures are not in the order that is asked for")
+    dataset.views(index, turned[::-1])
+    if not torch.equal(found.images, seen.images.flip(1)) or not torch.equal(found.alpha, seen.alpha.flip(1)):
+        raise ConformanceError(f"{where}: its pictures change when others are read; give new tensors each time")
 
 
 def check_from_threads(component: ComponentUnderTest) -> None:
     """It gives the same to several threads at once."""
-    alone, shared = _opened(component), _opened(component)
+    alone, shared = component.dataset, component.opened()
     objects = dataset_checks.objects_of(alone, EXTENT)
     views = {index: list(range(min(alone.record(index).views, 2))) for index in objects}
     wanted = {index: (alone.record(index), alone.views(index, views[index])) for index in objects}
@@ -100,16 +133,45 @@ def check_from_threads(component: ComponentUnderTest) -> None:
         raise ConformanceError(f"with {THREADS} threads at once, {said}; keep no state between calls, or lock it")
 
 
-def _opened(component: ComponentUnderTest) -> Dataset:
-    dataset: Dataset = load_value(component.plugin.build)(component.spec)
-    return dataset
+def check_streams(component: ComponentUnderTest) -> None:
+    """A streamed dataset lists what its records say, and every epoch of all processes shows each training object."""
+    dataset = component.dataset
+    if not isinstance(dataset, Streams):
+        raise NotApplicableError("it is no streamed dataset")
+    infos = dataset.object_infos()
+    for index in dataset_checks.objects_of(dataset, EXTENT):
+        record, info = dataset.record(index), infos[index]
+        for name in ("id", "views", "licence", "creator"):
+            mine, theirs = getattr(info, name), getattr(record, name)
+            if mine != theirs:
+                raise ConformanceError(
+                    f"object_infos() has the {name} {mine!r} for object {index}, its record {theirs!r}"
+                )
+        if dataset.picture_size() != record.size:
+            raise ConformanceError(f"picture_size() is {dataset.picture_size()}, that of '{record.id}' {record.size}")
+    train = set(dataset.splits()["train"])
+    for world in range(1, min(2, len(train)) + 1):
+        epochs = [[list(dataset.order(1, epoch, rank, world)) for rank in range(world)] for epoch in range(3)]
+        shown = [set().union(*ranks) for ranks in epochs]
+        if any(each != train for each in shown):
+            raise ConformanceError(
+                f"order() of {world} processes shows other objects than those of 'train', each epoch"
+            )
+        if any(list(map(len, ranks)) != list(map(len, epochs[0])) for ranks in epochs):
+            raise ConformanceError(f"order() of {world} processes is not equally long in every epoch")
+        if epochs[1] != [list(dataset.order(1, 1, rank, world)) for rank in range(world)]:
+            raise ConformanceError("order() differs when it is asked again: make it of its arguments alone")
 
 
 def _ask(check: dataset_checks.Check, component: ComponentUnderTest) -> None:
     try:
-        check(_opened(component), EXTENT)
+        check(component.dataset, EXTENT)
     except TuneMV3DError as error:
         raise ConformanceError(str(error)) from error
+
+
+def _copied(views: Views) -> Views:
+    return replace(views, images=views.images.clone(), alpha=views.alpha.clone())
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -141,8 +203,10 @@ _GATES = {
     check_cameras: ("records",),
     check_pictures: ("records",),
     check_sight: ("cameras", "pictures"),
+    check_silhouettes: ("sight",),
     check_repeatable: ("pictures",),
     check_from_threads: ("repeatable",),
+    check_streams: ("records",),
 }
 
 CHECKS = tuple(Check(ask, gates) for ask, gates in _GATES.items())
