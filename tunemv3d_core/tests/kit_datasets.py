@@ -1,10 +1,9 @@
-"""Datasets for the tests of the kit: balls beside the origin, drawn on request, and copies that break one promise each.
-
-A copy's docstring says what its author did.
-"""
+"""Datasets for the tests of the kit: balls beside the origin, and copies that break one promise each."""
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,32 +16,55 @@ from tunemv3d_core.types import Views
 COLOURS = {"red": (0.8, 0.1, 0.1), "green": (0.2, 0.6, 0.1), "blue": (0.1, 0.2, 0.8)}
 CENTRE, RADIUS = (0.3, -0.2, 0.2), 0.4
 SIZE, VIEWS = (24, 20), 6
+H, W = SIZE
 
 
+@dataclass
 class Balls:
-    """Three balls; the last is held out. Pictures are not square."""
+    """Three balls, half of each dark; the last is held out. Pictures are not square.
+
+    Attributes:
+        pictures: changes images ``n 3 H W`` and alpha ``n H W``.
+        poses: changes camera-to-world matrices ``n 4 4``.
+        lenses: changes intrinsics ``n 4``.
+        recorded: attributes of the records that are changed.
+        seen: attributes of the views that are changed.
+        split: the splits.
+        length: how many objects it says that it has.
+    """
+
+    pictures: Callable[[Tensor, Tensor], tuple[Any, Any]] = lambda images, alpha: (images, alpha)
+    poses: Callable[[Tensor], Tensor] = lambda matrices: matrices
+    lenses: Callable[[Tensor], Tensor] = lambda intrinsics: intrinsics
+    recorded: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+    split: Any = None
+    length: int = len(COLOURS)
 
     def __len__(self) -> int:
-        return len(COLOURS)
+        return self.length
 
     def splits(self) -> dict[str, list[int]]:
-        return {"train": [0, 1], "held_out": [2]}
+        return self.split or {"train": [0, 1], "held_out": [2]}
 
     def record(self, index: int) -> PosedImages:
-        name = list(COLOURS)[index]
-        return PosedImages(name, self.cameras(index), SIZE, (f"a {name} ball", "a ball"), licence="CC0-1.0")
+        name, right = list(COLOURS)[index], self.cameras(index)
+        cameras = Cameras(self.poses(right.camera_to_world), self.lenses(right.intrinsics))
+        record = PosedImages(name, cameras, SIZE, (f"a {name} ball", "a ball"), licence="CC0-1.0")
+        return replace(record, **self.recorded)
 
     def views(self, index: int, cameras: list[int]) -> Views:
         record = self.record(index)
-        images, alpha = self.drawn(index, cameras)
-        return Views(images[None], alpha[None], record.cameras[cameras][None], [record.captions[0]], [record.id])
+        images, alpha = self.pictures(*self.drawn(index, cameras))
+        views = Views(images[None], alpha[None], record.cameras[cameras][None], [record.captions[0]], [record.id])
+        return replace(views, **self.seen)
 
     def cameras(self, index: int) -> Cameras:
-        return Cameras.orbit(VIEWS, elevation=20.0 + 10 * index, focal=0.9, aspect=SIZE[1] / SIZE[0])
+        return Cameras.orbit(VIEWS, elevation=20.0 + 10 * index, focal=0.9, aspect=W / H)
 
     def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
         """Images ``n 3 H W`` from -1 to 1 and alpha ``n H W``."""
-        rays = Balls.cameras(self, index)[cameras].rays(SIZE)
+        rays = self.cameras(index)[cameras].rays(SIZE)
         rays = replace(rays, origins=rays.origins - torch.tensor(CENTRE))
         near, _, hit = intersect_sphere(rays, RADIUS)
         front = (rays.origins + near[..., None] * rays.directions)[..., 1] < 0
@@ -52,99 +74,74 @@ class Balls:
         return 2 * images.movedim(-1, 1).unflatten(-1, SIZE) - 1, alpha.unflatten(-1, SIZE)
 
 
-class Pastel(Balls):
-    """Unbroken: bytes of an object so bright that no value is below 0."""
-
-    def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        images, alpha = super().drawn(index, cameras)
-        return ((images / 4 + 0.75 + 1) * 127.5).round() / 127.5 - 1, alpha
+def bytes_of(images: Tensor) -> Tensor:
+    return ((images + 1) * 127.5).round()
 
 
-class Scaled(Balls):
-    """Scales pictures and alpha; each copy says how."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Any, Any]:
-        raise NotImplementedError
-
-    def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
-        return self.scaled(*super().drawn(index, cameras))
-
-
-class FromZero(Scaled):
-    """Pictures from 0 to 1."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return (images + 1) / 2, alpha
-
-
-class Bytes(Scaled):
-    """Pictures from 0 to 255."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return ((images + 1) * 127.5).round(), alpha
+PICTURES: dict[str, Callable[[Tensor, Tensor], tuple[Any, Any]]] = {
+    "Pastel": lambda images, alpha: (bytes_of(images / 4 + 0.75) / 127.5 - 1, alpha),  # unbroken: nothing is below 0
+    "FromZero": lambda images, alpha: ((images + 1) / 2, alpha),
+    "Bytes": lambda images, alpha: (bytes_of(images), alpha),
+    "UnsignedBytes": lambda images, alpha: (bytes_of(images).to(torch.uint8), alpha),
+    "AlphaInBytes": lambda images, alpha: (images, alpha * 255),
+    "NotANumber": lambda images, alpha: (images * (alpha / alpha)[:, None], alpha),  # divided by an alpha of 0
+    "OnBlack": lambda images, alpha: (torch.where(alpha[:, None] > 0, images, -1.0), alpha),
+    "InvertedAlpha": lambda images, alpha: (images, 1 - alpha),
+    "OpaqueAlpha": lambda images, alpha: (images, torch.ones_like(alpha)),
+    "EmptyAlpha": lambda images, alpha: (torch.ones_like(images), torch.zeros_like(alpha)),
+    "ChannelsLast": lambda images, alpha: (images.movedim(1, -1), alpha),
+    "OffCentre": lambda images, alpha: (images.roll(7, -1), alpha.roll(7, -1)),  # cut after the cameras were written
+    "UpsideDown": lambda images, alpha: (images.flip(-2), alpha.flip(-2)),  # as graphics libraries give them
+    "LeftRight": lambda images, alpha: (images.flip(-1), alpha.flip(-1)),
+}
 
 
-class UnsignedBytes(Scaled):
-    """Pictures as uint8."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return ((images + 1) * 127.5).round().to(torch.uint8), alpha
+def moved(matrices: Tensor, factor: float) -> Tensor:
+    """Cameras that stand further from the origin by a factor."""
+    return torch.cat([matrices[..., :3], matrices[..., 3:] * torch.tensor([factor] * 3 + [1.0])[:, None]], dim=-1)
 
 
-class AlphaInBytes(Scaled):
-    """Alpha from 0 to 255."""
+POSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "Doubles": lambda matrices: matrices.double(),  # as numpy makes them
+    "OpenGL": opengl_to_opencv,
+    "WorldToCamera": torch.linalg.inv,
+    "OpenGLWorldToCamera": lambda matrices: torch.linalg.inv(opengl_to_opencv(matrices)),
+    "Mirrored": lambda matrices: torch.diag(torch.tensor([-1.0, 1, 1, 1])) @ matrices,  # a left-handed world
+    "Sheared": lambda matrices: matrices * torch.tensor([2.0, 2, 2, 1]),  # rotations that scale
+    "Inside": lambda matrices: moved(matrices, 1 / 3),  # a world so small that cameras stand in the sphere
+    "Millimetres": lambda matrices: moved(matrices, 1000),  # so large that the sphere is a dot
+}
 
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images, alpha * 255
+SPLITS: dict[str, dict[str, list[Any]]] = {
+    "Overlapping": {"train": [0, 1, 2], "held_out": [2]},
+    "OtherNames": {"train": [0, 1], "test": [2]},
+    "SplitsOfIds": {"train": ["red", "green"], "held_out": ["blue"]},
+    "BeyondTheEnd": {"train": [1, 2], "held_out": [3]},  # indices count from 1
+    "NoSplits": {"train": [], "held_out": []},
+}
 
+RECORDS: dict[str, dict[str, Any]] = {
+    "WidthFirst": {"size": (W, H)},
+    "LettersAsCaptions": {"captions": "a ball"},
+    "NoCaptions": {"captions": ()},
+    "BlankCaption": {"captions": ("a ball", " ")},
+}
 
-class NotANumber(Scaled):
-    """Colours are divided by alpha where it is 0."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images * (alpha / alpha)[:, None], alpha
-
-
-class OnBlack(Scaled):
-    """Pictures on black ground."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(alpha[:, None] > 0, images, -1.0), alpha
-
-
-class InvertedAlpha(Scaled):
-    """Alpha is 1 where nothing is."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images, 1 - alpha
-
-
-class OpaqueAlpha(Scaled):
-    """Alpha is 1 everywhere."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images, torch.ones_like(alpha)
-
-
-class EmptyAlpha(Scaled):
-    """Masks that were not found: all is ground."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(images), torch.zeros_like(alpha)
+BROKEN = {
+    **{name: partial(Balls, pictures=change) for name, change in PICTURES.items()},
+    **{name: partial(Balls, poses=change) for name, change in POSES.items()},
+    **{name: partial(Balls, split=split) for name, split in SPLITS.items()},
+    **{name: partial(Balls, recorded=changed) for name, changed in RECORDS.items()},
+    "InPixels": partial(Balls, lenses=lambda intrinsics: intrinsics * torch.tensor([W, H, W, H])),
+    "OtherCaption": partial(Balls, seen={"captions": ["something"]}),
+    "Empty": partial(Balls, length=0, split=SPLITS["NoSplits"]),
+    "TooLong": partial(Balls, length=100),
+}
 
 
-class ChannelsLast(Scaled):
-    """Pictures as ``n H W 3``."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images.movedim(1, -1), alpha
-
-
-class WidthFirst(Balls):
-    """A record's size is (w, h)."""
-
-    def record(self, index: int) -> PosedImages:
-        return replace(super().record(index), size=SIZE[::-1])
+def opened(part: str) -> Any:
+    """Open one of ``BROKEN``, or of the classes of this module."""
+    return BROKEN[part]() if part in BROKEN else globals()[part]()
 
 
 class NoBatch(Balls):
@@ -155,107 +152,6 @@ class NoBatch(Balls):
         return replace(views, images=views.images[0], alpha=views.alpha[0])
 
 
-class Doubles(Balls):
-    """Cameras in float64, as numpy makes them."""
-
-    def cameras(self, index: int) -> Cameras:
-        return super().cameras(index).to(torch.float64)
-
-
-class Posed(Balls):
-    """Changes the cameras' matrices; each copy says how."""
-
-    def cameras(self, index: int) -> Cameras:
-        cameras = super().cameras(index)
-        return Cameras(self.posed(cameras.camera_to_world.clone()), cameras.intrinsics)
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class OpenGL(Posed):
-    """Cameras with OpenGL's axes."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        return opengl_to_opencv(matrices)
-
-
-class WorldToCamera(Posed):
-    """World-to-camera matrices."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        return torch.linalg.inv(matrices)
-
-
-class OpenGLWorldToCamera(Posed):
-    """World-to-camera matrices with OpenGL's axes."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        return torch.linalg.inv(opengl_to_opencv(matrices))
-
-
-class Mirrored(Posed):
-    """A left-handed world."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        matrices[:, 0, :3] *= -1
-        return matrices
-
-
-class Sheared(Posed):
-    """Rotations that scale."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        matrices[:, :3, :3] *= 2
-        return matrices
-
-
-class Inside(Posed):
-    """A world so small that cameras stand in the sphere."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        matrices[:, :3, 3] /= 3
-        return matrices
-
-
-class Millimetres(Posed):
-    """A world in millimetres: the sphere is a dot in the pictures."""
-
-    def posed(self, matrices: Tensor) -> Tensor:
-        matrices[:, :3, 3] *= 1000
-        return matrices
-
-
-class InPixels(Balls):
-    """Intrinsics in pixels."""
-
-    def cameras(self, index: int) -> Cameras:
-        cameras = super().cameras(index)
-        h, w = SIZE
-        return Cameras(cameras.camera_to_world, cameras.intrinsics * torch.tensor([w, h, w, h]))
-
-
-class OffCentre(Scaled):
-    """Pictures were cut after their cameras were written."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images.roll(7, -1), alpha.roll(7, -1)
-
-
-class UpsideDown(Scaled):
-    """Pictures begin with their last row, as graphics libraries give them."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images.flip(-2), alpha.flip(-2)
-
-
-class LeftRight(Scaled):
-    """Pictures are mirrored."""
-
-    def scaled(self, images: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        return images.flip(-1), alpha.flip(-1)
-
-
 class Exchanged(Balls):
     """Pictures were sorted backwards, cameras were not."""
 
@@ -263,94 +159,14 @@ class Exchanged(Balls):
         return super().drawn(index, [VIEWS - 1 - camera for camera in cameras])
 
 
-class Overlapping(Balls):
-    """A held-out object is trained on."""
-
-    def splits(self) -> dict[str, list[int]]:
-        return {"train": [0, 1, 2], "held_out": [2]}
-
-
-class OtherNames(Balls):
-    """The splits are called train and test."""
-
-    def splits(self) -> dict[str, list[int]]:
-        return {"train": [0, 1], "test": [2]}
-
-
-class SplitsOfIds(Balls):
-    """Splits hold ids, not indices."""
-
-    def splits(self) -> dict[str, Any]:  # type: ignore[override]
-        return {"train": ["red", "green"], "held_out": ["blue"]}
-
-
-class BeyondTheEnd(Balls):
-    """Indices count from 1."""
-
-    def splits(self) -> dict[str, list[int]]:
-        return {"train": [1, 2], "held_out": [3]}
-
-
-class Empty(Balls):
-    """Found nothing where it looked."""
-
-    def __len__(self) -> int:
-        return 0
-
-    def splits(self) -> dict[str, list[int]]:
-        return {"train": [], "held_out": []}
-
-
-class NoSplits(Balls):
-    """Leaves all objects to a split of its own name."""
-
-    def splits(self) -> dict[str, list[int]]:
-        return {"train": [], "held_out": []}
-
-
-class TooLong(Balls):
-    """Says that it has more objects than it has."""
-
-    def __len__(self) -> int:
-        return 100
-
-
 class ComesRound(Balls):
     """Says that it has more objects, and gives the first ones again."""
 
-    def __len__(self) -> int:
-        return 100
+    def __init__(self) -> None:
+        super().__init__(length=100)
 
     def record(self, index: int) -> PosedImages:
         return super().record(index % 3)
-
-
-class LettersAsCaptions(Balls):
-    """A record's captions are one string."""
-
-    def record(self, index: int) -> PosedImages:
-        return replace(super().record(index), captions="a ball")  # type: ignore[arg-type]
-
-
-class NoCaptions(Balls):
-    """Has no captions."""
-
-    def record(self, index: int) -> PosedImages:
-        return replace(super().record(index), captions=())
-
-
-class BlankCaption(Balls):
-    """A caption says nothing."""
-
-    def record(self, index: int) -> PosedImages:
-        return replace(super().record(index), captions=("a ball", " "))
-
-
-class OtherCaption(Balls):
-    """Views have another caption than the record."""
-
-    def views(self, index: int, cameras: list[int]) -> Views:
-        return replace(super().views(index, cameras), captions=["something"])
 
 
 class OtherCameras(Balls):
@@ -389,8 +205,7 @@ class EditsTheQuestion(Balls):
 class OneBuffer(Balls):
     """Gives the same tensor each time, filled anew."""
 
-    def __init__(self) -> None:
-        self.buffer = torch.zeros(0)
+    buffer = torch.zeros(0)
 
     def drawn(self, index: int, cameras: list[int]) -> tuple[Tensor, Tensor]:
         images, alpha = super().drawn(index, cameras)

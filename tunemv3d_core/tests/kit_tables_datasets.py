@@ -14,7 +14,7 @@ BROKEN = {
     "LettersAsCaptions": ("records", "object 'red': its captions are one string, 'a ball'"),
     "NoCaptions": ("records", "object 'red': its captions are ()"),
     "BlankCaption": ("records", "object 'red': one of its captions is blank"),
-    "Doubles": ("records", "object 'red': its cameras are torch.float64"),
+    "Doubles": ("records", "object 'red': its cameras are torch.float32, torch.float64; give float32"),
     "OpenGL": ("cameras", "they are OpenGL cameras: turn them"),
     "WorldToCamera": ("cameras", "they are world-to-camera matrices: invert them"),
     "OpenGLWorldToCamera": ("cameras", "they are OpenGL world-to-camera matrices"),

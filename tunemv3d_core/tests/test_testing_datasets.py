@@ -37,10 +37,10 @@ def test_a_broken_reader_fails_the_check_that_asks_for_it(kit: FakeSite, part: s
 @pytest.mark.parametrize("part", [part for part, (name, _) in BROKEN.items() if name in SEEN_BEFORE_TRAINING])
 def test_what_a_run_asks_first_refuses_the_same(part: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        check_dataset(getattr(kit_datasets, part)())
+        check_dataset(kit_datasets.opened(part))
     assert ("; " in str(caught.value) or ": move" in str(caught.value)) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("part", ["Balls", "Pastel", "Streamed", "Jitters", "SortsViews", "OneFile"])
 def test_what_a_run_asks_first_lets_the_others_pass(part: str) -> None:
-    check_dataset(getattr(kit_datasets, part)())
+    check_dataset(kit_datasets.opened(part))
