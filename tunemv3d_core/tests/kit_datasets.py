@@ -124,7 +124,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "WidthFirst": {"size": (W, H)},
     "LettersAsCaptions": {"captions": "a ball"},
     "NoCaptions": {"captions": ()},
-    "BlankCaption": {"captions": ("a ball", " ")},
+    "NumbersAsCaptions": {"captions": (7,)},
 }
 
 BROKEN = {

@@ -1,13 +1,18 @@
 """The kit and datasets: readers with the mistakes that authors make, each found by name and told in one sentence."""
 
+from dataclasses import replace
+
 import kit_datasets
 import pytest
+import torch
 from fake_distributions import FakeSite
 from kit_tables_datasets import BROKEN
 
+from tunemv3d_core.cameras import Cameras, intersect_sphere
 from tunemv3d_core.dataset_checks import check_dataset
 from tunemv3d_core.errors import DatasetError
 from tunemv3d_core.testing import Outcome, run_checks
+from tunemv3d_core.testing.silhouettes import hull_share
 from tunemv3d_core.testing.suite import Suite
 
 SEEN_BEFORE_TRAINING = {"splits", "records", "cameras", "pictures", "sight"}
@@ -44,3 +49,29 @@ def test_what_a_run_asks_first_refuses_the_same(part: str) -> None:
 @pytest.mark.parametrize("part", ["Balls", "Pastel", "Streamed", "Jitters", "SortsViews", "OneFile"])
 def test_what_a_run_asks_first_lets_the_others_pass(part: str) -> None:
     check_dataset(kit_datasets.opened(part))
+
+
+def test_rounding_of_white_is_no_fault() -> None:
+    check_dataset(kit_datasets.Balls(pictures=lambda images, alpha: (images * (1 + 2e-7), alpha)))
+
+
+@pytest.mark.parametrize(
+    ("order", "agrees"),
+    [
+        ([0, 1, 2, 3, 4, 5], True),
+        ([1, 2, 3, 4, 5, 0], True),  # on an even ring, the same as a world that is turned
+        ([5, 4, 3, 2, 1, 0], False),
+        ([3, 1, 2, 0, 4, 5], False),
+    ],
+)
+def test_silhouettes_agree_where_pictures_belong_to_cameras(order: list[int], agrees: bool) -> None:
+    cameras = Cameras.orbit(6, elevation=30)
+    rays = cameras.rays((64, 64))
+    beside = replace(rays, origins=rays.origins - torch.tensor([0.5, 0.1, -0.3]))
+    alpha = intersect_sphere(beside, 0.15)[2].float().unflatten(-1, (64, 64))
+    share = hull_share(alpha[order], cameras)
+    assert share == 1 if agrees else share < 0.8
+
+
+def test_silhouettes_of_nothing_agree() -> None:
+    assert hull_share(torch.zeros(3, 8, 9), Cameras.orbit(3)) == 1

@@ -48,7 +48,7 @@ def test_cameras_on_one_side_are_reported_once(
 
 
 REFUSED = {
-    "Bytes": r"data: the dataset 'good': object 'red': its images range from 10 to 255; scale them to -1 to 1",
+    "Bytes": r"^data: the dataset 'good': object 'red': the values of images go from 10 to 255; give",
     "OnBlack": r"object 'red': view \d is darker than white ground allows in \d+% of its pixels; composite",
     "WorldToCamera": r"camera 0; they are world-to-camera matrices: invert them",
     "Overlapping": r"object 'blue' is in both 'train' and 'held_out'; leave it in one split",

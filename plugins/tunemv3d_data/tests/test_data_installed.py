@@ -127,7 +127,7 @@ def test_a_reader_that_breaks_its_contract_is_refused_in_one_sentence(
     site: FakeSite, tmp_path: Path, command: str
 ) -> None:
     more = ["--out", str(tmp_path / "out")] if command == "pack" else []
-    with pytest.raises(DatasetError, match=r"the dataset 'good': object 'red': its images range from 10 to 255"):
+    with pytest.raises(DatasetError, match=r"the dataset 'good': object 'red': the values of images go from 10 to 255"):
         call(command, '{"type": "good", "part": "Bytes"}', *more)
     assert not (tmp_path / "out").exists()
 

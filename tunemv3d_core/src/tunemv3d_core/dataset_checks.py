@@ -18,6 +18,9 @@ from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.slots import Dataset, Streams
 from tunemv3d_core.types import Views
 
+ROUNDING = 1e-3
+"""By how much values may leave their range."""
+
 OFF_WHITE, GROUND = 0.1, 0.01
 """How much lossy pictures and resizing change a white ground, and the share of a picture that may differ more."""
 
@@ -83,7 +86,7 @@ def _check_length(dataset: Dataset, count: int) -> None:
             raise DatasetError(f"len() is {count}, but object_infos() has {listed} objects; give its true length")
         return
     for index in range(count):
-        id_ = getattr(_record(dataset, index), "id", None)
+        id_ = _record(dataset, index).id
         if not isinstance(id_, str) or not id_.strip():
             raise DatasetError(f"object {index} has the id {id_!r}; give a name that no other object has")
         if id_ in ids:
@@ -103,8 +106,8 @@ def check_records(dataset: Dataset, extent: Extent) -> None:
             raise DatasetError(f"{where}: {letters}; give a tuple, ({record.captions[:40]!r},)")
         if not isinstance(record.captions, tuple) or not record.captions:
             raise DatasetError(f"{where}: its captions are {record.captions!r}; give a tuple of at least one text")
-        if not all(isinstance(caption, str) and caption.strip() for caption in record.captions):
-            raise DatasetError(f"{where}: one of its captions is blank or no text: {record.captions!r}; give texts")
+        if not all(isinstance(caption, str) for caption in record.captions):
+            raise DatasetError(f"{where}: one of its captions is no text: {record.captions!r}; give texts")
         size, cameras = record.size, record.cameras
         if not isinstance(cameras, Cameras):
             raise DatasetError(f"{where}: its cameras are {type(cameras).__name__}; give Cameras")
@@ -181,16 +184,16 @@ def check_pictures(dataset: Dataset, extent: Extent) -> None:
         _check_form(where, record, chosen, views)
         for name, values, low in (("images", views.images, -1), ("alpha", views.alpha, 0)):
             least, most = float(values.min()), float(values.max())
-            if not (low <= least and most <= 1):  # NaN is in no range
-                raise DatasetError(f"{where}: its {name} range from {least:g} to {most:g}; scale them to {low} to 1")
+            if not (low - ROUNDING <= least and most <= 1 + ROUNDING):  # NaN is in no range
+                raise DatasetError(
+                    f"{where}: the values of {name} go from {least:g} to {most:g}; give {name} from {low} to 1"
+                )
         _check_ground(where, chosen, views)
         solid = views.images.movedim(2, -1)[views.alpha > 0.99]
         darkest = min(darkest, float(solid.min()) if len(solid) else math.inf)
         is_scaled = is_scaled or _is_scaled(solid)
     if 0 <= darkest < math.inf and not is_scaled:
-        said = (
-            f"no pixel of the objects that were looked at is darker than {darkest:.2g}, as if pictures went from 0 to 1"
-        )
+        said = f"no pixel of some objects is darker than {darkest:.2g}, as if pictures went from 0 to 1"
         raise DatasetError(f"{said}; give 2 * x - 1, so that black is -1 and white 1")
 
 
@@ -241,6 +244,10 @@ def check_sight(dataset: Dataset, extent: Extent) -> None:
         if not bool(covered.any()):
             said = f"alpha shows nothing in any of the views {', '.join(map(str, chosen))}"
             raise DatasetError(f"object '{record.id}': {said}; give 1 where the object is")
+        if bool((views.alpha > 0.99).all()):
+            raise DatasetError(
+                f"object '{record.id}': alpha is 1 everywhere; cut the object out, so that it is 0 around"
+            )
         for view, mask in zip(chosen, covered, strict=True):
             _, _, hit = intersect_sphere(record.cameras[view].to(torch.float64).rays(size))
             outside = float((mask & ~hit).sum() / mask.sum().clamp(min=1))
