@@ -24,7 +24,7 @@ EXTENT = Extent(objects=8, views=16)
 VIEWS, AGREE = 8, 0.9
 """Views of an object whose silhouettes are compared, and the share that must agree; of the packaged chairs 1 does."""
 
-THREADS, ROUNDS = 8, 4
+THREADS, ROUNDS = 8, 2
 """Threads that read at once, and how often each reads every object that is looked at."""
 
 

@@ -8,6 +8,7 @@ import torch
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.config.blocks import named_dataset, options_of
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.dataset_checks import check_dataset
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages
@@ -32,6 +33,8 @@ def open_dataset(spec: RunSpec, other: str = "") -> Dataset:
     try:
         options = options_of("dataset", OPTION, dataset_block(spec, other))
         dataset: Dataset = build_component("dataset", options)
+        if other:  # no training has asked it anything
+            check_dataset(dataset)
     except TuneMV3DError as error:
         if other:
             raise
