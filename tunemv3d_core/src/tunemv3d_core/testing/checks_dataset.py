@@ -167,7 +167,8 @@ def _ask(check: dataset_checks.Check, component: ComponentUnderTest) -> None:
     try:
         check(component.dataset, EXTENT)
     except TuneMV3DError as error:
-        raise ConformanceError(str(error)) from error
+        arose = error.__cause__ or error  # in the reader, where it raised something itself
+        raise ConformanceError(str(error)).with_traceback(arose.__traceback__) from error
 
 
 def _copied(views: Views) -> Views:

@@ -39,6 +39,6 @@ def hull_share(alpha: Tensor, cameras: Cameras) -> float:
         places, depth = cameras.project(points.flatten(0, 1)[None])  # n (r s) 2, n (r s)
         shown = F.grid_sample(wide, 2 * places[:, None] - 1, align_corners=False)[:, 0, 0] > 0.25
         outside = ((places < 0) | (places > 1)).any(-1)  # of the frame, where a view tells nothing
-        in_hull = ((shown | outside) & (depth > 0)).all(0).unflatten(0, (-1, SAMPLES)).any(1)
+        in_hull = torch.unflatten(((shown | outside) & (depth > 0)).all(0), 0, (-1, SAMPLES)).any(1)
         through, total = through + int(in_hull.sum()), total + len(pixels)
     return through / total if total else 1.0
