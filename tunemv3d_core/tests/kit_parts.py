@@ -342,6 +342,8 @@ def build_injector(kind: Any, neighbours: Neighbours, context: BuildContext) -> 
 
 def build(spec: Any, *given: Any) -> Any:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
+    if spec.slot == "dataset":
+        return import_module("kit_datasets").opened(spec.part)
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     kind: Any = globals().get(spec.part) or getattr(import_module("kit_subtle_parts"), spec.part)

@@ -23,6 +23,15 @@ class LossOptions(LossTermSpec, Options):
     """Which loss is built."""
 
 
+class DatasetOptions(Options):
+    """Which dataset is opened."""
+
+    slot: str = "dataset"
+    """The slot."""
+    part: str = "Balls"
+    """A class of ``kit_datasets``."""
+
+
 class Changeable(Options):
     model_config = ConfigDict(frozen=False)
 
@@ -32,6 +41,10 @@ class Open(Options):
 
 
 class Silent(Options):
+    width: int = 4
+
+
+class SilentDataset(DatasetOptions):
     width: int = 4
 
 
@@ -63,7 +76,7 @@ GOOD_AGGREGATOR = plugin("good", "aggregator")
 GOOD_LOSS = plugin("good", "loss", spec=LossOptions)
 GOOD_MESHER = plugin("good", "mesher")
 GOOD_METRIC = plugin("good", "metric")
-GOOD_DATASET = plugin("good", "dataset")
+GOOD_DATASET = plugin("good", "dataset", spec=DatasetOptions)
 MISNAMED = plugin("other")
 FROM_TOMORROW = plugin("from-tomorrow", api="2.0")
 CHANGEABLE = plugin("changeable", spec=Changeable)
@@ -71,5 +84,5 @@ OPEN = plugin("open", spec=Open)
 SILENT = plugin("silent", spec=Silent)
 DRIFTING = plugin("drifting", spec=Drifting)
 DICING = plugin("dicing", spec=Dicing)
-SILENT_DATASET = plugin("silent", "dataset", spec=Silent)
+SILENT_DATASET = plugin("silent", "dataset", spec=SilentDataset)
 PICTURE = Path("picture.png")

@@ -251,9 +251,11 @@ def test_real_objects_come_from_the_dataset_of_the_checkpoint_whoever_reads_it(r
     assert code == 0 and (row["id"], row["prompt"], row["colour_met"]) == ("chair1", "a red chair", 1)
 
 
-def test_another_dataset_is_a_path_for_the_same_reader_or_a_block(run: Callable[..., Any]) -> None:
+def test_another_dataset_is_a_path_for_the_same_reader_or_a_reader(run: Callable[..., Any]) -> None:
     with pytest.raises(SpecError, match="--data my-chairs: path: unknown"):
         run("--real", "--data", "elsewhere")
+    with pytest.raises(SpecError, match="--data my-chairs: colour: missing"):
+        run("--real", "--data", "my-chairs")
     with pytest.raises(ComponentError, match=r"no component 'my-chair'\. Did you mean 'my-chairs'\?"):
         run("--real", "--data", '{"type": "my-chair"}')
     code, report = run("--metric", "colour", "--real", "--data", '{"type": "my-chairs", "colour": "any"}')

@@ -104,9 +104,9 @@ def test_the_type_is_what_most_views_retrieve(tmp_path: Path) -> None:
 def test_the_rules_hold_on_the_packaged_real_chairs() -> None:
     """What their captions name: legs 3 of 5, as the docstring quotes it, the body of most, and the type."""
     from tunemv3d_core.assemble import build_component
+    from tunemv3d_core.config.blocks import options_of
     from tunemv3d_core.view_selection import spread_views
     from tunemv3d_eval.metrics.silhouettes import silhouettes
-    from tunemv3d_eval.options import options_of
 
     dataset = build_component("dataset", options_of("dataset", "data", {"type": "multiview", "path": "chairs"}))
     colours, types = build_part_colours(ComponentSpec(type="part-colours")), NamedType(NamedTypeSpec())

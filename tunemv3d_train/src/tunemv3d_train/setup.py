@@ -18,8 +18,9 @@ from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.console import messages
+from tunemv3d_core.dataset_checks import check_dataset
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.errors import SpecError
+from tunemv3d_core.errors import DatasetError, SpecError
 from tunemv3d_core.io.checkpoint import check_checkpoint, find_checkpoint, load_weights
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.json_files import read_json
@@ -104,7 +105,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         TuneMV3DError: whatever is wrong with the spec, the dataset or the checkpoint.
     """
     device = accelerator.device
-    dataset: Dataset = build_component("dataset", spec.data)
+    dataset = _dataset(spec.data)
     splits = dataset.splits()
     check_counts(dataset, splits["train"], spec.views)
     torch.manual_seed(spec.seed)
@@ -153,6 +154,16 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         known_words=known,
         restored=restored,
     )
+
+
+def _dataset(options: ComponentSpec) -> Dataset:
+    """Open the dataset, and refuse one whose answers cannot be learned from."""
+    dataset: Dataset = build_component("dataset", options)
+    try:
+        check_dataset(dataset)
+    except DatasetError as error:
+        raise DatasetError(f"data: the dataset '{options.type}': {error}") from error
+    return dataset
 
 
 def _tell_of_dataset(dataset: Dataset, backbone: Backbone, sample: FixedSample) -> KnownWords | None:

@@ -59,7 +59,7 @@ _ControlsOption = Annotated[
         help="Measure real objects, one view repeated, shuffled views and noise beside the samples.",
     ),
 ]
-_DataOption = Annotated[str, typer.Option(help='Another dataset: a name or folder, or {"type": name, ...}.')]
+_DataOption = Annotated[str, typer.Option(help='Another: a folder, an installed one\'s name, or {"type": name, ...}.')]
 _ScoreOnlyOption = Annotated[
     bool, typer.Option("--score-only", help="Sample nothing; measure the samples that lie in --out.")
 ]

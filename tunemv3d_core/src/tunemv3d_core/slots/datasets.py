@@ -15,25 +15,30 @@ class Dataset(Protocol):
     """Multi-view pictures of objects, read by an index from 0 to len - 1. Built by ``build(spec)`` in every process.
 
     Everything is a function of the arguments: latents are kept after the first visit, and a resumed run sees what the
-    interrupted one saw. Methods are called from one thread (those of ``Streams`` from several). The objects need no
-    files; a dataset may lie in memory. Every picture of a dataset has the same size, a multiple of the backbone's
-    ``image_stride``.
+    interrupted one saw. Methods may be called from several threads at once. The objects need no files; a dataset may
+    lie in memory. Every picture of a dataset has the same size, a multiple of the backbone's ``image_stride``.
+
+    The conformance kit asks for all of this; every run asks for the parts that ``tunemv3d_core.dataset_checks`` lists,
+    of some objects, before its first step.
     """
 
     def __len__(self) -> int:
-        """Return the number of objects, of all splits."""
+        """Return the number of objects: each index below it has a record, with an id of its own."""
         ...
 
     def splits(self) -> dict[str, list[int]]:
-        """Return object indices by split. "train" and "held_out" are both there, disjoint; "held_out" may be empty."""
+        """Return lists of object indices by split.
+
+        "train" and "held_out" are both there; "held_out" may be empty. No object is in two; some may be in none.
+        """
         ...
 
     def record(self, index: int) -> PosedImages:
-        """Return an object's cameras ``(n,)``, captions (at least one), licence, creator and source.
+        """Return an object's cameras ``(n,)``, a tuple of captions (at least one), licence, creator and source.
 
         Every training step asks for it, so that it should be at hand. Cameras are as in ``tunemv3d_core.cameras``
         (OpenCV axes, intrinsics as fractions) and pass ``Cameras.check``; the object lies within radius 0.9 of the
-        origin. ``files`` may stay empty.
+        origin, so that what a picture shows is where its camera has the unit sphere. ``files`` may stay empty.
 
         Raises:
             DatasetError: the object cannot be read; names it.
@@ -42,6 +47,9 @@ class Dataset(Protocol):
 
     def views(self, index: int, cameras: list[int]) -> Views:
         """Return the pictures of some of an object's cameras, in the order asked for, as a batch of one.
+
+        Images are float32 from -1 to 1, on white where alpha, from 0 to 1, is 0; cameras, caption and id are the
+        record's.
 
         Args:
             index: index of the object.

@@ -16,7 +16,7 @@ from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.registry import load_value, registry
 from tunemv3d_core.ports import BuildContext, FieldPorts, LifterPorts, Neighbours, ViewEncoderPorts
-from tunemv3d_core.slots import Backbone
+from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.testing import stand_ins
 from tunemv3d_core.testing.batches import Batch, Channels, Size, draw
 
@@ -65,6 +65,16 @@ class ComponentUnderTest:
                 f"{self.slot} '{self.name}' cannot be built from its defaults and {self.given}: {problems}. "
                 "Give the options that it needs: spec={...} in a test, --spec '{...}' in a shell"
             ) from None
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Dataset, opened once: opening may take long."""
+        return self.opened()
+
+    def opened(self) -> Dataset:
+        """Open a dataset anew."""
+        dataset: Dataset = load_value(self.plugin.build)(self.spec)
+        return dataset
 
     def built(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Built":
         """Build it anew among stand-ins.

@@ -11,6 +11,7 @@ from tunemv3d_core.errors import ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.testing import (
     checks_conduct,
+    checks_dataset,
     checks_descriptor,
     checks_distributed,
     checks_losses,
@@ -56,6 +57,8 @@ def checks_of(slot: str) -> list[Check]:
         return [*_LISTED, *_SPECIFIED, *_METRICS]
     if slot == "mesher":
         return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
+    if slot == "dataset":
+        return [*_LISTED, *_SPECIFIED, *checks_dataset.CHECKS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]

@@ -51,29 +51,31 @@ def check(
 ) -> None:
     """Check a dataset: cameras, scale, alpha, pictures, duplicates, captions, licences, depth and normals."""
     from tunemv3d_core.io.opt_out import OptOut
-    from tunemv3d_core.plugins.assets import find_asset
+    from tunemv3d_data.conversion.installed import opened_folder
     from tunemv3d_data.doctor.examine import Round, examine
+    from tunemv3d_data.doctor.findings import Finding
     from tunemv3d_data.layouts import open_dataset
 
-    root = find_asset(dataset)
-    out = out if out is not None else Path(f"{root.resolve().name}-check")
-    if out.resolve().is_relative_to(root.resolve()):
-        raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
-    source = open_dataset(root, layout, undistort=True)
-    listed = OptOut.read(opt_out) if opt_out is not None else OptOut()
-    count = len(source.ids)
-    with Progress(*_COLUMNS, console=messages) as progress:
-        task = progress.add_task("objects", total=count)
-        try:
-            round_ = Round(source, out, text_encoder, listed)
-            findings = examine(round_, min(workers, count), lambda: progress.advance(task))
-        except OSError as error:
-            raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
+    with opened_folder(dataset) as opened:
+        out = opened.beside(out, "check")
+        source = open_dataset(opened.path, layout, undistort=True)
+        listed = OptOut.read(opt_out) if opt_out is not None else OptOut()
+        count = len(source.ids)
+        with Progress(*_COLUMNS, console=messages) as progress:
+            task = progress.add_task("objects", total=count)
+            try:
+                round_ = Round(source, out, text_encoder, listed)
+                findings = examine(round_, min(workers, count), lambda: progress.advance(task))
+            except OSError as error:
+                raise DatasetError(f"{out}: the pictures cannot be written: {error}; use another --out") from None
+    advice = "mend the dataset's reader, or take the object out of its splits"
+    findings = [*(Finding("unreadable", id_, fault, advice) for id_, fault in opened.faults.items()), *findings]
+    count += len(opened.faults)
     if as_json:
         counts = {"objects": count, "findings": len(findings)}
         print_json(
             {
-                "dataset": str(root),
+                "dataset": opened.told,
                 "layout": source.layout,
                 **counts,
                 "pictures": str(out),
@@ -81,18 +83,18 @@ def check(
             }
         )
     else:
-        _show(findings, count, root, out)
+        _show(findings, count, opened.told, out)
         say_next("tunemv3d", "data", "show", dataset, "--open")
     if any(finding.level != "note" for finding in findings):
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> None:
+def _show(findings: Sequence["Finding"], count: int, told: str, out: Path) -> None:
     """Print a row per kind of finding, errors first."""
     from rich.table import Table
 
     if not findings:
-        console.print(f"{root}: {count} objects, nothing found", soft_wrap=True)
+        console.print(f"{told}: {count} objects, nothing found", soft_wrap=True)
         return
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
@@ -107,7 +109,7 @@ def _show(findings: Sequence["Finding"], count: int, root: Path, out: Path) -> N
     print_table(table)
     levels = Counter(finding.level for finding in findings)
     said = f"{levels['error']} errors, {levels['warning']} warnings, {levels['note']} notes; pictures in {out}"
-    console.print(f"{root}: {count} objects, {said}", soft_wrap=True)
+    console.print(f"{told}: {count} objects, {said}", soft_wrap=True)
 
 
 def _objects(found: Sequence["Finding"]) -> str:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-DatasetArgument = Annotated[str, typer.Argument(help="A dataset's folder, of any layout, or an installed one's name.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(help="A dataset's folder, of any layout, an installed one's name, or {\"type\": name, ...}.")
+]
 LayoutOption = Annotated[str, typer.Option(help="What lies there, as `tunemv3d data convert` names it.")]
 WantedLicences = Annotated[
     str | None, typer.Option("--licence", help="Only objects under these licences, such as cc0,cc-by.")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,9 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 
 
 def pack(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A dataset's folder, or a packaged one's name.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset's folder, an installed one's name, or {\"type\": name, ...}.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the shards; an interrupted packing goes on where it was.")],
     shard_size: Annotated[str, typer.Option(help="About how large a shard becomes.")] = "256MB",
     objects: Annotated[int | None, typer.Option(min=1, help="Objects a shard, instead of --shard-size.")] = None,
@@ -34,18 +37,20 @@ def pack(
     """Pack a dataset into WebDataset shards that training streams from disk or from an address."""
     size = parse_size(shard_size)
     # Heavy: torch, and the image encoder.
-    from tunemv3d_core.plugins.assets import find_asset
+    from tunemv3d_data.conversion.installed import opened_folder
     from tunemv3d_data.shards.job import PackJob, run_pack
 
-    job = PackJob(find_asset(folder), out, size, objects, latents, strict)
-    with _progress() as progress:
-        task = progress.add_task("objects", total=None)
-        packed = run_pack(
-            job,
-            lambda total: progress.update(task, total=total),
-            lambda count: progress.advance(task, count),
-        )
-    _show(packed, job, as_json)
+    with opened_folder(dataset) as opened:
+        job = PackJob(opened.path, out, size, objects, latents, strict)
+        with _progress() as progress:
+            task = progress.add_task("objects", total=None)
+            packed = run_pack(
+                job,
+                lambda total: progress.update(task, total=total),
+                lambda count: progress.advance(task, count),
+            )
+        packed = replace(packed, left_out=opened.faults | packed.left_out)
+        _show(packed, job, as_json)
     if packed.left_out:
         raise typer.Exit(EXIT_FINDINGS)
 

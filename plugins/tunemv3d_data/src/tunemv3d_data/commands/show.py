@@ -22,32 +22,29 @@ def show(
     """Write a contact sheet and a page per object: views, captions, licence, and the cameras around it in 3D."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tunemv3d_core.plugins.assets import find_asset
+    from tunemv3d_data.conversion.installed import opened_folder
     from tunemv3d_data.layouts import open_dataset
     from tunemv3d_data.pages.write import write_pages
 
-    root = find_asset(dataset)
-    source = open_dataset(root, layout, undistort=True)
-    ids = _chosen(objects, list(source.ids))
-    out = out if out is not None else Path(f"{root.resolve().name}-pages")
-    if out.resolve().is_relative_to(root.resolve()):
-        raise DatasetError(f"--out {out}: lies in the dataset, which is only read; choose another folder")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages) as progress:
-        task = progress.add_task("objects", total=len(ids))
-        faults = write_pages(source, ids, out, lambda: progress.advance(task))
-    index = out / "index.html"
+    with opened_folder(dataset) as opened:
+        source = open_dataset(opened.path, layout, undistort=True)
+        ids = _chosen(objects, list(source.ids))
+        out = opened.beside(out, "pages")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=messages) as progress:
+            task = progress.add_task("objects", total=len(ids))
+            shown = write_pages(source, ids, out, lambda: progress.advance(task))
+    index, count, faults = out / "index.html", len(ids) - len(shown), opened.faults | shown
     if as_json:
-        print_json({"index": str(index), "layout": source.layout, "objects": len(ids) - len(faults), "faults": faults})
+        print_json({"index": str(index), "layout": source.layout, "objects": count, "faults": faults})
     else:
         for id_, fault in faults.items():
             console.print(f"left out {id_}: {fault}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"{index}: {len(ids) - len(faults)} objects", soft_wrap=True)
+        console.print(f"{index}: {count} objects", soft_wrap=True)
     if open_it:
         show_result(index)
     if not as_json:
-        run = Path("runs") / root.resolve().name
-        say_next("tunemv3d-train", "chairs-mini", "--set", f"data.path={dataset}", "--out", run)
+        say_next("tunemv3d-train", "chairs-mini", "--set", opened.data, "--out", Path("runs") / opened.name)
     if faults:
         raise typer.Exit(EXIT_FINDINGS)
 

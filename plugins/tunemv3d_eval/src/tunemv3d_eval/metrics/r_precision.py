@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tunemv3d_core.assemble import build_component
 from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.config.blocks import options_of
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
@@ -17,7 +18,6 @@ from tunemv3d_eval.clip.retrieval import JudgesByClips, Scorer, load_clip
 from tunemv3d_eval.clip.rules import CHUNK, chunks, share_found, vote
 from tunemv3d_eval.clip.shown import bare_views, field_views, mesh_views
 from tunemv3d_eval.metrics.clip_spec import RPrecisionSpec
-from tunemv3d_eval.options import options_of
 from tunemv3d_eval.protocols.pools import load_pool, plain
 
 _SUMMARY = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, runtime_checkable
 from typing import Protocol as TypingProtocol
 
+from tunemv3d_core.config.blocks import options_of, read_block
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
@@ -14,7 +15,6 @@ from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.registry import Component, registry
 from tunemv3d_core.sampling import has_surface, latent_size
 from tunemv3d_core.slots import Figure, MeasuredObject, Need, ObjectMetric, SetMetric, metric_error
-from tunemv3d_eval.options import options_of, read_block
 from tunemv3d_eval.protocols.protocol import Protocol, objects_error
 from tunemv3d_eval.samples.identity import digest
 from tunemv3d_eval.samples.jobs import Settings

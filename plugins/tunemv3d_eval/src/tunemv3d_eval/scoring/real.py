@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from tunemv3d_core.assemble import build_component
+from tunemv3d_core.config.blocks import named_dataset, options_of
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.dataset_checks import check_dataset
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import DatasetError, TuneMV3DError
 from tunemv3d_core.io.posed_images import PosedImages
 from tunemv3d_core.slots import Dataset, MeasuredObject, Streams
 from tunemv3d_core.view_selection import spread_views
-from tunemv3d_eval.options import options_of, read_block
 from tunemv3d_eval.scoring.measure import finished_objects
 
 OPTION = "--data"
@@ -23,7 +24,8 @@ def open_dataset(spec: RunSpec, other: str = "") -> Dataset:
 
     Args:
         spec: of the checkpoint.
-        other: a path for the checkpoint's own reader, or a block ``{"type": name, ...}``; "" takes the checkpoint's.
+        other: an installed dataset, as ``named_dataset`` reads it, or a path for the checkpoint's own reader; ""
+            takes the checkpoint's.
 
     Raises:
         TuneMV3DError: no such reader, options that it does not take, or what it says of the dataset.
@@ -31,6 +33,8 @@ def open_dataset(spec: RunSpec, other: str = "") -> Dataset:
     try:
         options = options_of("dataset", OPTION, dataset_block(spec, other))
         dataset: Dataset = build_component("dataset", options)
+        if other:  # no training has asked it anything
+            check_dataset(dataset)
     except TuneMV3DError as error:
         if other:
             raise
@@ -41,7 +45,7 @@ def open_dataset(spec: RunSpec, other: str = "") -> Dataset:
 def dataset_block(spec: RunSpec, other: str = "") -> dict[str, Any]:
     """Return the options that ``open_dataset`` opens a dataset by."""
     own = spec.data.model_dump(mode="json")
-    return (read_block(OPTION, other) or own | {"path": other}) if other else own
+    return (named_dataset(OPTION, other) or own | {"path": other}) if other else own
 
 
 def held_out_objects(dataset: Dataset, views: int) -> list[int]:

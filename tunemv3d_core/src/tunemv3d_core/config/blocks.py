@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.errors import describe_errors
-from tunemv3d_core.errors import SpecError
+from tunemv3d_core.errors import ComponentError, SpecError
 from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.file_names import exists, path_of
 from tunemv3d_core.io.json_files import NotJsonError, parse
 from tunemv3d_core.plugins.registry import registry
 
@@ -29,6 +30,32 @@ def read_block(option: str, text: str) -> dict[str, Any] | None:
     if not isinstance(block.get("type"), str):
         raise SpecError(f'{option} {shown(text)}: should be a block {{"type": name, ...}}')
     return dict(block)
+
+
+def named_dataset(option: str, text: str) -> dict[str, Any] | None:
+    """Return the block of the installed dataset that a command line names; None where it names something else.
+
+    Args:
+        option: where the text stands, for messages.
+        text: ``{"type": name, ...}``, or the name of a dataset alone, which then has its defaults. An asset, a folder
+            and a file of the same name come first.
+
+    Raises:
+        SpecError: it begins like a block and is none.
+    """
+    if block := read_block(option, text):
+        return block
+    if exists(path_of(text)) or _is_installed("asset", text) or not _is_installed("dataset", text):
+        return None
+    return {"type": text}
+
+
+def _is_installed(slot: str, name: str) -> bool:
+    try:
+        registry().find(slot, name)
+    except ComponentError:
+        return False
+    return True
 
 
 def options_of(slot: str, option: str, block: dict[str, Any]) -> ComponentSpec:
