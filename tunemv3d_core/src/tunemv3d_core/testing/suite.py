@@ -17,10 +17,14 @@ from tunemv3d_core.testing import (
     checks_mesher,
     checks_metrics,
     checks_numerics,
+    checks_rendering,
     checks_shapes,
     checks_spec,
+    checks_surface,
     checks_training,
+    checks_views,
 )
+from tunemv3d_core.testing.blame import author_line
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.component import ComponentUnderTest
 
@@ -35,7 +39,8 @@ _METRICS = [
         checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
     )
 ]
-_PARTS = (checks_shapes, checks_numerics, checks_conduct, checks_training, checks_distributed)
+_GEOMETRY = (checks_views, checks_rendering, checks_surface)
+_PARTS = (checks_shapes, checks_numerics, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 
 
@@ -58,9 +63,23 @@ def checks_of(slot: str) -> list[Check]:
         return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
+    return [*_LISTED, *_SPECIFIED, *_of_built(slot)]
+
+
+def _of_built(slot: str) -> list[Check]:
+    """Return the checks of a component that is built: a field's need a scene, and those of geometry one in range."""
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]
-    gates = {ask: ("discoverable",) if ask is checks_shapes.check_builds else ("builds",) for ask in asked}
-    return [*_LISTED, *_SPECIFIED, *(Check(ask, gates[ask]) for ask in asked)]
+    first: tuple[Callable[..., None], ...] = (checks_shapes.check_builds,)
+    gates: dict[Callable[..., None], tuple[str, ...]] = {checks_shapes.check_builds: ("discoverable",)}
+    needed = ("builds",)
+    if slot == "field":
+        first = (checks_shapes.check_builds, checks_shapes.check_makes_scene)
+        gates[checks_shapes.check_makes_scene] = needed
+        needed = ("makes_scene",)
+        geometry = (ask for part in _GEOMETRY for ask in part.OF_SLOT[slot])
+        gates |= dict.fromkeys(geometry, ("makes_scene", "scene"))
+    others = (ask for ask in asked if ask not in first)
+    return [Check(ask, gates.get(ask, needed)) for ask in (*first, *others)]
 
 
 class Suite:
@@ -146,7 +165,15 @@ class Suite:
             failed = outcome is Outcome.FAILED
             outcome = Outcome.EXPECTED if failed else Outcome.UNEXPECTED
             note = expected if failed else f"it passed; remove it from expected_failures: {expected}"
-        return Result(check.name, outcome, note, _cpu_seconds() - start, error)
+        where = "" if error is None else self._author_line(error)
+        return Result(check.name, outcome, note, _cpu_seconds() - start, error, where)
+
+    def _author_line(self, error: BaseException) -> str:
+        try:
+            modules = [self._component.record.value, self._component.plugin.build]
+        except BaseException:  # the descriptor itself may be what is broken
+            return ""
+        return author_line(error, [module.partition(":")[0] for module in modules], self._component.kind)
 
 
 def run_checks(
