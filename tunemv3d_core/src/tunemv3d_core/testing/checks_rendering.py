@@ -38,7 +38,7 @@ ROUNDING = 1e-3
 NOTHING = 1e-4
 """Largest opacity, value and depth of a ray that misses the sphere."""
 
-SEEN = 0.05
+SEEN = 0.2
 """Opacity above which a depth is compared with the sphere."""
 
 OF_COLOUR = 4.0

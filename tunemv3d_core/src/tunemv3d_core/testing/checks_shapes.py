@@ -80,7 +80,7 @@ def check_tensors_registered(component: ComponentUnderTest) -> None:
                 where = ".".join(filter(None, (path, name)))
                 raise ConformanceError(
                     f"'{where}' holds a tensor that is neither a parameter nor a buffer: it stays behind when the "
-                    "module moves to another device. Use register_buffer, with persistent=False where it can be computed"
+                    "module moves to another device. Use register_buffer, persistent=False where it can be computed"
                 )
 
 
@@ -183,7 +183,7 @@ def check_scene_losses(component: ComponentUnderTest) -> None:
         shapes.check_scene_losses("its scene", losses)
         wrong = [name for name, loss in losses.items() if not bool(loss.isfinite())]
         if wrong:
-            raise ConformanceError(f"the scene's loss '{wrong[0]}' is {float(losses[wrong[0]])}")
+            raise ConformanceError(f"the scene's loss '{wrong[0]}' is {losses[wrong[0]].item()}")
         names.append(sorted(losses))
     if names[0] != names[1]:
         raise ConformanceError(f"the scene gives the losses {names[0]} in training and {names[1]} in evaluation")

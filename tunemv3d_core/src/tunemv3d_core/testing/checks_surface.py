@@ -8,7 +8,7 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.slots import HasSurface
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake
+from tunemv3d_core.testing.component import ComponentUnderTest, awake
 from tunemv3d_core.testing.posed import (
     distances,
     input_views,
@@ -63,15 +63,15 @@ def check_unit_normals(component: ComponentUnderTest) -> None:
     for name, mask, wanted in (("seen", seen.opacity > SEEN, 1.0), ("not hit", seen.depth == 0, 0.0)):
         if bool(mask.any()) and not float((lengths[mask] - wanted).abs().mean()) < 0.02:
             raise ConformanceError(
-                f"normals have a mean length of {float(lengths[mask].mean()):.2g} where something was {name}; it should "
-                f"be {wanted:g}"
+                f"normals have a mean length of {float(lengths[mask].mean()):.2g} where something was {name}; it "
+                f"should be {wanted:g}"
             )
 
 
 @torch.no_grad()
 def check_distance_of_surface(component: ComponentUnderTest) -> None:
     """The signed distance is that of the rendered surface: negative inside it, about 0 at the depth, falling there."""
-    _, scene, cameras, pixels, seen = _rendered(component)
+    scene, cameras, pixels, seen = _rendered(component)
     lowest = _lowest(scene, cameras, pixels)
     for told, mask, agree in (
         ("pass through the inside", lowest < -CLEAR_OF, seen.opacity > 0.5),
@@ -89,9 +89,7 @@ def check_distance_of_surface(component: ComponentUnderTest) -> None:
     points, ray = _points_at(cameras, pixels, seen)[hits], cameras.rays((1, 1), pixels).directions[hits]
     error = float(_distances(scene, points[None]).abs().mean())
     if not error <= AT_SURFACE:
-        raise ConformanceError(
-            f"at the rendered depth signed_distance is {error:.2g} in the mean; it should be about 0"
-        )
+        raise ConformanceError(f"at the rendered depth signed_distance is {error:.2g}; it should be about 0")
     front, behind = (_distances(scene, (points + sign * AT_SURFACE * ray)[None]) for sign in (-1, 1))
     share = float((front > behind).float().mean())
     if share < MOST:
@@ -103,7 +101,7 @@ def check_distance_follows_features(component: ComponentUnderTest) -> None:
     """Where other features make a ray more opaque, they make the signed distance along it smaller."""
     opacities, lowest = [], []
     for seed in (0, 7):
-        _, scene, cameras, pixels, seen = _rendered(component, seed=seed)
+        scene, cameras, pixels, seen = _rendered(component, seed=seed)
         opacities.append(seen.opacity.flatten())
         lowest.append(_lowest(scene, cameras, pixels).flatten())
     counts = (opacities[1] - opacities[0]).abs() > 0.01
@@ -121,7 +119,7 @@ def check_distance_follows_features(component: ComponentUnderTest) -> None:
 @torch.no_grad()
 def check_distance_in_world_units(component: ComponentUnderTest) -> None:
     """Untrained, the signed distance changes by about 1 per world unit at its surface."""
-    built, scene, cameras, pixels, seen = _rendered(component, fresh=True)
+    scene, cameras, pixels, seen = _rendered(component, fresh=True)
     hits = seen.opacity > OPAQUE
     if not bool(hits.any()):
         raise NotApplicableError("untrained, it shows no opaque surface to compare with")
@@ -136,7 +134,7 @@ def check_distance_in_world_units(component: ComponentUnderTest) -> None:
 @torch.no_grad()
 def check_normals_outward(component: ComponentUnderTest) -> None:
     """Normals point along the gradient of the signed distance, in world space."""
-    _, scene, cameras, pixels, seen = _rendered(component)
+    scene, cameras, pixels, seen = _rendered(component)
     hits = seen.opacity > OPAQUE
     if seen.normals is None or not bool(hits.any()):
         raise NotApplicableError("it has no normals, or untrained no opaque surface")
@@ -151,8 +149,8 @@ def check_normals_outward(component: ComponentUnderTest) -> None:
 
 def _rendered(
     component: ComponentUnderTest, fresh: bool = False, seed: int = 0
-) -> tuple[Built, Any, Cameras, Tensor, Rendering]:
-    """Render a scene that has a surface; ``fresh`` as it is built."""
+) -> tuple[Any, Cameras, Tensor, Rendering]:
+    """Render a scene that has a surface, of features drawn by a seed; ``fresh``: as it is built."""
     built = component.built() if fresh else awake(component, MILD)
     built.module.eval()
     needs_novel_views(built)
@@ -160,7 +158,7 @@ def _rendered(
     if not isinstance(scene, HasSurface):
         raise NotApplicableError("its scenes have no signed distance")
     pixels = pixels_passing(cameras, distances(0.0, 0.95, RAYS))
-    return built, scene, cameras, pixels, render_pixels(scene, cameras, pixels, normals=True)
+    return scene, cameras, pixels, render_pixels(scene, cameras, pixels, normals=True)
 
 
 def _lowest(scene: Any, cameras: Cameras, pixels: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ VIEWS = 16
 MAPS = (14, 18)
 """(h, w) of the input views' features."""
 
+NEAR_MAPS = (20, 26)
+"""That of features of cameras that stand near."""
+
 MARGIN = (1, 0, 1, 2)
-"""Rows above and below, and columns left and right, of features where no point of the cube around the sphere is seen."""
+"""Rows above and below, columns left and right, in which no point of the cube around the sphere is seen."""
 
 SIZE = (12, 16)
 """(h, w) of the maps of which pixels are rendered."""
@@ -63,13 +66,14 @@ class PosedViews:
         return replace(self, features=features, cameras=Cameras(self.cameras.camera_to_world, lens))
 
 
-def input_views(built: Built, seed: int = 0) -> PosedViews:
-    """Draw features of ``VIEWS`` cameras around the object."""
+def input_views(built: Built, seed: int = 0, near: bool = False) -> PosedViews:
+    """Draw features of ``VIEWS`` cameras around the object; near ones see the sphere alone, in more cells."""
     features = built.batch().features.shape[2]
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(1, VIEWS, features, *MAPS, generator=generator)
+    maps, distance = (NEAR_MAPS, 2.4) if near else (MAPS, 5.0)
+    drawn = torch.randn(1, VIEWS, features, *maps, generator=generator)
     elevations = [(-0.6 + 1.5 * k / VIEWS) for k in range(VIEWS)]
-    cameras = _cameras([2.4 * k for k in range(VIEWS)], elevations, distance=5.0, lens=LENS)
+    cameras = _cameras([2.4 * k for k in range(VIEWS)], elevations, distance, LENS)
     return PosedViews(drawn.to(built.device), cameras.to(built.device), torch.full((1,), 300.0, device=built.device))
 
 
@@ -79,7 +83,8 @@ def query_cameras(built: Built) -> Cameras:
 
 
 def _cameras(azimuths: list[float], elevations: list[float], distance: float, lens: tuple[float, ...]) -> Cameras:
-    eyes = sphere_points(azimuths, elevations) * distance
+    # Each stands farther away than the one before.
+    eyes = sphere_points(azimuths, elevations) * distance * (1 + 0.03 * torch.arange(len(azimuths)))[:, None]
     looking = Cameras.look_at(eyes, target=torch.tensor([0.05, -0.03, 0.04]))
     # No camera stands upright: each is turned about its axis by an angle of its own.
     turned = [turn(looking[k], ABOUT_Z, 0.2 + 0.13 * k).camera_to_world for k in range(len(azimuths))]
@@ -115,7 +120,7 @@ def distances(nearest: float, farthest: float, count: int) -> Tensor:
 
 
 def grazing(count: int) -> Tensor:
-    """Return distances ``r`` from 0 to nearly the sphere's radius, dense there, where rays are short and seldom opaque."""
+    """Return distances ``r`` from 0 to the sphere's radius, dense there, where rays are short and seldom opaque."""
     return 0.999 * torch.linspace(0, torch.pi / 2, count).sin()
 
 
