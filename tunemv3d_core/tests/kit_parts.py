@@ -111,13 +111,13 @@ class Wavers(ViewEncoder):
 
 
 class Forgets(ViewEncoder):
-    """Keeps a tensor that is no parameter and no buffer."""
+    """Keeps a number that is drawn when it is built."""
 
     def begin(self) -> None:
-        self.shift = torch.randn(1)
+        self.shift = float(torch.randn(()))
 
     def spoil(self, features: Tensor) -> Tensor:
-        return features + self.shift.to(features.dtype)
+        return features + self.shift
 
 
 class CountsViews(ViewEncoder):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from fake_distributions import FakeSite
-from kit_tables import DESCRIPTORS, GOOD
+from kit_tables import DESCRIPTORS, FIELDS, GOOD, LOOK_UPS
 
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
 from tunemv3d_core.testing import Outcome, checks_descriptor, checks_of, run_checks
@@ -62,7 +62,7 @@ SUBTLE = [
     ("gradients_reach_parameters", "view_encoder", "HidesParameters"),
     ("torch_left_alone", "view_encoder", "ReseedsWhenBuilt"),
     ("torch_left_alone", "view_encoder", "ChangesTorch"),
-    ("scene", "field", "KnowsNoNormals"),
+    ("makes_scene", "field", "KnowsNoNormals"),
     ("scene", "field", "NormalsLast"),
     ("scene", "field", "DistanceKeepsAnAxis"),
     ("scene", "field", "DepthBehind"),
@@ -93,7 +93,8 @@ def failures(slot: str, name: str, spec: dict[str, Any], also: set[str]) -> set[
 
 def test_every_check_has_a_component_that_breaks_it_and_stands_in_the_readme() -> None:
     checks = {check.name: check for slot in COMPONENT_SLOTS for check in checks_of(slot)}
-    assert checks.keys() == DESCRIPTORS.keys() | PARTS.keys()
+    of_look_ups = {name.replace("at_points", "along_rays") for name in LOOK_UPS.values()} | set(LOOK_UPS.values())
+    assert checks.keys() == DESCRIPTORS.keys() | PARTS.keys() | of_look_ups | set(FIELDS.values())
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     assert all(f"`{name}`" in readme and check.summary for name, check in checks.items())
 

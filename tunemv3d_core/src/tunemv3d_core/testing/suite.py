@@ -1,7 +1,7 @@
 """Checks of each slot, and their runs: from Python, by pytest, by ``tunemv3d plugins check``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +91,10 @@ class Suite:
         spec: options that make it tiny, over its defaults.
         expected_failures: why a check is known to fail, by the check's name.
         device: device on which it is built and called; data-parallel training is checked on the CPU everywhere.
+        only: names of checks to run, with those that they need; all if empty.
 
     Raises:
-        ComponentError: no such slot, or an expected failure of a check that the slot does not have.
+        ComponentError: no such slot, or an expected failure or a wish for a check that the slot does not have.
     """
 
     def __init__(
@@ -103,17 +104,23 @@ class Suite:
         spec: Mapping[str, Any] | None = None,
         expected_failures: Mapping[str, str] | None = None,
         device: str = "cpu",
+        only: Collection[str] = (),
     ) -> None:
-        self.checks = checks_of(slot)
+        known = checks_of(slot)
         self.expected = dict(expected_failures or {})
-        names = [check.name for check in self.checks]
-        for unknown in self.expected.keys() - set(names):
-            raise ComponentError(
-                f"expected_failures: the slot '{slot}' has no check '{unknown}'.{suggestion(unknown, names)} "
-                f"Checks: {', '.join(names)}"
-            )
+        self._by_name = {check.name: check for check in known}
+        for option, asked in (("expected_failures", self.expected), ("only", only)):
+            for unknown in asked:
+                if unknown not in self._by_name:
+                    raise ComponentError(
+                        f"{option}: the slot '{slot}' has no check '{unknown}'."
+                        f"{suggestion(unknown, list(self._by_name))} Checks: {', '.join(self._by_name)}"
+                    )
+        needed = set(only) or set(self._by_name)
+        for check in reversed(known):  # what a check needs stands before it
+            needed |= set(check.gates) if check.name in needed else set()
+        self.checks = [check for check in known if check.name in needed]
         self._component = ComponentUnderTest(slot, name, dict(spec or {}), device)
-        self._by_name = dict(zip(names, self.checks, strict=True))
         self._results: dict[str, Result] = {}
 
     def check_options(self) -> None:
