@@ -576,3 +576,11 @@ class LeaksOutOfTheSphere(Ball):
 
     def shown(self, seen: Rendering, rays: Rays, cameras: Cameras) -> Rendering:
         return replace(seen, opacity=seen.opacity * 0.99 + 0.01)
+
+
+class CountsAxes(Ball):
+    """Takes features of one map."""
+
+    def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> Any:
+        b, n, f = features.shape
+        return super().fuse(features.reshape(b, n, f), cameras, t)

@@ -82,6 +82,7 @@ FIELDS = {
     "KeepsATensor": "tensors_registered",
     "NoLosses": "makes_scene",
     "GivesATuple": "makes_scene",
+    "CountsAxes": "makes_scene",
     "StopsAtEightViews": "view_permutation",
     "LeaksOutOfTheSphere": "empty_outside_sphere",
 }

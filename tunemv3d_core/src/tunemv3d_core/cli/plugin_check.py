@@ -83,9 +83,7 @@ def _reasons(expect: list[str]) -> dict[str, str]:
     for each in expect:
         check_name, _, why = each.partition("=")
         if not check_name.strip() or not why.strip():
-            raise ComponentError(
-                f"--expect should be a check and the reason, as in 'turned_camera=splats', not {shown(each)}"
-            )
+            raise ComponentError(f"--expect should be a check and why, such as autocast=reason, not {shown(each)}")
         reasons[check_name.strip()] = why.strip()
     return reasons
 

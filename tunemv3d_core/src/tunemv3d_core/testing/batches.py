@@ -136,8 +136,6 @@ def asking(batch: Batch, name: str, zero: bool = False) -> tuple[Batch, tuple[Te
     given = getattr(batch, name)
     several = given if isinstance(given, tuple) else (given,)
     leaves = tuple((torch.zeros_like(each) if zero else each.clone()).requires_grad_() for each in several)
-    passed = tuple(
-        leaf.clone() for leaf in leaves
-    )  # what is no leaf may be changed in its place, as another check asks
+    passed = tuple(leaf.clone() for leaf in leaves)  # leaves cannot be edited, which another check asks
     changed: dict[str, Any] = {name: passed if isinstance(given, tuple) else passed[0]}
     return replace(batch, **changed), leaves

@@ -57,7 +57,8 @@ def author_line(error: BaseException, modules: list[str], built: type | None) ->
         modules: names of the author's modules, such as those of descriptor and ``build``.
         built: class of the component: where it is defined is told of an error that the kit found in its outputs.
     """
-    roots = [root for module in modules if (root := _root(module)) is not None]
+    named = [*modules, *([built.__module__] if built else [])]
+    roots = [root for module in named if (root := _root(module)) is not None]
     frames = getattr(error, "frames", None)
     if frames is None:
         frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]

@@ -174,7 +174,8 @@ def _same_scene(
         if not error <= ROUNDING * float(plain.abs().mean()) + OF_RESPONSE * response:
             raise ConformanceError(
                 f"{name} change by {error:.2g} where the input views are {how} (other features change them by "
-                f"{response:.2g}); they should stay. Look at {suspects}"
+                f"{response:.2g}); they should stay. Look at {suspects}. Of a field "
+                "that convolves maps before it looks points up it is to be expected"
             )
 
 

@@ -75,9 +75,9 @@ def _of_built(slot: str) -> list[Check]:
     if slot == "field":
         first = (checks_shapes.check_builds, checks_shapes.check_makes_scene)
         gates[checks_shapes.check_makes_scene] = needed
-        needed = ("makes_scene",)
+        needed = ("builds", "makes_scene")
         geometry = (ask for part in _GEOMETRY for ask in part.OF_SLOT[slot])
-        gates |= dict.fromkeys(geometry, ("makes_scene", "scene"))
+        gates |= dict.fromkeys(geometry, (*needed, "scene"))
     others = (ask for ask in asked if ask not in first)
     return [Check(ask, gates.get(ask, needed)) for ask in (*first, *others)]
 
