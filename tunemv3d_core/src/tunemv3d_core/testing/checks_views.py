@@ -202,7 +202,8 @@ def _points(built: Built, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     directions = torch.randn(1, count, 3, generator=generator)
     lengths = torch.rand(1, count, 1, generator=generator)
-    return (directions / directions.norm(dim=-1, keepdim=True) * lengths.sqrt()).to(built.device)
+    points: Tensor = directions / directions.norm(dim=-1, keepdim=True) * lengths.sqrt()
+    return points.to(built.device)
 
 
 CHECKS: tuple[()] = ()

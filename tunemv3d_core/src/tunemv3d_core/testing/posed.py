@@ -60,7 +60,7 @@ class PosedViews:
         features = self.features[..., above : h - below, left : w - right]
         size = self.features.new_tensor([w, h])
         kept = size - self.features.new_tensor([left + right, above + below])
-        focal, centre = self.cameras.intrinsics.split(2, dim=-1)
+        focal, centre = torch.split(self.cameras.intrinsics, 2, dim=-1)
         corner = self.features.new_tensor([left, above])
         lens = torch.cat([focal * size / kept, (centre * size - corner) / kept], dim=-1)
         return replace(self, features=features, cameras=Cameras(self.cameras.camera_to_world, lens))

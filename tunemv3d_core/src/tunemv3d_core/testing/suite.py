@@ -71,7 +71,7 @@ def _of_built(slot: str) -> list[Check]:
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]
     first: tuple[Callable[..., None], ...] = (checks_shapes.check_builds,)
     gates: dict[Callable[..., None], tuple[str, ...]] = {checks_shapes.check_builds: ("discoverable",)}
-    needed = ("builds",)
+    needed: tuple[str, ...] = ("builds",)
     if slot == "field":
         first = (checks_shapes.check_builds, checks_shapes.check_makes_scene)
         gates[checks_shapes.check_makes_scene] = needed
