@@ -344,7 +344,8 @@ def build(spec: Any, *given: Any) -> Any:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
-    modules = [import_module(name) for name in (__name__, "kit_subtle_parts", "kit_geometry")]
+    names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
+    modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))
     if spec.slot == "aggregator":
         module: nn.Module = kind(*given)

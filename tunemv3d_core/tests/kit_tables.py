@@ -1,5 +1,5 @@
 """Names of the kit's test components: by slot the good one, by check the descriptor that fails it, and by name the
-components of ``kit_geometry`` with the check that finds each.
+components of ``kit_look_ups``, ``kit_geometry`` and ``kit_scenes`` with the check that finds each.
 """
 
 GOOD = {

@@ -4,6 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import kit_geometry
+import kit_look_ups
 import pytest
 import torch
 from fake_distributions import FakeSite
@@ -29,7 +30,7 @@ def asked(slot: str, part: str, name: str = "") -> dict[str, str]:
 @pytest.fixture
 def fields_that_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in LOOK_UPS:
-        kind = type(f"BallThat{part}", (Ball,), {"look_up": getattr(kit_geometry, part)})
+        kind = type(f"BallThat{part}", (Ball,), {"look_up": getattr(kit_look_ups, part)})
         monkeypatch.setattr(kit_geometry, kind.__name__, kind, raising=False)
 
 
