@@ -111,13 +111,13 @@ class Wavers(ViewEncoder):
 
 
 class Forgets(ViewEncoder):
-    """Keeps a tensor that is no parameter and no buffer."""
+    """Keeps a number that is drawn when it is built."""
 
     def begin(self) -> None:
-        self.shift = torch.randn(1)
+        self.shift = float(torch.randn(()))
 
     def spoil(self, features: Tensor) -> Tensor:
-        return features + self.shift.to(features.dtype)
+        return features + self.shift
 
 
 class CountsViews(ViewEncoder):
@@ -346,7 +346,9 @@ def build(spec: Any, *given: Any) -> Any:
         return import_module("kit_datasets").opened(spec.part)
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
-    kind: Any = globals().get(spec.part) or getattr(import_module("kit_subtle_parts"), spec.part)
+    names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
+    modules = [import_module(name) for name in names]
+    kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))
     if spec.slot == "aggregator":
         module: nn.Module = kind(*given)
         return module

@@ -114,6 +114,21 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d:
     assert rows["spec_frozen"]["outcome"] == "passed" and rows["spec_frozen"]["asks"].startswith("Its options")
 
 
+def test_the_command_takes_a_reason_for_a_failure_and_runs_one_check_with_those_that_it_needs(tunemv3d: Any) -> None:
+    code, out, _ = tunemv3d("silent", "--expect", "spec_described=told elsewhere", "--json")
+    rows = {row["check"]: row for row in json.loads(out)[0]["checks"]}
+    assert code == 0 and rows["spec_described"]["note"] == "told elsewhere"
+    code, out, _ = tunemv3d("silent", "--expect", "spec_frozen=not yet", "--only", "spec_frozen", "--json")
+    rows = {row["check"]: row for row in json.loads(out)[0]["checks"]}
+    assert code == 1 and list(rows) == ["discoverable", "spec_frozen"] and "it passed" in rows["spec_frozen"]["note"]
+
+
+def test_the_command_prints_what_a_check_raised(tunemv3d: Any) -> None:
+    code, out, _ = tunemv3d("silent", "--verbose")
+    assert code == 1 and "Traceback" in out and "in check_spec_described" in out
+    assert "Traceback" not in tunemv3d("silent")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -122,6 +137,10 @@ def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d:
         (["silent", "--slot", "field"], "no component 'silent'"),
         (["picture"], "'picture' is in the slot 'asset'; only components can be checked"),
         (["silent", "--spec", "{"], "--spec: line 1, column 2: not JSON"),
+        (["silent", "--only", "spec_frozn"], "has no check 'spec_frozn'. Did you mean 'spec_frozen'?"),
+        (["silent", "--expect", "spec_frozen"], "--expect should be a check and why"),
+        (["silent", "--expect", "spec_frozn=why"], "has no check 'spec_frozn'"),
+        (["good", "--only", "spec_frozen"], "say whose checks: --slot field"),
         (["silent", "--spec", "[1]"], "--spec should be options by name"),
         (["silent", "--spec", '{"widht": 3}'], "widht: unknown. Did you mean 'width'?"),
     ],

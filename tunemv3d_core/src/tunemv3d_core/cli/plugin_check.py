@@ -1,5 +1,6 @@
 """``tunemv3d plugins check``: the conformance kit in a shell."""
 
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,10 +27,16 @@ def check(
     name: Annotated[str, typer.Argument(help="A component from `plugins list`.")],
     slot: Annotated[str | None, typer.Option(help="Its slot, where several have one of this name.")] = None,
     spec: Annotated[str, typer.Option(help="Options over its defaults as JSON, best ones that make it tiny.")] = "{}",
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Run this check alone; repeatable.")] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK=WHY", help="A check that is known to fail, and why; repeatable."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Device on which it is built and called, such as cuda.")] = "cpu",
+    verbose: Annotated[bool, typer.Option(help="Print what each failed check raised, line by line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run all checks of its slot on a component. Exit code 1 if one fails."""
+    """Run all checks of its slot on a component. Exit code 1 if one fails, or an expected failure passes."""
     # Building components needs torch; listing them does not.
     from tunemv3d_core.devices import find_device
     from tunemv3d_core.testing.check import FINDINGS
@@ -41,8 +48,10 @@ def check(
         raise SpecError(
             f"'{name}' is in the slots {' and '.join(slots)}; say which one these options are for: --slot {slots[0]}"
         )
-    where = str(find_device(device))
-    suites = {of: Suite(of, name, given, device=where) for of in slots}
+    if (only or expect) and len(slots) > 1:
+        raise ComponentError(f"'{name}' is in the slots {' and '.join(slots)}; say whose checks: --slot {slots[0]}")
+    where, reasons = str(find_device(device)), _reasons(expect or [])
+    suites = {of: Suite(of, name, given, reasons, where, only or ()) for of in slots}
     for suite in suites.values():
         suite.check_options()
     results = {of: _run(suite, of) for of, suite in suites.items()}
@@ -51,6 +60,8 @@ def check(
     else:
         for of, found in results.items():
             _print_results(f"{of} {name}", found)
+            if verbose:
+                _print_errors(found)
         say_next("tunemv3d", "plugins", "show", name)
     if any(result.outcome in FINDINGS for found in results.values() for result in found):
         raise typer.Exit(EXIT_FINDINGS)
@@ -64,6 +75,17 @@ def _options(spec: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise SpecError(f"--spec should be options by name, such as '{{\"hidden\": 16}}', not {shown(spec)}")
     return given
+
+
+def _reasons(expect: list[str]) -> dict[str, str]:
+    """Return the reason of each expected failure."""
+    reasons = {}
+    for each in expect:
+        check_name, _, why = each.partition("=")
+        if not check_name.strip() or not why.strip():
+            raise ComponentError(f"--expect should be a check and why, such as autocast=reason, not {shown(each)}")
+        reasons[check_name.strip()] = why.strip()
+    return reasons
 
 
 def _slots(name: str, slot: str | None) -> list[str]:
@@ -100,7 +122,14 @@ def _run(suite: "Suite", slot: str) -> "list[Result]":
 def _record(name: str, slot: str, suite: "Suite", found: "list[Result]") -> dict[str, Any]:
     asked = {each.name: each.summary for each in suite.checks}
     rows = [
-        {"check": r.check, "asks": asked[r.check], "outcome": r.outcome, "note": r.note, "seconds": round(r.seconds, 2)}
+        {
+            "check": r.check,
+            "asks": asked[r.check],
+            "outcome": r.outcome,
+            "note": r.note,
+            "where": r.where,
+            "seconds": round(r.seconds, 2),
+        }
         for r in found
     ]
     return {"slot": slot, "name": name, "checks": rows}
@@ -110,7 +139,16 @@ def _print_results(title: str, found: "list[Result]") -> None:
     table = Table("check", "outcome", Column("CPU s", justify="right"), Column("note", overflow="fold"), box=None)
     for result in found:
         outcome = Text(result.outcome, _STYLES.get(result.outcome, "yellow"))
-        table.add_row(result.check, outcome, f"{result.seconds:.1f}", result.note)
+        note = f"{result.note} ({result.where})" if result.where else result.note
+        table.add_row(result.check, outcome, f"{result.seconds:.1f}", Text(note))
     passed = sum(result.outcome == "passed" for result in found)
     console.print(Text.assemble((title, "bold"), f": {passed} of {len(found)} checks passed"))
     print_table(table)
+
+
+def _print_errors(found: "list[Result]") -> None:
+    """Print the traceback of each failed check."""
+    for result in found:
+        if result.error is not None:
+            told = "".join(traceback.format_exception(result.error))
+            console.print(Text.assemble((result.check, "bold"), "\n", told))

@@ -30,6 +30,10 @@ UNEVEN = Size(1, 2, 1, 7, 10)
 """Size of latents that no stride divides."""
 
 
+INPUTS = {"field": "features", "aggregator": "features", "lifter": "values", "injector": "maps", "backbone": "maps"}
+"""Input of a slot that the slot before it gives."""
+
+
 @dataclass(frozen=True)
 class Channels:
     """Channels that the neighbours give, and the stride: latent cells per cell of the features, along each axis."""
@@ -125,3 +129,13 @@ def draw(
         values=noise(b, n, channels.values, h, w),
         maps=tuple(noise(b, n, k.channels, -(-h // k.stride), -(-w // k.stride)) for k in channels.maps),
     )
+
+
+def asking(batch: Batch, name: str, zero: bool = False) -> tuple[Batch, tuple[Tensor, ...]]:
+    """Return a batch with one input, one tensor or several, that asks for gradients, and that input; ``zero``: of 0."""
+    given = getattr(batch, name)
+    several = given if isinstance(given, tuple) else (given,)
+    leaves = tuple((torch.zeros_like(each) if zero else each.clone()).requires_grad_() for each in several)
+    passed = tuple(leaf.clone() for leaf in leaves)  # leaves cannot be edited, which another check asks
+    changed: dict[str, Any] = {name: passed if isinstance(given, tuple) else passed[0]}
+    return replace(batch, **changed), leaves

@@ -65,6 +65,7 @@ class Result:
         note: the reason, unless it simply passed.
         seconds: CPU time, including processes that the check started.
         error: the exception, for a traceback.
+        where: file and line of the author's code where it failed, if they can be told.
     """
 
     check: str
@@ -72,3 +73,4 @@ class Result:
     note: str = ""
     seconds: float = 0.0
     error: BaseException | None = None
+    where: str = ""

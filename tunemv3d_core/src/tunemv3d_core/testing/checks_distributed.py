@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,9 +42,26 @@ def check_survives_ddp(component: ComponentUnderTest) -> None:
         for number, code in enumerate(codes):
             if code:
                 printed = Path(folder, f"errors-{number}").read_text("utf-8", "replace")
-                raise ConformanceError(f"process {number} failed:\n{printed[-3000:]}")
+                raise WorkerError(f"process {number} failed: {_last_line(printed)}", printed)
         if Path(folder, "digest-0").read_bytes() != Path(folder, "digest-1").read_bytes():
             raise ConformanceError("the two processes ended with different weights")
+
+
+class WorkerError(ConformanceError):
+    """One of the two processes failed.
+
+    Attributes:
+        frames: of the traceback that it printed, (file, line), outermost first.
+    """
+
+    def __init__(self, message: str, printed: str) -> None:
+        super().__init__(message)
+        self.frames = [(file, int(line)) for file, line in re.findall(r'File "(.+?)", line (\d+)', printed)]
+        self.add_note(printed)
+
+
+def _last_line(printed: str) -> str:
+    return next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "it printed nothing")
 
 
 def _context() -> "ForkServerContext | SpawnContext":

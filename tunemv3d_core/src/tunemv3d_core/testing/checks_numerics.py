@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from tunemv3d_core.cameras import pixel_centres
 from tunemv3d_core.slots import HasSurface
-from tunemv3d_core.testing.batches import UNEVEN, Batch, Size
+from tunemv3d_core.testing.batches import INPUTS, UNEVEN, Batch, Size, asking
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.component import Built, ComponentUnderTest, randomize_zero_init, trainable
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 AUTOCAST_ERROR = 0.1
@@ -31,7 +31,7 @@ BESIDE = 1e-3
 
 def check_autocast(component: ComponentUnderTest) -> None:
     """Under autocast to bfloat16 outputs are nearly the same, depths are float32 and gradients are finite."""
-    built = _awake(component)
+    built = awake(component)
     batch, mixed = built.batch(), torch.autocast(built.device.type, torch.bfloat16)
     with torch.no_grad():
         exact = call(built, batch).all()
@@ -55,7 +55,7 @@ def check_autocast(component: ComponentUnderTest) -> None:
 
 def check_evaluation_deterministic(component: ComponentUnderTest) -> None:
     """In evaluation mode equal inputs give bitwise equal outputs, whatever the random generator's state."""
-    built = _awake(component)
+    built = awake(component)
     batch = built.batch()
     first = _outputs(built, batch, seed=1)
     for name, output in _outputs(built, batch, seed=2).items():
@@ -91,7 +91,7 @@ def check_state_dict(component: ComponentUnderTest) -> None:
 
 def check_view_permutation(component: ComponentUnderTest) -> None:
     """Permuting the input views, of which one is clean, permutes the outputs and changes nothing else."""
-    built, order = _awake(component), [3, 0, 6, 2, 5, 1, 4]  # in which no view keeps a neighbour
+    built, order = awake(component), [(7 * k + 3) % 16 for k in range(16)]  # in which no view keeps a neighbour
     batch = built.batch(Size(b=1, n=len(order)))
     t = batch.t.clone()
     t[:, 0] = 0
@@ -104,18 +104,27 @@ def check_view_permutation(component: ComponentUnderTest) -> None:
 
 
 def check_objects_apart(component: ComponentUnderTest) -> None:
-    """An object's outputs are the same alone and in a batch."""
-    built = _awake(component)
+    """An object's outputs are the same alone and in a batch, and in training too depend on no other object."""
+    built = awake(component)
     batch = built.batch()
     together = _outputs(built, batch)
     for index in range(batch.size.b):
         for name, output in _outputs(built, batch.alone(index)).items():
             _close(f"{name} of object {index} alone", output, together[name][index : index + 1])
+    name = INPUTS.get(component.slot, "x_t")
+    changed, leaves = asking(batch, name)
+    built.module.train()
+    outputs = [output[0].float() for output in call(built, changed).all().values() if output.requires_grad]
+    if outputs:
+        total = torch.stack([output.square().sum() for output in outputs]).sum()
+        for gradient in torch.autograd.grad(total, leaves, allow_unused=True):
+            if gradient is not None and bool(gradient[1:].any()):
+                raise ConformanceError(f"in training an object's outputs depend on other objects' {name}")
 
 
 def check_pixels_match_maps(component: ComponentUnderTest) -> None:
     """Rendering at the centres of all cells equals rendering whole maps."""
-    built = _awake(component)
+    built = awake(component)
     if not built.module.ports.novel_views:
         raise NotApplicableError("it renders no novel views, and only those are rendered at pixels")
     batch, (h, w) = built.batch(), (8, 6)
@@ -130,7 +139,7 @@ def check_pixels_match_maps(component: ComponentUnderTest) -> None:
 @torch.no_grad()
 def check_scene(component: ComponentUnderTest) -> None:
     """Opacity lies in 0 to 1 and depth is not negative; normals and signed distances, if any, have the right shapes."""
-    built = _awake(component)
+    built = awake(component)
     batch, size = built.batch(), built.batch().size
     scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
     seen = scene.render(batch.cameras, (size.h, size.w), normals=True)
@@ -180,7 +189,7 @@ def check_equals_own_forward(component: ComponentUnderTest) -> None:
 
 def _decodings(component: ComponentUnderTest) -> Iterator[tuple[Any, Batch]]:
     """Yield a backbone with inputs of an even and of an uneven size."""
-    built = _awake(component)
+    built = awake(component)
     for size in (Size(), UNEVEN):
         yield built.module, built.batch(size)
 
@@ -188,14 +197,6 @@ def _decodings(component: ComponentUnderTest) -> Iterator[tuple[Any, Batch]]:
 def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
     if not torch.equal(plain, other):
         raise ConformanceError(f"decode with None and {what} differ by {float((plain - other).abs().max()):.2g}")
-
-
-def _awake(component: ComponentUnderTest) -> Built:
-    """Build it in evaluation mode, with no parameter at zero."""
-    built = component.built()
-    randomize_zero_init(built.module)
-    built.module.eval()
-    return built
 
 
 def _outputs(built: Built, batch: Batch, seed: int = 0) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """Checks that a component builds, and that its outputs have the shapes, dtypes and devices that it promises."""
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
@@ -11,8 +13,9 @@ from tunemv3d_core.testing.batches import UNEVEN, Size
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest
 from tunemv3d_core.testing.training_probe import call, promised
+from tunemv3d_core.types import Rendering
 
-SIZES = (Size(2, 3, 2, 8, 8), Size(1, 1, 1, 8, 16), Size(1, 2, 3, 16, 8))
+SIZES = (Size(2, 3, 2, 8, 8), Size(1, 1, 1, 8, 16), Size(1, 2, 3, 16, 8), Size(1, 16, 1, 8, 8))
 
 PORTS = {
     "backbone": BackbonePorts,
@@ -38,6 +41,47 @@ def check_builds(component: ComponentUnderTest) -> None:
     if component.slot != "backbone":
         names = {slot: "stand-in" for slot in PORTS} | {component.slot: component.name}
         check_ports(component.slot, ports, built.neighbours, names)
+
+
+def check_makes_scene(component: ComponentUnderTest) -> None:
+    """What it fuses is a Scene: it has ``render`` and ``losses``, and renders cameras to a Rendering."""
+    built = component.built()
+    batch = built.batch()
+    if not callable(getattr(built.module, "fuse", None)):
+        raise ConformanceError("a field needs the method fuse(features, cameras, t)")
+    scene = built.module.fuse(batch.features, batch.cameras, batch.t.amax(1))
+    missing = [name for name in ("render", "losses") if not callable(getattr(scene, name, None))]
+    if missing:
+        raise ConformanceError(
+            f"fuse gave {type(scene).__name__}, which has no {' and no '.join(missing)}: see tunemv3d_core.slots.Scene"
+        )
+    try:
+        inspect.signature(scene.render).bind(batch.cameras, (8, 8), pixels=None, normals=True)
+    except TypeError as error:
+        raise ConformanceError(f"render(cameras, size, pixels=None, normals=False) cannot be called: {error}") from None
+    with torch.no_grad():
+        seen = scene.render(batch.cameras, (batch.size.h, batch.size.w))
+    if not isinstance(seen, Rendering):
+        raise ConformanceError(f"render gave {type(seen).__name__}, not a tunemv3d_core.types.Rendering")
+    if not isinstance(losses := scene.losses(), dict):
+        raise ConformanceError(f"losses gave {type(losses).__name__}, not tensors by name; {{}} if there are none")
+
+
+def check_tensors_registered(component: ComponentUnderTest) -> None:
+    """Every tensor that it holds is a parameter or a buffer, so that it moves with its module."""
+    module = component.built().module
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            held = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
+            # One that asks for gradients is found where they are checked; torch keeps its own in underscored dicts.
+            if name.startswith("_") and isinstance(value, dict):
+                continue
+            if any(isinstance(each, Tensor) and not each.requires_grad for each in held):
+                where = ".".join(filter(None, (path, name)))
+                raise ConformanceError(
+                    f"'{where}' holds a tensor that is neither a parameter nor a buffer: it stays behind when the "
+                    "module moves to another device. Use register_buffer, persistent=False where it can be computed"
+                )
 
 
 def check_shapes(component: ComponentUnderTest) -> None:
@@ -78,15 +122,18 @@ def check_image_shapes(component: ComponentUnderTest) -> None:
 
 
 def check_dtype_kept(component: ComponentUnderTest) -> None:
-    """Outputs have the dtype of the inputs, bfloat16 or float32; depths and aggregated features may stay float32."""
+    """Outputs have the dtype of the inputs, bfloat16 or float32; depths are float32, aggregated features may be."""
     for dtype in (torch.float32, torch.bfloat16):
         built = component.built(dtype)
         with torch.no_grad():
             outputs = call(built, built.batch(dtype=dtype)).all()
         for name, output in outputs.items():
-            exact = "depth" in name or component.slot == "aggregator"
-            if output.dtype != dtype and not (exact and output.dtype == torch.float32):
-                raise ConformanceError(f"{name} are {output.dtype} for inputs of {dtype}")
+            allowed = {torch.float32} if "depth" in name else {dtype}
+            if component.slot == "aggregator":
+                allowed.add(torch.float32)
+            if output.dtype not in allowed:
+                wanted = "; depths are always float32" if "depth" in name else ""
+                raise ConformanceError(f"{name} are {output.dtype} for inputs of {dtype}{wanted}")
 
 
 def check_device_kept(component: ComponentUnderTest) -> None:
@@ -136,7 +183,7 @@ def check_scene_losses(component: ComponentUnderTest) -> None:
         shapes.check_scene_losses("its scene", losses)
         wrong = [name for name, loss in losses.items() if not bool(loss.isfinite())]
         if wrong:
-            raise ConformanceError(f"the scene's loss '{wrong[0]}' is {float(losses[wrong[0]])}")
+            raise ConformanceError(f"the scene's loss '{wrong[0]}' is {losses[wrong[0]].item()}")
         names.append(sorted(losses))
     if names[0] != names[1]:
         raise ConformanceError(f"the scene gives the losses {names[0]} in training and {names[1]} in evaluation")
@@ -161,9 +208,9 @@ def _same(what: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
         raise ConformanceError(f"{what}: ports promise {shape}, got {got}")
 
 
-CHECKS = (check_builds, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
+CHECKS = (check_builds, check_tensors_registered, check_shapes, check_uneven_sizes, check_dtype_kept, check_device_kept)
 OF_SLOT = {
-    "field": (check_coarse_features, check_novel_views, check_scene_losses),
+    "field": (check_makes_scene, check_coarse_features, check_novel_views, check_scene_losses),
     "aggregator": (check_coarse_features,),
     "backbone": (check_image_shapes,),
 }

@@ -4,26 +4,23 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import Prediction
-from tunemv3d_core.testing.batches import Batch, Size
+from tunemv3d_core.testing.batches import INPUTS, Batch, Size, asking
+from tunemv3d_core.testing.blame import locating_nan
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
-from tunemv3d_core.testing.training_probe import TrainingProbe
+from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 LARGER = Size(1, 2, 1, 16, 16)
 """Enough cells for attention to have a choice after three halvings."""
 
 SMALLER = Size(1, 2, 1, 8, 8)
 """Few cells, because a compiler unrolls loops over them."""
-
-INPUTS = {"field": "features", "aggregator": "features", "lifter": "values", "injector": "maps", "backbone": "maps"}
-"""Input of a slot that the slot before it gives."""
 
 STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
 """Steps and learning rates of the check that the loss falls; a pretrained backbone takes smaller steps."""
@@ -59,12 +56,39 @@ def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
     if trainable(built.module):
         _train(built, batch)
     name = INPUTS[component.slot]
-    batch, leaves = _asking(batch, name)
+    batch, leaves = asking(batch, name)
     loss: Tensor = TrainingProbe(built).train()(batch)
     torch.autograd.backward(loss)
     for k, leaf in enumerate(leaves):
         if leaf.grad is None or not bool(leaf.grad.any()):
             raise ConformanceError(f"no gradient reaches {name}{f' {k}' if len(leaves) > 1 else ''}")
+    if component.slot == "field":
+        seen = call(built, batch, novel=False).per_view
+        for output in ("values", "opacity"):
+            gradients = torch.autograd.grad(seen[output].sum(), leaves, allow_unused=True, retain_graph=True)
+            if gradients[0] is None or not bool(gradients[0].any()):
+                raise ConformanceError(f"no gradient reaches {name} from {output}")
+
+
+def check_gradients_finite(component: ComponentUnderTest) -> None:
+    """In training every output, loss and gradient is finite, of random inputs and of inputs that are 0."""
+    for zero in (False, True):
+        built = component.built()
+        batch, leaves = asking(built.batch(), INPUTS.get(component.slot, "x_t"), zero)
+        of_inputs = f"for {INPUTS.get(component.slot, 'x_t')} of 0" if zero else "for random inputs"
+        outputs = call(replace(built, module=built.module.train()), batch, losses=True)
+        for name, output in (outputs.all() | {f"the loss '{k}'": v for k, v in outputs.losses.items()}).items():
+            if not bool(output.isfinite().all()):
+                raise ConformanceError(f"{name} has numbers that are not finite, {of_inputs}")
+        with locating_nan():
+            loss: Tensor = TrainingProbe(built)(batch)
+            if loss.requires_grad:
+                torch.autograd.backward(loss)
+        named = {name: parameter.grad for name, parameter in trainable(built.module).items()}
+        named |= {f"its input {k}": leaf.grad for k, leaf in enumerate(leaves)}
+        for name, gradient in named.items():
+            if gradient is not None and not bool(gradient.isfinite().all()):
+                raise ConformanceError(f"the gradient of {name} is not finite, {of_inputs}")
 
 
 def check_compiles(component: ComponentUnderTest) -> None:
@@ -119,15 +143,6 @@ def check_loss_falls(component: ComponentUnderTest) -> None:
             f"the loss went from {history[0]:.4g} to {history[-1]:.4g} in {STEPS} steps of AdamW at lr {RATE} "
             f"({BACKBONE_RATE} for a backbone); it should fall to at most {FALL} of the first loss"
         )
-
-
-def _asking(batch: Batch, name: str) -> tuple[Batch, tuple[Tensor, ...]]:
-    """Return a batch with one input, a tensor or several, that requires gradients; and that input."""
-    given = getattr(batch, name)
-    several = given if isinstance(given, tuple) else (given,)
-    leaves = tuple(each.clone().requires_grad_() for each in several)
-    changed: dict[str, Any] = {name: leaves if isinstance(given, tuple) else leaves[0]}
-    return replace(batch, **changed), leaves
 
 
 def _train(built: Built, batch: Batch) -> set[str]:
@@ -185,5 +200,5 @@ def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tenso
     return (prediction.x0 - latents).abs().mean() + 0.1 * torch.nn.functional.binary_cross_entropy(opacity, alpha)
 
 
-CHECKS = (check_gradients_reach_parameters, check_compiles, check_loss_falls)
+CHECKS = (check_gradients_finite, check_gradients_reach_parameters, check_compiles, check_loss_falls)
 OF_SLOT = {slot: (check_gradients_reach_inputs,) for slot in INPUTS}

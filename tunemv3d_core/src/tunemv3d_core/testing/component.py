@@ -36,6 +36,7 @@ class ComponentUnderTest:
 
     def __init__(self, slot: str, name: str, given: dict[str, Any], device: str = "cpu") -> None:
         self.slot, self.name, self.given, self.device = slot, name, given, torch.device(device)
+        self.kind: type | None = None  # class of what was built last
         self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
 
     @cached_property
@@ -72,18 +73,24 @@ class ComponentUnderTest:
         return self.opened()
 
     def opened(self) -> Dataset:
-        """Open a dataset anew."""
+        """Open a dataset anew, and keep its class in ``kind``."""
         dataset: Dataset = load_value(self.plugin.build)(self.spec)
+        self.kind = type(dataset)
         return dataset
 
     def built(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Built":
-        """Build it anew among stand-ins.
+        """Build it anew among stand-ins, and keep its class in ``kind``.
 
         Args:
             dtype: type of all parameters.
             seed: seed of its random initialisation, not of the stand-ins'.
             stride: stride of the view encoder before it.
         """
+        built = self._build(dtype, seed, stride)
+        self.kind = type(built.module)
+        return built
+
+    def _build(self, dtype: torch.dtype, seed: int, stride: int) -> "Built":
         torch.manual_seed(0)
         backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(self.device, dtype)
         torch.manual_seed(seed)
@@ -172,9 +179,17 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def randomize_zero_init(module: nn.Module) -> None:
+def randomize_zero_init(module: nn.Module, std: float = 0.1) -> None:
     """Give every trainable parameter that starts at zero a random value, so that every path matters."""
     with torch.no_grad():
         for parameter in trainable(module).values():
             if not bool(parameter.any()):
-                parameter.normal_(std=0.1)
+                parameter.normal_(std=std)
+
+
+def awake(component: ComponentUnderTest, std: float = 0.1) -> Built:
+    """Build it in evaluation mode, with no parameter at zero."""
+    built = component.built()
+    randomize_zero_init(built.module, std)
+    built.module.eval()
+    return built

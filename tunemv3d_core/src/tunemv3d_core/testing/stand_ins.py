@@ -17,6 +17,9 @@ from tunemv3d_core.types import Rendering, Skips, Text
 FEATURES = 6
 """Channels that the stand-in view encoder gives."""
 
+SAMPLES = 12
+"""Points of each ray at which the stand-in scene is evaluated."""
+
 
 class StandInBackbone(nn.Module):
     """A frozen diffusion model of three convolutions down and two up, conditioned on t and the text; random weights."""
@@ -134,7 +137,7 @@ class StandInAggregator(nn.Module):
 
 
 class StandInField(nn.Module):
-    """A density and values, linear in the aggregated features and in the point."""
+    """A ball that the aggregated features dent, and values linear in them, in the point and in the noise level."""
 
     def __init__(self, ports: FieldPorts, aggregator: Aggregator | None = None) -> None:
         super().__init__()
@@ -144,16 +147,17 @@ class StandInField(nn.Module):
 
     def fuse(self, features: Tensor, cameras: Cameras, t: Tensor) -> "StandInScene":
         """Return a scene; nothing is computed before it is rendered."""
-        return StandInScene(self, features, cameras)
+        return StandInScene(self, features, cameras, t)
 
 
 @dataclass
 class StandInScene:
-    """Scene rendered at eight evenly spaced samples per ray through the unit sphere."""
+    """Scene rendered at even samples of each ray's way through the unit sphere; its density is one of the distance."""
 
     field: StandInField
     features: Tensor
     cameras: Cameras
+    t: Tensor
 
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
@@ -161,38 +165,42 @@ class StandInScene:
         """Render as every scene does; it has no normals."""
         rays = cameras.rays(size, pixels)
         near, far, hit = intersect_sphere(rays)
-        depths = near[..., None] + (far - near)[..., None] * (torch.arange(8, device=near.device) + 0.5) / 8
+        fractions = (torch.arange(SAMPLES, device=near.device) + 0.5) / SAMPLES
+        depths = near[..., None] + (far - near)[..., None] * fractions
         points = rays.origins[..., None, :] + depths[..., None] * rays.directions[..., None, :]
-        flat = points.flatten(1, -2)
-        seen = self.field.aggregator(self.features, self.cameras, flat)
-        inside = flat.norm(dim=-1, keepdim=True) - 0.6
-        outputs = self.field.layer(torch.cat([seen, flat, inside], -1).to(self.field.layer.weight.dtype))
-        outputs = torch.unflatten(outputs, 1, points.shape[1:-1])
-        density, values = outputs[..., 0], outputs[..., 1:]
-        log_step = -F.softplus(density) * (far - near)[..., None] * hit[..., None] / 2
+        distance, values = self._evaluate(points.flatten(1, -2))
+        density = 20 * torch.sigmoid(-20 * torch.unflatten(distance, 1, points.shape[1:-1]))
+        values = torch.unflatten(values, 1, points.shape[1:-1])
+        length = (far - near) * rays.directions.norm(dim=-1) * hit / SAMPLES
+        log_step = -density * length[..., None]
         log_transmittance = log_step.cumsum(-1)
         weights = (log_transmittance - log_step).exp() * -torch.expm1(log_step)
         opacity = weights.sum(-1)
 
         def as_maps(z: Tensor) -> Tensor:
             """Convert ``b m r`` to ``b m h w`` unless pixels were given."""
-            return (z if pixels is not None else torch.unflatten(z, -1, size)).to(self.features.dtype)
+            return z if pixels is not None else torch.unflatten(z, -1, size)
 
         return Rendering(
-            as_maps((weights[..., None] * values).sum(-2).mT),
-            as_maps(opacity),
-            as_maps((weights * depths).sum(-1) / opacity.clamp(min=1e-3)),
+            as_maps((weights[..., None] * values).sum(-2).mT).to(self.features.dtype),
+            as_maps(opacity).to(self.features.dtype),
+            as_maps((weights * depths).sum(-1) / opacity.clamp(min=1e-6)),
         )
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """Return those of a ball of radius 0.6 that the features dent, for metrics that need a surface."""
-        seen = self.field.aggregator(self.features, self.cameras, points.to(self.features.dtype))
-        distance: Tensor = points.float().norm(dim=-1) - 0.6
-        return distance + 0.2 * seen.float().mean(-1).tanh()
+        """Return ``b p`` at points ``b p 3``."""
+        return self._evaluate(points)[0]
 
     def losses(self) -> dict[str, Tensor]:
         """Return none."""
         return {}
+
+    def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return signed distances ``b p`` and values ``b p v`` at points ``b p 3``, both float32."""
+        seen = self.field.aggregator(self.features, self.cameras, points)
+        level = (self.t.to(points) / 1000)[:, None, None].expand(*points.shape[:-1], 1)
+        outputs = self.field.layer(torch.cat([seen, points, level], -1).to(self.field.layer.weight.dtype)).float()
+        return points.float().norm(dim=-1) - 0.6 + 0.2 * outputs[..., 0].tanh(), outputs[..., 1:]
 
 
 class StandInLifter(nn.Module):

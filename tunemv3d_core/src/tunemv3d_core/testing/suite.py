@@ -1,7 +1,7 @@
 """Checks of each slot, and their runs: from Python, by pytest, by ``tunemv3d plugins check``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,14 @@ from tunemv3d_core.testing import (
     checks_mesher,
     checks_metrics,
     checks_numerics,
+    checks_rendering,
     checks_shapes,
     checks_spec,
+    checks_surface,
     checks_training,
+    checks_views,
 )
+from tunemv3d_core.testing.blame import author_line
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.component import ComponentUnderTest
 
@@ -36,7 +40,8 @@ _METRICS = [
         checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
     )
 ]
-_PARTS = (checks_shapes, checks_numerics, checks_conduct, checks_training, checks_distributed)
+_GEOMETRY = (checks_views, checks_rendering, checks_surface)
+_PARTS = (checks_shapes, checks_numerics, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 
 
@@ -61,9 +66,23 @@ def checks_of(slot: str) -> list[Check]:
         return [*_LISTED, *_SPECIFIED, *checks_dataset.CHECKS]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
+    return [*_LISTED, *_SPECIFIED, *_of_built(slot)]
+
+
+def _of_built(slot: str) -> list[Check]:
+    """Return the checks of a component that is built: a field's need a scene, and those of geometry one in range."""
     asked = [ask for part in _PARTS for ask in (*part.CHECKS, *part.OF_SLOT.get(slot, ()))]
-    gates = {ask: ("discoverable",) if ask is checks_shapes.check_builds else ("builds",) for ask in asked}
-    return [*_LISTED, *_SPECIFIED, *(Check(ask, gates[ask]) for ask in asked)]
+    first: tuple[Callable[..., None], ...] = (checks_shapes.check_builds,)
+    gates: dict[Callable[..., None], tuple[str, ...]] = {checks_shapes.check_builds: ("discoverable",)}
+    needed: tuple[str, ...] = ("builds",)
+    if slot == "field":
+        first = (checks_shapes.check_builds, checks_shapes.check_makes_scene)
+        gates[checks_shapes.check_makes_scene] = needed
+        needed = ("builds", "makes_scene")
+        geometry = (ask for part in _GEOMETRY for ask in part.OF_SLOT[slot])
+        gates |= dict.fromkeys(geometry, (*needed, "scene"))
+    others = (ask for ask in asked if ask not in first)
+    return [Check(ask, gates.get(ask, needed)) for ask in (*first, *others)]
 
 
 class Suite:
@@ -75,9 +94,10 @@ class Suite:
         spec: options that make it tiny, over its defaults.
         expected_failures: why a check is known to fail, by the check's name.
         device: device on which it is built and called; data-parallel training is checked on the CPU everywhere.
+        only: names of checks to run, with those that they need; all if empty.
 
     Raises:
-        ComponentError: no such slot, or an expected failure of a check that the slot does not have.
+        ComponentError: no such slot, or an expected failure or a wish for a check that the slot does not have.
     """
 
     def __init__(
@@ -87,17 +107,23 @@ class Suite:
         spec: Mapping[str, Any] | None = None,
         expected_failures: Mapping[str, str] | None = None,
         device: str = "cpu",
+        only: Collection[str] = (),
     ) -> None:
-        self.checks = checks_of(slot)
+        known = checks_of(slot)
         self.expected = dict(expected_failures or {})
-        names = [check.name for check in self.checks]
-        for unknown in self.expected.keys() - set(names):
-            raise ComponentError(
-                f"expected_failures: the slot '{slot}' has no check '{unknown}'.{suggestion(unknown, names)} "
-                f"Checks: {', '.join(names)}"
-            )
+        self._by_name = {check.name: check for check in known}
+        for option, asked in (("expected_failures", self.expected), ("only", only)):
+            for unknown in asked:
+                if unknown not in self._by_name:
+                    raise ComponentError(
+                        f"{option}: the slot '{slot}' has no check '{unknown}'."
+                        f"{suggestion(unknown, list(self._by_name))} Checks: {', '.join(self._by_name)}"
+                    )
+        needed = set(only) or set(self._by_name)
+        for check in reversed(known):  # what a check needs stands before it
+            needed |= set(check.gates) if check.name in needed else set()
+        self.checks = [check for check in known if check.name in needed]
         self._component = ComponentUnderTest(slot, name, dict(spec or {}), device)
-        self._by_name = dict(zip(names, self.checks, strict=True))
         self._results: dict[str, Result] = {}
 
     def check_options(self) -> None:
@@ -149,7 +175,15 @@ class Suite:
             failed = outcome is Outcome.FAILED
             outcome = Outcome.EXPECTED if failed else Outcome.UNEXPECTED
             note = expected if failed else f"it passed; remove it from expected_failures: {expected}"
-        return Result(check.name, outcome, note, _cpu_seconds() - start, error)
+        where = "" if error is None else self._author_line(error)
+        return Result(check.name, outcome, note, _cpu_seconds() - start, error, where)
+
+    def _author_line(self, error: BaseException) -> str:
+        try:
+            modules = [self._component.record.value, self._component.plugin.build]
+        except BaseException:  # the descriptor itself may be what is broken
+            return ""
+        return author_line(error, [module.partition(":")[0] for module in modules], self._component.kind)
 
 
 def run_checks(
