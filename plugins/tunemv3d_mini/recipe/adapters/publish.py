@@ -107,7 +107,9 @@ def _save(tiles: list[Image.Image], columns: int, path: Path) -> None:
     for k, tile in enumerate(tiles):
         whole.paste(tile, (k % columns * width, k // columns * height))
     # Every file counts towards the repository's size; 80 pixels a view still tell what there is to see.
-    whole.resize((whole.width * 5 // 8, whole.height * 5 // 8), Image.Resampling.LANCZOS).save(path, quality=55)
+    whole.resize((whole.width * 5 // 8, whole.height * 5 // 8), Image.Resampling.LANCZOS).save(
+        path, quality=33, method=6
+    )
 
 
 def published(spec: RunSpec, world: World, consistency: float) -> RunSpec:

@@ -168,7 +168,7 @@ def _finish(job: Job, train: Views, held: Views, stages: dict[str, Any]) -> None
     for place in (report, folder):
         write_json(place / "figures.json", {**stages, **{"figures": figures}})
     with Image.open(report / "prompts.png") as grid:
-        grid.save(folder / "prompts.webp", quality=55)
+        grid.save(folder / "prompts.webp", quality=33, method=6)
     write_caption_words(
         folder, train.words, f"Training objects per word, of the {len(train.captions)} captions of sd_mini"
     )
