@@ -1,5 +1,8 @@
 """The studies of the documentation can be run with what is installed."""
 
+import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,17 @@ def test_the_mini_study_answers_the_papers_ablations_first() -> None:
         "film",
         "cross-attention",
     }
+
+
+def test_the_shape_out_of_the_noise_has_the_figures_of_the_raw_json() -> None:
+    folder = STUDIES[0].parent
+    raw = json.loads(gzip.decompress((folder / "geometry/chairs-mini.json.gz").read_bytes()))
+    measured = {row["figure"]: row for row in raw["means"] if row["control"] == "real"}
+    page = (folder / "geometry.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)
+    assert [int(t) for t, _ in rows] == [50, 200, 400, 600, 800, 950]
+    for t, cells in rows:
+        for name, cell in zip(("chamfer", "f_score", "volume_iou", "normal_error"), cells.split(" | "), strict=True):
+            row, digits = measured[f"{name}_t{int(t):03}"], 2 if name == "normal_error" else 3
+            told = [float(number) for number in re.findall(r"[\d.]+", cell)]
+            assert told == pytest.approx([row["mean"], row["low"], row["high"]], abs=0.51 * 10**-digits), (t, name)
