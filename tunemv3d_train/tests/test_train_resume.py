@@ -11,12 +11,14 @@ import pytest
 import torch
 import train_stand_ins as tiny
 from child_processes import running
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.checkpoint import find_checkpoint, run_checkpoints
+from tunemv3d_core.io.checkpoint_repair import RUN_LOCK
 from tunemv3d_train.trainer import train
 
 
@@ -139,6 +141,20 @@ def test_two_runs_in_one_folder_are_refused_and_a_killed_one_blocks_nobody(
     done = int(run_checkpoints(tmp_path / "run")[-1].name[5:])
     resumed = train(load_spec(spec_file, [f"train.steps={done + 1}"]), tmp_path / "run", resume=True)
     assert resumed.step == done + 1
+
+
+def test_a_folder_in_which_another_works_is_refused_before_a_checkpoint_is_chosen(
+    spec: RunSpec, tmp_path: Path
+) -> None:
+    train(spec, tmp_path / "run")
+    # What the other one removes while this one reads it.
+    for folder in run_checkpoints(tmp_path / "run"):
+        shutil.rmtree(folder / "state")
+    with (
+        FileLock(tmp_path / "run" / RUN_LOCK),
+        pytest.raises(SpecError, match="another process trains in this folder"),
+    ):
+        train(longer(spec, 9), tmp_path / "run", resume=True)
 
 
 def test_leftovers_of_killed_writes_are_swept(spec: RunSpec, tmp_path: Path) -> None:

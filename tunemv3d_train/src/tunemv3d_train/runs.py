@@ -105,6 +105,25 @@ class RunFolder:
             f"{reason}. No other checkpoint of this run is whole: start anew in another folder, with --out"
         )
 
+    def lock(self) -> None:
+        """Keep other processes out of the folder, which exists, until ``release`` or the end of this one.
+
+        Raises:
+            CheckpointError: it cannot be written.
+            SpecError: another process is at work in it.
+        """
+        if self._lock.is_locked:
+            return
+        try:
+            # The system gives it back when the process ends, however it ends.
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SpecError(
+                f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
+            ) from None
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
+
     def claim(self, resume_from: Path | None) -> None:
         """Create the folder, lock it, and clear what an earlier run left: its log's end, half-written files.
 
@@ -114,17 +133,12 @@ class RunFolder:
         """
         try:
             make_folders(self.path, durable=True)
-            # The system gives it back when the process ends, however it ends.
-            self._lock.acquire(timeout=0)
+            self.lock()
             self._clear()
             write_text(self.path / "spec.json", canonical_json(self.spec) + "\n", durable=True)
             self.forget_after(step_of(resume_from) if resume_from else -1)
             # A kill between a checkpoint and the removal of an older one left one too many.
             self.prune(self.spec.train.keep)
-        except Timeout:
-            raise SpecError(
-                f"{self.path}: another process trains in this folder; wait for its end, or choose another with --out"
-            ) from None
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written: {error}") from error
 

@@ -1,7 +1,7 @@
 """The trainer: from a spec to a run folder with checkpoints, previews, a log and figures before and after."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -74,18 +74,20 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     accelerator = accelerate(spec)
     with together(accelerator):
         folder = RunFolder(out, spec)
-        last = folder.check(resume)
-        accelerator.wait_for_everyone()
-        parts = build_parts(spec, accelerator, last)
-        try:
+        with ExitStack() as left:
+            left.callback(folder.release)
+            # Before a checkpoint is chosen: a run that is still at work would remove it meanwhile.
+            if resume and (out / "spec.json").is_file() and accelerator.is_main_process:
+                folder.lock()
+            last = folder.check(resume)
+            accelerator.wait_for_everyone()
+            parts = build_parts(spec, accelerator, last)
+            left.callback(parts.close)
             if accelerator.is_main_process:
                 folder.claim(last)
                 if parts.known_words is not None:
                     parts.known_words.write(folder.known_words)
             return Trainer(spec, accelerator, folder, parts).run()
-        finally:
-            parts.close()
-            folder.release()
 
 
 class Trainer:
