@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# Where it is set, as in many containers, each of the hundreds of processes that tests start compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install train test fuzz faults reliability test-gpu check docs pictures release release-dry-run
 install: $(VENV)/installed
@@ -19,8 +21,8 @@ install: $(VENV)/installed
 # torch first and pinned: the packages after it would otherwise pull another build.
 $(VENV)/installed: requirements-dev.txt constraints.txt pyproject.toml $(wildcard tunemv3d_*/pyproject.toml plugins/*/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile -c constraints.txt torch hatchling editables
-	$(BIN)/pip install -q --no-compile -c constraints.txt --no-build-isolation -r requirements-dev.txt
+	$(BIN)/pip install -q -c constraints.txt torch hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -r requirements-dev.txt
 	touch $@
 
 train: install

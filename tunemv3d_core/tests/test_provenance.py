@@ -108,7 +108,8 @@ def test_a_component_that_is_there_and_unusable_is_not_to_be_installed(
         load_checkpoint(saved)
     monkeypatch.delenv("TUNEMV3D_PLUGINS")
     plugin = packages["field"] / "plugin.py"
-    plugin.write_text(plugin.read_text("utf-8").replace('"1.0"', '"0.4"'), "utf-8")
+    # Of another length: Python takes a compiled file for its source's if second and length agree.
+    plugin.write_text(plugin.read_text("utf-8").replace('"1.0"', '"0.4"') + "\n", "utf-8")
     sys.modules.pop("tiny_field.plugin")
     registry().clear()
     with pytest.raises(CheckpointError, match=refusal + r".*'tiny-field' is not of this project; .*"):
