@@ -46,6 +46,13 @@ def test_a_draw_depends_on_its_step_and_not_on_those_before() -> None:
     assert not same(sampler(rank=0, world=2).plan(5), sampler(rank=1, world=2).plan(5))
 
 
+def test_two_processes_draw_what_one_draws_in_twice_as_many_batches() -> None:
+    ranks, alone = [sampler(rank=rank, world=2) for rank in range(2)], sampler()
+    for step in range(4):
+        for rank, draws in enumerate(ranks):
+            assert same(draws.plan(step), alone.plan(2 * step + rank))
+
+
 def test_every_object_is_seen_once_an_epoch_over_all_processes() -> None:
     ranks = [sampler(objects=8, rank=rank, world=2) for rank in range(2)]
     for epoch in range(3):

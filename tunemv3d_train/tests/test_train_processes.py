@@ -11,14 +11,24 @@ from pathlib import Path
 import pytest
 import train_stand_ins as tiny
 from child_processes import running
+from safetensors.torch import load_file
 from train_ranks import train_by_two
 
+from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.console import run
 from tunemv3d_core.io.checkpoint import run_checkpoints
 from tunemv3d_train.cli import _program, train
 from tunemv3d_train.interruption import SIGNALS, watched
+from tunemv3d_train.trainer import train as learn
 
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def apart(one: Path, other: Path) -> float:
+    """Distance of two checkpoints' weights, all together, relative to their size."""
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    distance = sum((first[name].double() - second[name].double()).square().sum() for name in first)
+    return float((distance / sum(tensor.double().square().sum() for tensor in first.values())).sqrt())
 
 
 def children(pid: int) -> list[int]:
@@ -96,6 +106,8 @@ def test_a_restarted_launcher_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     train_by_two(offered, tmp_path, spec_file, "--out", tmp_path / "run", "--set", "train.checkpoint_every=1")
+    alone = learn(load_spec(spec_file, ["train.accumulate=2"]), tmp_path / "alone").checkpoint
+    assert apart(run_checkpoints(tmp_path / "run")[-1], alone) < 1e-6
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(SystemExit) as end:
         run(train, [str(spec_file), "--out", str(tmp_path / "run")])

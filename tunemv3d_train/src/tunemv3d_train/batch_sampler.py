@@ -1,6 +1,7 @@
-"""Batches of a training run, drawn from the seed, the step and the process alone.
+"""Batches of a training run, drawn from the seed and their number among those of all processes alone.
 
-A run that is interrupted and resumed therefore draws exactly what an uninterrupted one would have drawn.
+A run that is interrupted and resumed therefore draws exactly what an uninterrupted one would have drawn, and several
+processes learn from what one would learn from that accumulates as many batches.
 """
 
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ class BatchSampler:
 
     def plan(self, step: int) -> BatchPlan:
         """Draw the batch of one (micro) step of this process."""
-        rng = np.random.default_rng([self._seed, step, self._rank, *self._attempt])
+        rng = np.random.default_rng([self._seed, self._number(step), 0, *self._attempt])
         objects = self.objects(step)
         records = [self._dataset.record(index) for index in objects]
         t, is_clean = self._noise_levels(rng)
@@ -117,7 +118,11 @@ class BatchSampler:
         """Return the objects of one (micro) step of this process."""
         if self._streamed is not None:
             return [self._streamed_object(step * self.batch + i) for i in range(self.batch)]
-        return [self._object((step * self._world + self._rank) * self.batch + i) for i in range(self.batch)]
+        return [self._object(self._number(step) * self.batch + i) for i in range(self.batch)]
+
+    def _number(self, step: int) -> int:
+        """Return which of all processes' batches is this one's at a (micro) step."""
+        return step * self._world + self._rank
 
     def _object(self, position: int) -> int:
         """Return the object at a position of the endless sequence of shuffled epochs, which all processes share."""
