@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_release.build import read_project
 from tunemv3d_release.make import Released, make_release
@@ -56,7 +56,7 @@ def test_wheels_work_on_their_own(released: list[Released], tmp_path: Path) -> N
     code = """
 import tunemv3d_core
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.config.loading import load_spec
 print(tunemv3d_core.__file__)
