@@ -25,7 +25,9 @@ FOLDERS = [ROOT, *sorted(ROOT.glob("tunemv3d_*")), *sorted(ROOT.glob("plugins/*"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> list[Released]:
     """As ``make release-dry-run`` does it, but kept for the tests below."""
-    return make_release([read_project(folder) for folder in FOLDERS], tmp_path_factory.mktemp("dist"), rehearsal=True)
+    return make_release(
+        [read_project(folder) for folder in FOLDERS], tmp_path_factory.mktemp("dist"), rehearsal=True, kit=False
+    )
 
 
 @pytest.mark.slow
