@@ -12,6 +12,8 @@ from tunemv3d_release.build import Built
 from tunemv3d_release.installed import wheels_first
 
 ASKS = "parametrize_with_checks"
+PATIENCE = 3600.0
+"""Seconds that the tests of a project may take; a component's checks take one minute at most."""
 
 
 def kit_errors(built: Built, target: Path) -> Iterator[str]:
@@ -43,9 +45,16 @@ def asked_by(tests: Path) -> dict[tuple[str, str], set[Path]]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == ASKS:
-                slot, name = ([each.value for each in node.args if isinstance(each, ast.Constant)] + ["", ""])[:2]
-                found.setdefault((str(slot), str(name)), set()).add(file.resolve())
+                found.setdefault(_component(node), set()).add(file.resolve())
     return found
+
+
+def _component(call: ast.Call) -> tuple[str, str]:
+    """Return the slot and the name that a call states; "" for what is no literal."""
+    stated = dict(zip(("slot", "name"), call.args, strict=False))
+    stated |= {word.arg: word.value for word in call.keywords if word.arg in ("slot", "name")}
+    slot, name = (getattr(stated.get(word), "value", "") for word in ("slot", "name"))
+    return str(slot), str(name)
 
 
 def _failures(folder: Path, files: list[Path], target: Path) -> Iterator[str]:
@@ -55,7 +64,11 @@ def _failures(folder: Path, files: list[Path], target: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "pytest", *words, *map(str, files)]
     # Wide, since pytest cuts lines at the width of a terminal.
     environment = wheels_first(target) | {"COLUMNS": "10000"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        yield f"kit: the tests did not end within {PATIENCE:g} s"
+        return
     told = re.findall(r"^(?:FAILED|ERROR) (.+)$", done.stdout, re.MULTILINE)
     if done.returncode and not told:
         told = [" / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])]
