@@ -16,6 +16,7 @@ BIN = Path(sys.executable).parent
 TRAINED = [slot for slot in SLOTS if (TEMPLATES / slot / "src/$name/mini.json.txt").is_file()]
 """Slots whose package has a spec that trains its component."""
 PARTS = {slot: {"type": f"my_{slot}"} for slot in ("backbone", "view_encoder", "field", "lifter", "injector")}
+MERGED = {"backbone": PARTS["backbone"], "field": {"aggregator": {"type": "my_aggregator"}}}
 PLACES = {"aggregator": "model.field.aggregator", "dataset": "data", "loss": "loss.terms.my_loss"}
 MYPY = """[tool.mypy]
 strict = true
@@ -25,7 +26,7 @@ explicit_package_bases = true
 QUICK = {
     "views": {"inputs": 2, "novel": 1, "clean_probability": 0},
     "train": {"steps": 2, "batch": 1, "preview_prompts": ["a ball"]},
-    "sample": {"steps": 1},
+    "sample": {"steps": 1, "scheduler": ""},
 }
 """Two steps of a run are as good as many to see that it runs."""
 
@@ -97,15 +98,13 @@ def test_the_command_asks_the_same(packages: Packages) -> None:
     assert len(outcome) > 5 and set(outcome.values()) == {"passed"}
 
 
-@pytest.mark.parametrize(
-    "model", [PARTS, {"field": {"aggregator": {"type": "my_aggregator"}}}], ids=["parts", "merged"]
-)
+@pytest.mark.parametrize("model", [PARTS, MERGED], ids=["parts", "merged"])
 def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path) -> None:
-    """All parts of a model and the loss at once, and the aggregator inside the field ``neus``, on the dataset."""
+    """All parts of a model and the loss at once, and the aggregator inside the field ``neus``."""
     scales = None if "lifter" in model else {"field": 1}
     spec = {"extends": "chairs-mini", "name": "mine", "model": model, "data": {"type": "my_dataset"}, **QUICK}
     if model is PARTS:
-        spec |= {"sample": {"steps": 1, "scheduler": ""}, "loss": {"terms": {"mine": {"type": "my_loss"}}}}
+        spec |= {"loss": {"terms": {"mine": {"type": "my_loss"}}}}
     (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"lr_scale": scales}}))
     words = [str(tmp_path / "mine.json"), "--out", str(tmp_path / "run"), "--json"]
     outcome = json.loads(packages.run(str(BIN / "tunemv3d-train"), *words))
@@ -113,7 +112,7 @@ def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path
     provenance = json.loads((tmp_path / "run" / outcome["checkpoint"] / "provenance.json").read_text())
     used = {slot: part["distribution"] for slot, part in provenance["components"].items()}
     own = {slot for slot, distribution in used.items() if distribution == f"my-{slot.replace('_', '-')}"}
-    assert own == (set(PARTS) if model is PARTS else set())
+    assert own == (set(PARTS) if model is PARTS else {"backbone"})
     assert provenance["data"]["dataset"]["type"] == "my_dataset"
     assert [part["distribution"] for part in provenance["losses"].values()] == ["my-loss"] * (model is PARTS)
 
