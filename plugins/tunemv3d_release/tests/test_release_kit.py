@@ -48,6 +48,7 @@ def test_a_wheel_is_asked_what_its_projects_tests_ask(tmp_path: Path) -> None:
     with (folder / "pyproject.toml").open("a") as toml:
         toml.write('\n[tool.pytest.ini_options]\npythonpath = ["src"]\n')
     assert asked_by(folder / "tests") == {("dataset", "my_reader"): {folder / "tests/test_conformance.py"}}
+    (folder / "my_reader.py").write_text("raise RuntimeError('a file where the tests are run')")
     edit(target / "my_reader/dataset.py", "2 * images[None] - 1", "images[None]")
     errors = list(kit_errors(built, target))
     assert any(error.startswith("kit: tests/test_conformance.py::test_conformance[pictures] - ") for error in errors)

@@ -61,7 +61,8 @@ def _failures(folder: Path, files: list[Path], target: Path) -> Iterator[str]:
     """Yield a line for each test that fails."""
     # Settings of the project that would put its sources before the wheel are left out.
     words = ["-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider", "-o", "pythonpath=", "-o", "addopts="]
-    command = [sys.executable, "-m", "pytest", *words, *map(str, files)]
+    # -P: the folder where it runs does not come before the wheel.
+    command = [sys.executable, "-P", "-m", "pytest", *words, *map(str, files)]
     # Wide, since pytest cuts lines at the width of a terminal.
     environment = wheels_first(target) | {"COLUMNS": "10000"}
     try:
