@@ -66,6 +66,8 @@ def test_a_module_is_named_where_no_dependency_brings_it(
     """A module may have another name than its distribution; its own and Python's are there."""
     with zipfile.ZipFile(tmp_path / "mine.whl", "w") as wheel:
         wheel.writestr("mine/code.py", "import json, mine.other, yaml")
+        wheel.writestr("mine/__init__.py", "")
+        wheel.writestr("mine/tuned/pipeline.py", "import a_folder_of_data")
     project = Project(tmp_path, {"project": {"name": "mine", "version": "1"}, "tool": settings})
     together = {"mine": dependencies, "other": ["pyyaml"]}
     errors = list(import_errors(Built(project, tmp_path / "mine.whl", tmp_path), together))

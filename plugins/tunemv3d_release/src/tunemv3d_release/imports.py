@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import metadata
+from pathlib import PurePosixPath
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -27,7 +28,8 @@ def import_errors(built: Built, together: dict[str, list[str]]) -> Iterator[str]
     stated = [each for each in together[built.project.name] if not _of_developers(Requirement(each))]
     brought = brought_by(stated, lambda name: together.get(name) or required_by(name))
     with zipfile.ZipFile(built.wheel) as wheel:
-        files = {name: wheel.read(name) for name in wheel.namelist() if name.endswith(".py")}
+        names = {name for name in wheel.namelist() if name.endswith(".py")}
+        files = {name: wheel.read(name) for name in names if not _is_data(name, names)}
     settings = built.project.pyproject.get("tool", {}).get("tunemv3d-release", {})
     left_out = {name.partition("/")[0].removesuffix(".py") for name in files} | sys.stdlib_module_names
     left_out |= set(settings.get("optional-imports", ()))
@@ -39,6 +41,12 @@ def import_errors(built: Built, together: dict[str, list[str]]) -> Iterator[str]
         known = owners().get(module, {canonicalize_name(module)})
         if module not in left_out and not known & brought:
             yield f"{place} imports {module}, which its dependencies lack: add {min(known)} to them in pyproject.toml"
+
+
+def _is_data(name: str, names: set[str]) -> bool:
+    """Tell whether a file lies in a package's folder that is none itself, as an exported model's ``pipeline.py``."""
+    folder, *above = PurePosixPath(name).parents
+    return f"{folder}/__init__.py" not in names and any(f"{each}/__init__.py" in names for each in above)
 
 
 def imported(text: bytes) -> set[str]:
