@@ -62,7 +62,7 @@ pictures: install
 	$(BIN)/python docs/pictures
 
 release-dry-run: install
-	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --dry-run
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --no-kit --dry-run
 
 release: install
-	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/*
+	$(BIN)/tunemv3d plugins release . tunemv3d_* plugins/* --no-kit

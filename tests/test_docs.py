@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.plugins.registry import registry
+from tunemv3d_core.testing import checks_of
 
 ROOT = Path(__file__).parents[1]
 COMPONENTS = [(slot, name) for slot in COMPONENT_SLOTS for name in registry().names(slot)]
@@ -317,3 +318,20 @@ def test_what_troubleshooting_quotes_is_said_somewhere() -> None:
 
 MADE_OF_PARTS = ("no component 'nues'. Did you mean 'neus'?", "the field shows no surface")
 """Messages that are put together from several; tests of their own hold them."""
+
+
+ASKED = {"all slots": COMPONENT_SLOTS, "model slots": MODEL_SLOTS, "aggregators": ("aggregator",)}
+"""What the kit's README calls several slots by."""
+
+
+def test_the_kits_readme_claims_what_it_checks_of_every_slot() -> None:
+    text = (ROOT / "tunemv3d_core/README.md").read_text(encoding="utf-8").partition("| check | slots | asks |")[2]
+    listed = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    claimed = {
+        (name, slot, asks)
+        for name, slots, asks in listed
+        for word in slots.split(", ")
+        for slot in ASKED.get(word, (word,))
+    }
+    checks = [(slot, check) for slot in COMPONENT_SLOTS for check in checks_of(slot)]
+    assert claimed == {(check.name, slot, check.summary) for slot, check in checks}

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from test_tutorial import TYPES
 
-from tunemv3d_core.scaffold.write import SLOTS, write_package
+from tunemv3d_core.scaffold.write import SLOTS, TEMPLATES, write_package
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
-COMPONENTS = [slot for slot in SLOTS if slot != "command"]
-PARTS = {slot: {"type": f"my_{slot}"} for slot in ("view_encoder", "field", "lifter", "injector")}
+TRAINED = [slot for slot in SLOTS if (TEMPLATES / slot / "src/$name/mini.json.txt").is_file()]
+"""Slots whose package has a spec that trains its component."""
+PARTS = {slot: {"type": f"my_{slot}"} for slot in ("backbone", "view_encoder", "field", "lifter", "injector")}
+MERGED = {"backbone": PARTS["backbone"], "field": {"aggregator": {"type": "my_aggregator"}}}
+PLACES = {"aggregator": "model.field.aggregator", "dataset": "data", "loss": "loss.terms.my_loss"}
 MYPY = """[tool.mypy]
 strict = true
 mypy_path = "src"
@@ -23,7 +26,7 @@ explicit_package_bases = true
 QUICK = {
     "views": {"inputs": 2, "novel": 1, "clean_probability": 0},
     "train": {"steps": 2, "batch": 1, "preview_prompts": ["a ball"]},
-    "sample": {"steps": 1},
+    "sample": {"steps": 1, "scheduler": ""},
 }
 """Two steps of a run are as good as many to see that it runs."""
 
@@ -60,16 +63,15 @@ def test_they_are_listed_and_load(packages: Packages) -> None:
     rows = json.loads(packages.tunemv3d("plugins", "list", "--load", "--json"))
     mine = {(row["slot"], row["name"]): row["problem"] for row in rows if row["distribution"].startswith("my-")}
     parts = {(slot, f"my_{slot}") for slot in SLOTS}
-    assert mine == dict.fromkeys(parts | {("spec", f"my_{slot}-mini") for slot in COMPONENTS})
+    assert mine == dict.fromkeys(parts | {("spec", f"my_{slot}-mini") for slot in TRAINED})
 
 
 def test_their_specs_use_them(packages: Packages) -> None:
-    packages.tunemv3d("spec", "validate", *(f"my_{slot}-mini" for slot in COMPONENTS))
-    for slot in COMPONENTS:
+    packages.tunemv3d("spec", "validate", *(f"my_{slot}-mini" for slot in TRAINED))
+    for slot in TRAINED:
         told = packages.tunemv3d("spec", "diff", "chairs-mini", f"my_{slot}-mini", "--json")
         changed = {path: new for path, (_, new) in json.loads(told).items() if new and path.endswith(".type")}
-        path = {"aggregator": "model.field.aggregator", "dataset": "data"}.get(slot, f"model.{slot}")
-        assert changed == {f"{path}.type": f"my_{slot}"}
+        assert changed == {f"{PLACES.get(slot, f'model.{slot}')}.type": f"my_{slot}"}
 
 
 def test_types_are_checked_strictly(packages: Packages) -> None:
@@ -96,13 +98,13 @@ def test_the_command_asks_the_same(packages: Packages) -> None:
     assert len(outcome) > 5 and set(outcome.values()) == {"passed"}
 
 
-@pytest.mark.parametrize(
-    "model", [PARTS, {"field": {"aggregator": {"type": "my_aggregator"}}}], ids=["parts", "merged"]
-)
+@pytest.mark.parametrize("model", [PARTS, MERGED], ids=["parts", "merged"])
 def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path) -> None:
-    """All parts of a model at once, and the aggregator inside the field ``neus``, on the written dataset."""
+    """All parts of a model and the loss at once, and the aggregator inside the field ``neus``."""
     scales = None if "lifter" in model else {"field": 1}
     spec = {"extends": "chairs-mini", "name": "mine", "model": model, "data": {"type": "my_dataset"}, **QUICK}
+    if model is PARTS:
+        spec |= {"loss": {"terms": {"mine": {"type": "my_loss"}}}}
     (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"lr_scale": scales}}))
     words = [str(tmp_path / "mine.json"), "--out", str(tmp_path / "run"), "--json"]
     outcome = json.loads(packages.run(str(BIN / "tunemv3d-train"), *words))
@@ -110,8 +112,40 @@ def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path
     provenance = json.loads((tmp_path / "run" / outcome["checkpoint"] / "provenance.json").read_text())
     used = {slot: part["distribution"] for slot, part in provenance["components"].items()}
     own = {slot for slot, distribution in used.items() if distribution == f"my-{slot.replace('_', '-')}"}
-    assert own == (set(PARTS) if model is PARTS else set())
+    assert own == (set(PARTS) if model is PARTS else {"backbone"})
     assert provenance["data"]["dataset"]["type"] == "my_dataset"
+    assert [part["distribution"] for part in provenance["losses"].values()] == ["my-loss"] * (model is PARTS)
+
+
+EGG = """
+import numpy, torch
+from my_mesh_renderer import mesh_renderer
+from my_mesh_renderer.spec import MyMeshRendererSpec
+from my_mesher import mesher
+from my_mesher.spec import MyMesherSpec
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.testing.checks_mesher import RedSphere
+from tunemv3d_data.renderers.embree import EmbreeRenderer
+
+class Egg(RedSphere):
+    def signed_distance(self, points):
+        return (points * torch.tensor([1, 1.6, 0.8])).norm(dim=-1) - 0.5
+
+views = Egg().pictures(Cameras.orbit(8, elevation=20))
+mesh = mesher.build(MyMesherSpec(type="my_mesher"))(Egg(), views, torch.device("cpu"))
+print(mesh.watertight, *mesh.vertices.max(0).round(4))
+renderer, cameras = mesh_renderer.build(MyMeshRendererSpec(type="my_mesh_renderer")), Cameras.orbit(2, 30, aspect=1.5)
+for one, other in zip(renderer(mesh, cameras, (24, 36)), EmbreeRenderer(1)(mesh, cameras, (24, 36)), strict=True):
+    print(*(abs(one[key].astype(float) - other[key]).mean() for key in ("depth", "normals", "rgba", "material")))
+"""
+"""Meshes an ellipsoid, and renders it by rasterising and, as ``embree`` does, by casting rays."""
+
+
+def test_the_mesher_finds_the_surface_and_the_renderer_sees_what_rays_hit(packages: Packages) -> None:
+    found, *views = packages.run(sys.executable, "-c", EGG).splitlines()
+    assert found == "True 0.5 0.3125 0.625" and len(views) == 2
+    for depth, normals, rgba, material in (map(float, view.split()) for view in views):
+        assert depth < 1e-5 and normals < 1e-5 and rgba < 1 and material == 0
 
 
 def test_the_written_command_runs(packages: Packages) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_release.build import read_project
 from tunemv3d_release.make import Released, make_release
@@ -25,7 +25,9 @@ FOLDERS = [ROOT, *sorted(ROOT.glob("tunemv3d_*")), *sorted(ROOT.glob("plugins/*"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> list[Released]:
     """As ``make release-dry-run`` does it, but kept for the tests below."""
-    return make_release([read_project(folder) for folder in FOLDERS], tmp_path_factory.mktemp("dist"), rehearsal=True)
+    return make_release(
+        [read_project(folder) for folder in FOLDERS], tmp_path_factory.mktemp("dist"), rehearsal=True, kit=False
+    )
 
 
 @pytest.mark.slow
@@ -56,7 +58,7 @@ def test_wheels_work_on_their_own(released: list[Released], tmp_path: Path) -> N
     code = """
 import tunemv3d_core
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.config.loading import load_spec
 print(tunemv3d_core.__file__)

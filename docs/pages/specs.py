@@ -42,8 +42,8 @@ name.
     tunemv3d spec schema > spec.schema.json             # for editors: name it in a spec's "$schema"
     tunemv3d-train chairs-mini --set optimizer.lr=2e-4  # override one option
 
-A spec may extend another by name or path and say only its difference, merged over it as JSON Merge Patch; a block
-whose `type` changes is replaced whole:
+A spec may extend another by name or path and say only its difference, merged over it as JSON Merge Patch: `null`
+takes an inherited key away, and a block whose `type` changes is replaced whole:
 
 ```json
 {"extends": "chairs-mini", "name": "wider", "model": {"field": {"hidden": 128}}}

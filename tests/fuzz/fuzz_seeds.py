@@ -84,7 +84,14 @@ def checkpoint() -> Files:
         "state/tensors.safetensors": save(state),
         "state/values.json": json.dumps({"step": 7, "sampler": {"epoch": 2}}).encode(),
     }
-    entry = {"slot": "field", "type": "neus", "distribution": "tunemv3d-neus", "version": "0.1.0", "hash": "ab"}
+    entry = {
+        "slot": "field",
+        "type": "neus",
+        "distribution": "tunemv3d-neus",
+        "version": "0.1.0",
+        "hash": "ab",
+        "code": "cd",
+    }
     record = {
         **{"format": "tunemv3d-checkpoint/2", "spec_id": "ab", "components": {"field": entry}, "losses": {}},
         **{"versions": {"python": "3.11"}, "frozen": {"unet/config.json": "ab"}, "data": {"licences": {"CC0-1.0": 2}}},

@@ -147,7 +147,10 @@ def test_plugins_list(site: FakeSite, tunemv3d: Any) -> None:
 
 
 @pytest.mark.slow
-def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(site: FakeSite, tunemv3d: Any) -> None:
+def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(
+    site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-tunemv3d-modulation,-tunemv3d-eval,-tunemv3d-data,-tunemv3d-shape")
     site.component("field", "cloud", "fake-a", renamed_to="mist")
     site.component("field", "loud", "fake-loud", more="print('[bold]hello')")
     site.component("field", "slow", "fake-slow", more="import time\ntime.sleep(1.1)")
@@ -168,16 +171,17 @@ def test_plugins_list_load_shows_what_is_wrong_and_keeps_stdout_clean(site: Fake
     assert rows["plugins", "tunemv3d-core"]["problem"] is None
 
 
+@pytest.mark.slow
 def test_the_table_of_plugins_says_it_in_words(site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     site.component("field", "cloud", "fake-a", renamed_to="mist")
     site.component("field", "loud", "fake-loud", more="print('[bold]hello')")
     site.component("field", "evil", "fake-evil", more="raise AssertionError")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TUNEMV3D_PLUGINS", "-fake-evil")
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "fake-a,fake-loud")
     code, out, _ = tunemv3d("plugins", "list", "--load")
     assert code == 0, "what is forbidden on purpose is no finding"
     assert "loads; now called 'mist'" in out and "loads; prints '[bold]hello'" in out
-    assert "is forbidden by TUNEMV3D_PLUGINS=-fake-evil" in out
+    assert "is forbidden by TUNEMV3D_PLUGINS=fake-a,fake-loud" in out
     assert "is forbidden" in tunemv3d("plugins", "list")[1]
 
 
@@ -348,7 +352,9 @@ def test_a_reason_is_told_whole_in_a_narrow_terminal(
     site: FakeSite, tunemv3d: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    site.component("field", "cloud", "fake-cloud-with-a-long-name", more="raise RuntimeError('out of orderly-ness')")
+    monkeypatch.setenv("TUNEMV3D_PLUGINS", "fake-cloud-with-a-long-name")
+    site.module("unruly", "raise RuntimeError('out of orderly-ness')")
+    site.distribution("fake-cloud-with-a-long-name", {"tunemv3d.command": {"cloud": "unruly:PLUGIN"}})
     code, out, _ = tunemv3d("plugins", "list", "--load")
     assert code == 1 and "…" not in out
     assert max(map(len, out.splitlines())) <= 80

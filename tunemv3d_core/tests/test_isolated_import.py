@@ -62,6 +62,45 @@ def test_blame_falls_on_the_one_that_did_it_wherever_it_stands(site: FakeSite) -
     assert str(results["dies"].problem).startswith("field dies (fake-dies 1.2)")
 
 
+SPECS = {
+    "option": ('{"extends": "chairs-mini", "model": {"field": {"hiden": 3}}}', "field.hiden: unknown"),
+    "torn": ('{"extends": ', "not JSON"),
+    "part": ('{"extends": "chairs-mini", "model": {"field": {"type": "nues"}}}', "Did you mean 'neus'?"),
+    "fine": ('{"extends": "chairs-mini", "name": "fine"}', None),
+}
+"""Packaged specs, and what is told of each."""
+
+BUILDS = {
+    "gone": ("no_such_module:build", "'no_such_module:build' does not load: ModuleNotFoundError"),
+    "lacks": ("json:build", "'json:build' does not load: AttributeError"),
+    "uncalled": ("json:__name__", "'json:__name__' is nothing that can be called"),
+    "breaks": ("breaking:build", "'breaking:build' does not load: RuntimeError: out of order"),
+    "works": ("json:loads", None),
+}
+"""What descriptors name, and what is told of each."""
+
+
+@pytest.mark.slow
+def test_what_descriptors_name_is_imported_and_packaged_specs_are_validated(site: FakeSite) -> None:
+    for name, (build, _) in BUILDS.items():
+        site.component("field", name, f"fake-{name}", build=build)
+    site.module("breaking", "raise RuntimeError('out of order')")
+    paths = (f"{name.upper()} = Path(__file__).parent / '{name}.json'\n" for name in SPECS)
+    site.module("specs_of_fake", "from pathlib import Path\n" + "".join(paths))
+    site.distribution("fake-specs", {"tunemv3d.spec": {name: f"specs_of_fake:{name.upper()}" for name in SPECS}})
+    for name, (content, _) in SPECS.items():
+        (site.folder / f"{name}.json").write_text(content)
+    records = [registry().find("field", name) for name in BUILDS]
+    records += [registry().find("spec", f"fake-specs:{name}") for name in SPECS]
+    told = {record.name: r.problem for record, r in zip(records, import_each(records, 60.0, targets=True), strict=True)}
+    for name, (_, expected) in (BUILDS | SPECS).items():
+        problem = told[name]
+        assert problem is None if expected is None else problem is not None and expected in problem, problem
+    assert str(told["gone"]).startswith("field gone (fake-gone 1.2): ")
+    assert str(told["option"]).startswith("spec option (fake-specs 1.2): ")
+    assert all(result.problem is None for result in import_each(records[:1], 60.0)), "asked for descriptors alone"
+
+
 def test_a_process_that_does_not_begin_is_told(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site.component("field", "good", "fake-good")
     monkeypatch.setattr(isolated_import, "STARTING", 0.0)

@@ -17,7 +17,7 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.errors import CheckpointError, SpecError, TuneMV3DWarning
 from tunemv3d_core.io.checkpoint import load_checkpoint, save_checkpoint, write_record
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash, package_hash
 from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
 from tunemv3d_core.plugins.registry import registry
 
@@ -58,7 +58,7 @@ def test_every_component_is_recorded_nested_ones_too(saved: Path, packages: dict
         slot = place.rpartition(".")[2]
         code = "".join(
             f"{file.parent.name}/{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n"
-            for file in sorted(packages[slot].glob("*.py"))
+            for file in (packages[slot] / "__init__.py", packages[slot] / "build.py")
         )
         assert entry == {
             "slot": slot,
@@ -66,7 +66,7 @@ def test_every_component_is_recorded_nested_ones_too(saved: Path, packages: dict
             "distribution": f"tiny-{slot}".replace("_", "-"),
             "version": "1.2",
             "api": "1.0",
-            "hash": hashlib.sha256(code.encode()).hexdigest(),
+            "code": hashlib.sha256(code.encode()).hexdigest(),
         }
 
 
@@ -132,12 +132,40 @@ def test_another_version_is_told_once_a_distribution_as_the_user_chose(
 
 
 def test_changed_code_of_the_same_version_is_told(saved: Path, packages: dict[str, Path]) -> None:
-    (packages["aggregator"] / "helper.py").write_text("WIDTH = 4\n", "utf-8")
+    with (packages["aggregator"] / "build.py").open("a", encoding="utf-8") as code:
+        code.write("\nWIDTH = 4\n")
     (packages["field"] / "notes.txt").write_text("no code\n", "utf-8")
     assert told(saved) == [
         f"{saved}: saved with tiny-aggregator==1.2, whose code has changed since, although its version has not "
         "(field.aggregator 'tiny')"
     ]
+
+
+def test_the_plugin_that_made_a_checkpoint_may_ship_it(site: FakeSite, saved: Path, packages: dict[str, Path]) -> None:
+    """An asset is named in the descriptors' module, which nothing is built from."""
+    shutil.copytree(saved, packages["field"] / "tuned")
+    with (packages["field"] / "plugin.py").open("a", encoding="utf-8") as descriptors:
+        descriptors.write("\nfrom pathlib import Path\nTUNED = Path(__file__).parent / 'tuned'\n")
+    (info,) = site.folder.glob("tiny_field-*.dist-info")
+    with (info / "entry_points.txt").open("a", encoding="utf-8") as points:
+        points.write("\n[tunemv3d.asset]\ntuned = tiny_field.plugin:TUNED\n")
+    (packages["field"] / "command.py").write_text("", "utf-8")
+    sys.modules.pop("tiny_field.plugin")
+    registry().clear()
+    spec, _ = load_checkpoint("tuned", provenance="error")
+    assert spec.name == "tiny"
+
+
+def test_the_hash_of_a_whole_package_in_older_checkpoints_is_compared(saved: Path, packages: dict[str, Path]) -> None:
+    record = json.loads((saved / "provenance.json").read_text("utf-8"))
+    for place, entry in record["components"].items():
+        del entry["code"]
+        entry["hash"] = package_hash(registry().get(place.rpartition(".")[2], "tiny"))
+    write_record(saved, record)
+    assert told(saved, provenance="error") == []
+    (packages["field"] / "command.py").write_text("WIDTH = 4\n", "utf-8")
+    (line,) = told(saved)
+    assert "tiny-field==1.2, whose code has changed since" in line
 
 
 def test_a_checkpoint_without_hashes_is_compared_by_version_alone(
@@ -187,21 +215,46 @@ def test_an_old_name_loads_old_checkpoints_and_keeps_the_specs_id(site: FakeSite
         assert load_spec(file).model.field.type == "grand"  # type: ignore[union-attr]
 
 
-def test_the_hash_needs_no_import_and_sees_the_outermost_package(site: FakeSite) -> None:
-    """Here a namespace package, which other distributions share and which is none of theirs."""
+REACHED = {
+    "__init__.py": "",
+    "deep/__init__.py": "",
+    "deep/field.py": "from . import near\nfrom ..other import thing\ndef build():\n    import shared_space.ours.late\n",
+    "deep/near.py": "from shared_space.ours.named import *\nimport torch",
+    "other.py": "if False:\n    from .deep import field\n",
+    "late.py": "import shared_space.theirs",
+    "named/__init__.py": "",
+}
+"""Modules of a package that its build function imports, directly or not."""
+
+
+def test_the_hash_needs_no_import_and_covers_what_build_reaches(site: FakeSite) -> None:
+    """Here in a namespace package, which other distributions share and which is none of theirs."""
+    space = site.folder / "shared_space"
+    for name, text in {**REACHED, "plugin.py": "", "named/apart.py": "", "../theirs/__init__.py": ""}.items():
+        (space / "ours" / name).parent.mkdir(parents=True, exist_ok=True)
+        (space / "ours" / name).write_text(text, "utf-8")
+    site.component("field", "cloud", "fake-cloud", build="shared_space.ours.deep.field:build")
+    cloud = registry().get("field", "cloud")
+    lines = [f"ours/{name} {hashlib.sha256(text.encode()).hexdigest()}\n" for name, text in sorted(REACHED.items())]
+    assert code_hash(cloud) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert "shared_space.ours" not in sys.modules
+    (space / "ours/late.py").write_text("import nothing of this package, which is no Python", "utf-8")
+    assert code_hash(cloud) != hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_the_older_hash_covers_the_outermost_package(site: FakeSite) -> None:
     for name in ("ours", "theirs"):
         (site.folder / "shared_space" / name / "deep").mkdir(parents=True)
         (site.folder / "shared_space" / name / "__init__.py").write_text("", "utf-8")
     site.component("field", "cloud", "fake-cloud", build="shared_space.ours.deep.field:build")
     cloud = registry().get("field", "cloud")
-    seen = [code_hash(cloud)]
+    seen = [package_hash(cloud)]
     for change in ("theirs/deep/field.py", "ours/deep/field.py", "ours/other.py"):
         (site.folder / "shared_space" / change).write_text("build = print\n", "utf-8")
-        seen.append(code_hash(cloud))
+        seen.append(package_hash(cloud))
     assert seen[0] == seen[1] and len(set(seen)) == 3
-    assert "shared_space.ours" not in sys.modules
     (site.folder / "shared_space" / "ours" / "other.py").unlink()
-    assert code_hash(cloud) == seen[2]
+    assert package_hash(cloud) == seen[2]
 
 
 def test_the_hash_is_the_same_in_another_process_and_another_place(site: FakeSite, tmp_path: Path) -> None:
@@ -210,7 +263,7 @@ def test_the_hash_is_the_same_in_another_process_and_another_place(site: FakeSit
     shutil.copytree(site.folder, other)
     code = (
         f"import sys; sys.path.insert(0, {str(other)!r})\n"
-        "from tunemv3d_core.io.provenance import code_hash\nfrom tunemv3d_core.plugins.registry import registry\n"
+        "from tunemv3d_core.io.code_hash import code_hash\nfrom tunemv3d_core.plugins.registry import registry\n"
         "print(code_hash(registry().get('lifter', 'tiny')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,8 @@ from fake_distributions import FakeSite
 from tunemv3d_core import __version__
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.console import run
-from tunemv3d_core.plugins.descriptor import MODEL_SLOTS
+from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS
+from tunemv3d_core.plugins.descriptor import SLOTS as ALL
 from tunemv3d_core.scaffold.write import SLOTS, write_package
 
 LONG = "cross_view_attention"
@@ -22,8 +23,12 @@ def code_lines(file: Path) -> int:
     return len(file.read_text(encoding="utf-8").splitlines())
 
 
-def test_every_model_slot_but_the_2d_models_has_a_template() -> None:
-    assert {*MODEL_SLOTS, "aggregator", "dataset", "command"} - {"backbone"} <= set(SLOTS)
+NEEDED = {"mesh_renderer": "tunemv3d-data", "spec": "tunemv3d"}
+"""What packages of some slots cannot do without; those of the others need core alone."""
+
+
+def test_every_slot_has_a_template() -> None:
+    assert set(ALL) == set(SLOTS)
 
 
 @pytest.mark.parametrize("slot", SLOTS)
@@ -32,10 +37,14 @@ def test_a_package_is_complete(slot: str, tmp_path: Path) -> None:
     found = {str(file.relative_to(tmp_path / "a/b")) for file in (tmp_path / "a/b").rglob("*") if file.is_file()}
     assert found == {str(file) for file in written}
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", ".github/workflows/test.yml"} <= found
-    assert {f"src/my_part/{name}" for name in ("__init__.py", "plugin.py", f"{slot}.py", "py.typed")} <= found
+    assert {f"src/my_part/{name}" for name in ("__init__.py", "plugin.py", "py.typed")} <= found
+    assert {"spec": "src/my_part/my_part.json", "asset": "src/my_part/assets/my_part/README.md"}.get(
+        slot, f"src/my_part/{slot}.py"
+    ) in found
+    assert (slot in COMPONENT_SLOTS) == ("src/my_part/spec.py" in found) == ("tests/test_conformance.py" in found)
     project = tomllib.loads((tmp_path / "a/b/pyproject.toml").read_text())["project"]
     assert project["entry-points"][f"tunemv3d.{slot}"] == {"my_part": "my_part.plugin:PLUGIN"}
-    assert project["dependencies"] == [f"tunemv3d-core>={__version__}"]
+    assert project["dependencies"] == [f"{NEEDED.get(slot, 'tunemv3d-core')}>={__version__}"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"] and [
         path.name for path in (tmp_path / "a").iterdir()
     ] == ["b"]
@@ -87,7 +96,7 @@ def test_what_is_taken_or_unknown(
     assert "a Python package 'torch' is installed already" in new(capsys, "field", "torch")
     assert "a Python package 'json' is installed already" in new(capsys, "field", "json")
     told = new(capsys, "feild", "mine")
-    assert "no template for 'feild'. Did you mean 'field'? There are: aggregator, command, dataset, field" in told
+    assert "no template for 'feild'. Did you mean 'field'? There are: aggregator, asset, backbone, command" in told
     assert not list(Path().iterdir())
 
 

@@ -1,5 +1,6 @@
 """Packaged and saved folders: what comes back is what was written."""
 
+import dataclasses
 import json
 import warnings
 from types import SimpleNamespace
@@ -13,9 +14,10 @@ from safetensors.torch import load_file
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.console import run
 from tunemv3d_core.errors import CheckpointError, TuneMV3DError, TuneMV3DWarning
-from tunemv3d_core.io.checkpoint import load_checkpoint, write_record
+from tunemv3d_core.io.checkpoint import find_checkpoint, load_checkpoint, write_record
 from tunemv3d_modulation import publishing
 from tunemv3d_modulation.export import export
+from tunemv3d_modulation.model_card import model_card
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
 pytest.importorskip("tunemv3d_mini", reason="the packaged checkpoint")
@@ -62,6 +64,7 @@ def test_an_export_holds_half_the_bytes_and_a_card(tmp_path, capsys):
     card = (out / "README.md").read_text()
     assert "license: cc-by-4.0" in card and "base_model: sd-mini" in card and "| field | neus | tunemv3d-neus==" in card
     assert "CC-BY-3.0" in card and "Licences:" in card
+    assert 'tunemv3d sample published "a red office chair" --mesh\n' in card
 
 
 def test_an_export_tells_no_place_of_its_training_data(pipe, tmp_path, monkeypatch):
@@ -70,6 +73,25 @@ def test_an_export_tells_no_place_of_its_training_data(pipe, tmp_path, monkeypat
     record = json.loads((tmp_path / "mine/provenance.json").read_text())
     assert record["data"] == {"dataset": {"type": "multiview", "path": "mine"}, "objects": 3}
     assert not [f for f in (tmp_path / "mine").rglob("*") if f.is_file() and b"/home/ada" in f.read_bytes()]
+
+
+class Shapeless(torch.nn.Module):
+    """A field whose scenes can be rendered alone."""
+
+    def __init__(self, field, novel_views=True):
+        super().__init__()
+        self.field, self.ports = field, dataclasses.replace(field.ports, novel_views=novel_views)
+
+    def fuse(self, *views):
+        scene = self.field.fuse(*views)
+        return SimpleNamespace(render=scene.render, losses=scene.losses)
+
+
+@pytest.mark.parametrize("field", [Shapeless, lambda field: Shapeless(field, novel_views=False), lambda field: None])
+def test_a_card_suggests_no_mesh_where_there_is_no_surface(field, pipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(pipe.model._modules, "field", field(pipe.model.field))
+    card = model_card("mine", pipe, pipe.spec, find_checkpoint("chairs-mini"))
+    assert 'tunemv3d sample mine "a red office chair"\n' in card and "--mesh" not in card
 
 
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):

@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tunemv3d_core import __version__
 from tunemv3d_core.cli.main import app
 from tunemv3d_core.console import run
+from tunemv3d_core.io.checkpoint import CHECKPOINT_FORMAT, write_record
+from tunemv3d_core.io.provenance import sha256
 from tunemv3d_core.scaffold.write import write_package
 from tunemv3d_release.build import read_project
 from tunemv3d_release.make import make_release
@@ -48,10 +51,11 @@ def without_licence(folder: Path) -> None:
 
 
 def with_a_file_left_out(folder: Path) -> None:
+    (folder / f"src/{folder.name}/extra.py").write_text("")
     edit(
         folder / "pyproject.toml",
         "[tool.hatch.build.targets.wheel]\n",
-        '[tool.hatch.build]\nexclude = ["command.py"]\n\n[tool.hatch.build.targets.wheel]\n',
+        '[tool.hatch.build]\nexclude = ["extra.py"]\n\n[tool.hatch.build.targets.wheel]\n',
     )
 
 
@@ -88,6 +92,54 @@ def with_another_pin(folder: Path) -> None:
     edit(folder / "pyproject.toml", "dependencies = [", 'dependencies = ["good==0.0.3", ')
 
 
+def with_an_import_that_nothing_brings(folder: Path) -> None:
+    edit(folder / f"src/{folder.name}/command.py", "import typer\n", "import pytest\nimport typer\n")
+
+
+def with_another_function(folder: Path) -> None:
+    edit(folder / f"src/{folder.name}/command.py", f"def {folder.name}(", "def other(")
+
+
+def register(folder: Path, slot: str, content: str = "") -> None:
+    """Give a package a packaged file beside its command; a JSON file, or a folder where there is no content."""
+    name = "mine.json" if content else "mine"
+    with (folder / "pyproject.toml").open("a") as toml:
+        toml.write(f'\n[project.entry-points."tunemv3d.{slot}"]\n{folder.name} = "{folder.name}.plugin:MINE"\n')
+    with (folder / f"src/{folder.name}/plugin.py").open("a") as plugin:
+        plugin.write(f'\nfrom pathlib import Path\n\nMINE = Path(__file__).parent / "{name}"\n')
+    if content:
+        (folder / f"src/{folder.name}/{name}").write_text(content)
+    else:
+        (folder / f"src/{folder.name}/{name}").mkdir()
+
+
+def with_a_spec_of_unknown_options(folder: Path) -> None:
+    register(folder, "spec", '{"extends": "chairs-mini", "model": {"field": {"hiden": 3}}}')
+
+
+def with_a_spec_that_is_no_json(folder: Path) -> None:
+    register(folder, "spec", '{"extends": ')
+
+
+def with_a_checkpoint_of_other_code(folder: Path) -> None:
+    register(folder, "asset")
+    entry = {"slot": "field", "type": "neus", "distribution": "tunemv3d-neus", "version": __version__, "code": "0" * 64}
+    checkpoint = folder / f"src/{folder.name}/mine"
+    for name in ("spec.json", "model.safetensors"):
+        (checkpoint / name).write_text(name)
+    files = {name: sha256(checkpoint / name) for name in ("spec.json", "model.safetensors")}
+    write_record(
+        checkpoint,
+        {"format": CHECKPOINT_FORMAT, "spec_id": "", "components": {"field": entry}, "frozen": {}, "files": files},
+    )
+
+
+def with_a_reader_that_no_test_asks(folder: Path) -> None:
+    shutil.rmtree(folder)
+    write_package("dataset", folder.name, folder)
+    shutil.rmtree(folder / "tests")
+
+
 def as_it_is(folder: Path) -> None:
     pass
 
@@ -98,7 +150,7 @@ ERRORS: dict[Callable[[Path], None], str] = {
     without_readme: "twine check: `long_description_content_type` missing.",
     without_types: "no {0}/py.typed: add the empty file",
     without_licence: "the wheel holds no licence text: put LICENSE beside pyproject.toml",
-    with_a_file_left_out: "W101: Wheel library is missing files in package tree: {0}/command.py",
+    with_a_file_left_out: "W101: Wheel library is missing files in package tree: {0}/extra.py",
     with_a_broken_entry_point: "command {0} ({1} 0.1.0): '{0}.plugin:PLUGINS' does not load: AttributeError",
     with_an_unknown_licence: "pyproject.toml: `project.license` must be",
     with_a_readme_that_is_not_there: "does not build: ",
@@ -106,6 +158,12 @@ ERRORS: dict[Callable[[Path], None], str] = {
     with_a_file_from_elsewhere: "W102: Wheel library contains files not in package tree: {0}/NOTES.md",
     without_summary: "metadata: no description; state it in pyproject.toml",
     with_another_pin: "needs good==0.0.3, but 0.1.0 is released with it",
+    with_an_import_that_nothing_brings: "{0}/command.py imports pytest, which its dependencies lack: add pytest",
+    with_another_function: "command {0} ({1} 0.1.0): '{0}.command:{0}' does not load: AttributeError",
+    with_a_spec_of_unknown_options: "spec {0} ({1} 0.1.0): {1}:{0}: model.field.hiden: unknown",
+    with_a_spec_that_is_no_json: "spec {0} ({1} 0.1.0): {1}:{0}: line 1, column 13: not JSON",
+    with_a_checkpoint_of_other_code: "asset {0} ({1} 0.1.0): saved with tunemv3d-neus==",
+    with_a_reader_that_no_test_asks: "dataset {0}: no test asks the kit about it: add @parametrize_with_checks(",
 }
 
 
@@ -122,8 +180,7 @@ def test_each_error_is_named(tmp_path: Path) -> None:
         name = names[spoil]
         each = made[name.replace("_", "-")]
         if expected:
-            (error,) = each.errors
-            assert error.startswith(expected.format(name, each.name)), error
+            assert len(each.errors) == 1 and each.errors[0].startswith(expected.format(name, each.name)), each.errors
         else:
             assert each.errors == ()
         assert len(each.files) == (0 if spoil in (with_an_unknown_licence, with_a_readme_that_is_not_there) else 2)
@@ -143,15 +200,15 @@ def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(
     dry = release("--dry-run", "--json")
     (row,) = json.loads(dry.out)
     assert dry.code == 0 and row["errors"] == [] and not (tmp_path / "mine/dist").exists()
-    real = release()
-    assert real.code == 1 and "unreleased" in real.out and "twine" not in real.out
-    again = release()
-    assert again.code == 2 and "dist holds files of another release" in again.err
-    shutil.rmtree(tmp_path / "mine/dist")
+    refused = release()
+    assert refused.code == 1 and "unreleased" in refused.out and "twine" not in refused.out
+    assert not (tmp_path / "mine/dist").exists(), "what is refused leaves nothing in the way of the next try"
     edit(tmp_path / "mine/CHANGELOG.md", "unreleased", "2027-01-31")
     dated = release()
     assert dated.code == 0 and "twine upload dist/*" in dated.out
     assert {file.suffix for file in (tmp_path / "mine/dist").iterdir()} == {".whl", ".gz"}
+    again = release()
+    assert again.code == 2 and "dist holds files of another release" in again.err
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:

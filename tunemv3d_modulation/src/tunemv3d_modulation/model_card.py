@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.config.component_spec import HasPretrained
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.sampling import has_surface
 
 
 def model_card(name: str, pipe: Any, spec: RunSpec, folder: Path, licence: str = "") -> str:
@@ -34,7 +36,7 @@ def model_card(name: str, pipe: Any, spec: RunSpec, folder: Path, licence: str =
         head="\n".join(head),
         name=name,
         base=base or "its 2D model",
-        where="" if base else " --base PATH_OR_ID",
+        options=("" if base else " --base PATH_OR_ID") + (" --mesh" if _can_be_meshed(pipe) else ""),
         views=spec.views.inputs,
         installs=" ".join(installs),
         sampling=sampling,
@@ -42,6 +44,14 @@ def model_card(name: str, pipe: Any, spec: RunSpec, folder: Path, licence: str =
         data=_describe_data(pipe.data or {}),
         id=record["spec_id"],
     )
+
+
+def _can_be_meshed(pipe: Any) -> bool:
+    """Tell whether `--mesh` works, as the command finds out before it samples."""
+    field = pipe.model.field
+    if field is None or not field.ports.novel_views:
+        return False
+    return has_surface(pipe.model, Cameras.orbit(2)[None].to(pipe.execution_device), pipe.latent_size())
 
 
 def _describe_data(data: dict[str, Any]) -> str:
@@ -62,7 +72,7 @@ CARD = """{head}
 An adapter of TuneMV3D: it makes {base} denoise {views} views of one object together, through a 3D field.
 
     pip install {installs}
-    tunemv3d sample {name} "a red office chair"{where} --mesh
+    tunemv3d sample {name} "a red office chair"{options}
 
 ```python
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline

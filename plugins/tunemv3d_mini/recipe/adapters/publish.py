@@ -67,7 +67,7 @@ def forget_code(path: Path) -> None:
     """Leave out the hash of the components' code: a packaged adapter goes with the code that it is released with."""
     record = read_json(path)
     for component in record["components"].values():
-        component.pop("hash", None)
+        component.pop("code", None)
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

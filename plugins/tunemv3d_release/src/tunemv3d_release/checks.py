@@ -1,6 +1,5 @@
 """Errors in built distributions, each in one line that says what to do."""
 
-import json
 import os
 import re
 import subprocess
@@ -19,7 +18,6 @@ from validate_pyproject.errors import ValidationError
 
 from tunemv3d_release.build import Built, Project
 
-_LIST = "from tunemv3d_core.cli.main import main; main()"
 _REQUIRED = {"summary": "description", "requires_python": "requires-python", "license_expression": "license"}
 """Fields of the metadata, each with its key in ``pyproject.toml``."""
 
@@ -51,6 +49,11 @@ def changelog_errors(project: Project, rehearsal: bool) -> Iterator[str]:
         yield f"CHANGELOG.md calls {project.version} unreleased: put the date there"
 
 
+def requirements_of(built: Built) -> list[str]:
+    """Return the dependencies that a wheel's metadata states, those of its extras included."""
+    return [str(requirement) for requirement in _metadata(built).requires_dist or ()]
+
+
 def metadata_errors(built: Built, together: dict[str, str]) -> Iterator[str]:
     """Yield missing metadata, a missing licence text, and pins that exclude what is released together.
 
@@ -60,8 +63,7 @@ def metadata_errors(built: Built, together: dict[str, str]) -> Iterator[str]:
     """
     with zipfile.ZipFile(built.wheel) as wheel:
         names = wheel.namelist()
-        (path,) = (name for name in names if name.endswith(".dist-info/METADATA"))
-        metadata = Metadata.from_email(wheel.read(path))
+    metadata = _metadata(built)
     for field, key in _REQUIRED.items():
         if not getattr(metadata, field):
             yield f"metadata: no {key}; state it in pyproject.toml"
@@ -111,29 +113,10 @@ def content_errors(built: Built) -> Iterator[str]:
             yield f"no {package}/py.typed: add the empty file, so that type checkers read the package"
 
 
-def install_errors(built: list[Built], target: Path) -> Iterator[tuple[str, str]]:
-    """Install the wheels alone into an empty folder, load all that they register, and yield (distribution, error)."""
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target)]
-    done = subprocess.run([*install, *(str(each.wheel) for each in built)], capture_output=True, text=True)
-    if done.returncode:
-        yield from ((each.project.name, f"does not install: {done.stderr.strip()}") for each in built)
-        return
-    # Before everything else on the path, so that the wheels hide what is also installed here in another form.
-    path = os.pathsep.join(filter(None, [str(target), os.environ.get("PYTHONPATH")]))
-    # Whatever plugins the user allows, these are asked.
-    environment = {name: value for name, value in os.environ.items() if name != "TUNEMV3D_PLUGINS"}
-    command = [sys.executable, "-c", _LIST, "plugins", "list", "--load", "--json"]
-    listed = subprocess.run(command, env=environment | {"PYTHONPATH": path}, cwd=target, capture_output=True, text=True)
-    rows = json.loads(listed.stdout) if listed.returncode in (0, 1) else []
-    found = {(row["distribution"], row["slot"], row["name"]): row for row in rows}
-    for each in built:
-        for group, points in each.project.metadata.get("entry-points", {}).items():
-            for name in points if group.startswith("tunemv3d.") else ():
-                row = found.get((each.project.name, group.removeprefix("tunemv3d."), name))
-                if row is None:
-                    yield each.project.name, f"{group} {name}: is not listed {listed.stderr.strip()}"
-                elif row["problem"]:
-                    yield each.project.name, row["problem"]
+def _metadata(built: Built) -> Metadata:
+    with zipfile.ZipFile(built.wheel) as wheel:
+        (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        return Metadata.from_email(wheel.read(path))
 
 
 @cache

@@ -20,12 +20,16 @@ def release(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Keep nothing, and let the changelog call the version unreleased.")
     ] = False,
+    kit: Annotated[
+        bool, typer.Option("--kit/--no-kit", help="Ask the wheels' components the conformance kit, by their tests.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Build wheels and sdists, and find what an index or a user would trip over. Uploads nothing.
 
-    Exit code 1 if there is something to correct.
+    Exit code 1 if there is something to correct; nothing is kept then.
     """
+    import shutil
     import tempfile
 
     from rich.progress import track
@@ -38,12 +42,16 @@ def release(
         raise ComponentError(f"{out} holds files of another release; remove them, or name another folder with --out")
 
     with tempfile.TemporaryDirectory() as scratch:
-        kept = Path(scratch) if dry_run else out
-        kept.mkdir(parents=True, exist_ok=True)
-        released = make_release(track(projects, "building", console=messages, transient=True), kept, dry_run)
+        released = make_release(
+            track(projects, "building", console=messages, transient=True), Path(scratch), dry_run, kit
+        )
         _print_released(released, as_json)
-    if any(each.errors for each in released):
-        raise typer.Exit(EXIT_FINDINGS)
+        if any(each.errors for each in released):
+            raise typer.Exit(EXIT_FINDINGS)
+        if not dry_run:
+            out.mkdir(parents=True, exist_ok=True)
+            for file in Path(scratch).iterdir():
+                shutil.copy2(file, out)
     if not dry_run and not as_json:
         console.print(f"to publish: twine upload {out / '*'}", highlight=False, soft_wrap=True)
 

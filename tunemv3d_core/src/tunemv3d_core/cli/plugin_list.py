@@ -19,7 +19,7 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
     """Return every entry point as a JSON object.
 
     Args:
-        load: also import each, in another process.
+        load: also import each and what it names, in another process, and validate packaged specs.
         seconds: time limit of one import.
     """
     installed = registry()
@@ -38,7 +38,8 @@ def rows_of(load: bool, seconds: float) -> list[dict[str, Any]]:
         from tunemv3d_core.plugins.isolated_import import import_each
 
         permitted = [index for index, row in enumerate(rows) if "forbidden" not in row]
-        for index, result in zip(permitted, import_each([records[i] for i in permitted], seconds), strict=True):
+        results = import_each([records[i] for i in permitted], seconds, targets=True)
+        for index, result in zip(permitted, results, strict=True):
             rows[index] |= asdict(result) | {"seconds": round(result.seconds, 3)}
     return rows
 

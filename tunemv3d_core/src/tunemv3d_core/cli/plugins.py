@@ -40,7 +40,7 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, help="List, describe, che
 @app.command("list")
 def list_(
     load: Annotated[
-        bool, typer.Option("--load", help="Import each one, in another process, and say what is broken.")
+        bool, typer.Option("--load", help="Import all of each one, in another process, and say what is broken.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="With --load: time limit of one import.")] = 30.0,
     as_json: JsonOption = False,

@@ -3,7 +3,6 @@
 import hashlib
 import platform
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.foreign_text import shown
+from tunemv3d_core.io.code_hash import code_hash, package_hash
 from tunemv3d_core.io.file_names import is_inside
 from tunemv3d_core.plugins.descriptor import how_to_install
 from tunemv3d_core.plugins.discovery import normalised
@@ -31,8 +31,8 @@ def sha256(path: Path) -> str:
 def components(spec: BaseModel) -> dict[str, dict[str, str]]:
     """Return the origin of each component of a block by its place: "field", "field.aggregator".
 
-    An origin holds slot, name, distribution, version, interface version, and the hash of the code where it lies in
-    files.
+    An origin holds slot, name, distribution, version, interface version, and the hash of the code that its ``build``
+    reaches.
     """
     found = {}
     for place, slot, part in parts_of(spec):
@@ -43,36 +43,9 @@ def components(spec: BaseModel) -> dict[str, dict[str, str]]:
             "distribution": component.record.distribution,
             "version": component.record.version,
             "api": component.plugin.api,
-            "hash": code_hash(component),
+            "code": code_hash(component),
         }
     return found
-
-
-def code_hash(component: Component) -> str:
-    """Return the SHA-256 over names and contents of the Python files of the packages that a component lies in.
-
-    It is the same for a wheel and for an editable install, takes milliseconds, and imports nothing.
-    """
-    modules = {value.partition(":")[0].strip() for value in (component.record.value, component.plugin.build)}
-    digest = hashlib.sha256()
-    packages = {package for package in map(_package, modules) if package and package.exists()}
-    for root in sorted(packages, key=lambda path: path.name):
-        files = root.rglob("*.py") if root.is_dir() else [root]
-        for name, file in sorted((file.relative_to(root.parent).as_posix(), file) for file in files):
-            digest.update(f"{name} {sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _package(module: str) -> Path | None:
-    """Find folder or file of the outermost package around a module that is not a namespace package."""
-    for end in range(1, module.count(".") + 2):
-        found = find_spec(".".join(module.split(".")[:end]))
-        if found is None:
-            return None
-        if found.origin is not None:
-            path = Path(found.origin)
-            return path.parent if found.submodule_search_locations else path
-    return None
 
 
 def versions() -> dict[str, str]:
@@ -93,7 +66,10 @@ def _below(name: str) -> str:
 
 
 class _Entry(BaseModel):
-    """Record of one component, as far as it is read again. The first checkpoints hold no slot and no hash.
+    """Record of one component, as far as it is read again.
+
+    The first checkpoints hold no slot and no hash; later ones the ``hash`` of a whole package, then that of the
+    ``code`` alone that a component is built from.
 
     Messages ask people to install these names and versions, so nothing else may stand there.
     """
@@ -103,6 +79,7 @@ class _Entry(BaseModel):
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$", max_length=100)]
     slot: Annotated[str, Field(pattern=r"^[a-z_]*$", max_length=50)] = ""
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]*$", max_length=64)] = ""
+    code: Annotated[str, Field(pattern=r"^[0-9a-f]*$", max_length=64)] = ""
 
 
 _Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
@@ -177,10 +154,15 @@ def _difference(entry: dict[str, str], component: Component) -> str | None:
     wanted, present = _wanted(entry), f"{component.record.distribution}=={component.record.version}"
     if wanted != present:
         return f"saved with {wanted}, {present} is installed"
-    # The first checkpoints hold no hash.
-    if "hash" in entry and entry["hash"] != code_hash(component):
+    if _code_differs(entry, component):
         return f"saved with {wanted}, whose code has changed since, although its version has not"
     return None
+
+
+def _code_differs(entry: dict[str, str], component: Component) -> bool:
+    if "code" in entry:
+        return entry["code"] != code_hash(component)
+    return "hash" in entry and entry["hash"] != package_hash(component)
 
 
 def check_frozen(recorded: dict[str, str], present: dict[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.discovery import EntryPointRecord
 from tunemv3d_core.plugins.registry import registry
+from tunemv3d_core.plugins.targets import check_target
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -54,27 +55,28 @@ def probe_third_party(slots: Iterable[str]) -> dict[EntryPointRecord, ImportResu
     return results
 
 
-def import_each(records: list[EntryPointRecord], seconds: float) -> Iterator[ImportResult]:
+def import_each(records: list[EntryPointRecord], seconds: float, targets: bool = False) -> Iterator[ImportResult]:
     """Import the objects of entry points one after the other; a new process continues after one that was stopped.
 
     Args:
         records: entry points to import.
         seconds: time limit of one import.
+        targets: also import the functions that descriptors name, and validate packaged specs (``check_target``).
     """
     left = list(records)
     while left:
-        for result in _in_a_process(tuple(left), seconds):
+        for result in _in_a_process(tuple(left), seconds, targets):
             yield result
             left.pop(0)
 
 
-def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iterator[ImportResult]:
+def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float, targets: bool) -> Iterator[ImportResult]:
     """Import in one process, up to the first entry point that it did not survive."""
     from multiprocessing import get_context  # slow to import, and needed only where third parties publish something
 
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_import_each, args=(records, there))
+    process = context.Process(target=_import_each, args=(records, targets, there))
     process.start()
     there.close()
     try:
@@ -101,11 +103,14 @@ def _in_a_process(records: tuple[EntryPointRecord, ...], seconds: float) -> Iter
         process.join()
 
 
-def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[object, object]") -> None:
+def _import_each(records: tuple[EntryPointRecord, ...], targets: bool, results: "Connection[object, object]") -> None:
     """Import in the other process, and send an ``ImportResult`` for each."""
     if any(record.slot != "command" for record in records):
-        # Every descriptor of a component needs it; its time is not the plugins'.
+        # Every descriptor of a component needs it, and most functions torch; their time is not the plugins'.
         import tunemv3d_core.config.run_spec  # noqa: F401
+
+        if targets:
+            import torch  # noqa: F401
 
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -117,6 +122,8 @@ def _import_each(records: tuple[EntryPointRecord, ...], results: "Connection[obj
         with redirect_stdout(heard), redirect_stderr(heard):
             try:
                 value = registry().load(record)
+                if targets:
+                    check_target(record, value)
             except ComponentError as error:
                 problem = str(error)
         described = [getattr(value, name, "") for name in ("renamed_to", "summary")]

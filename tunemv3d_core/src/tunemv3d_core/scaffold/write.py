@@ -9,14 +9,24 @@ from string import Template
 from tunemv3d_core import __version__
 from tunemv3d_core.errors import ComponentError, suggestion
 from tunemv3d_core.io.atomic import atomic_folder
-from tunemv3d_core.plugins.descriptor import API
+from tunemv3d_core.plugins.descriptor import API, COMPONENT_SLOTS
 from tunemv3d_core.plugins.discovery import normalised
 from tunemv3d_core.plugins.registry import registry
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHARED = ("package", "component")
+SHARED = ("package", "component", "with_spec", "alone")
 SLOTS = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder.name not in SHARED))
 """Slots that have a template."""
+
+USES = {
+    "mesh_renderer": "tunemv3d data render MESHES --out data/mine --renderer {}",
+    "mesher": 'tunemv3d sample chairs-mini "a red office chair" --mesher {}',
+    "metric": "tunemv3d evaluate chairs-mini --metric {}",
+}
+"""How a component is used that is no part of a spec; those of other slots are trained by a packaged spec."""
+
+NEEDS = {"mesh_renderer": "tunemv3d-data", "spec": "tunemv3d"}
+"""The distribution that a package depends on, where that is not core alone."""
 
 
 def write_package(slot: str, name: str, out: Path) -> list[Path]:
@@ -34,7 +44,7 @@ def write_package(slot: str, name: str, out: Path) -> list[Path]:
         ComponentError: no such slot, a name that cannot be used or is taken, a folder that is there already.
     """
     _check(slot, name, out)
-    layers = ("package", slot) if slot == "command" else ("package", "component", slot)
+    layers = ("package", *_shared(slot), slot)
     values = _values(slot, name)
     try:
         with atomic_folder(out) as beside:
@@ -63,12 +73,20 @@ def _check(slot: str, name: str, out: Path) -> None:
         raise ComponentError(f"a Python package '{name}' is installed already; choose another name")
 
 
+def _shared(slot: str) -> tuple[str, ...]:
+    """Return the layers of a component between package and slot."""
+    if slot not in COMPONENT_SLOTS:
+        return ()
+    return "component", "alone" if slot in USES else "with_spec"
+
+
 def _values(slot: str, name: str) -> dict[str, str]:
     """Return the values of the placeholders. The class ends in the slot's last word, so that it hides no import."""
     kind = slot.replace("_", " ")
     words, last = name.split("_"), kind.split()[-1]
     groups = {slot: f'{name} = "{name}.plugin:PLUGIN"'}
-    if slot != "command":
+    trains = "with_spec" in _shared(slot)
+    if trains:
         groups["spec"] = f'{name}-mini = "{name}.plugin:MINI_SPEC"'
     return {
         "slot": slot,
@@ -79,6 +97,10 @@ def _values(slot: str, name: str) -> dict[str, str]:
         "summary": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind}",
         "api": API.get(slot, ""),
         "core": __version__,
+        "needs": NEEDS.get(slot, "tunemv3d-core"),
+        "use": USES.get(slot, "tunemv3d-train {}-mini").format(name),
+        "and_spec": f", and `src/{name}/mini.json` the spec `{name}-mini`, which\ntrains with it at mini scale"
+        * trains,
         "entry_points": "\n".join(f'[project.entry-points."tunemv3d.{g}"]\n{line}\n' for g, line in groups.items()),
     }
 

@@ -10,7 +10,7 @@ from tunemv3d_core.config.blocks import options_of, read_block
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import ComponentError, SpecError, TuneMV3DError
-from tunemv3d_core.io.provenance import code_hash
+from tunemv3d_core.io.code_hash import code_hash
 from tunemv3d_core.plugins.descriptor import FIRST_PARTY
 from tunemv3d_core.plugins.registry import Component, registry
 from tunemv3d_core.sampling import has_surface, latent_size
