@@ -101,9 +101,9 @@ def test_the_command_asks_the_same(packages: Packages) -> None:
 )
 def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path) -> None:
     """All parts of a model at once, and the aggregator inside the field ``neus``, on the written dataset."""
-    scales = None if "lifter" in model else {"field": 1}
+    parts = None if "lifter" in model else {"field": {"lr_scale": 1}}
     spec = {"extends": "chairs-mini", "name": "mine", "model": model, "data": {"type": "my_dataset"}, **QUICK}
-    (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"lr_scale": scales}}))
+    (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"parts": parts}}))
     words = [str(tmp_path / "mine.json"), "--out", str(tmp_path / "run"), "--json"]
     outcome = json.loads(packages.run(str(BIN / "tunemv3d-train"), *words))
     assert outcome["step"] == 2

@@ -13,6 +13,7 @@ from tunemv3d_core.slots import Loss, Prediction, Scene, Targets
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batch
+from tunemv3d_train.hooks import Reporters
 from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights_of
 from tunemv3d_train.watchdog import ALPHA, OPACITY
 
@@ -45,7 +46,8 @@ class TrainingStep(nn.Module):
             self._losses["mask"] = losses.mask
             if model.field.ports.gives == "latents":
                 self._losses["neus"] = losses.neus
-        self._terms = build_terms(spec, model)
+        self.terms = build_terms(spec, model)
+        self._reporters = Reporters(model, self.terms)
 
     def forward(self, **batch: Unpack[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the total loss and its parts.
@@ -53,7 +55,8 @@ class TrainingStep(nn.Module):
         Returns:
             A scalar with gradient, and detached losses by name: scalars, and for the names that end in "/t" sums and
             counts over the views in ranges of t (``losses.by_level``). "denoise_frozen/t" is there where the model
-            asks the frozen one anyway. With a field also what the watchdog reads (``watchdog.OPACITY``, ``ALPHA``).
+            asks the frozen one anyway. With a field also what the watchdog reads (``watchdog.OPACITY``, ``ALPHA``), and
+            what components and losses report (``hooks.Reporters``).
 
         Raises:
             TuneMV3DError: a loss of the scene or a further term is not what it should be.
@@ -73,7 +76,9 @@ class TrainingStep(nn.Module):
         detached = {name: part.detach() for name, part in parts.items()}
         if prediction.rendering is not None:
             detached |= {OPACITY: prediction.rendering.opacity.detach().float().mean(), ALPHA: targets.alpha.mean()}
-        return total, {"loss": total.detach(), **detached, **{f"{name}/t": both for name, both in levels.items()}}
+        reported = self._reporters()
+        by_level = {f"{name}/t": both for name, both in levels.items()}
+        return total, {"loss": total.detach(), **detached, **by_level, **reported}
 
     def eps_factor(self) -> float:
         """Return the factor on AdamW's eps that L_denoise's weights ask for (``losses.eps_factor``)."""
@@ -122,7 +127,7 @@ class TrainingStep(nn.Module):
         errors = {name: loss(prediction, targets) for name, loss in self._losses.items()}
         b, n = targets.t.shape
         shapes = {(b, n), (b, n + (0 if targets.novel_alpha is None else targets.novel_alpha.shape[1]))}
-        for name, term in self._terms.items():
+        for name, term in self.terms.items():
             views = term(prediction, targets)
             shape = tuple(views.shape) if isinstance(views, Tensor) else type(views).__name__
             if shape not in shapes:
@@ -155,6 +160,7 @@ class TrainingStep(nn.Module):
         found = {"denoise": losses.denoise(prediction, targets), **self.view_losses(prediction, targets)}
         if prediction.scene is not None:
             found |= self.scene_losses(prediction.scene)
+        self._reporters()
         self.train(training)
         for name, loss in found.items():
             if not bool(loss.isfinite().all()):

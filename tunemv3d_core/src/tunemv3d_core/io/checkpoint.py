@@ -37,6 +37,7 @@ from tunemv3d_core.io.json_files import check_plain, is_folder, is_plain, read_j
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 
 CHECKPOINT_FORMAT = "tunemv3d-checkpoint/2"
 FIRST_FORMAT = "tunemv3d-checkpoint/1"
@@ -145,7 +146,7 @@ def load_checkpoint(
     record = check_checkpoint(folder)
     apply_policy(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset", "loss"), saved=True)
+        spec = load_spec(str(folder / "spec.json"), unneeded=TRAINING_SLOTS, saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     spec = with_base(spec, chosen := chosen_base(base))
@@ -226,7 +227,7 @@ def spec_ids(folder: Path) -> tuple[str, str]:
     Raises:
         TuneMV3DError: its files cannot be read, or its spec does not fit what is installed.
     """
-    today = load_spec(folder / "spec.json", unneeded=("dataset",), saved=True)
+    today = load_spec(folder / "spec.json", unneeded=TRAINING_SLOTS, saved=True)
     return str(read_json(folder / "provenance.json").get("spec_id", "")), spec_id(today)
 
 

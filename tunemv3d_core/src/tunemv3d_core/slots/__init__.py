@@ -46,6 +46,8 @@ from tunemv3d_core.slots.model import (
     Scene,
     ViewEncoder,
 )
+from tunemv3d_core.slots.optimisation import Optimizer, OptimizerContext, Schedule
+from tunemv3d_core.slots.training import FollowsSteps, Reports
 
 __all__ = [
     "Aggregator",
@@ -54,6 +56,7 @@ __all__ = [
     "Dataset",
     "Field",
     "Figure",
+    "FollowsSteps",
     "HasSurface",
     "HonoursOptOut",
     "Injector",
@@ -68,10 +71,14 @@ __all__ = [
     "Need",
     "ObjectMetric",
     "Offloadable",
+    "Optimizer",
+    "OptimizerContext",
     "Pictures",
     "Prediction",
+    "Reports",
     "ReportsCutPrompts",
     "Scene",
+    "Schedule",
     "SetMetric",
     "Shape",
     "Streams",
