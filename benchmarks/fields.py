@@ -58,7 +58,11 @@ def study(name: str, steps: int, more: list[str]) -> list[str]:
 
 def learning(spec: RunSpec) -> dict[str, dict[str, float]]:
     """The mini specs' factors suit 170 steps; over a thousand steps a field takes the same share of its own."""
-    own = {name: part.lr_scale or 1.0 for name, part in spec.optimizer.parts.items() if name.startswith("field")}
+    own = {
+        name: 1.0 if part.lr_scale is None else part.lr_scale
+        for name, part in spec.optimizer.parts.items()
+        if name.startswith("field")
+    }
     scales = {name: FIELD_SHARE * factor for name, factor in own.items()}
     scales |= {"lifter": 0.2, "lifter.stem": 0.5, "injector": 0.5}
     return {name: {"lr_scale": scale} for name, scale in scales.items()}

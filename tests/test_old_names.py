@@ -209,5 +209,5 @@ def test_an_optimizers_option_by_both_names_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(SpecError, match=message):
             optimizer_of(tmp_path, both)
-    with pytest.warns(TuneMV3DWarning), pytest.raises(SpecError, match="no component 'cosin'. Did you mean 'cosine'"):
+    with pytest.warns(TuneMV3DWarning), pytest.raises(SpecError, match=r"no component 'cosin'\. Did you mean 'cosine'"):
         optimizer_of(tmp_path, {"schedule": "cosin"})

@@ -25,7 +25,7 @@ from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 from tunemv3d_core.sampling import prepared_scheduler
-from tunemv3d_core.slots import Backbone, Dataset, OptimizerContext, Streams
+from tunemv3d_core.slots import Backbone, Dataset, HasMaps, OptimizerContext, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
@@ -42,6 +42,7 @@ from tunemv3d_train.hooks import Followers
 from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.loss_terms import weights_of
+from tunemv3d_train.maps import Maps
 from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.preview import STEPS_AT_MOST, Preview
@@ -111,7 +112,8 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     _check_field(spec, model)
     if spec.train.start_from is not None and resume_from is None:
         _start_from(spec.train.start_from, model, accelerator)
-    step = TrainingStep(model, spec.views.inputs, spec.loss).train()
+    offered = dataset.map_channels if isinstance(dataset, HasMaps) else {}
+    step = TrainingStep(model, spec.views.inputs, spec.loss, offered).train()
     parameters = trainable(model)
     optimisation = _optimisation(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
@@ -123,7 +125,8 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if model.field is not None:
         # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
         model.background_latent(latents.shape[1:])
-    batches = Batches(dataset, latents, texts)
+    _, h, w = latents.shape
+    batches = Batches(dataset, latents, texts, Maps(dataset, step.maps, (h, w), device) if step.maps else None)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimisation.optimizers, average) if resume_from else {}
     fingerprint = dataset_fingerprint(dataset) if accelerator.is_main_process else None

@@ -1,5 +1,7 @@
 """One training step as one forward of one module: DDP, torch.compile and CUDA graphs see nothing else."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Unpack, cast
 
 import torch
@@ -15,6 +17,7 @@ from tunemv3d_train import losses
 from tunemv3d_train.batches import Batch
 from tunemv3d_train.hooks import Reporters
 from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights_of
+from tunemv3d_train.maps import needed_maps
 from tunemv3d_train.watchdog import ALPHA, OPACITY
 
 
@@ -25,9 +28,19 @@ class TrainingStep(nn.Module):
         model: the model; without a field its backbone alone is tuned, on L_denoise and the spec's further terms.
         inputs: n; the further views of a batch are novel ones.
         spec: the losses.
+        maps: channels of the maps that the dataset has beside its pictures, by name.
+
+    Attributes:
+        terms: the spec's further losses by name.
+        maps: channels of the maps that they need, in the order of a batch's.
+
+    Raises:
+        TuneMV3DError: a further loss cannot be built, or needs a map that there is not.
     """
 
-    def __init__(self, model: MultiviewDiffusion, inputs: int, spec: LossSpec) -> None:
+    def __init__(
+        self, model: MultiviewDiffusion, inputs: int, spec: LossSpec, maps: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         self.model = model
         self.inputs = inputs
@@ -47,6 +60,7 @@ class TrainingStep(nn.Module):
             if model.field.ports.gives == "latents":
                 self._losses["neus"] = losses.neus
         self.terms = build_terms(spec, model)
+        self.maps = needed_maps(self.terms, maps)
         self._reporters = Reporters(model, self.terms)
 
     def forward(self, **batch: Unpack[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,6 +113,7 @@ class TrainingStep(nn.Module):
         if cells is not None and novel_latents is not None and novel_alpha is not None:
             novel_latents = at_cells(novel_latents, cells)
             novel_alpha = at_cells(novel_alpha[:, :, None], cells)[:, :, 0]
+        maps, novel_maps = self._maps(batch, None if novel is None else cells)
         targets = Targets(
             latents=latents[:, :n],
             alpha=alpha[:, :n],
@@ -112,8 +127,19 @@ class TrainingStep(nn.Module):
             novel_pixels=pixels,
             novel_latents=novel_latents,
             novel_alpha=novel_alpha,
+            maps=maps,
+            novel_maps={} if novel is None else novel_maps,
         )
         return prediction, targets
+
+    def _maps(self, batch: Batch, cells: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the maps that losses need by name, of the input views and of the novel ones, these at ``cells``."""
+        if "maps" not in batch:
+            return {}, {}
+        inputs, novel = batch["maps"][:, : self.inputs], batch["maps"][:, self.inputs :]
+        each = [inputs, novel if cells is None else at_cells(novel, cells)]
+        mine, theirs = (torch.split(maps, list(self.maps.values()), dim=2) for maps in each)
+        return dict(zip(self.maps, mine, strict=True)), dict(zip(self.maps, theirs, strict=True))
 
     def view_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         """Compute what the field renders against the pictures, and the spec's further terms, before their weights.

@@ -19,8 +19,16 @@ and ranges: ``docs/conventions.md``. Three rules hold for all components of a mo
 ``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
-from tunemv3d_core.slots.datasets import Dataset, HonoursOptOut, KeepsLatents, MeshRenderer, Streams
-from tunemv3d_core.slots.losses import Loss, Prediction, Targets
+from tunemv3d_core.slots.datasets import (
+    KNOWN_MAPS,
+    Dataset,
+    HasMaps,
+    HonoursOptOut,
+    KeepsLatents,
+    MeshRenderer,
+    Streams,
+)
+from tunemv3d_core.slots.losses import Loss, NeedsMaps, Prediction, Targets
 from tunemv3d_core.slots.meshers import Mesher, Pictures, Shape, TexturedMesh
 from tunemv3d_core.slots.metrics import (
     ComparesWithReal,
@@ -50,6 +58,7 @@ from tunemv3d_core.slots.optimisation import Optimizer, OptimizerContext, Schedu
 from tunemv3d_core.slots.training import FollowsSteps, Reports
 
 __all__ = [
+    "KNOWN_MAPS",
     "Aggregator",
     "Backbone",
     "ComparesWithReal",
@@ -57,6 +66,7 @@ __all__ = [
     "Field",
     "Figure",
     "FollowsSteps",
+    "HasMaps",
     "HasSurface",
     "HonoursOptOut",
     "Injector",
@@ -69,6 +79,7 @@ __all__ = [
     "MeshRenderer",
     "Mesher",
     "Need",
+    "NeedsMaps",
     "ObjectMetric",
     "Offloadable",
     "Optimizer",
