@@ -14,7 +14,7 @@ leaves anything that is mistaken for a checkpoint.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunemv3d_core.assemble import assemble
-from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.loading import load_spec, with_model_options
 from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -126,6 +126,7 @@ def load_checkpoint(
     dtype: torch.dtype | Callable[[RunSpec], torch.dtype] = torch.float32,
     provenance: Policy | None = None,
     base: Base | None = None,
+    options: Iterable[str] = (),
 ) -> tuple[RunSpec, MultiviewDiffusion]:
     """Load a checkpoint. The dataset's component need not be installed.
 
@@ -137,10 +138,13 @@ def load_checkpoint(
             frozen model differs; default: ``TUNEMV3D_PROVENANCE``, or "warn".
         base: another place of the pretrained model, or another model of the same kind (``base_model.with_base``);
             default: ``TUNEMV3D_BASE``, or the spec's own. The spec that is returned names it.
+        options: of the model's components in place of the spec's, "model.field.samples=48"; the spec that is returned
+            keeps its own.
 
     Raises:
         CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, the base
             is of another kind, or something differs and ``provenance`` is "error".
+        SpecError: an option that there is not, or one of something else than the model.
     """
     folder = find_checkpoint(name)
     record = check_checkpoint(folder)
@@ -151,7 +155,9 @@ def load_checkpoint(
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     spec = with_base(spec, chosen := chosen_base(base))
     try:
-        model = assemble(spec.model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec))
+        model = assemble(
+            with_model_options(spec, options).model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec)
+        )
         check_ports(record.get("ports", {}), model.backbone.ports)
         load_weights(model, folder / "model.safetensors")
     except BaseModelError as error:
