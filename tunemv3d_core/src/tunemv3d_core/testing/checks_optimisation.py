@@ -96,7 +96,8 @@ def _loss(parameters: list[nn.Parameter]) -> Tensor:
 def _steps(optimizer: Any, parameters: list[nn.Parameter], count: int) -> None:
     for _ in range(count):
         optimizer.zero_grad()
-        _loss(parameters).backward()
+        loss: Any = _loss(parameters)
+        loss.backward()
         optimizer.step()
 
 
