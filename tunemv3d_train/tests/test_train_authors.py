@@ -150,6 +150,7 @@ def test_what_authors_get_wrong_is_told_before_the_first_step(
     assert "the schedule 'broken' gives nan for step 0 of 6" in refused('optimizer.schedule={"type": "broken"}')
     for report, message in (
         ({"a b": torch.zeros(())}, "report() of 'field': 'a b' is no name"),
+        ({"t": torch.zeros(())}, "report() of 'field': 't' is no name"),
         ({"a": 3.0}, "report() of 'field': 'a' is float; give a tensor"),
         ({"a": torch.zeros(2)}, "report() of 'field': 'a' has the shape (2,); a figure has ()"),
         ({f"a{k}": torch.zeros(()) for k in range(17)}, "at most 16 tensors by name, got 17 of them"),

@@ -106,8 +106,8 @@ class Reporters:
 
 def _error(name: Any, value: Any) -> str:
     """Return why a tensor cannot be reported under a name; "" where it can."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        return "is no name: use letters, digits, '_' and '-', a letter first"
+    if not isinstance(name, str) or not re.fullmatch(r"(?!t\b)[A-Za-z][A-Za-z0-9_-]*", name):
+        return "is no name: use letters, digits, '_' and '-', a letter first, and not 't', which is a noise level's"
     if not isinstance(value, Tensor):
         return f"is {type(value).__name__}; give a tensor, which is read only when it is logged"
     if value.ndim == 0 or (value.ndim == 3 and value.shape[0] == 3 and max(value.shape[1:]) <= LARGEST):
