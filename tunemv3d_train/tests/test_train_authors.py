@@ -17,6 +17,7 @@ import typer
 from authors_package import AUTHORS, FAR, with_depth
 from PIL import Image
 from safetensors.torch import load_file
+from train_ranks import train_by_two
 from typer.testing import CliRunner
 
 from tunemv3d_core.config.loading import load_spec
@@ -213,3 +214,12 @@ def test_maps_are_those_of_the_plans_views_in_cells(tmp_path: Path) -> None:
     assert (
         in_cells(values, (1, 1), hit_alone=True).item() == 3 and in_cells(values, (1, 1), hit_alone=False).item() == 1.5
     )
+
+
+@pytest.mark.slow
+def test_an_authors_package_trains_in_two_processes(offered: Path, spec_of_author: Path, tmp_path: Path) -> None:
+    train_by_two(offered, tmp_path, spec_of_author, "--out", tmp_path / "run")
+    steps = [line for line in log(tmp_path / "run") if "loss" in line]
+    assert [line["field/level"] for line in steps] == pytest.approx([0, 1 / 3, 2 / 3, 1, 1, 1])
+    assert [line["far/seen"] for line in steps] == pytest.approx([FAR] * 6)
+    assert (tmp_path / "run/pictures/step-000006-far-map.png").exists()

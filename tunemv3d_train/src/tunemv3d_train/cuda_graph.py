@@ -52,7 +52,7 @@ class CapturedStep:
 
     def give_up(self, reason: str) -> None:
         """Run every step from here on eagerly, and say why."""
-        self._failed, self._graph = True, None
+        self._failed, self._graph, self._outputs = True, None, {}
         warnings.warn(
             f"the training step cannot be captured as a CUDA graph and runs eagerly, slower: {reason}. "
             "Set train.cuda_graph to false to silence this",

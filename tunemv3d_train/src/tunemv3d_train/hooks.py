@@ -66,7 +66,7 @@ class Followers:
 def _held(follower: Any) -> dict[str, Any]:
     """Return plain attributes, and where tensors lie."""
     held = dict(getattr(follower, "__dict__", {}))
-    own = {name: value for name, value in held.items() if isinstance(value, bool | int | float | str | tuple)}
+    own = {name: value for name, value in held.items() if isinstance(value, bool | int | float | str)}
     if isinstance(follower, nn.Module):
         held |= dict(follower.named_buffers()) | dict(follower.named_parameters())
     return own | {name: value.data_ptr() for name, value in held.items() if isinstance(value, Tensor)}
