@@ -53,15 +53,19 @@ def study(name: str, steps: int, more: list[str]) -> list[str]:
     spec = load_spec(name)
     field = spec.model.field
     points = POINTS if hasattr(field, "fine_samples") else ()
-    return [*STUDY, *points, f"optimizer.lr_scale={json.dumps(lr_scale(spec))}", f"train.steps={steps}", *more]
+    return [*STUDY, *points, f"optimizer.parts={json.dumps(learning(spec))}", f"train.steps={steps}", *more]
 
 
-def lr_scale(spec: RunSpec) -> dict[str, float]:
+def learning(spec: RunSpec) -> dict[str, dict[str, float]]:
     """The mini specs' factors suit 170 steps; over a thousand steps a field takes the same share of its own."""
-    fields = {
-        name: FIELD_SHARE * factor for name, factor in spec.optimizer.lr_scale.items() if name.startswith("field")
+    own = {
+        name: 1.0 if part.lr_scale is None else part.lr_scale
+        for name, part in spec.optimizer.parts.items()
+        if name.startswith("field")
     }
-    return {**fields, "lifter": 0.2, "lifter.stem": 0.5, "injector": 0.5}
+    scales = {name: FIELD_SHARE * factor for name, factor in own.items()}
+    scales |= {"lifter": 0.2, "lifter.stem": 0.5, "injector": 0.5}
+    return {name: {"lr_scale": scale} for name, scale in scales.items()}
 
 
 def train(options: argparse.Namespace) -> None:

@@ -41,7 +41,7 @@ def main() -> None:
     fixed += [f"train.steps={STEPS}", f"train.checkpoint_every={STEPS}", 'train.preview_prompts=["a red chair"]']
     spec = load_spec(options.spec, [*fixed, "sample.steps=1", f"sample.size={size}", *options.set])
     times: list[float] = []
-    one_step = Trainer._step
+    one_step = Trainer.step
 
     def timed(self: Trainer, step: int) -> None:
         start = time.perf_counter()
@@ -52,7 +52,7 @@ def main() -> None:
         if step == 0 and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
-    Trainer._step = timed  # type: ignore[method-assign]
+    Trainer.step = timed  # type: ignore[method-assign]
     out = options.work / f"{options.spec}-{time.strftime('%H%M%S')}"
     train(spec, out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from pages import generate
-from pages.html import PlainTranslator, own_branch, visit_formula, visit_formula_block
+from pages.html import PlainTranslator, own_branch, visit_formula, visit_formula_block, without_source_maps
 from pages.reference import as_google, bare_classes, tidied
 from sphinx.domains.python import PythonDomain
 
@@ -74,3 +74,4 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", bare_classes)
     app.connect("doctree-read", tidied)
     app.connect("html-page-context", own_branch, priority=400)
+    app.connect("build-finished", without_source_maps)

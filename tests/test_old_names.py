@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tunemv3d_core.assemble import assemble
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.old_names import current_tensor_names
-from tunemv3d_core.config.run_spec import spec_id
+from tunemv3d_core.config.run_spec import OptimizerSpec, spec_id
 from tunemv3d_core.errors import SpecError, TuneMV3DWarning
 from tunemv3d_core.generation import LoadedCheckpoint
 from tunemv3d_core.io.checkpoint import load_weights, spec_ids, trainable_tensors
@@ -86,7 +86,8 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, Any]], dict[str, st
 
 
 def write(folder: Path, field: dict[str, Any], scales: dict[str, float | None]) -> Path:
-    spec = {"extends": "chairs-mini", "name": "mine", "model": {"field": field}, "optimizer": {"lr_scale": scales}}
+    parts = {part: None if scale is None else {"lr_scale": scale} for part, scale in scales.items()}
+    spec = {"extends": "chairs-mini", "name": "mine", "model": {"field": field}, "optimizer": {"parts": parts}}
     file = folder / "mine.json"
     file.write_text(json.dumps(spec))
     return file
@@ -108,12 +109,12 @@ def test_a_spec_with_old_names_is_told_and_means_the_same(name: str, tmp_path: P
     for word, (now, _) in renamed.items():
         assert f"model.field.{word} is now called '{now}'" in messages
     for word, now in tensors.items():
-        assert f"optimizer.lr_scale.field.{word} is now called 'field.{now}'" in messages
+        assert f"optimizer.parts.field.{word} is now called 'field.{now}'" in messages
     with warnings.catch_warnings():
         warnings.simplefilter("error", TuneMV3DWarning)
         new = load_spec(write(tmp_path, new_block, new_scales))
     assert old == new
-    assert "field.network.distance_agg" not in new.optimizer.lr_scale
+    assert "field.network.distance_agg" not in new.optimizer.parts
 
 
 @pytest.mark.parametrize("name", [name for name, (_, renamed, _) in FIELDS.items() if renamed])
@@ -127,7 +128,7 @@ def test_an_option_by_both_names_is_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_old_tensor_names_are_those_of_todays_layers(name: str) -> None:
     options, _, tensors = FIELDS[name]
-    spec = load_spec("chairs-mini", [f"model.field={json.dumps({'type': name, **options})}", "optimizer.lr_scale={}"])
+    spec = load_spec("chairs-mini", [f"model.field={json.dumps({'type': name, **options})}", "optimizer.parts={}"])
     old = {f"field.{word}": f"field.{now}" for word, now in tensors.items()}
     assert current_tensor_names({"field": spec.model.field}, old) == old
     assert current_tensor_names({"field": spec.model.field}, old.values()) == {now: now for now in old.values()}
@@ -156,3 +157,57 @@ def test_samples_of_before_still_name_their_checkpoint() -> None:
     saved = json.loads((folder / "provenance.json").read_text())["spec_id"]
     assert set(spec_ids(folder)) == {saved, spec_id(load_spec(folder / "spec.json", saved=True))}
     assert LoadedCheckpoint.load("chairs-mini", Placement(torch.device("cpu"))).saved_id == saved
+
+
+OLD_OPTIMIZER = {
+    "lr_scale": {"lifter": 0.5, "injector": None},
+    "betas": [0.8, 0.9],
+    "schedule": "constant",
+    "warmup": 3,
+}
+NEW_OPTIMIZER = {
+    "parts": {"lifter": {"lr_scale": 0.5}, "injector": None},
+    "algorithm": {"type": "adamw", "betas": [0.8, 0.9]},
+    "schedule": {"type": "constant"},
+    "warmup": 3,
+}
+
+
+def optimizer_of(folder: Path, optimizer: Any, *overrides: str) -> OptimizerSpec:
+    file = folder / "mine.json"
+    file.write_text(json.dumps({"extends": "chairs-mini", "name": "mine", "optimizer": optimizer}))
+    return load_spec(file, overrides).optimizer
+
+
+def test_the_optimizers_options_of_before_are_told_and_mean_the_same(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TuneMV3DWarning)
+        new = optimizer_of(tmp_path, NEW_OPTIMIZER)
+    assert new.parts["field"].lr_scale == 10 and "injector" not in new.parts
+    with pytest.warns(TuneMV3DWarning) as caught:
+        assert optimizer_of(tmp_path, OLD_OPTIMIZER) == new
+    told = " ".join(str(each.message) for each in caught)
+    for words in (
+        "optimizer.lr_scale.lifter is now called 'parts.lifter.lr_scale'",
+        "optimizer.betas is now called 'algorithm.betas'",
+        'optimizer.schedule is now a block: write {"type": "constant"} in new specs',
+    ):
+        assert words in told
+    with pytest.warns(TuneMV3DWarning, match=r"optimizer\.eps is now called"):
+        assert optimizer_of(tmp_path, NEW_OPTIMIZER, "optimizer.eps=1e-4") == optimizer_of(
+            tmp_path, NEW_OPTIMIZER, "optimizer.algorithm.eps=1e-4"
+        )
+    with pytest.warns(TuneMV3DWarning, match=r"optimizer\.lr_scale is now called 'parts'"):
+        assert optimizer_of(tmp_path, {"lr_scale": None}).parts == {}
+
+
+def test_an_optimizers_option_by_both_names_is_refused(tmp_path: Path) -> None:
+    for both, message in (
+        ({"lr_scale": {"field": 2}, "parts": {"field": {"lr_scale": 3}}}, "lr_scale.field: is now 'parts.field.lr_sca"),
+        ({"lr_scale": None, "parts": {}}, "lr_scale: is now 'parts', which is given too"),
+        ({"eps": 1, "algorithm": {"eps": 2}}, "eps: is now 'algorithm.eps', which is given too"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            optimizer_of(tmp_path, both)
+    with pytest.warns(TuneMV3DWarning), pytest.raises(SpecError, match=r"no component 'cosin'\. Did you mean 'cosine'"):
+        optimizer_of(tmp_path, {"schedule": "cosin"})

@@ -12,7 +12,8 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.plugins.registry import registry
-from tunemv3d_train.optimisation import parameter_groups, trainable
+from tunemv3d_core.slots import OptimizerContext
+from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.trainer import train
 
@@ -35,7 +36,7 @@ FOLLOWS = {
         "model.field.values",
         "model.field.hidden",
         "model.lifter",
-        "optimizer.lr_scale.lifter",
+        "optimizer.parts.lifter.lr_scale",
     },
     "ablation-no-neus-loss": {"loss.mask"},
     "baseline-2d": {"model", "optimizer"},
@@ -123,8 +124,7 @@ def test_every_mini_spec_takes_a_step(name: str) -> None:
     torch.manual_seed(0)
     model = assemble(spec.model).train()
     parameters = trainable(model)
-    groups = parameter_groups(parameters, spec.optimizer.lr, spec.optimizer.lr_scale, spec.optimizer.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=spec.optimizer.lr)
+    (optimizer,) = Optimisation(spec.optimizer, parameters, OptimizerContext()).optimizers
     before = {key: parameter.detach().clone() for key, parameter in parameters.items()}
     batch, step = random_batch(model, spec, 8), TrainingStep(model, spec.views.inputs, spec.loss)
     for _ in range(2):
@@ -148,7 +148,7 @@ FEATURES = ["model.field.gives=features", "model.field.values=8", 'model.lifter=
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([*FEATURES, "optimizer.lr_scale.lifter=null"], r"loss\.neus: the field 'neus' renders features"),
+        ([*FEATURES, "optimizer.parts.lifter=null"], r"loss\.neus: the field 'neus' renders features"),
         (FEATURES[:2], r"lifter 'copied-encoder' takes values of kind 'latents', but field 'neus' gives 'features'"),
         (FEATURES[2:], r"lifter 'direct' takes values of kind 'features', but field 'neus' gives 'latents'"),
         (["views.novel=40"], r"inputs 8 \+ novel 40 = 48, but object '.*' has only 24 views"),

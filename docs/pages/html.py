@@ -1,5 +1,6 @@
 """HTML that is as small as its content: hundreds of pages carry no navigation of one another, and no empty marks."""
 
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -73,3 +74,9 @@ def _mathml(node: nodes.Element, display: str) -> str:
     if "\\" in formula:
         LOGGER.warning("no formula: %s", latex, location=node)
     return formula
+
+
+def without_source_maps(app: Any, error: Exception | None) -> None:
+    """Leave out the theme's source maps, which only its own authors read; for ``build-finished``."""
+    for path in Path(app.outdir).rglob("*.map"):
+        path.unlink()

@@ -13,8 +13,9 @@ from tunemv3d_core.plugins.registry import registry
 BESIDE = {
     "backbone": ("ReportsCutPrompts", "KnowsCaptionWords", "Offloadable", "LoadsAdapters"),
     "field": ("Scene", "HasSurface"),
-    "dataset": ("KeepsLatents", "HonoursOptOut", "Streams"),
-    "loss": ("Prediction", "Targets"),
+    "dataset": ("KeepsLatents", "HonoursOptOut", "Streams", "HasMaps"),
+    "loss": ("Prediction", "Targets", "NeedsMaps", "FollowsSteps", "Reports"),
+    "optimizer": ("OptimizerContext",),
     "metric": ("ObjectMetric", "SetMetric", "ComparesWithReal", "MeasuredObject", "Need", "Figure"),
     "mesher": ("Shape", "Pictures", "TexturedMesh"),
 }
@@ -77,6 +78,7 @@ def _place(slot: str) -> str:
     if slot in MODEL_SLOTS:
         return f"in a spec: {code(f'model.{slot}')}"
     places = {"dataset": "`data`", "aggregator": "a field's `aggregator`", "loss": "`loss.terms`, each under its name"}
+    places |= {"optimizer": "`optimizer.algorithm`, also of a part", "schedule": "`optimizer.schedule`, also of a part"}
     return f"in a spec: {places[slot]}" if slot in places else "not in a spec"
 
 
@@ -130,6 +132,7 @@ taken like one of ours; a spec chooses them by name. Each page here is made from
 A component's entry point names a {py:class}`~tunemv3d_core.plugins.descriptor.ComponentPlugin`, whose module
 imports no torch. Its `build` function runs only when a system is assembled. For the slots of a model it is
 `build(spec, neighbours, context)`: its options, the {py:class}`~tunemv3d_core.ports.Neighbours` that were built before
-it, and the {py:class}`~tunemv3d_core.ports.BuildContext`; datasets and metrics are built by `build(spec)`. What a
+it, and the {py:class}`~tunemv3d_core.ports.BuildContext`; datasets, metrics and schedules are built by `build(spec)`,
+optimizers by `build(spec, groups, context)`. What a
 model's component returns carries `ports`; where they do not fit its neighbours', assembling stops and names both. No
 class needs to be inherited."""

@@ -318,7 +318,7 @@ def _overrides(draw: Draw) -> str:
         "seed",
         "model.field.hidden",
         "train.steps",
-        "optimizer.lr_scale",
+        "optimizer.parts",
         "model.field",
         "model",
         "data.path",

@@ -96,6 +96,7 @@ def checkpoints(folder: Path, words: list[str]) -> str:
     from tunemv3d_core.config.loading import load_spec
     from tunemv3d_core.io.checkpoint import check_checkpoint, load_state, load_weights
     from tunemv3d_core.io.provenance import check_components, check_frozen
+    from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 
     def compare() -> None:
         record = check_checkpoint(folder)
@@ -105,7 +106,7 @@ def checkpoints(folder: Path, words: list[str]) -> str:
     _command(app, "verify", str(folder))
     return _each(
         compare,
-        lambda: load_spec(folder / "spec.json", unneeded=("dataset", "loss"), saved=True),
+        lambda: load_spec(folder / "spec.json", unneeded=TRAINING_SLOTS, saved=True),
         lambda: load_weights(_tiny["model"], folder / "model.safetensors"),
         lambda: load_state(folder),
     )

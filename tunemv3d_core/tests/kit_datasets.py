@@ -292,3 +292,22 @@ class EpochsOfAnyLength(Streamed):
 
     def order(self, seed: int, epoch: int, rank: int, world: int) -> list[int]:
         return [0, 1, *[0] * epoch]
+
+
+class WithMaps(Balls):
+    """Unbroken: a dataset that has depth beside its pictures."""
+
+    map_channels = {"depth": 1}  # noqa: RUF012
+
+    def maps(self, index: int, cameras: list[int], names: Any) -> dict[str, Tensor]:
+        return {name: 2.0 * self.drawn(index, cameras)[1][:, None] for name in names}
+
+
+class MapsInCells(WithMaps):
+    def maps(self, index: int, cameras: list[int], names: Any) -> dict[str, Tensor]:
+        return {name: values[..., ::4, ::4] for name, values in super().maps(index, cameras, names).items()}
+
+
+class MapsOfInfinity(WithMaps):
+    def maps(self, index: int, cameras: list[int], names: Any) -> dict[str, Tensor]:
+        return {name: 1 / values for name, values in super().maps(index, cameras, names).items()}

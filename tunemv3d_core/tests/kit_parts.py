@@ -346,6 +346,8 @@ def build(spec: Any, *given: Any) -> Any:
         return import_module("kit_datasets").opened(spec.part)
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
+    if spec.slot in ("optimizer", "schedule"):
+        return getattr(import_module("kit_optimisation"), spec.part)(*given[:1])
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
     modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))

@@ -12,6 +12,8 @@ GOOD = {
     "loss": "Loss",
     "mesher": "Star",
     "metric": "Brightness",
+    "optimizer": "Momentum",
+    "schedule": "Halves",
 }
 
 DESCRIPTORS = {

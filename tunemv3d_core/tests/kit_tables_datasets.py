@@ -49,5 +49,7 @@ BROKEN = {
     "EpochsOfAnyLength": ("streams", "is not equally long in every epoch"),
     "Jitters": ("repeatable", "object 'red': asked again, its pictures differ"),
     "SortsViews": ("repeatable", "object 'red': its pictures are not in the order that is asked for"),
+    "MapsInCells": ("maps", "the map 'depth' of 'red' is (2, 1, 6, 5), torch.float32; give (2, 1, 24, 20)"),
+    "MapsOfInfinity": ("maps", "the map 'depth' of 'red' holds numbers that are not finite"),
     "OneFile": ("from_threads", "gives another object than"),
 }

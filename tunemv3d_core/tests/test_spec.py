@@ -59,7 +59,7 @@ def test_all_faults_are_told_at_once_each_with_its_place(folder: Path) -> None:
     faulty = SPEC | {
         "model": MODEL | {"field": {"type": "fake", "hiden": 3, "omega": "fast"}, "lifter": {"type": "fkae"}},
         "loss": {"neus": -1},
-        "optimizer": {"lr_scale": {"feld.sdf": 2}},
+        "optimizer": {"parts": {"feld.sdf": {"lr_scale": 2}}},
         "train": {"precision": "fp64"},
         "viewz": {},
     }
@@ -69,7 +69,7 @@ def test_all_faults_are_told_at_once_each_with_its_place(folder: Path) -> None:
         'chairs.json: model.field.omega: should be a valid number, unable to parse string as a number, got "fast"',
         "chairs.json: model.lifter: no component 'fkae'. Did you mean 'fake'? Installed: ",
         "chairs.json: loss.neus: should be greater than or equal to 0, got -1",
-        "chairs.json: optimizer.lr_scale: 'feld' is no slot of the model. Did you mean 'field'? Slots: ",
+        "chairs.json: optimizer.parts: 'feld' is no slot of the model. Did you mean 'field'? Slots: ",
         "chairs.json: train.steps: missing",
         "chairs.json: train.precision: should be 'fp32', 'bf16' or 'fp16', got \"fp64\"",
         "chairs.json: viewz: unknown. Did you mean 'views'? Accepted: name, seed, ",
@@ -214,10 +214,15 @@ def test_merging(target: dict[str, Any], patch: dict[str, Any], merged: dict[str
 
 def test_overrides(folder: Path) -> None:
     name = write(folder / "a.json", SPEC)
-    told = ["model.field.omega=2.0", "train.precision=bf16", 'optimizer.lr_scale={"lifter.stem": 3}', "name=a=b"]
+    told = [
+        "model.field.omega=2.0",
+        "train.precision=bf16",
+        'optimizer.parts={"lifter.stem": {"warmup": 3}}',
+        "name=a=b",
+    ]
     spec = load_spec(name, told)
     assert spec.model.field.omega == 2.0  # type: ignore[union-attr]
-    assert (spec.train.precision, spec.optimizer.lr_scale, spec.name) == ("bf16", {"lifter.stem": 3.0}, "a=b")
+    assert (spec.train.precision, spec.optimizer.parts["lifter.stem"].warmup, spec.name) == ("bf16", 3, "a=b")
     assert message(name, ["train.steps"]) == ["override 'train.steps': should look like model.field.omega=2.0"]
     assert message(name, ["train={"])[0].startswith("override 'train={': column 2 of the value: ")
     assert message(name, ["seed=NaN"])[0].startswith("override 'seed=NaN': NaN is not a finite number")
@@ -250,10 +255,11 @@ def test_a_spec_survives_its_canonical_json(
     betas: tuple[float, float],
 ) -> None:
     field = {"type": "fake", "hidden": hidden, "omega": omega}
+    parts = {part: {"lr_scale": by} for part, by in scale.items()}
     spec = RunSpec.model_validate(
         SPEC
         | {"name": name, "seed": seed, "model": MODEL | {"field": field}}
-        | {"optimizer": {"lr": lr, "lr_scale": scale, "betas": betas}}
+        | {"optimizer": {"lr": lr, "parts": parts, "algorithm": {"betas": betas}}}
         | {"train": {"steps": 1, "preview_prompts": prompts}}
     )
     again = load_spec(write(folder / "again.json", canonical_json(spec)))

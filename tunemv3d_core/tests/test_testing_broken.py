@@ -50,6 +50,9 @@ PARTS = {
     "figures_deterministic": ("metric", "Guesses"),
     "figures_in_any_order": ("metric", "RemembersBrightness"),
     "figures_keep_inputs": ("metric", "Dims"),
+    "gives_factors": ("schedule", "DividesByTheRest"),
+    "obeys_groups": ("optimizer", "KeepsItsOwnLr"),
+    "goes_on": ("optimizer", "RemembersElsewhere"),
 }
 
 SUBTLE = [
@@ -78,6 +81,9 @@ SUBTLE = [
     ("figures_in_any_order", "metric", "FirstBrightness"),
     ("figures_in_any_order", "metric", "AddsToTheReal"),
     ("figures_keep_inputs", "metric", "Tunes"),
+    ("gives_factors", "schedule", "Counts"),
+    ("obeys_groups", "optimizer", "Climbs"),
+    ("goes_on", "optimizer", "KeepsALock"),
 ]
 """Components that break a promise only now and then (``kit_subtle_parts``), with the check that finds it."""
 

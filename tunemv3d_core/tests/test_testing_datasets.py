@@ -24,10 +24,11 @@ def outcomes(part: str) -> dict[str, tuple[Outcome, str]]:
     return {check.name: (suite.result(check).outcome, suite.result(check).note) for check in suite.checks[7:]}
 
 
-@pytest.mark.parametrize("part", ["Balls", "Pastel", "Streamed"])
+@pytest.mark.parametrize("part", ["Balls", "Pastel", "Streamed", "WithMaps"])
 def test_an_unbroken_reader_passes(kit: FakeSite, part: str) -> None:
     outcome = {result.check: result.outcome for result in run_checks("dataset", "good", {"part": part})}
-    assert outcome.pop("streams") is (Outcome.PASSED if part == "Streamed" else Outcome.NOT_APPLICABLE)
+    for check, has in (("streams", "Streamed"), ("maps", "WithMaps")):
+        assert outcome.pop(check) is (Outcome.PASSED if part == has else Outcome.NOT_APPLICABLE)
     assert set(outcome.values()) == {Outcome.PASSED}
 
 

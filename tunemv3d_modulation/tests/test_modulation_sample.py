@@ -50,6 +50,16 @@ def test_views_maps_cameras_scene_and_manifest_are_written_for_each_prompt(comma
     torch.testing.assert_close(sampled.cameras.camera_to_world, record.cameras.camera_to_world)
 
 
+def test_other_options_of_components_are_handed_on_and_told(command, tmp_path, monkeypatch):
+    load, asked = TuneMV3DPipeline.from_pretrained, []
+    monkeypatch.setattr(
+        TuneMV3DPipeline, "from_pretrained", lambda *_, **given: asked.append(given["options"]) or load()
+    )
+    code, _, _ = command("a red chair", "--out", tmp_path, "--views", 2, "--set", "model.field.a=1")
+    manifest = json.loads((tmp_path / "a-red-chair/manifest.json").read_text())
+    assert code == 0 and asked == [("model.field.a=1",)] and manifest["options"] == ["model.field.a=1"]
+
+
 def test_a_written_scene_is_the_scene_that_was_sampled(folders, command, tmp_path):
     command("a red chair", "--out", tmp_path, "--views", 2)
     pipe = TuneMV3DPipeline.from_pretrained("toy")

@@ -54,9 +54,11 @@ def test_a_resumed_run_remembers_which_was_best(
     spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measures([0.9, 0.1, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "neus", monkeypatch)
-    spec = load_spec(spec_file, [*EVERY, "train.steps=6", "train.keep_best=neus", "optimizer.schedule=constant"])
+    spec = load_spec(
+        spec_file, [*EVERY, "train.steps=6", "train.keep_best=neus", 'optimizer.schedule={"type": "constant"}']
+    )
     train(spec, tmp_path / "run")
-    more = load_spec(spec_file, [*EVERY, "train.keep_best=neus", "optimizer.schedule=constant"])
+    more = load_spec(spec_file, [*EVERY, "train.keep_best=neus", 'optimizer.schedule={"type": "constant"}'])
     train(more, tmp_path / "run", resume=True)
     assert names(tmp_path / "run") == ["step-000002", "step-000012"]
 

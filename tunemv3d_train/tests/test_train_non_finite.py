@@ -53,7 +53,7 @@ def test_adamw_skips_a_step_that_is_not_finite_and_forgets_it() -> None:
     other.load_state_dict(one.state_dict())
     guarded = torch.optim.AdamW(one.parameters(), lr=0.1, fused=True)
     plain = torch.optim.AdamW(other.parameters(), lr=0.1, foreach=False)
-    guard = GradientGuard(guarded, torch.device("cpu"), scaled=False)
+    guard = GradientGuard([guarded], torch.device("cpu"), scaled=False)
     for step in range(6):
         x = torch.randn(4, 3)
         for model, optimizer in ((one, guarded), (other, plain)):
@@ -125,7 +125,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
 ) -> None:
     from tunemv3d_train.trainer import Trainer
 
-    whole = Trainer._step
+    whole = Trainer.step
 
     def spoil(self: Trainer, step: int) -> None:
         whole(self, step)
@@ -133,7 +133,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
             with torch.no_grad():
                 next(iter(self.parts.parameters.values())).fill_(math.nan)
 
-    monkeypatch.setattr(Trainer, "_step", spoil)
+    monkeypatch.setattr(Trainer, "step", spoil)
     with pytest.raises(CheckpointError, match=r"step 4: .* not finite .* the one before stays"):
         train(load_spec(spec_file, ["train.checkpoint_every=1"]), tmp_path / "run")
     assert [folder.name for folder in run_checkpoints(tmp_path / "run")][-1] == "step-000003"

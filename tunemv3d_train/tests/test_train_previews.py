@@ -132,7 +132,7 @@ def test_a_run_shows_its_previews_in_tensorboard_and_in_a_page_that_links_to_wha
 def test_a_plain_model_has_no_surface_row(offered: Path, tmp_path: Path) -> None:
     file = tiny.write_spec(tmp_path / "plain.json", tiny.write_dataset(tmp_path / "discs"), field=False)
     content = json.loads(file.read_text())
-    content["optimizer"]["lr_scale"] = {}
+    content["optimizer"]["parts"] = {}
     file.write_text(json.dumps(content))
     spec = load_spec(file)
     outcome = train(spec, tmp_path / "run")

@@ -8,7 +8,8 @@ import pytest
 
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import PosedImages
-from tunemv3d_train import setup
+from tunemv3d_train import credits
+from tunemv3d_train.dataset_checks import tell_of_opt_out
 
 CREDITS = (("cup", "CC0-1.0", "Ann", "shelf: Cup"), ("car", "CC-BY-4.0", "Bob", "yard: Car"), ("cat", "", "", "street"))
 
@@ -26,7 +27,7 @@ class Records:
 
 def recorded() -> dict[str, Any]:
     spec = SimpleNamespace(data=SimpleNamespace(model_dump=lambda mode: {"type": "multiview"}))
-    return setup.provenance(spec, Records())  # type: ignore[arg-type]
+    return credits.provenance(spec, Records())  # type: ignore[arg-type]
 
 
 def test_every_object_stands_under_its_licence_with_creator_and_source() -> None:
@@ -43,14 +44,14 @@ def test_it_says_how_many_objects_an_opt_out_list_left_out(capsys: pytest.Captur
         views = __len__ = lambda self: 0  # an isinstance wants them there
 
     spec = SimpleNamespace(data=SimpleNamespace(model_dump=lambda mode: {"type": "multiview"}))
-    assert setup.provenance(spec, Fewer())["opted_out"] == 4  # type: ignore[arg-type]
+    assert credits.provenance(spec, Fewer())["opted_out"] == 4  # type: ignore[arg-type]
     assert "opted_out" not in recorded()
-    setup.tell_of_opt_out(Fewer())  # type: ignore[arg-type]
+    tell_of_opt_out(Fewer())  # type: ignore[arg-type]
     assert "4 objects are left out" in capsys.readouterr().err
 
 
 def test_of_many_objects_a_hash_remains_that_anybody_can_recompute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "CREDITED", 2)
+    monkeypatch.setattr(credits, "CREDITED", 2)
     found = recorded()
     lines = sorted("\t".join(credit) for credit in CREDITS)
     assert found["sources"] == {} and found["licences"]["CC-BY-4.0"] == 1

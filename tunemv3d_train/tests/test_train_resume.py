@@ -24,7 +24,7 @@ from tunemv3d_train.trainer import train
 
 @pytest.fixture
 def spec(spec_file: Path) -> RunSpec:
-    return load_spec(spec_file, ["optimizer.schedule=constant"])
+    return load_spec(spec_file, ['optimizer.schedule={"type": "constant"}'])
 
 
 def longer(spec: RunSpec, steps: int) -> RunSpec:

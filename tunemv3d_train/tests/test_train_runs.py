@@ -41,14 +41,14 @@ def spec(spec_file: Path) -> RunSpec:
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a Ctrl-C in the middle of a step."""
-    whole = Trainer._step
+    whole = Trainer.step
 
     def interrupted(self: Trainer, step: int) -> None:
         if step == steps:
             os.kill(os.getpid(), signal.SIGINT)
         whole(self, step)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
 
 
 def test_resuming_equals_no_interruption_bitwise(
@@ -72,7 +72,7 @@ def test_resuming_equals_no_interruption_bitwise(
 
 def test_gradients_are_clipped_at_a_norm_and_at_zero_left_as_they_are(spec_file: Path, tmp_path: Path) -> None:
     # With an eps far above the gradients, AdamW's step is in proportion to them.
-    given = ["train.steps=1", "optimizer.eps=1e6"]
+    given = ["train.steps=1", "optimizer.algorithm.eps=1e6"]
     finals = {}
     for clip in ("0", "1e9", "1e-4"):
         run = train(load_spec(spec_file, [*given, f"optimizer.clip={clip}"]), tmp_path / clip)
@@ -155,11 +155,13 @@ def test_accumulated_passes_make_one_optimizer_step(spec_file: Path, tmp_path: P
 
 def test_plain_fine_tuning_runs_under_the_same_trainer(tmp_path: Path, offered: Path) -> None:
     data = tiny.write_dataset(tmp_path / "discs")
-    spec = load_spec(tiny.write_spec(tmp_path / "plain.json", data, field=False), ["optimizer.lr_scale.field=1.0"])
+    spec = load_spec(
+        tiny.write_spec(tmp_path / "plain.json", data, field=False), ["optimizer.parts.field.lr_scale=1.0"]
+    )
     with pytest.raises(SpecError, match="no trainable parameter"):
         train(spec, tmp_path / "run")
     content = json.loads((tmp_path / "plain.json").read_text())
-    content["optimizer"]["lr_scale"] = {}
+    content["optimizer"]["parts"] = {}
     (tmp_path / "plain.json").write_text(json.dumps(content))
     outcome = train(load_spec(tmp_path / "plain.json", ["train.steps=30"]), tmp_path / "run")
     assert "neus_inputs" not in outcome.after
@@ -232,7 +234,7 @@ def test_a_run_resumes_without_what_it_started_from(
 def test_a_picture_that_breaks_in_the_middle_costs_no_step(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Trainer._step
+    whole = Trainer.step
 
     def unreadable(self: Trainer, step: int) -> None:
         if step == 3:
@@ -240,7 +242,7 @@ def test_a_picture_that_breaks_in_the_middle_costs_no_step(
         whole(self, step)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_step", unreadable)
+        patched.setattr(Trainer, "step", unreadable)
         with pytest.raises(DatasetError, match=r"005\.png: .* go on after step 3 with --resume"):
             train(spec, tmp_path / "run")
     assert checkpoint.run_checkpoints(tmp_path / "run")[-1].name == "step-000003"

@@ -40,14 +40,14 @@ def test_an_injector_that_stays_at_zero_is_told_once(
                 parameter.zero_()
 
     monkeypatch.setattr(MultiviewDiffusion, "__init__", zeroed)
-    train(load_spec(spec_file, [*STEPS, 'optimizer.lr_scale={"injector": 0}']), tmp_path / "run")
+    train(load_spec(spec_file, [*STEPS, "optimizer.parts.injector.lr_scale=0"]), tmp_path / "run")
     assert told(capsys).count("after 24 steps the injector is still zero") == 1
 
 
 def test_a_frozen_model_that_changes_is_told_once(
     spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = Trainer._step
+    whole = Trainer.step
 
     def careless(self: Trainer, step: int) -> None:
         whole(self, step)
@@ -55,7 +55,7 @@ def test_a_frozen_model_that_changes_is_told_once(
             with torch.no_grad():
                 next(p for p in self.parts.model.backbone.parameters() if not p.requires_grad).add_(1e-3)
 
-    monkeypatch.setattr(Trainer, "_step", careless)
+    monkeypatch.setattr(Trainer, "step", careless)
     train(load_spec(spec_file, STEPS), tmp_path / "run")
     assert told(capsys).count("the frozen model's weights have changed") == 1
 

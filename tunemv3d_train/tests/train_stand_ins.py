@@ -286,7 +286,10 @@ def write_spec(path: Path, dataset: Path, *, field: bool = True, **train: Any) -
         "data": {"type": "multiview", "path": str(dataset)},
         "views": {"inputs": 4, "novel": 3, "novel_pixels": 0.25, "clean_probability": 0.3},
         "loss": {"mask": 0.1, "weighting": "v", **({"scene": {"eikonal": 0.1}} if field else {})},
-        "optimizer": {"lr": 0.01, "lr_scale": {"field": 2.0}, "warmup": 2, "schedule": "cosine"},
+        "optimizer": {
+            **{"lr": 0.01, "warmup": 2, "schedule": {"type": "cosine"}},
+            "parts": {"field": {"lr_scale": 2.0}},
+        },
         "train": {"steps": 6, "batch": 2, "ema": 0.9, "checkpoint_every": 2, "log_every": 1, **train},
         "sample": {"steps": 2},
     }

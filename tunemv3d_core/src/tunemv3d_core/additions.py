@@ -1,4 +1,4 @@
-"""What a command adds to a checkpoint when it loads one: another base, LoRA and textual inversions on top of it."""
+"""What a command adds to a checkpoint when it loads one: another base, LoRA, textual inversions, other options."""
 
 import re
 from dataclasses import dataclass
@@ -18,16 +18,20 @@ class Additions:
         base: as ``load_checkpoint`` takes it; "" for the checkpoint's own.
         loras: ``FILE`` or ``FILE:WEIGHT`` each; a file, a folder or a hub id.
         embeddings: files, folders or hub ids of textual inversions.
+        options: of the model's components, "model.field.samples=48" each, as ``load_checkpoint`` takes them.
     """
 
     base: str = ""
     loras: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, base: str, loras: list[str] | None, embeddings: list[str] | None) -> "Additions":
-        """Take a command's ``--base``, ``--lora`` and ``--embedding``."""
-        return cls(base, tuple(loras or ()), tuple(embeddings or ()))
+    def of(
+        cls, base: str, loras: list[str] | None, embeddings: list[str] | None, options: list[str] | None = None
+    ) -> "Additions":
+        """Take a command's ``--base``, ``--lora``, ``--embedding`` and ``--set``."""
+        return cls(base, tuple(loras or ()), tuple(embeddings or ()), tuple(options or ()))
 
     def apply(self, model: MultiviewDiffusion) -> None:
         """Put LoRA and textual inversions on top of a model's backbone.
@@ -55,6 +59,7 @@ class Additions:
     def as_json(self) -> dict[str, Any]:
         """Return what was added for a manifest; nothing where nothing was."""
         parts = {"base": self.base, "loras": list(self.loras), "embeddings": list(self.embeddings)}
+        parts["options"] = list(self.options)
         return {name: value for name, value in parts.items() if value}
 
 

@@ -78,7 +78,9 @@ class LoadedCheckpoint:
             TuneMV3DError: the device cannot compute with the dtype, or something that is added does not fit.
         """
         added = added or Additions()
-        spec, model = load_checkpoint(name, place.loads_on, place.torch_dtype, base=added.base or None)
+        spec, model = load_checkpoint(
+            name, place.loads_on, place.torch_dtype, base=added.base or None, options=added.options
+        )
         added.apply(model)
         place.apply(model)
         record = read_json(find_checkpoint(name) / "provenance.json")

@@ -16,6 +16,7 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.checkpoint import load_checkpoint
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 
 INDEX: dict[str, list[str]] = {"model": [__name__, "FolderModel"], "spec": [__name__, "FolderSpec"]}
 """Entries of ``model_index.json``; the scheduler's is diffusers' own."""
@@ -50,4 +51,4 @@ class FolderSpec(SchedulerMixin):  # type: ignore[misc]
     @classmethod
     def from_pretrained(cls, folder: str, **_: Any) -> RunSpec:
         """Read it."""
-        return load_spec(Path(folder) / "spec.json", unneeded=("dataset", "loss"), saved=True)
+        return load_spec(Path(folder) / "spec.json", unneeded=TRAINING_SLOTS, saved=True)

@@ -1,6 +1,6 @@
 """``TuneMV3DPipeline``: text in; matching views, depth, normals and a scene out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,6 +73,7 @@ class TuneMV3DPipeline(LoraMixin, PublishingMixin, ComponentsMixin, StableDiffus
         torch_dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
         device_map: str | None = None,
         base: Base | None = None,
+        options: Iterable[str] = (),
         variant: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
@@ -90,6 +91,7 @@ class TuneMV3DPipeline(LoraMixin, PublishingMixin, ComponentsMixin, StableDiffus
             device_map: a device to move to at once, such as "cuda".
             base: where the pretrained 2D model is now, or another of the same kind; default: what ``TUNEMV3D_BASE``
                 says, or the one that the checkpoint names. Options of the backbone go as a mapping.
+            options: of the model's components in place of the checkpoint's, such as "model.field.samples=48".
             variant: of the 2D model's files, such as "fp16".
             revision: of the checkpoint on the hub; the base's stands in its options.
             local_files_only: take what was downloaded before, and ask nobody.
@@ -102,7 +104,7 @@ class TuneMV3DPipeline(LoraMixin, PublishingMixin, ComponentsMixin, StableDiffus
         wanted = one_dtype(dtype if torch_dtype is None else torch_dtype)
         with hub_access(HubAccess(token, local_files_only)):
             folder = find_folder(name, revision)
-            spec, model, scheduler, data = load_folder(folder, wanted, provenance, with_variant(base, variant))
+            spec, model, scheduler, data = load_folder(folder, wanted, provenance, with_variant(base, variant), options)
         pipe = cls(model, scheduler, spec)
         pipe.data = data
         return pipe if device_map is None else pipe.to(find_device(device_map))

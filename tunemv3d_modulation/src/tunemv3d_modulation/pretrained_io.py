@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,7 +38,11 @@ class Savable(Protocol):
 
 
 def load_folder(
-    folder: Path, dtype: DtypeChoice, provenance: Policy | None = None, base: Base | None = None
+    folder: Path,
+    dtype: DtypeChoice,
+    provenance: Policy | None = None,
+    base: Base | None = None,
+    options: Iterable[str] = (),
 ) -> tuple[RunSpec, MultiviewDiffusion, Any, dict[str, Any] | None]:
     """Read the spec, the model, its scheduler, and the record of the training data.
 
@@ -47,11 +51,12 @@ def load_folder(
         dtype: of the model, or what tells it from the spec.
         provenance: as ``load_checkpoint`` takes it.
         base: likewise.
+        options: likewise.
 
     Raises:
         CheckpointError: no checkpoint there, or it cannot be read with what is installed.
     """
-    spec, model = load_checkpoint(folder, dtype=dtype, provenance=provenance, base=base)
+    spec, model = load_checkpoint(folder, dtype=dtype, provenance=provenance, base=base, options=options)
     told = diffusers.logging.get_logger(DiffusionPipeline.__module__)
     for component in ("model", "scheduler", "spec"):
         told.info(f"Loaded {component} of {folder}.")

@@ -88,6 +88,14 @@ _MesherOption = Annotated[
     str,
     typer.Option(help="What makes the mesh, as `tunemv3d plugins list` names it: --mesh with another than ours."),
 ]
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="MODEL.A.B=VALUE",
+        help="Another option of a component of the model, such as model.field.samples=48. Repeatable.",
+    ),
+]
 _AsJsonOption = Annotated[bool, typer.Option("--json", help="Print the manifests as JSON.")]
 
 
@@ -120,6 +128,7 @@ def sample(
     base: BaseOption = "",
     lora: LoraOption = None,
     embedding: EmbeddingOption = None,
+    set_: _SetOption = None,
     show: OpenOption = False,
     as_json: _AsJsonOption = False,
 ) -> None:
@@ -159,7 +168,7 @@ def sample(
         mesh=mesh or bool(mesher),
         mesher=meshed_by,
         place=place,
-        added=Additions.of(base, lora, embedding),
+        added=Additions.of(base, lora, embedding, set_),
     )
     _sample(request, show, as_json)
 
@@ -299,7 +308,9 @@ def _load(
     from tunemv3d_core.sampling import prepared_scheduler
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
 
-    pipe = TuneMV3DPipeline.from_pretrained(checkpoint, place.torch_dtype, base=added.base or None)
+    pipe = TuneMV3DPipeline.from_pretrained(
+        checkpoint, place.torch_dtype, base=added.base or None, options=added.options
+    )
     added.apply(pipe.model)
     place.apply(pipe.model)
     pipe.set_progress_bar_config(disable=True)

@@ -10,6 +10,7 @@ from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.types import Text
 from tunemv3d_train.batch_sampler import BatchPlan
 from tunemv3d_train.latents import to_device
+from tunemv3d_train.maps import Maps
 
 TEXT_BYTES = 2 * 2**30
 """Encoded captions are kept up to this size; beyond it the oldest is dropped."""
@@ -29,6 +30,7 @@ class Batch(TypedDict):
         tokens: ``b l d``, with ``pooled`` and ``mask`` a ``Text``.
         pooled: ``b d'``.
         mask: ``b l``.
+        maps: ``b (n + m) c h w``, those that losses need, side by side.
         novel_pixels: ``b m r``, flat indices of the novel views' cells to render; without it they are rendered whole.
     """
 
@@ -43,6 +45,7 @@ class Batch(TypedDict):
     pooled: NotRequired[Tensor]
     mask: NotRequired[Tensor]
     novel_pixels: NotRequired[Tensor]
+    maps: NotRequired[Tensor]
 
 
 class LatentSource(Protocol):
@@ -92,10 +95,11 @@ class Batches:
         dataset: the pictures.
         latents: of the dataset.
         texts: of its captions.
+        maps: that losses need; None where none does.
     """
 
-    def __init__(self, dataset: Dataset, latents: LatentSource, texts: TextCache) -> None:
-        self._dataset, self.latents, self._texts = dataset, latents, texts
+    def __init__(self, dataset: Dataset, latents: LatentSource, texts: TextCache, maps: Maps | None = None) -> None:
+        self._dataset, self.latents, self._texts, self._maps = dataset, latents, texts, maps
 
     def __call__(self, plan: BatchPlan, noise: Tensor | None = None) -> Batch:
         """Return the tensors of a plan; ``noise`` (``b n c h w``) in place of that of the plan's seed."""
@@ -121,6 +125,8 @@ class Batches:
             batch["mask"] = text.mask
         if plan.novel_pixels is not None:
             batch["novel_pixels"] = self._placed(plan.novel_pixels)
+        if self._maps is not None:
+            batch["maps"] = self._maps.gather(plan)
         return batch
 
     def _placed(self, tensor: Tensor) -> Tensor:

@@ -50,6 +50,16 @@ class CapturedStep:
         self._calls += 1
         return self._step(batch) if self._failed else self._on_stream()
 
+    def give_up(self, reason: str) -> None:
+        """Run every step from here on eagerly, and say why."""
+        self._failed, self._graph, self._outputs = True, None, {}
+        warnings.warn(
+            f"the training step cannot be captured as a CUDA graph and runs eagerly, slower: {reason}. "
+            "Set train.cuda_graph to false to silence this",
+            TuneMV3DWarning,
+            stacklevel=2,
+        )
+
     def _refill(self, batch: Tensors) -> None:
         if not self._inputs:
             self._inputs = {name: tensor.clone() for name, tensor in batch.items()}
@@ -69,16 +79,10 @@ class CapturedStep:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._outputs = self._step(self._inputs)
         except Exception as error:
-            self._failed = True
             torch.cuda.set_stream(outside)
             self._forget()
             _renew_generator()
-            warnings.warn(
-                f"the training step cannot be captured as a CUDA graph and runs eagerly, slower: {error}. "
-                "Set train.cuda_graph to false to silence this",
-                TuneMV3DWarning,
-                stacklevel=2,
-            )
+            self.give_up(str(error))
             return
         self._graph = graph
 
@@ -90,8 +94,14 @@ def _renew_generator() -> None:
     torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())
 
 
-def capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
-    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain."""
+def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None) -> bool:
+    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain.
+
+    Args:
+        spec: of the run.
+        accelerator: device, precision, processes.
+        unfit: name of an optimizer that cannot be in one.
+    """
     if not spec.train.cuda_graph:
         return False
     reasons = {
@@ -99,6 +109,7 @@ def capturable(spec: RunSpec, accelerator: Accelerator) -> bool:
         "several processes train together": accelerator.num_processes > 1,
         "train.accumulate is not 1": spec.train.accumulate != 1,
         "fp16 scales its loss on the host": spec.train.precision == "fp16",
+        f"{unfit} is not an optimizer that can be captured": unfit is not None,
     }
     for reason, holds in reasons.items():
         if holds:

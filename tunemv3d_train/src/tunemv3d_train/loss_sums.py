@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tunemv3d_train.hooks import PICTURE
 from tunemv3d_train.losses import LEVELS, level_name
 
 COUNTED = "counted"
@@ -23,10 +24,14 @@ class LossSums:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, losses: Mapping[str, Tensor], skipped: Tensor) -> None:
-        """Add the losses of one pass; ``skipped``, a scalar, is above 0 where its gradient was not finite."""
+        """Add the losses of one pass, not its pictures.
+
+        ``skipped``, a scalar, is above 0 where its gradient was not finite.
+        """
         bad = skipped > 0
         counted = losses["loss"].isfinite() & ~bad
-        passed = {name: torch.where(counted, value, torch.zeros_like(value)) for name, value in losses.items()}
+        summed = {name: value for name, value in losses.items() if not name.startswith(PICTURE)}
+        passed = {name: torch.where(counted, value, torch.zeros_like(value)) for name, value in summed.items()}
         for name, value in {**passed, COUNTED: counted.float(), SKIPPED: bad.float()}.items():
             if name in self._sums:
                 self._sums[name] += value

@@ -1,15 +1,19 @@
 """Figures and pictures that a run shows of itself, made with the weights that a checkpoint publishes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
+from torch import Tensor
 
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.console import messages
+from tunemv3d_core.io.generated import GeneratedBy
+from tunemv3d_core.viz.pictures import to_pil
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.page import write_page
+from tunemv3d_train.preview import write_picture
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts
@@ -26,11 +30,14 @@ class Monitor:
 
     Attributes:
         preview: the last picture, if any.
+        pictures: what components and losses report of the last step, ``3 h w`` in [0, 1] by ``PLACE/NAME``; drawn with
+            the preview.
     """
 
     def __init__(self, spec: RunSpec, accelerator: Accelerator, folder: RunFolder, parts: Parts) -> None:
         self._spec, self._accelerator, self._folder, self._parts = spec, accelerator, folder, parts
         self.preview: Path | None = None
+        self.pictures: Mapping[str, Tensor] = {}
 
     def measure(self, announced: str = "") -> Figures:
         """Return the fixed sample's figures now."""
@@ -84,8 +91,16 @@ class Monitor:
             with self._published(), self._accelerator.autocast():
                 self.preview = self._parts.preview(self._folder.preview(done), done)
             progress.picture(done, self.preview)
+            self._draw_reported(done, progress)
             progress.restart_clock(done)
             write_page(self._folder, done)
+
+    def _draw_reported(self, done: int, progress: Progressed) -> None:
+        by = GeneratedBy(f"{self._spec.name}/step-{done:06d}", spec_id(self._spec))
+        for name, picture in self.pictures.items():
+            path = self._folder.picture(done, name)
+            write_picture(path, to_pil(picture), by)
+            progress.picture(done, path, name)
 
     @contextmanager
     def _published(self) -> Iterator[None]:

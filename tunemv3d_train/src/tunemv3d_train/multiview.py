@@ -1,6 +1,7 @@
 """The dataset ``multiview``: folders of RGBA pictures with cameras and captions, checked before anything runs."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from tunemv3d_core.errors import DatasetError
+from tunemv3d_core.io.depth_normals import read_depth, read_normals
 from tunemv3d_core.io.opt_out import OptOut
 from tunemv3d_core.io.pictures import open_picture
 from tunemv3d_core.io.posed_images import PosedImages, read_manifest, read_object
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.slots import KNOWN_MAPS
 from tunemv3d_core.types import Views
 from tunemv3d_train.spec import MultiviewSpec
 
@@ -83,6 +86,29 @@ class MultiviewImages:
         record = self._records[index]
         pixels = np.stack([self._decode(self._folders[index] / record.files[i]) for i in cameras])
         return posed_views(record, cameras, pixels)
+
+    @property
+    def map_channels(self) -> dict[str, int]:
+        """The maps that every object has, of ``depth`` and ``normals``."""
+        files = {
+            "depth": all(r.depth_files for r in self._records),
+            "normals": all(r.normal_files for r in self._records),
+        }
+        return {name: KNOWN_MAPS[name] for name, there in files.items() if there}
+
+    def maps(self, index: int, cameras: list[int], names: Collection[str]) -> dict[str, Tensor]:
+        """Return maps ``n c H W`` of some cameras of one object.
+
+        Raises:
+            DatasetError: a map is missing or damaged; names the file.
+        """
+        record, folder = self._records[index], self._folders[index]
+        found: dict[str, Tensor] = {}
+        for name in names:
+            files, read = (record.depth_files, read_depth) if name == "depth" else (record.normal_files, read_normals)
+            each = [torch.from_numpy(read(folder / files[camera])) for camera in cameras]
+            found[name] = torch.stack(each).reshape(len(cameras), *record.size, -1).movedim(-1, 1).contiguous()
+        return found
 
     def digest(self, index: int) -> str:
         """Return the sha256 of one object's picture files, in order."""

@@ -4,7 +4,7 @@ Nothing here waits for the device within a step, so that a CUDA graph can hold i
 losses are read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,27 +13,29 @@ from torch import Tensor, nn
 
 from tunemv3d_core.finite import all_finite
 from tunemv3d_train.batch_sampler import BatchPlan
+from tunemv3d_train.optimisation import skips_by_itself
 
 
 class GradientGuard:
     """Guard of the weights against gradients that are not finite.
 
-    AdamW's fused kernel reads ``optimizer.found_inf`` as torch's loss scaler sets it, and where it is 1 leaves weights,
-    moments and its count of steps as they are.
+    Fused kernels of torch read ``optimizer.found_inf`` as torch's loss scaler sets it, and where it is 1 leave weights,
+    moments and their count of steps as they are. Before a step of any other optimizer the device is waited for.
 
     Args:
-        optimizer: a fused AdamW.
+        optimizers: of the run.
         device: of its parameters.
         scaled: whether a loss scaler does the same by itself (fp16), and a skipped step is nothing unusual.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, scaled: bool) -> None:
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device, scaled: bool) -> None:
         self.scaled = scaled
         self.found_inf = torch.zeros((), device=device)
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
-        if not scaled:
-            optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        for optimizer in () if scaled else optimizers:
+            if skips_by_itself(optimizer):
+                optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
 
     def begin(self, step: int) -> None:
         """Tell the number of the step that follows. Outside a captured step, which reads it from the device."""
@@ -45,6 +47,10 @@ class GradientGuard:
         bad = ~norm.detach().isfinite().reshape(())
         self.found_inf.copy_(bad)
         self._first.copy_(torch.where(bad & (self._first < 0), self._step, self._first))
+
+    def forbids(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Tell whether a step that was watched must not be taken, of an optimizer that does not see to that itself."""
+        return not self.scaled and not skips_by_itself(optimizer) and bool(self.found_inf)
 
     def first(self) -> int:
         """Return the first step with such a gradient since the last call, and forget it. Waits for the device."""

@@ -40,6 +40,8 @@ def write_page(folder: RunFolder, done: int) -> None:
     reload = "" if done >= steps else '<meta http-equiv="refresh" content="60">'
     previews = sorted(folder.previews.glob("step-*.png"), key=_by_step, reverse=True)
     newest, *older = [_figure(path) for path in previews] or [""]
+    reported = sorted(folder.pictures.glob("step-*.png"), key=_by_step)
+    last = [path for path in reported if _step_and_name(path)[0] == _step_and_name(reported[-1])[0]]
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 {reload}<link rel="icon" href="data:,"><title>{name}</title><style>{_STYLE}</style></head>
@@ -48,6 +50,7 @@ def write_page(folder: RunFolder, done: int) -> None:
 <a href="checkpoints/">checkpoints</a></p>
 {_known_words(folder.known_words)}
 {newest}
+<section>{"".join(map(_reported, last))}</section>
 <section>{"".join(charts)}</section>
 {"".join(older)}
 </body></html>
@@ -74,6 +77,20 @@ def _figure(preview: Path) -> str:
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
+def _reported(picture: Path) -> str:
+    """What a component or a loss shows of a step, as a figure."""
+    step, name = _step_and_name(picture)
+    caption = escape(f"{name}, step {step:,}")
+    shown = f'<img src="pictures/{picture.name}" alt="{caption}" loading="lazy">'
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+
+
+def _step_and_name(picture: Path) -> tuple[int, str]:
+    """Return the step in the name of a reported picture, and the name that it is reported under."""
+    step, _, name = picture.stem.removeprefix("step-").partition("-")
+    return int(step), name
+
+
 def _by_step(picture: Path) -> tuple[int, str]:
     """Sort names of steps as numbers: of a million steps and more, too."""
-    return len(picture.name), picture.name
+    return int(picture.stem.split("-")[1]), picture.name

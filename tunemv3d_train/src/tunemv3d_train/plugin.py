@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
-from tunemv3d_train.spec import MultiviewSpec, ShardsSpec
+from tunemv3d_train.spec import AdamWSpec, ConstantSpec, CosineSpec, MultiviewSpec, ShardsSpec
 
 MULTIVIEW = ComponentPlugin(
     slot="dataset",
@@ -21,6 +21,35 @@ SHARDS = ComponentPlugin(
     spec=ShardsSpec,
     build="tunemv3d_train.shards:build",
     summary="Objects in WebDataset shards on disk or at an address, streamed; tunemv3d data pack writes them.",
+)
+
+ADAMW = ComponentPlugin(
+    slot="optimizer",
+    name="adamw",
+    api="1.0",
+    spec=AdamWSpec,
+    build="tunemv3d_train.adamw:build",
+    summary="AdamW, fused, as part of a CUDA graph where a run asks for one.",
+    reference="Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101",
+)
+
+CONSTANT = ComponentPlugin(
+    slot="schedule",
+    name="constant",
+    api="1.0",
+    spec=ConstantSpec,
+    build="tunemv3d_train.schedules:build_constant",
+    summary="The same learning rate throughout.",
+)
+
+COSINE = ComponentPlugin(
+    slot="schedule",
+    name="cosine",
+    api="1.0",
+    spec=CosineSpec,
+    build="tunemv3d_train.schedules:build_cosine",
+    summary="Constant for a share of the steps, then along half a cosine to zero.",
+    reference="Loshchilov and Hutter, SGDR, arXiv:1608.03983",
 )
 
 _SPECS = Path(__file__).parent / "specs"

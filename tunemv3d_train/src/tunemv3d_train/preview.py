@@ -126,9 +126,18 @@ def write_rows(path: Path, prompts: list[str], rows: Mapping[str, Tensor], by: G
             draw.text((2, y + 2), label, fill="gray")
             for column, picture in enumerate(pictures[i]):
                 sheet.paste(to_pil(picture), (column * width, y + LINE))
+    write_picture(path, sheet, by)
+
+
+def write_picture(path: Path, picture: Image.Image, by: GeneratedBy) -> None:
+    """Write a PNG that says what made it.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; no half-written picture stays.
+    """
     try:
         make_folders(path.parent, durable=True)
         with atomic_file(path, durable=True) as beside:
-            save_picture(sheet, beside, by.xmp)
+            save_picture(picture, beside, by.xmp)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error

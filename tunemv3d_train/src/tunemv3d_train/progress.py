@@ -73,9 +73,9 @@ class Progressed:
         self._folder.log({"step": done, "seconds": round(self.seconds, 3), **named})
         self._events.scalars(done, named)
 
-    def picture(self, done: int, path: Path) -> None:
-        """A step's preview, for TensorBoard."""
-        self._events.picture(done, "preview", path)
+    def picture(self, done: int, path: Path, name: str = "preview") -> None:
+        """A step's picture under its name, for TensorBoard."""
+        self._events.picture(done, name, path)
 
     def restart_clock(self, done: int) -> None:
         """Leave what came since the last step (a preview, a measurement) out of the steps per second."""

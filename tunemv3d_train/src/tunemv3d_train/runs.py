@@ -1,4 +1,5 @@
-"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``checkpoints/step-000500/``, ``tensorboard/``,
+"""Folder of a run: ``spec.json``, ``metrics.jsonl``, ``previews/``, ``pictures/`` (those that components
+report), ``checkpoints/step-000500/``, ``tensorboard/``,
 ``known_words.json`` (of captions, where the 2D model says which it knows), and ``index.html``, which shows it in a
 browser.
 """
@@ -56,6 +57,7 @@ class RunFolder:
         self.spec = spec
         self.metrics = path / "metrics.jsonl"
         self.previews = path / "previews"
+        self.pictures = path / "pictures"
         self.known_words = path / "known_words.json"
         self._damaged: list[Path] = []
         self._lock = FileLock(path / RUN_LOCK)
@@ -148,7 +150,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what killed writes left, and put damaged checkpoints out of the way."""
-        for folder in (self.path, self.path / "checkpoints", self.previews):
+        for folder in (self.path, self.path / "checkpoints", self.previews, self.pictures):
             recover(folder)
         for folder in self._damaged:
             aside = folder.with_name(folder.name + DAMAGED)
@@ -175,6 +177,10 @@ class RunFolder:
     def preview(self, step: int) -> Path:
         """Return the file of a step's preview."""
         return self.previews / f"step-{step:06d}.png"
+
+    def picture(self, step: int, name: str) -> Path:
+        """Return the file of a picture that a component or a loss reports at a step, ``PLACE/NAME``."""
+        return self.pictures / f"step-{step:06d}-{name.replace('/', '-')}.png"
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``.

@@ -1,8 +1,5 @@
 """Parts of a run, built and checked before its first step."""
 
-import hashlib
-import warnings
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +23,9 @@ from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 from tunemv3d_core.sampling import prepared_scheduler
-from tunemv3d_core.slots import Backbone, Dataset, HonoursOptOut, Streams
+from tunemv3d_core.slots import Backbone, Dataset, HasMaps, OptimizerContext, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.batch_sampler import BatchSampler
@@ -35,25 +33,24 @@ from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
 from tunemv3d_train.dataset_checks import (
     check_counts,
-    object_infos,
     tell_of_opt_out,
     warn_of_no_held_out,
     warn_of_unseen_sides,
 )
 from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choose
+from tunemv3d_train.hooks import Followers
 from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
 from tunemv3d_train.loss_terms import weights_of
-from tunemv3d_train.optimisation import MovingAverage, parameter_groups, trainable
+from tunemv3d_train.maps import Maps
+from tunemv3d_train.moving_average import MovingAverage
+from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.preview import STEPS_AT_MOST, Preview
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
 """Captions that are previewed where the spec names no prompts: of held-out objects, else of training ones."""
-
-CREDITED = 10_000
-"""Up to so many objects are listed one by one in a checkpoint's provenance."""
 
 
 @dataclass
@@ -65,8 +62,9 @@ class Parts:
         model: the model, the same modules that ``step`` holds.
         step: the training step, wrapped for the device and the processes.
         parameters: the trainable ones by their names in ``model``.
-        optimizer: AdamW.
-        accelerated_optimizer: the same for fp16's loss scaling.
+        optimisation: the optimizers and their learning rates.
+        accelerated_optimizers: the same optimizers, for fp16's loss scaling.
+        followers: components and losses that are told of each step.
         average: of the weights, or None.
         sampler: makes the plans of batches.
         batches: makes tensors of plans.
@@ -81,8 +79,9 @@ class Parts:
     model: MultiviewDiffusion
     step: nn.Module
     parameters: dict[str, nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    accelerated_optimizer: Any
+    optimisation: Optimisation
+    accelerated_optimizers: list[Any]
+    followers: Followers
     average: MovingAverage | None
     sampler: BatchSampler | ReadAhead
     batches: Batches
@@ -113,9 +112,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     _check_field(spec, model)
     if spec.train.start_from is not None and resume_from is None:
         _start_from(spec.train.start_from, model, accelerator)
-    step = TrainingStep(model, spec.views.inputs, spec.loss).train()
+    offered = dataset.map_channels if isinstance(dataset, HasMaps) else {}
+    step = TrainingStep(model, spec.views.inputs, spec.loss, offered).train()
     parameters = trainable(model)
-    optimizer = _optimizer(spec, parameters, device, step.eps_factor())
+    optimisation = _optimisation(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
     latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
     _check_sampling(spec, model, latents.shape[1:])
@@ -125,9 +125,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if model.field is not None:
         # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
         model.background_latent(latents.shape[1:])
-    batches = Batches(dataset, latents, texts)
+    _, h, w = latents.shape
+    batches = Batches(dataset, latents, texts, Maps(dataset, step.maps, (h, w), device) if step.maps else None)
     preview = _preview(spec, model, dataset, latents, device)
-    restored = state.restore(resume_from, model, parameters, optimizer, average) if resume_from else {}
+    restored = state.restore(resume_from, model, parameters, optimisation.optimizers, average) if resume_from else {}
     fingerprint = dataset_fingerprint(dataset) if accelerator.is_main_process else None
     if resume_from:
         _compare(resume_from, model, accelerator, resumed=True)
@@ -137,14 +138,15 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
     known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
-    wrapped, accelerated = accelerator.prepare(step, optimizer)
+    wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
     return Parts(
         dataset=dataset,
         model=model,
         step=wrapped,
         parameters=parameters,
-        optimizer=optimizer,
-        accelerated_optimizer=accelerated,
+        optimisation=optimisation,
+        accelerated_optimizers=accelerated,
+        followers=Followers(model, step.terms),
         average=average,
         sampler=sampler,
         batches=batches,
@@ -194,7 +196,9 @@ def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, 
     """
     if accelerator.is_main_process:
         record = read_json(source / "provenance.json")
-        parts = record["components"] | (record.get("losses", {}) if resumed else {})
+        parts = record["components"]
+        if resumed:
+            parts |= record.get("losses", {}) | record.get("optimizer", {})
         apply_policy(check_components(parts, source), source)
         moved = resumed and _place(source) != model.components.get("backbone")
         apply_policy(check_frozen(record["frozen"], model.backbone.fingerprint()), source, "error" if moved else None)
@@ -202,7 +206,7 @@ def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, 
 
 def _place(source: Path) -> ComponentSpec:
     """Return the backbone's options as a checkpoint was saved with."""
-    return load_spec(source / "spec.json", unneeded=("dataset", "loss"), saved=True).model.backbone
+    return load_spec(source / "spec.json", unneeded=TRAINING_SLOTS, saved=True).model.backbone
 
 
 def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
@@ -239,20 +243,16 @@ def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, i
         )
 
 
-def _optimizer(
-    spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device, eps_factor: float
-) -> torch.optim.Optimizer:
-    options = spec.optimizer
-    eps = options.eps * eps_factor
-    groups = parameter_groups(parameters, options.lr, options.lr_scale, options.weight_decay)
-    if spec.train.cuda_graph and device.type == "cuda":
-        # The captured step reads its learning rates from the device, so that the schedule can change them. It runs
-        # eagerly while it warms up, of which AdamW would warn.
-        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-        for group in groups:
-            group["lr"] = torch.tensor(group["lr"], device=device)
-        return torch.optim.AdamW(groups, betas=options.betas, eps=eps, fused=True, capturable=True)
-    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, eps=eps, fused=True)
+def _optimisation(
+    spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device, loss_scale: float
+) -> Optimisation:
+    context = OptimizerContext(loss_scale, captured=spec.train.cuda_graph and device.type == "cuda")
+    optimisation = Optimisation(spec.optimizer, parameters, context)
+    for step in (0, spec.train.steps - 1):
+        optimisation.set_lr(step, spec.train.steps)
+    if spec.train.precision == "fp16" and len(optimisation.optimizers) > 1:
+        raise SpecError("train.precision: fp16 scales the loss for one algorithm alone; use bf16 with optimizer.parts")
+    return optimisation
 
 
 def _latents(dataset: Dataset, backbone: Backbone, device: torch.device) -> LatentSource:
@@ -328,26 +328,3 @@ def _captions(dataset: Dataset, objects: Iterable[int]) -> list[str]:
         if len(found) == PREVIEWS:
             break
     return list(found)
-
-
-def provenance(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
-    """Return a checkpoint's record of its data: options, size, licences, creators, each object's licence and source.
-
-    The objects stand under their licence; of more than ``CREDITED`` objects there is a hash of the list, which
-    ``tunemv3d data attributions`` writes, in its place.
-    """
-    records = object_infos(dataset, dataset.splits()["train"])
-    lines = sorted(f"{r.id}\t{r.licence}\t{r.creator}\t{r.source}" for r in records)
-    credits: dict[str, dict[str, str]] = {}
-    for record in records if len(records) <= CREDITED else ():
-        credits.setdefault(record.licence, {})[record.id] = " / ".join(filter(None, (record.creator, record.source)))
-    opted_out = dataset.opted_out if isinstance(dataset, HonoursOptOut) else 0
-    return {
-        "dataset": spec.data.model_dump(mode="json"),
-        "objects": len(records),
-        **({"opted_out": opted_out} if opted_out else {}),
-        "licences": dict(Counter(record.licence for record in records)),
-        "creators": dict(Counter(record.creator for record in records)),
-        "sources_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        "sources": credits,
-    }

@@ -1,8 +1,12 @@
 """Options of this package's components."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tunemv3d_core.config.component_spec import ComponentSpec
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MultiviewSpec(ComponentSpec):
@@ -39,3 +43,25 @@ class ShardsSpec(ComponentSpec):
 
     opt_out: str = ""
     """File of ids, creators and addresses whose objects are left out, one a line (``tunemv3d_core.io.opt_out``)."""
+
+
+class AdamWSpec(ComponentSpec):
+    """AdamW with decoupled weight decay (paper B.3)."""
+
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square, per step."""
+
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the squared mean, for losses that are weighed by 1: under the target "x_prev", whose weights
+    are about 1e-4, it shrinks by their mean."""
+
+
+class ConstantSpec(ComponentSpec):
+    """The same learning rate throughout."""
+
+
+class CosineSpec(ComponentSpec):
+    """A constant learning rate at first, then along half a cosine to zero at the last step."""
+
+    start: float = Field(default=0.6, ge=0, lt=1)
+    """Share of the steps before it falls."""

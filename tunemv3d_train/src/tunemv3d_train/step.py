@@ -1,5 +1,7 @@
 """One training step as one forward of one module: DDP, torch.compile and CUDA graphs see nothing else."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Unpack, cast
 
 import torch
@@ -13,7 +15,9 @@ from tunemv3d_core.slots import Loss, Prediction, Scene, Targets
 from tunemv3d_core.types import Text
 from tunemv3d_train import losses
 from tunemv3d_train.batches import Batch
+from tunemv3d_train.hooks import Reporters
 from tunemv3d_train.loss_terms import build_terms, checked_scene_losses, weights_of
+from tunemv3d_train.maps import needed_maps
 from tunemv3d_train.watchdog import ALPHA, OPACITY
 
 
@@ -24,9 +28,19 @@ class TrainingStep(nn.Module):
         model: the model; without a field its backbone alone is tuned, on L_denoise and the spec's further terms.
         inputs: n; the further views of a batch are novel ones.
         spec: the losses.
+        maps: channels of the maps that the dataset has beside its pictures, by name.
+
+    Attributes:
+        terms: the spec's further losses by name.
+        maps: channels of the maps that they need, in the order of a batch's.
+
+    Raises:
+        TuneMV3DError: a further loss cannot be built, or needs a map that there is not.
     """
 
-    def __init__(self, model: MultiviewDiffusion, inputs: int, spec: LossSpec) -> None:
+    def __init__(
+        self, model: MultiviewDiffusion, inputs: int, spec: LossSpec, maps: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         self.model = model
         self.inputs = inputs
@@ -45,7 +59,9 @@ class TrainingStep(nn.Module):
             self._losses["mask"] = losses.mask
             if model.field.ports.gives == "latents":
                 self._losses["neus"] = losses.neus
-        self._terms = build_terms(spec, model)
+        self.terms = build_terms(spec, model)
+        self.maps = needed_maps(self.terms, maps)
+        self._reporters = Reporters(model, self.terms)
 
     def forward(self, **batch: Unpack[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the total loss and its parts.
@@ -53,7 +69,8 @@ class TrainingStep(nn.Module):
         Returns:
             A scalar with gradient, and detached losses by name: scalars, and for the names that end in "/t" sums and
             counts over the views in ranges of t (``losses.by_level``). "denoise_frozen/t" is there where the model
-            asks the frozen one anyway. With a field also what the watchdog reads (``watchdog.OPACITY``, ``ALPHA``).
+            asks the frozen one anyway. With a field also what the watchdog reads (``watchdog.OPACITY``, ``ALPHA``), and
+            what components and losses report (``hooks.Reporters``).
 
         Raises:
             TuneMV3DError: a loss of the scene or a further term is not what it should be.
@@ -73,7 +90,9 @@ class TrainingStep(nn.Module):
         detached = {name: part.detach() for name, part in parts.items()}
         if prediction.rendering is not None:
             detached |= {OPACITY: prediction.rendering.opacity.detach().float().mean(), ALPHA: targets.alpha.mean()}
-        return total, {"loss": total.detach(), **detached, **{f"{name}/t": both for name, both in levels.items()}}
+        reported = self._reporters()
+        by_level = {f"{name}/t": both for name, both in levels.items()}
+        return total, {"loss": total.detach(), **detached, **by_level, **reported}
 
     def eps_factor(self) -> float:
         """Return the factor on AdamW's eps that L_denoise's weights ask for (``losses.eps_factor``)."""
@@ -94,6 +113,7 @@ class TrainingStep(nn.Module):
         if cells is not None and novel_latents is not None and novel_alpha is not None:
             novel_latents = at_cells(novel_latents, cells)
             novel_alpha = at_cells(novel_alpha[:, :, None], cells)[:, :, 0]
+        maps, novel_maps = self._maps(batch, None if novel is None else cells)
         targets = Targets(
             latents=latents[:, :n],
             alpha=alpha[:, :n],
@@ -107,8 +127,19 @@ class TrainingStep(nn.Module):
             novel_pixels=pixels,
             novel_latents=novel_latents,
             novel_alpha=novel_alpha,
+            maps=maps,
+            novel_maps={} if novel is None else novel_maps,
         )
         return prediction, targets
+
+    def _maps(self, batch: Batch, cells: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the maps that losses need by name, of the input views and of the novel ones, these at ``cells``."""
+        if "maps" not in batch:
+            return {}, {}
+        inputs, novel = batch["maps"][:, : self.inputs], batch["maps"][:, self.inputs :]
+        each = [inputs, novel if cells is None else at_cells(novel, cells)]
+        mine, theirs = (torch.split(maps, list(self.maps.values()), dim=2) for maps in each)
+        return dict(zip(self.maps, mine, strict=True)), dict(zip(self.maps, theirs, strict=True))
 
     def view_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
         """Compute what the field renders against the pictures, and the spec's further terms, before their weights.
@@ -122,7 +153,7 @@ class TrainingStep(nn.Module):
         errors = {name: loss(prediction, targets) for name, loss in self._losses.items()}
         b, n = targets.t.shape
         shapes = {(b, n), (b, n + (0 if targets.novel_alpha is None else targets.novel_alpha.shape[1]))}
-        for name, term in self._terms.items():
+        for name, term in self.terms.items():
             views = term(prediction, targets)
             shape = tuple(views.shape) if isinstance(views, Tensor) else type(views).__name__
             if shape not in shapes:
@@ -155,6 +186,7 @@ class TrainingStep(nn.Module):
         found = {"denoise": losses.denoise(prediction, targets), **self.view_losses(prediction, targets)}
         if prediction.scene is not None:
             found |= self.scene_losses(prediction.scene)
+        self._reporters()
         self.train(training)
         for name, loss in found.items():
             if not bool(loss.isfinite().all()):

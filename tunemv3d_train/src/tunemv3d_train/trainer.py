@@ -1,35 +1,33 @@
 """The trainer: from a spec to a run folder with checkpoints, previews, a log and figures before and after."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
-from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, suggestion
-from tunemv3d_core.io.checkpoint import run_checkpoints, save_checkpoint
+from tunemv3d_core.errors import DatasetError, SpecError, TuneMV3DError, suggestion
+from tunemv3d_core.io.checkpoint import run_checkpoints
 from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
-from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
+from tunemv3d_train.checkpoints import write_checkpoint
+from tunemv3d_train.cuda_graph import Tensors
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import watched
-from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.memory import memory_error, smaller_chunks
 from tunemv3d_train.monitor import Monitor
-from tunemv3d_train.non_finite import GradientGuard, gradient_norm, keep_batch, not_finite
-from tunemv3d_train.optimisation import lr_factor, set_lr
-from tunemv3d_train.page import write_page
+from tunemv3d_train.non_finite import keep_batch
+from tunemv3d_train.optimizer_step import OptimizerStep
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.ranks import together
 from tunemv3d_train.runs import RunFolder
-from tunemv3d_train.setup import Parts, build_parts, provenance
-from tunemv3d_train.watchdog import Watchdog
+from tunemv3d_train.setup import Parts, build_parts
+from tunemv3d_train.watchdog import ALPHA, OPACITY, Watchdog
 
 ROLL_BACKS = 3
 """So often a run goes back to a checkpoint before it stops."""
@@ -61,7 +59,7 @@ class Outcome:
 
 
 def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
-    """Run a spec in a folder.
+    """Run a spec in a folder: ``Trainer.run`` of the trainer that ``opened`` gives.
 
     Args:
         spec: the resolved spec.
@@ -71,58 +69,77 @@ def train(spec: RunSpec, out: Path, resume: bool = False) -> Outcome:
     Raises:
         TuneMV3DError: bad input, before anything is written; a full disk; a loss that is not finite.
     """
+    with opened(spec, out, resume) as trainer:
+        return trainer.run()
+
+
+@contextmanager
+def opened(spec: RunSpec, out: Path, resume: bool = False) -> Iterator["Trainer"]:
+    """Build and check all that a run needs, claim its folder, and give its trainer; arguments as for ``train``.
+
+    Raises:
+        TuneMV3DError: bad input, before anything is written.
+    """
     accelerator = accelerate(spec)
-    with together(accelerator):
+    with together(accelerator), ExitStack() as left:
         folder = RunFolder(out, spec)
-        with ExitStack() as left:
-            left.callback(folder.release)
-            # Before a checkpoint is chosen: a run that is still at work would remove it meanwhile.
-            if resume and (out / "spec.json").is_file() and accelerator.is_main_process:
-                folder.lock()
-            last = folder.check(resume)
-            accelerator.wait_for_everyone()
-            parts = build_parts(spec, accelerator, last)
-            left.callback(parts.close)
-            if accelerator.is_main_process:
-                folder.claim(last)
-                if parts.known_words is not None:
-                    parts.known_words.write(folder.known_words)
-            return Trainer(spec, accelerator, folder, parts).run()
+        left.callback(folder.release)
+        # Before a checkpoint is chosen: a run that is still at work would remove it meanwhile.
+        if resume and (out / "spec.json").is_file() and accelerator.is_main_process:
+            folder.lock()
+        last = folder.check(resume)
+        accelerator.wait_for_everyone()
+        parts = build_parts(spec, accelerator, last)
+        left.callback(parts.close)
+        if accelerator.is_main_process:
+            folder.claim(last)
+            if parts.known_words is not None:
+                parts.known_words.write(folder.known_words)
+        yield Trainer(spec, accelerator, folder, parts)
 
 
 class Trainer:
-    """The loop.
+    """A run: its parts, and the loop over its steps. ``opened`` makes one.
+
+    ``run`` does all that a spec asks for. A loop of your own calls ``step`` for each step in turn, ``losses`` where it
+    wants to know them, and ``save``.
 
     Args:
         spec: the resolved spec.
         accelerator: device, precision, processes.
         folder: claimed.
         parts: the model and all that works on it, restored where the run is resumed.
+
+    Attributes:
+        spec: the resolved spec.
+        accelerator: device, precision, processes.
+        folder: of the run.
+        parts: the model, its dataset, optimizers and figures.
+        start: steps that were done before: 0, or those of the checkpoint that the run goes on from.
     """
 
     def __init__(self, spec: RunSpec, accelerator: Accelerator, folder: RunFolder, parts: Parts) -> None:
         self.spec, self.accelerator, self.folder, self.parts = spec, accelerator, folder, parts
         self._main = accelerator.is_main_process
-        captured = capturable(spec, accelerator)
-        self._compute = (
-            CapturedStep(self._forward_backward, self._drop_gradients) if captured else self._forward_backward
-        )
+        self.start = int(parts.restored.get("step", 0))
+        self._optimizer_step = OptimizerStep(spec, accelerator, parts)
         # Others would wait in vain for the gradients of a pass that begins anew.
-        self._retries = spec.train.on_oom == "retry" and not captured and accelerator.num_processes == 1
-        self._in_passes, self._counted = False, 0
-        self._guard = GradientGuard(parts.optimizer, accelerator.device, spec.train.precision == "fp16")
-        self._sums = LossSums(parts.model.backbone.ports.train_timesteps)
+        alone = accelerator.num_processes == 1
+        self._retries = spec.train.on_oom == "retry" and not self._optimizer_step.is_captured and alone
         self._roll_backs = int(parts.restored.get("roll_backs", 0))
         if self._roll_backs:
             parts.sampler.draw_anew(self._roll_backs)
         self._monitor = Monitor(spec, accelerator, folder, parts)
-        self._watchdog = Watchdog(parts.model, int(parts.restored.get("step", 0)))
+        self._watchdog = Watchdog(parts.model, self.start)
         self._before: Figures = parts.restored.get("before", {})
 
     def run(self) -> Outcome:
-        """Measure, train, measure again."""
-        start = int(self.parts.restored.get("step", 0))
-        steps = self.spec.train.steps
+        """Measure, train, measure again, with all that is due between; until a signal, or the last step.
+
+        Raises:
+            TuneMV3DError: a full disk; a picture that cannot be read; gradients that are not finite.
+        """
+        start, steps = self.start, self.spec.train.steps
         if self._main and not self._before:
             self._before = self._monitor.measure("measuring before training")
             self._check_best()
@@ -135,7 +152,7 @@ class Trainer:
             if start == 0:
                 progress.record(0, self._before, self.parts.measurement.sample.prefix)
         self.accelerator.wait_for_everyone()
-        with watched() as interruption, _opened(progress):
+        with watched() as interruption, progress or nullcontext():
             if progress is not None and start:
                 self._monitor.make_up(start, progress)
             while done < steps and not interrupted:
@@ -159,88 +176,58 @@ class Trainer:
                 f"train.keep_best: no figure '{name}' is measured.{suggestion(name, self._before)} {measured}"
             )
 
-    def _step_or_save(self, step: int, progress: Progressed | None) -> None:
-        """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
-        smaller = self._tried(step, progress)
-        while smaller:
+    def step(self, step: int) -> None:
+        """Do one optimizer step: tell who follows steps, draw batches, learn from them, and sum the losses.
+
+        Args:
+            step: its number: ``start`` first, then one more each time, below ``train.steps``.
+
+        Raises:
+            DatasetError: a picture cannot be read.
+            ComponentError: a schedule, or what a component reports, is not what it should be.
+            torch.OutOfMemoryError: memory is too small; no weight has changed.
+        """
+        self._optimizer_step.announce(step)
+        while smaller := self._tried(step):
             # Outside the handler of the error, whose traceback holds the step's tensors.
-            self._drop_gradients()
+            self._optimizer_step.forget()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._warn([f"out of memory in step {step + 1}: it is done again with {smaller}, which changes no result"])
             self.accelerator.step = 0  # the passes of a step are counted from its first one
-            smaller = self._tried(step, progress)
+        self._monitor.pictures = self._optimizer_step.pictures
 
-    def _tried(self, step: int, progress: Progressed | None) -> str:
+    def _tried(self, step: int) -> str:
         """Try a step; return what was set so that it may be tried again with less memory, "" when it is done."""
         try:
-            self._step(step)
+            self._optimizer_step(step)
+        except torch.OutOfMemoryError:
+            if self._retries and self._optimizer_step.in_passes and (smaller := smaller_chunks(self.parts.model.field)):
+                return smaller
+            raise
+        return ""
+
+    def _step_or_save(self, step: int, progress: Progressed | None) -> None:
+        """A step; where its pictures cannot be read or memory is too small, the steps before it are kept."""
+        try:
+            self.step(step)
         except DatasetError as error:
             if progress is None:
                 raise
-            self._save(step, progress)
+            self.save(step, progress.seconds)
             raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
         except torch.OutOfMemoryError as error:
-            if self._retries and self._in_passes and (smaller := smaller_chunks(self.parts.model.field)):
-                return smaller
             kept = "No step is lost: there was none"
             if progress is not None:
-                self._drop_gradients()
-                self._save(step, progress)
+                self._optimizer_step.forget()
+                self.save(step, progress.seconds)
                 kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
             raise memory_error(error, self.parts.model, kept) from error
-        return ""
 
-    def _step(self, step: int) -> None:
-        """One optimizer step: ``accumulate`` draws, forward and backward passes."""
-        accumulate = self.spec.train.accumulate
-        set_lr(self.parts.optimizer, self._lr_factor(step))
-        self._guard.begin(step)
-        if self.parts.average is not None:
-            self.parts.average.prepare(step)
-        for micro in range(accumulate):
-            plan = self.parts.sampler.plan(step * accumulate + micro)
-            batch = cast(Tensors, self.parts.batches(plan))
-            # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
-            torch.manual_seed(plan.seed)
-            self._in_passes = True
-            losses = self._compute(batch)
-            if micro >= self._counted:  # a step that is done again counts once
-                self._sums.add(losses, self._guard.found_inf)
-                self._counted = micro + 1
-        self._counted = 0
-
-    def _lr_factor(self, step: int) -> float:
-        options = self.spec.optimizer
-        return lr_factor(step, self.spec.train.steps, options.warmup, options.schedule)
-
-    def _forward_backward(self, batch: Tensors) -> Tensors:
-        """The whole pass; what a CUDA graph captures."""
-        parts, accelerator = self.parts, self.accelerator
-        with accelerator.accumulate(parts.step):
-            loss: Tensor
-            scalars: dict[str, Tensor]
-            loss, scalars = parts.step(**batch)
-            accelerator.backward(loss)
-            self._in_passes = not accelerator.sync_gradients
-            if accelerator.sync_gradients:
-                self._guard.watch(self._clipped_norm())
-                parts.accelerated_optimizer.step()
-                if parts.average is not None:
-                    parts.average.update()
-                self._drop_gradients()
-        return scalars
-
-    def _clipped_norm(self) -> Tensor:
-        """Clip the gradient where the spec says so, and return its norm before that."""
-        parameters, limit = self.parts.parameters.values(), self.spec.optimizer.clip
-        if limit:
-            norm: Tensor = self.accelerator.clip_grad_norm_(parameters, limit)
-            return norm
-        return gradient_norm(parameters)
-
-    def _drop_gradients(self) -> None:
-        self.parts.optimizer.zero_grad(set_to_none=True)
+    def losses(self) -> dict[str, float]:
+        """Return the mean losses, and what components report, since the last call. Waits for the device."""
+        means, _ = self._optimizer_step.sums.read()
+        return {name: value for name, value in means.items() if name not in (OPACITY, ALPHA)}
 
     def _read(self, done: int, progress: Progressed | None) -> tuple[dict[str, float], int]:
         """Mean losses since the last reading, and the step to go on from. Waits for the device.
@@ -248,11 +235,11 @@ class Trainer:
         Raises:
             TuneMV3DError: a gradient was not finite, and the spec says to stop then.
         """
-        means, skipped = self._sums.read()
+        means, skipped = self._optimizer_step.sums.read()
         self._warn(self._watchdog.read(done, means))
-        if not skipped or self._guard.scaled:
+        if not skipped or self._optimizer_step.guard.scaled:
             return means, done
-        first = self._guard.first()
+        first = self._optimizer_step.guard.first()
         problem = self._told_of_skipped(first, skipped)
         means |= {"skipped": float(skipped)}
         policy = self.spec.train.non_finite
@@ -264,7 +251,7 @@ class Trainer:
             return {}, back_to
         if policy != "skip":
             if progress is not None:
-                self._save(done, progress)
+                self.save(done, progress.seconds)
             raise TuneMV3DError(
                 f"{problem}. The steps before and after it are kept: go on with --resume --set train.non_finite=skip, "
                 "or start anew with a lower optimizer.lr or train.precision=fp32"
@@ -287,7 +274,9 @@ class Trainer:
         """Put everything back to a checkpoint, and draw other batches from there on; return its step."""
         parts = self.parts
         self.accelerator.wait_for_everyone()
-        restored = state.restore(checkpoint, parts.model, parts.parameters, parts.optimizer, parts.average)
+        restored = state.restore(
+            checkpoint, parts.model, parts.parameters, parts.optimisation.optimizers, parts.average
+        )
         self._roll_backs += 1
         parts.sampler.draw_anew(self._roll_backs)
         if self._main:
@@ -308,58 +297,32 @@ class Trainer:
             if back_to < done:
                 return back_to
             if progress is not None and means:
-                progress.losses(done, means, self.spec.optimizer.lr * self._lr_factor(done - 1))
+                progress.losses(done, means, self.parts.optimisation.lr(done - 1, options.steps))
         if progress is None:
             return done
         progress.advance(done)
         if saving:
-            self._save(done, progress)
+            self.save(done, progress.seconds)
         if interrupted or last:
             return done
         self._monitor.after_step(done, progress)
         return done
 
-    def _save(self, done: int, progress: Progressed) -> None:
-        """Write a checkpoint and remove the oldest.
+    def save(self, done: int, seconds: float = 0.0) -> None:
+        """Write the checkpoint of a step, and remove the oldest; in the main process.
+
+        Args:
+            done: steps that are done.
+            seconds: that the run took so far.
 
         Raises:
             CheckpointError: weights or moments hold numbers that are not finite, or the disk is full.
         """
-        parts = self.parts
-        sample = self.parts.measurement.sample
-        measured = [len(sample.objects), list(sample.timesteps)]
-        values = {"step": done, "seconds": progress.seconds, "before": self._before, "measured": measured}
-        values |= {"data": self.parts.fingerprint, "processes": self.accelerator.num_processes}
-        values["roll_backs"] = self._roll_backs
-        kept = state.collect(parts.parameters, parts.optimizer, values)
-        averages = {} if parts.average is None else parts.average.values
-        if broken := not_finite({k: v for k, v in kept.items() if isinstance(v, Tensor)} | averages):
-            raise CheckpointError(
-                f"step {done}: {len(broken)} weights or moments are not finite ({broken[0]} ...): no checkpoint is "
-                "written, and the one before stays. Start anew from it: --set train.start_from, a lower optimizer.lr"
-            )
-        self.folder.sync_log()
-        save_checkpoint(
-            self.folder.checkpoint(done),
-            parts.model,
-            self.spec,
-            weights=None if parts.average is None else parts.average.values,
-            state=kept,
-            data=provenance(self.spec, parts.dataset),
-        )
-        self.folder.prune(self.spec.train.keep)
-        write_page(self.folder, done)
+        processes = self.accelerator.num_processes
+        values = {"seconds": seconds, "before": self._before, "processes": processes, "roll_backs": self._roll_backs}
+        write_checkpoint(self.spec, self.folder, self.parts, done, values)
         self._warn(self._watchdog.look(done))
 
     def _warn(self, sentences: list[str]) -> None:
         for sentence in sentences if self._main else ():
             messages.print(sentence, style="yellow", soft_wrap=True)
-
-
-@contextmanager
-def _opened(progress: Progressed | None) -> Iterator[None]:
-    if progress is None:
-        yield
-    else:
-        with progress:
-            yield

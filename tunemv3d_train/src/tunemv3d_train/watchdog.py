@@ -61,7 +61,7 @@ class Watchdog:
         shows = "no surface" if state == "empty" else "no object before the ground: everything is opaque"
         sentence = (
             f"since step {self._since} the field shows {shows} ({covers}). It rarely comes back by itself: start anew "
-            "with loss.mask at 0.1 or more, or with a lower optimizer.lr_scale for the field"
+            "with loss.mask at 0.1 or more, or with a lower optimizer.parts.field.lr_scale"
         )
         return self._new({state: sentence})
 
@@ -72,7 +72,7 @@ class Watchdog:
         if done >= PATIENCE and self._injector_is_zero():
             found["injector"] = (
                 f"after {done} steps the injector is still zero, so that the views are those of the frozen model: is "
-                "its learning rate 0 (optimizer.lr, optimizer.lr_scale), or loss.denoise?"
+                "its learning rate 0 (optimizer.lr, optimizer.parts), or loss.denoise?"
             )
         if self._sums() != self._frozen:
             found["frozen"] = "the frozen model's weights have changed during training: some component writes to them"
@@ -90,13 +90,13 @@ class Watchdog:
             if done - self._began >= PATIENCE and log == self._widths[name]:
                 found["stuck"] = (
                     f"after {done - self._began} steps {name} is what it was, so that the surface gets no sharper: "
-                    "is its learning rate 0 (optimizer.lr_scale)?"
+                    "is its learning rate 0 (optimizer.parts)?"
                 )
             if log > math.log(SHARPEST) or log < 0:
                 found["width"] = (
                     f"the field's inv_s = exp(10 {name}) is {math.exp(min(log, 99)):.3g}, "
                     f"{'sharper than any picture' if log > 0 else 'wider than the object'}: lower "
-                    "optimizer.lr_scale.field, or start anew from an earlier checkpoint with train.start_from"
+                    "optimizer.parts.field.lr_scale, or start anew from an earlier checkpoint with train.start_from"
                 )
         return found
 

@@ -18,16 +18,22 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tunemv3d_core.config.component_spec import ComponentSpec, UnreadSpec
-from tunemv3d_core.config.errors import holds_several, slot_of, spec_error
+from tunemv3d_core.config.errors import slot_of, spec_error
 from tunemv3d_core.errors import ComponentError, TuneMV3DWarning
 from tunemv3d_core.plugins.registry import registry
 
 
 @dataclass(frozen=True)
 class InSlot:
-    """Annotation of a field that holds the options of any component of a slot; ``type`` names the component."""
+    """Annotation of a field that holds the options of any component of a slot; ``type`` names the component.
+
+    Attributes:
+        slot: the component's.
+        usual: the ``type`` of a block that names none; "" where it must.
+    """
 
     slot: str
+    usual: str = ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Choose the component before pydantic looks at the block."""
@@ -45,6 +51,8 @@ class InSlot:
                 continue
             described = choice["properties"]["type"].get("description", "")
             choice["properties"] = choice["properties"] | {"type": {"const": name, "description": described}}
+            if name == self.usual:
+                choice["required"] = [option for option in choice["required"] if option != "type"]
             choices.append(choice)
         return {"oneOf": choices} if choices else {"type": "object", "required": ["type"]}
 
@@ -53,6 +61,8 @@ class InSlot:
             return block
         if not isinstance(block, dict):
             raise spec_error(f'should be a block {{"type": name, ...}}, got {json.dumps(block, default=str)}')
+        if self.usual and "type" not in block:
+            block = {"type": self.usual, **block}
         if not isinstance(block.get("type"), str):
             raise spec_error(f"'type' is missing; installed: {', '.join(registry().names(self.slot))}")
         try:
@@ -76,14 +86,17 @@ LifterSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("lifter")]
 InjectorSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("injector")]
 DatasetSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("dataset")]
 LossTerms = dict[str, Annotated[SerializeAsAny[ComponentSpec], InSlot("loss")]]
+AlgorithmSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("optimizer", usual="adamw")]
+ScheduleSpec = Annotated[SerializeAsAny[ComponentSpec], InSlot("schedule", usual="constant")]
 
 
 def parts_of(block: BaseModel, place: str = "") -> Iterator[tuple[str, str, ComponentSpec]]:
     """Walk the components below a block, nested ones too: place ("field.aggregator"), slot and options."""
     for name, field in type(block).model_fields.items():
         value, slot = getattr(block, name), slot_of(field)
-        named = {f"{name}.{key}": each for key, each in value.items()} if holds_several(field) else {name: value}
+        named = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
         for path, part in named.items():
             if isinstance(part, ComponentSpec) and slot:
                 yield f"{place}{path}", slot, part
+            if isinstance(part, BaseModel):
                 yield from parts_of(part, f"{place}{path}.")

@@ -81,6 +81,12 @@ def slot_of(field: Any) -> str | None:
     return next((part.slot for part in parts if hasattr(part, "slot")), None)
 
 
+def usual_type(field: Any) -> str:
+    """Return the ``type`` that a component's block in a field has where it names none; "" where it must."""
+    parts = [*field.metadata, *_parts(field.annotation)]
+    return next((str(part.usual) for part in parts if hasattr(part, "usual")), "")
+
+
 def holds_several(field: Any) -> bool:
     """Return whether a field holds components by names of the spec's own choice, not one component."""
     return get_origin(field.annotation) is dict and slot_of(field) is not None
@@ -88,7 +94,7 @@ def holds_several(field: Any) -> bool:
 
 def _model_of(field: Any, block: Any) -> type[BaseModel] | None:
     if slot := slot_of(field):
-        return registry().get(slot, block["type"]).plugin.spec
+        return registry().get(slot, block.get("type") or usual_type(field)).plugin.spec
     parts = _parts(field.annotation)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
 

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from tunemv3d_core.config.errors import describe_errors
 from tunemv3d_core.config.old_names import with_current_names
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import ComponentError, SpecError
 from tunemv3d_core.foreign_text import is_whole, shown
 from tunemv3d_core.io.file_names import exists, path_of
 from tunemv3d_core.io.json_files import NotJsonError, parse, read_json
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 from tunemv3d_core.plugins.registry import registry
 
 DEEPEST = 32
@@ -56,6 +57,34 @@ def resolve(name_or_path: str | Path, overrides: Iterable[str] = (), saved: bool
     for override in overrides:
         content = merge(content, with_current_names(_patch(override), content, f"override '{shown(override)}'", saved))
     return str(name_or_path), content
+
+
+def with_model_options(spec: RunSpec, overrides: Iterable[str]) -> RunSpec:
+    """Return a spec with other options of its model's components, for whoever samples what it trained.
+
+    Args:
+        spec: of a checkpoint.
+        overrides: "model.a.b=value" each, as ``load_spec`` takes them.
+
+    Raises:
+        SpecError: an override of anything else, or one that is not valid; the message has one line per error.
+    """
+    given = list(overrides)
+    if not given:
+        return spec
+    content = json.loads(canonical_json(spec))
+    for override in given:
+        if not override.strip().startswith("model."):
+            raise SpecError(
+                f"--set {shown(override)}: of a checkpoint the options of its model's components may be set, as in "
+                "model.field.samples=48; how it is sampled has options of its own"
+            )
+        told = f"--set {shown(override)}"
+        content = merge(content, with_current_names(_patch(override), content, told, quiet=False))
+    try:
+        return RunSpec.model_validate(content, context=TRAINING_SLOTS)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"--set: {line}" for line in describe_errors(error, RunSpec, content))) from None
 
 
 def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,26 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tunemv3d_core.config.component_fields import (
+    AlgorithmSpec,
     BackboneSpec,
     DatasetSpec,
     FieldSpec,
     InjectorSpec,
     LifterSpec,
     LossTerms,
+    ScheduleSpec,
     ViewEncoderSpec,
 )
 from tunemv3d_core.config.errors import describe_errors, spec_error
@@ -132,36 +143,53 @@ class LossSpec(Block):
         return self
 
 
-class OptimizerSpec(Block):
-    """AdamW (paper B.3)."""
+class PartSpec(Block):
+    """How one part of the model learns; what is left out is as in the part around it, or else as in ``optimizer``."""
 
+    lr_scale: Weight | None = None
+    """Factor on lr."""
+    weight_decay: Weight | None = None
+    """Weight decay of the part."""
+    warmup: WholeNumber | None = None
+    """Steps over which the part's lr rises linearly from zero."""
+    schedule: ScheduleSpec | None = None
+    """Course of the part's lr, a component of the slot ``schedule``."""
+    algorithm: AlgorithmSpec | None = None
+    """Another algorithm for the part, a component of the slot ``optimizer``."""
+
+    @model_serializer(mode="wrap")
+    def _what_is_given(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in whole(self).items() if value is not None}
+
+
+class OptimizerSpec(Block):
+    """The optimizer, by default AdamW (paper B.3), and what parts of the model do otherwise."""
+
+    algorithm: AlgorithmSpec = Field(default={"type": "adamw"}, validate_default=True)
+    """The algorithm and its own options, a component of the slot ``optimizer``."""
     lr: Positive = 5e-5
     """Learning rate (paper B.3)."""
     weight_decay: Weight = 1e-3
-    """Decoupled weight decay (paper B.3)."""
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square, per step."""
-    eps: Positive = 1e-8
-    """Added to the root of the squared mean, for losses that are weighed by 1: under the target "x_prev", whose weights
-    are about 1e-4, it shrinks by their mean."""
-    lr_scale: dict[str, Weight] = {}
-    """Factors on lr by slot ("field") or dotted start of a parameter's name ("lifter.stem"); the longest wins."""
+    """Weight decay of matrices (paper B.3); AdamW's is decoupled."""
     warmup: WholeNumber = 0
-    """Steps over which lr rises linearly from zero."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """"cosine": constant for 60 % of the steps, then along a cosine to zero."""
+    """Steps over which lr rises linearly from zero, whatever the schedule."""
+    schedule: ScheduleSpec = Field(default={"type": "constant"}, validate_default=True)
+    """Course of lr over the run, a component of the slot ``schedule``."""
+    parts: dict[str, PartSpec] = {}
+    """What is otherwise in a part of the model: a slot ("field"), or a dotted start of parameters' names
+    ("lifter.stem"). Each option is that of the longest name that gives it."""
     clip: Weight = 1.0
     """Largest norm of the whole gradient; 0 clips nothing."""
 
-    @field_validator("lr_scale")
+    @field_validator("parts")
     @classmethod
-    def _slots_only(cls, scales: dict[str, float]) -> dict[str, float]:
-        for key in scales:
+    def _slots_only(cls, parts: dict[str, PartSpec]) -> dict[str, PartSpec]:
+        for key in parts:
             slot = key.partition(".")[0]
             if slot not in MODEL_SLOTS:
                 slots = ", ".join(MODEL_SLOTS)
                 raise spec_error(f"'{slot}' is no slot of the model.{suggestion(slot, MODEL_SLOTS)} Slots: {slots}")
-        return scales
+        return parts
 
 
 class TrainSpec(Block):
@@ -273,8 +301,8 @@ class RunSpec(Block):
     """Views of one object in a training step."""
     loss: LossSpec = LossSpec()
     """Weights of the loss terms (paper Eq. 3)."""
-    optimizer: OptimizerSpec = OptimizerSpec()
-    """AdamW (paper B.3)."""
+    optimizer: OptimizerSpec = Field(default={}, validate_default=True)
+    """The optimizer, by default AdamW (paper B.3), and what parts of the model do otherwise."""
     train: TrainSpec
     """Length, batch size and precision of training, and its checkpoints, logs and previews."""
     sample: SampleSpec = SampleSpec()

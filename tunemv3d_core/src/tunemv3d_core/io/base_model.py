@@ -15,6 +15,7 @@ from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError
 from tunemv3d_core.io.file_names import exists, is_absolute, path_of, without_paths
 from tunemv3d_core.io.json_files import parse
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_core.ports import BackbonePorts
 
@@ -133,7 +134,7 @@ def published(spec: RunSpec, base_model: str = "") -> RunSpec:
         elif _is_path(backbone.pretrained):
             spec = with_base(spec, {"pretrained": ""})
     content = without_paths(json.loads(canonical_json(spec)))
-    return RunSpec.model_validate(content, context=("dataset", "loss"))
+    return RunSpec.model_validate(content, context=TRAINING_SLOTS)
 
 
 def _is_path(name: str) -> bool:

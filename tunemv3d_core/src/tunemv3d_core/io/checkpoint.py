@@ -14,7 +14,7 @@ leaves anything that is mistaken for a checkpoint.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunemv3d_core.assemble import assemble
-from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.loading import load_spec, with_model_options
 from tunemv3d_core.config.old_names import current_tensor_names
 from tunemv3d_core.config.run_spec import RunSpec, canonical_json, spec_id
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -37,6 +37,7 @@ from tunemv3d_core.io.json_files import check_plain, is_folder, is_plain, read_j
 from tunemv3d_core.io.mismatch_policy import Policy, apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen, check_record, provenance_of, sha256
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 
 CHECKPOINT_FORMAT = "tunemv3d-checkpoint/2"
 FIRST_FORMAT = "tunemv3d-checkpoint/1"
@@ -125,6 +126,7 @@ def load_checkpoint(
     dtype: torch.dtype | Callable[[RunSpec], torch.dtype] = torch.float32,
     provenance: Policy | None = None,
     base: Base | None = None,
+    options: Iterable[str] = (),
 ) -> tuple[RunSpec, MultiviewDiffusion]:
     """Load a checkpoint. The dataset's component need not be installed.
 
@@ -136,21 +138,26 @@ def load_checkpoint(
             frozen model differs; default: ``TUNEMV3D_PROVENANCE``, or "warn".
         base: another place of the pretrained model, or another model of the same kind (``base_model.with_base``);
             default: ``TUNEMV3D_BASE``, or the spec's own. The spec that is returned names it.
+        options: of the model's components in place of the spec's, "model.field.samples=48"; the spec that is returned
+            keeps its own.
 
     Raises:
         CheckpointError: no checkpoint there, incomplete, damaged, of another format, a component is missing, the base
             is of another kind, or something differs and ``provenance`` is "error".
+        SpecError: an option that there is not, or one of something else than the model.
     """
     folder = find_checkpoint(name)
     record = check_checkpoint(folder)
     apply_policy(check_components(record["components"], folder), folder, provenance)
     try:
-        spec = load_spec(str(folder / "spec.json"), unneeded=("dataset", "loss"), saved=True)
+        spec = load_spec(str(folder / "spec.json"), unneeded=TRAINING_SLOTS, saved=True)
     except TuneMV3DError as error:
         raise CheckpointError(f"{folder}: its spec does not fit what is installed: {error}") from None
     spec = with_base(spec, chosen := chosen_base(base))
     try:
-        model = assemble(spec.model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec))
+        model = assemble(
+            with_model_options(spec, options).model, device, dtype if isinstance(dtype, torch.dtype) else dtype(spec)
+        )
         check_ports(record.get("ports", {}), model.backbone.ports)
         load_weights(model, folder / "model.safetensors")
     except BaseModelError as error:
@@ -226,7 +233,7 @@ def spec_ids(folder: Path) -> tuple[str, str]:
     Raises:
         TuneMV3DError: its files cannot be read, or its spec does not fit what is installed.
     """
-    today = load_spec(folder / "spec.json", unneeded=("dataset",), saved=True)
+    today = load_spec(folder / "spec.json", unneeded=TRAINING_SLOTS, saved=True)
     return str(read_json(folder / "provenance.json").get("spec_id", "")), spec_id(today)
 
 

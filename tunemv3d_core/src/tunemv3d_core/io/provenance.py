@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from tunemv3d_core.config.component_fields import parts_of
+from tunemv3d_core.config.component_spec import UnreadSpec
 from tunemv3d_core.config.errors import describe_errors, spec_error
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import CheckpointError, ComponentError
@@ -32,10 +33,12 @@ def components(spec: BaseModel) -> dict[str, dict[str, str]]:
     """Return the origin of each component of a block by its place: "field", "field.aggregator".
 
     An origin holds slot, name, distribution, version, interface version, and the hash of the code that its ``build``
-    reaches.
+    reaches, where it lies in files. Those that are not installed, and not needed, are left out.
     """
     found = {}
     for place, slot, part in parts_of(spec):
+        if isinstance(part, UnreadSpec):
+            continue
         component = registry().get(slot, part.type)
         found[place] = {
             "slot": slot,
@@ -92,6 +95,7 @@ class _Record(BaseModel):
 
     components: dict[_Place, _Entry]
     losses: dict[_Place, _Entry] = {}
+    optimizer: dict[_Place, _Entry] = {}
     frozen: dict[str, _Digest]
     ports: dict[str, Any] = {}
     files: dict[_FileName, _Digest]
@@ -179,6 +183,7 @@ def _some(names: list[str]) -> str:
 
 
 def provenance_of(spec: RunSpec, frozen: dict[str, str], data: dict[str, Any] | None) -> dict[str, Any]:
-    """Return all of it as JSON. Of the losses, which only training needs, nothing is compared on loading."""
+    """Return all of it as JSON. Of losses and optimizers, which only training needs, nothing is compared on loading."""
     parts = {"components": components(spec.model), "losses": components(spec.loss)}
+    parts["optimizer"] = components(spec.optimizer)
     return {**parts, "versions": versions(), "frozen": frozen, "data": data or {}}

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 MODEL_SLOTS = ("backbone", "view_encoder", "field", "lifter", "injector")
 """The slots of a model in the order in which they are built."""
 
-COMPONENT_SLOTS = (*MODEL_SLOTS, "aggregator", "dataset", "loss", "mesher", "mesh_renderer", "metric")
+TRAINING_SLOTS = ("dataset", "loss", "optimizer", "schedule")
+"""Slots that training alone needs: whoever samples a checkpoint may lack their components."""
+
+COMPONENT_SLOTS = (*MODEL_SLOTS, "aggregator", *TRAINING_SLOTS, "mesher", "mesh_renderer", "metric")
 """Slots whose entry points name a ``ComponentPlugin``."""
 
 FILE_SLOTS = ("spec", "asset")

@@ -19,8 +19,16 @@ and ranges: ``docs/conventions.md``. Three rules hold for all components of a mo
 ``tunemv3d plugins check NAME`` tries most of this on a component.
 """
 
-from tunemv3d_core.slots.datasets import Dataset, HonoursOptOut, KeepsLatents, MeshRenderer, Streams
-from tunemv3d_core.slots.losses import Loss, Prediction, Targets
+from tunemv3d_core.slots.datasets import (
+    KNOWN_MAPS,
+    Dataset,
+    HasMaps,
+    HonoursOptOut,
+    KeepsLatents,
+    MeshRenderer,
+    Streams,
+)
+from tunemv3d_core.slots.losses import Loss, NeedsMaps, Prediction, Targets
 from tunemv3d_core.slots.meshers import Mesher, Pictures, Shape, TexturedMesh
 from tunemv3d_core.slots.metrics import (
     ComparesWithReal,
@@ -46,14 +54,19 @@ from tunemv3d_core.slots.model import (
     Scene,
     ViewEncoder,
 )
+from tunemv3d_core.slots.optimisation import Optimizer, OptimizerContext, Schedule
+from tunemv3d_core.slots.training import FollowsSteps, Reports
 
 __all__ = [
+    "KNOWN_MAPS",
     "Aggregator",
     "Backbone",
     "ComparesWithReal",
     "Dataset",
     "Field",
     "Figure",
+    "FollowsSteps",
+    "HasMaps",
     "HasSurface",
     "HonoursOptOut",
     "Injector",
@@ -66,12 +79,17 @@ __all__ = [
     "MeshRenderer",
     "Mesher",
     "Need",
+    "NeedsMaps",
     "ObjectMetric",
     "Offloadable",
+    "Optimizer",
+    "OptimizerContext",
     "Pictures",
     "Prediction",
+    "Reports",
     "ReportsCutPrompts",
     "Scene",
+    "Schedule",
     "SetMetric",
     "Shape",
     "Streams",

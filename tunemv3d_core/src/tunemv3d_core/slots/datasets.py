@@ -1,6 +1,6 @@
 """Interfaces of datasets, and of the mesh renderers that make them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +9,11 @@ from torch import Tensor
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.io.posed_images import ObjectInfo, PosedImages
 from tunemv3d_core.types import Views
+
+KNOWN_MAPS = {"depth": 1, "normals": 3}
+"""Channels of the maps whose meaning is the same everywhere: z depth in world units, and unit normals in world space,
+both 0 where nothing was hit.
+"""
 
 
 class Dataset(Protocol):
@@ -70,6 +75,25 @@ class KeepsLatents(Dataset, Protocol):
 
     def digest(self, index: int) -> str:
         """Return the sha256 of everything that one object's latents are made from: its pictures, in order."""
+        ...
+
+
+@runtime_checkable
+class HasMaps(Dataset, Protocol):
+    """A dataset that knows more of its views than their pictures show: depth, normals, masks of parts. Optional.
+
+    Losses that need them (``NeedsMaps``) find them among their targets; nothing is read where none does.
+    """
+
+    map_channels: Mapping[str, int]
+    """Number of channels of each map by its name, of every object's; ``KNOWN_MAPS`` has names that are taken."""
+
+    def maps(self, index: int, cameras: list[int], names: Collection[str]) -> dict[str, Tensor]:
+        """Return maps ``n c H W``, float32, finite, as large as the pictures, by those names, in the cameras' order.
+
+        Raises:
+            DatasetError: a map cannot be read; names it.
+        """
         ...
 
 

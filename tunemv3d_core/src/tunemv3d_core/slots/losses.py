@@ -1,7 +1,8 @@
 """The interface of losses, and the data that they compare."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -50,6 +51,9 @@ class Targets:
         novel_pixels: ``b m r 2``, (x, y) as fractions, where the novel views are rendered at some pixels alone.
         novel_latents: like ``Prediction.novel_x0``, ``b m c h w`` or ``b m c r``.
         novel_alpha: ``b m h w`` or ``b m r``.
+        maps: by name ``b n c h w``, what losses need of the dataset (``NeedsMaps``), averaged down to latent cells:
+            depth and normals over the pixels that hit something, 0 where none does, all others over all pixels.
+        novel_maps: the same of the novel cameras, ``b m c h w`` or ``b m c r``; empty where none is rendered.
     """
 
     latents: Tensor
@@ -64,6 +68,8 @@ class Targets:
     novel_pixels: Tensor | None = None
     novel_latents: Tensor | None = None
     novel_alpha: Tensor | None = None
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    novel_maps: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Loss(Protocol):
@@ -81,3 +87,14 @@ class Loss(Protocol):
             TuneMV3DError: the prediction lacks what it needs, such as a rendering. Asked before the first step.
         """
         ...
+
+
+@runtime_checkable
+class NeedsMaps(Loss, Protocol):
+    """A loss that compares with depth, normals or other maps, which not every dataset has. Optional.
+
+    A run with a dataset that lacks one of them (``HasMaps``) is refused before its first step.
+    """
+
+    needs: Collection[str]
+    """Names of maps that it finds in ``Targets.maps`` and ``Targets.novel_maps``."""

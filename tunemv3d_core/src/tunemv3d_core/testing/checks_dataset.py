@@ -13,7 +13,7 @@ from torch import Tensor
 from tunemv3d_core import dataset_checks
 from tunemv3d_core.dataset_checks import Extent
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.slots import Dataset, Streams
+from tunemv3d_core.slots import KNOWN_MAPS, Dataset, HasMaps, Streams
 from tunemv3d_core.testing.check import Check, ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import ComponentUnderTest
 from tunemv3d_core.testing.silhouettes import hull_share
@@ -163,6 +163,26 @@ def check_streams(component: ComponentUnderTest) -> None:
             raise ConformanceError("order() differs when it is asked again: make it of its arguments alone")
 
 
+def check_maps(component: ComponentUnderTest) -> None:
+    """Its maps have the channels that it says, the size of the pictures, and are finite float32."""
+    dataset = component.dataset
+    if not isinstance(dataset, HasMaps) or not dataset.map_channels:
+        raise NotApplicableError("it has no maps beside its pictures")
+    for index in dataset_checks.objects_of(dataset, EXTENT):
+        record, names = dataset.record(index), tuple(dataset.map_channels)
+        cameras = [record.views - 1, 0]
+        given = dataset.maps(index, cameras, names)
+        for name, channels in dataset.map_channels.items():
+            values, shape = given.get(name), (2, channels, *record.size)
+            if not isinstance(values, Tensor) or values.shape != shape or values.dtype != torch.float32:
+                got = f"{tuple(values.shape)}, {values.dtype}" if isinstance(values, Tensor) else "missing"
+                raise ConformanceError(f"the map '{name}' of '{record.id}' is {got}; give {shape}, torch.float32")
+            if not bool(values.isfinite().all()):
+                raise ConformanceError(f"the map '{name}' of '{record.id}' holds numbers that are not finite")
+            if KNOWN_MAPS.get(name, channels) != channels:
+                raise ConformanceError(f"the map '{name}' has {channels} channels; by this name {KNOWN_MAPS[name]}")
+
+
 def _ask(check: dataset_checks.Check, component: ComponentUnderTest) -> None:
     try:
         check(component.dataset, EXTENT)
@@ -208,6 +228,7 @@ _GATES = {
     check_repeatable: ("pictures",),
     check_from_threads: ("repeatable",),
     check_streams: ("records",),
+    check_maps: ("records",),
 }
 
 CHECKS = tuple(Check(ask, gates) for ask, gates in _GATES.items())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.diffusion import MultiviewDiffusion
-from tunemv3d_core.slots import Prediction, Targets
+from tunemv3d_core.slots import KNOWN_MAPS, NeedsMaps, Prediction, Targets
 from tunemv3d_core.testing.batches import PIXELS, Size
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.checks_conduct import tensors_of
@@ -79,6 +79,7 @@ def _step(component: ComponentUnderTest, novel: str) -> tuple[MultiviewDiffusion
         rendered["novel_cameras"] = batch.novel
         rendered["novel_pixels"] = batch.pixels if novel == "at pixels" else None
         rendered["novel_alpha"] = torch.rand(shape, device=built.device)
+        rendered["novel_maps"] = _maps(component, shape[1:])
         rendered["novel_latents"] = torch.randn(*shape[:2], batch.x_t.shape[2], *shape[2:], device=built.device)
     pixels = rendered.get("novel_pixels")
     prediction = model(batch.x_t, batch.t, batch.text, batch.cameras, rendered.get("novel_cameras"), pixels)
@@ -91,9 +92,18 @@ def _step(component: ComponentUnderTest, novel: str) -> tuple[MultiviewDiffusion
         is_clean=torch.zeros(SIZE.b, SIZE.n, dtype=torch.bool, device=built.device),
         text=batch.text,
         cameras=batch.cameras,
+        maps=_maps(component, (SIZE.n, SIZE.h, SIZE.w)),
         **rendered,
     )
     return model, prediction, targets
+
+
+def _maps(component: ComponentUnderTest, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Draw the maps that the loss needs, ``b m c h w`` or ``b m c r``; one channel for names without fixed meaning."""
+    loss = component.built().module
+    needs = loss.needs if isinstance(loss, NeedsMaps) else ()
+    views, *cells = shape
+    return {name: torch.rand(SIZE.b, views, KNOWN_MAPS.get(name, 1), *cells, device=component.device) for name in needs}
 
 
 CHECKS = (check_can_be_called, check_per_view, check_gradients_reach_prediction, check_prediction_kept)

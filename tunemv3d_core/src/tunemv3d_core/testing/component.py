@@ -74,9 +74,14 @@ class ComponentUnderTest:
 
     def opened(self) -> Dataset:
         """Open a dataset anew, and keep its class in ``kind``."""
-        dataset: Dataset = load_value(self.plugin.build)(self.spec)
-        self.kind = type(dataset)
+        dataset: Dataset = self.made()
         return dataset
+
+    def made(self, *arguments: Any) -> Any:
+        """Build one of a slot without neighbours anew from its options and what the slot passes on."""
+        made = load_value(self.plugin.build)(self.spec, *arguments)
+        self.kind = type(made)
+        return made
 
     def built(self, dtype: torch.dtype = torch.float32, seed: int = 0, stride: int = 1) -> "Built":
         """Build it anew among stand-ins, and keep its class in ``kind``.

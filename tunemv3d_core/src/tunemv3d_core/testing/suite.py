@@ -18,6 +18,7 @@ from tunemv3d_core.testing import (
     checks_mesher,
     checks_metrics,
     checks_numerics,
+    checks_optimisation,
     checks_rendering,
     checks_shapes,
     checks_spec,
@@ -64,6 +65,8 @@ def checks_of(slot: str) -> list[Check]:
         return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
     if slot == "dataset":
         return [*_LISTED, *_SPECIFIED, *checks_dataset.CHECKS]
+    if slot in checks_optimisation.OF_SLOT:
+        return [*_LISTED, *_SPECIFIED, *checks_optimisation.OF_SLOT[slot]]
     if slot not in _BUILT_SLOTS:
         return [*_LISTED, *_SPECIFIED]
     return [*_LISTED, *_SPECIFIED, *_of_built(slot)]

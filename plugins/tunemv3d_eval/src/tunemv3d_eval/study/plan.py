@@ -16,6 +16,7 @@ from tunemv3d_core.consistency import parse_consistency
 from tunemv3d_core.errors import SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.file_names import clashes, fault_of
 from tunemv3d_core.io.json_files import read_json
+from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
 from tunemv3d_core.plugins.registry import registry
 
 INTERRUPTIONS = 20
@@ -222,7 +223,7 @@ def _resolved(study: Study, name: str, variant: Variant) -> RunSpec:
         from tunemv3d_core.io.checkpoint import find_checkpoint
 
         folder = find_checkpoint(variant.checkpoint or "")
-        return load_spec(folder / "spec.json", unneeded=("dataset", "loss"), saved=True)
+        return load_spec(folder / "spec.json", unneeded=TRAINING_SLOTS, saved=True)
     except TuneMV3DError as error:
         raise SpecError(f"variant '{name}': {error}") from None
 
