@@ -17,7 +17,13 @@ TRAINED = [slot for slot in SLOTS if (TEMPLATES / slot / "src/$name/mini.json.tx
 """Slots whose package has a spec that trains its component."""
 PARTS = {slot: {"type": f"my_{slot}"} for slot in ("backbone", "view_encoder", "field", "lifter", "injector")}
 MERGED = {"backbone": PARTS["backbone"], "field": {"aggregator": {"type": "my_aggregator"}}}
-PLACES = {"aggregator": "model.field.aggregator", "dataset": "data", "loss": "loss.terms.my_loss"}
+PLACES = {
+    "aggregator": "model.field.aggregator",
+    "dataset": "data",
+    "loss": "loss.terms.my_loss",
+    "optimizer": "optimizer.algorithm",
+    "schedule": "optimizer.schedule",
+}
 MYPY = """[tool.mypy]
 strict = true
 mypy_path = "src"
@@ -100,12 +106,13 @@ def test_the_command_asks_the_same(packages: Packages) -> None:
 
 @pytest.mark.parametrize("model", [PARTS, MERGED], ids=["parts", "merged"])
 def test_they_train(model: dict[str, object], packages: Packages, tmp_path: Path) -> None:
-    """All parts of a model and the loss at once, and the aggregator inside the field ``neus``."""
+    """All parts of a model, the loss and how it learns at once, and the aggregator inside the field ``neus``."""
     parts = None if "lifter" in model else {"field": {"lr_scale": 1}}
     spec = {"extends": "chairs-mini", "name": "mine", "model": model, "data": {"type": "my_dataset"}, **QUICK}
     if model is PARTS:
         spec |= {"loss": {"terms": {"mine": {"type": "my_loss"}}}}
-    (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"parts": parts}}))
+    learning = {"algorithm": {"type": "my_optimizer"}, "schedule": {"type": "my_schedule"}} if model is PARTS else {}
+    (tmp_path / "mine.json").write_text(json.dumps(spec | {"optimizer": {"parts": parts} | learning}))
     words = [str(tmp_path / "mine.json"), "--out", str(tmp_path / "run"), "--json"]
     outcome = json.loads(packages.run(str(BIN / "tunemv3d-train"), *words))
     assert outcome["step"] == 2
