@@ -53,6 +53,16 @@ def test_two_processes_draw_what_one_draws_in_twice_as_many_batches() -> None:
             assert same(draws.plan(step), alone.plan(2 * step + rank))
 
 
+def test_another_number_of_processes_goes_on_after_the_batches_that_were_drawn() -> None:
+    pair, alone = [sampler(rank=rank, world=2) for rank in range(2)], sampler()
+    assert pair[0].drawn(3) == 6
+    alone.go_on(3, 6)
+    assert same(alone.plan(3), sampler().plan(6)) and alone.drawn(5) == 8
+    for rank, draws in enumerate(pair):
+        draws.go_on(5, 8)
+        assert same(draws.plan(6), sampler().plan(10 + rank))
+
+
 def test_every_object_is_seen_once_an_epoch_over_all_processes() -> None:
     ranks = [sampler(objects=8, rank=rank, world=2) for rank in range(2)]
     for epoch in range(3):

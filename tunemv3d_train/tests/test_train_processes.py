@@ -1,5 +1,6 @@
 """Several processes: they stop together, end together, and go on after a restart. Unit parts run in one process."""
 
+import json
 import os
 import re
 import signal
@@ -110,5 +111,7 @@ def test_a_restarted_launcher_goes_on(
     assert apart(run_checkpoints(tmp_path / "run")[-1], alone) < 1e-6
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(SystemExit) as end:
-        run(train, [str(spec_file), "--out", str(tmp_path / "run")])
+        run(train, [str(spec_file), "--out", str(tmp_path / "run"), "--steps", "8"])
     assert not end.value.code and "trained by 2 processes so far, goes on with 1" in capsys.readouterr().err
+    values = json.loads((run_checkpoints(tmp_path / "run")[-1] / "state/values.json").read_text("utf-8"))
+    assert (values["step"], values["drawn"]) == (8, 14)

@@ -90,6 +90,7 @@ class BatchSampler:
         self._timesteps, self._cells, self._text_dropout = timesteps, cells, text_dropout
         self._rank, self._world = rank, world
         self._attempt: list[int] = []
+        self._since, self._drawn = 0, 0
         check_counts(dataset, objects, counts)
         self._spread = lru_cache(maxsize=SPREADS)(self._spread_views)
         self._streamed = lru_cache(maxsize=2)(self._stream_order) if isinstance(dataset, Streams) else None
@@ -97,6 +98,14 @@ class BatchSampler:
     def draw_anew(self, attempt: int) -> None:
         """Draw other views, noise and captions from now on: after a run went back for the ``attempt``-th time."""
         self._attempt = [attempt]
+
+    def go_on(self, step: int, drawn: int) -> None:
+        """Go on at a (micro) step after ``drawn`` batches, which may have been drawn by another number of processes."""
+        self._since, self._drawn = step, drawn
+
+    def drawn(self, step: int) -> int:
+        """Return how many batches all processes together have drawn before a (micro) step."""
+        return self._drawn + (step - self._since) * self._world
 
     def plan(self, step: int) -> BatchPlan:
         """Draw the batch of one (micro) step of this process."""
@@ -122,7 +131,7 @@ class BatchSampler:
 
     def _number(self, step: int) -> int:
         """Return which of all processes' batches is this one's at a (micro) step."""
-        return step * self._world + self._rank
+        return self.drawn(step) + self._rank
 
     def _object(self, position: int) -> int:
         """Return the object at a position of the endless sequence of shuffled epochs, which all processes share."""

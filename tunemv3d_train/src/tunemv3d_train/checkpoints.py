@@ -36,6 +36,7 @@ def write_checkpoint(spec: RunSpec, folder: RunFolder, parts: Parts, done: int, 
         parts.optimisation.optimizers,
         {
             **{"step": done, **values},
+            "drawn": parts.sampler.drawn(done * spec.train.accumulate),
             "measured": [len(sample.objects), list(sample.timesteps)],
             "data": parts.fingerprint,
         },

@@ -65,7 +65,7 @@ def check_unchanged(restored: dict[str, Any], present: Fingerprint | None, proce
     if count != processes:
         messages.print(
             f"trained by {count} processes so far, goes on with {processes}: a step sees {processes}/{count} times as "
-            "many objects, in another order",
+            "many objects",
             style="yellow",
             soft_wrap=True,
         )

@@ -138,6 +138,9 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
     known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
     sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
+    if restored:
+        passes = int(restored["step"]) * spec.train.accumulate
+        sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
     wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
     return Parts(
         dataset=dataset,

@@ -99,6 +99,14 @@ class ReadAhead:
         self._coming.clear()
         self._sampler.draw_anew(attempt)
 
+    def go_on(self, step: int, drawn: int) -> None:
+        """Go on at a (micro) step, before the first plan (``BatchSampler.go_on``)."""
+        self._sampler.go_on(step, drawn)
+
+    def drawn(self, step: int) -> int:
+        """Return how many batches were drawn before a (micro) step (``BatchSampler.drawn``)."""
+        return self._sampler.drawn(step)
+
     def close(self) -> None:
         """Read no further."""
         self._pool.shutdown(cancel_futures=True)
