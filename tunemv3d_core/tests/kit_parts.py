@@ -17,8 +17,7 @@ from tunemv3d_core.testing.stand_ins import (
     StandInAggregator,  # noqa: F401
     StandInBackbone,
     StandInField,
-    StandInInjector,
-    StandInLifter,
+    StandInInjector,  # noqa: F401
     StandInScene,
     StandInViewEncoder,
 )
@@ -163,35 +162,6 @@ class DiffersByRank(ViewEncoder):
         return features * torch.stack([p for p in self.more]).sum().to(features.dtype)
 
 
-class Lifter(StandInLifter):
-    pass
-
-
-class RoundsDown(Lifter):
-    """Maps of sizes that the strides do not divide are too small."""
-
-    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        maps = super().forward(values, *given)
-        sizes = [[length // port.stride for length in values.shape[-2:]] for port in self.ports.maps]
-        return tuple(each[..., :h, :w] for each, (h, w) in zip(maps, sizes, strict=True))
-
-
-class CutsOff(Lifter):
-    """Nothing before it learns from it."""
-
-    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        return super().forward(values.detach(), *given)
-
-
-class StartsAnywhere(StandInInjector):
-    """Changes the frozen model from the first step on."""
-
-    def __init__(self, maps: Any, residuals: Any) -> None:
-        super().__init__(maps, residuals)
-        for layer in self.layers:
-            layer.reset_parameters()
-
-
 class Field(StandInField):
     """Its scene calls ``rendered``."""
 
@@ -332,6 +302,8 @@ def build_field(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.
 
 
 def build_lifter(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    if hasattr(kind, "backbone"):  # a class of its own for each, because a module's attributes are its children
+        kind = type(kind.__name__, (kind,), {"backbone": context.backbone})
     return _placed(kind(neighbours.backbone, neighbours.field), context)
 
 
@@ -347,6 +319,7 @@ def build(spec: Any, *given: Any) -> Any:
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
+    names = (f"kit_{spec.slot}s", *names) if spec.slot in ("injector", "lifter", "view_encoder") else names
     modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))
     if spec.slot == "aggregator":

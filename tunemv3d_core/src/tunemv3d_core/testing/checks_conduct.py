@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tunemv3d_core.testing.check import ConformanceError
-from tunemv3d_core.testing.component import Built, ComponentUnderTest
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 SETTINGS = {
@@ -48,6 +48,43 @@ def check_torch_left_alone(component: ComponentUnderTest) -> None:
         raise ConformanceError(f"it changes global settings of torch: {settings}")
 
 
+def check_quiet(component: ComponentUnderTest) -> None:
+    """It prints nothing where it is built and called: messages go through logging or warnings."""
+    if component.printed:
+        text = "".join(component.printed)
+        raise ConformanceError(f"it prints {text[:60]!r}; use logging, which its callers can turn off")
+
+
+def check_frozen_model_kept(component: ComponentUnderTest) -> None:
+    """Built and trained, it leaves the frozen model's weights as they were, and frozen."""
+    built = component.built()
+    if parameters := list(trainable(built.module).values()):
+        TrainingProbe(built).train()(built.batch()).backward()
+        torch.optim.SGD(parameters, lr=0.1).step()
+    before = component.stand_in_backbone().state_dict()
+    for name, tensor in built.backbone.state_dict(keep_vars=True).items():
+        if tensor.requires_grad:
+            raise ConformanceError(f"the frozen model's {name} is trained: take backbone.copy_encoder() for a copy")
+        if not torch.equal(tensor, before[name]):
+            raise ConformanceError(f"the frozen model's {name} is changed: take backbone.copy_encoder() for a copy")
+
+
+@torch.no_grad()
+def check_skips_kept(component: ComponentUnderTest) -> None:
+    """It leaves the frozen encoder's maps as they are: the frozen prediction is decoded from them too."""
+    built = awake(component)
+    batch = built.batch()
+    skips = built.backbone.encode(batch.x_t, batch.t, batch.text)
+    before, maps = [skip.clone() for skip in skips.maps], tuple(each.flatten(0, 1) for each in batch.maps)
+    if component.slot == "injector":
+        built.module(maps, skips)
+    else:
+        built.module.decode(skips, maps, batch.t, batch.text)
+    for k, (skip, wanted) in enumerate(zip(skips.maps, before, strict=True)):
+        if not torch.equal(skip, wanted):
+            raise ConformanceError(f"map {k} of the skips is modified in place; modify a copy")
+
+
 @contextmanager
 def settings_kept(changed: set[tuple[str, str, str]]) -> Iterator[None]:
     """Restore torch's settings afterwards, and add those that were changed: (function, before, after)."""
@@ -84,4 +121,11 @@ def tensors_of(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]
 
 
 CHECKS = (check_inputs_kept, check_torch_left_alone)
-OF_SLOT: dict[str, tuple[()]] = {}
+_BESIDE = (check_frozen_model_kept,)
+OF_SLOT = {
+    "backbone": (check_skips_kept,),
+    "view_encoder": _BESIDE,
+    "field": _BESIDE,
+    "lifter": _BESIDE,
+    "injector": (*_BESIDE, check_skips_kept),
+}

@@ -122,6 +122,15 @@ def check_objects_apart(component: ComponentUnderTest) -> None:
                 raise ConformanceError(f"in training an object's outputs depend on other objects' {name}")
 
 
+def check_views_apart(component: ComponentUnderTest) -> None:
+    """What it gives for a view is the same alone and among its object's other views."""
+    built = awake(component)
+    batch = built.batch()
+    together, alone = _outputs(built, batch), _outputs(built, batch.only_view(1))
+    for name, output in alone.items():
+        _close(f"{name} of a view alone", output, together[name][:, 1:2])
+
+
 def check_pixels_match_maps(component: ComponentUnderTest) -> None:
     """Rendering at the centres of all cells equals rendering whole maps."""
     built = awake(component)
@@ -248,6 +257,7 @@ CHECKS = (
 )
 OF_SLOT = {
     "field": (check_pixels_match_maps, check_scene),
+    "view_encoder": (check_views_apart,),
     "injector": (check_starts_at_zero,),
-    "backbone": (check_none_equals_zeros, check_equals_own_forward),
+    "backbone": (check_views_apart, check_none_equals_zeros, check_equals_own_forward),
 }

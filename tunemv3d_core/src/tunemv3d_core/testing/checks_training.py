@@ -1,7 +1,7 @@
 """Checks of training: gradients reach everything, compiling changes nothing, and a tiny system's loss falls."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tunemv3d_core.slots import Prediction
 from tunemv3d_core.testing.batches import INPUTS, Batch, Size, asking
 from tunemv3d_core.testing.blame import locating_nan
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 LARGER = Size(1, 2, 1, 16, 16)
@@ -89,6 +89,21 @@ def check_gradients_finite(component: ComponentUnderTest) -> None:
         for name, gradient in named.items():
             if gradient is not None and not bool(gradient.isfinite().all()):
                 raise ConformanceError(f"the gradient of {name} is not finite, {of_inputs}")
+
+
+def check_finite_for_skips_of_zero(component: ComponentUnderTest) -> None:
+    """Its residuals and gradients are finite where the frozen encoder's maps are 0, as they are after a ReLU."""
+    built = awake(component)
+    batch, leaves = asking(built.batch(), "maps")
+    skips = built.backbone.encode(batch.x_t, batch.t, batch.text)
+    zeros = replace(skips, maps=tuple(torch.zeros_like(skip) for skip in skips.maps))
+    with locating_nan():
+        residuals = built.module(tuple(each.flatten(0, 1) for each in batch.maps), zeros)
+        gradients = torch.autograd.grad(torch.cat([r.flatten() for r in residuals]).sum(), leaves, allow_unused=True)
+    for what, tensors in (("residual", residuals), ("the gradient of map", gradients)):
+        for k, tensor in enumerate(tensors):
+            if tensor is not None and not bool(tensor.isfinite().all()):
+                raise ConformanceError(f"{what} {k} is not finite where the skip is 0")
 
 
 def check_compiles(component: ComponentUnderTest) -> None:
@@ -201,4 +216,7 @@ def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tenso
 
 
 CHECKS = (check_gradients_finite, check_gradients_reach_parameters, check_compiles, check_loss_falls)
-OF_SLOT = {slot: (check_gradients_reach_inputs,) for slot in INPUTS}
+OF_SLOT: dict[str, tuple[Callable[[ComponentUnderTest], None], ...]] = {
+    **{slot: (check_gradients_reach_inputs,) for slot in INPUTS},
+    "injector": (check_gradients_reach_inputs, check_finite_for_skips_of_zero),
+}

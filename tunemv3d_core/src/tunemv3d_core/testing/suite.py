@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tunemv3d_core.testing import (
     checks_mesher,
     checks_metrics,
     checks_numerics,
+    checks_place,
     checks_rendering,
     checks_shapes,
     checks_spec,
@@ -28,6 +30,7 @@ from tunemv3d_core.testing import (
 from tunemv3d_core.testing.blame import author_line
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.watching import Heard, within
 
 if TYPE_CHECKING:
     import pytest
@@ -41,8 +44,18 @@ _METRICS = [
     )
 ]
 _GEOMETRY = (checks_views, checks_rendering, checks_surface)
-_PARTS = (checks_shapes, checks_numerics, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
+_PARTS = (checks_shapes, checks_numerics, checks_place, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
+_CALLED = dict.fromkeys(_BUILT_SLOTS, "shapes") | {
+    "loss": "per_view",
+    "metric": "gives_figures",
+    "mesher": "meshes_a_sphere",
+    "dataset": "pictures",
+}
+"""By slot, a check that calls the component."""
+
+PATIENCE = 300.0
+"""Seconds after which a check counts as one that does not end; a whole component takes less than 60 CPU seconds."""
 
 
 def checks_of(slot: str) -> list[Check]:
@@ -54,19 +67,23 @@ def checks_of(slot: str) -> list[Check]:
     if slot not in COMPONENT_SLOTS:
         known = ", ".join(COMPONENT_SLOTS)
         raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
+    checks = [*_LISTED, *_SPECIFIED, *_of_slot(slot)]
+    return [*checks, Check(checks_conduct.check_quiet, (_CALLED[slot],))] if slot in _CALLED else checks
+
+
+def _of_slot(slot: str) -> list[Check]:
+    """Return the checks that are asked of one slot's components."""
     if slot == "loss":
         first, *others = checks_losses.CHECKS
         gate = (Check(first).name,)
-        return [*_LISTED, *_SPECIFIED, Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
+        return [Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
     if slot == "metric":
-        return [*_LISTED, *_SPECIFIED, *_METRICS]
+        return _METRICS
     if slot == "mesher":
-        return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
+        return list(checks_mesher.CHECKS)
     if slot == "dataset":
-        return [*_LISTED, *_SPECIFIED, *checks_dataset.CHECKS]
-    if slot not in _BUILT_SLOTS:
-        return [*_LISTED, *_SPECIFIED]
-    return [*_LISTED, *_SPECIFIED, *_of_built(slot)]
+        return list(checks_dataset.CHECKS)
+    return _of_built(slot) if slot in _BUILT_SLOTS else []
 
 
 def _of_built(slot: str) -> list[Check]:
@@ -162,6 +179,8 @@ class Suite:
                 torch.random.fork_rng(self._gpus()),
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
                 checks_conduct.settings_kept(self._component.changed),
+                within(PATIENCE),
+                redirect_stdout(Heard(self._component.printed)),
             ):
                 torch.manual_seed(0)
                 check.ask(self._component)

@@ -1,0 +1,75 @@
+"""Components that are broken as authors break them (``kit_injectors``, ``kit_lifters`` and the like), by slot, with the
+check that finds each.
+"""
+
+INJECTORS = {
+    "StartsAnywhere": "starts_at_zero",
+    "BiasStartsAnywhere": "starts_at_zero",
+    "GivesTheSum": "starts_at_zero",
+    "ScalesByOne": "starts_at_zero",
+    "ZeroTimesZero": "gradients_reach_parameters",
+    "RectifiesZero": "gradients_reach_parameters",
+    "DetachesMaps": "gradients_reach_inputs",
+    "ForgetsTheMiddle": "gradients_reach_inputs",
+    "SwapsLevels": "same_place",
+    "CellsByColumn": "same_place",
+    "MirrorsMaps": "same_place",
+    "ShiftsMaps": "same_place",
+    "LosesThePlace": "same_place",
+    "AddsInPlace": "skips_kept",
+    "DividesBySkips": "finite_for_skips_of_zero",
+    "NormalisesOverTheBatch": "objects_apart",
+    "LooksAtTheViewBefore": "view_permutation",
+    "DropsInEvaluation": "evaluation_deterministic",
+    "ScalesMapsInPlace": "inputs_kept",
+    "RemembersItsScale": "state_dict",
+    "Prints": "quiet",
+}
+
+LIFTERS = {
+    "RoundsDown": "uneven_sizes",
+    "CutsOff": "gradients_reach_inputs",
+    "RepeatsPrompts": "objects_apart",
+    "FirstTime": "view_permutation",
+    "LogOfTime": "view_permutation",
+    "CachesTokens": "objects_apart",
+    "CachesTimes": "objects_apart",
+    "ObjectsLast": "objects_apart",
+    "TransposesMaps": "same_place",
+    "TurnsMaps": "same_place",
+    "ShiftsFinest": "same_place",
+    "AveragesCells": "same_place",
+    "LiftsNoiseAlone": "same_place",
+    "ClampsLatents": "same_place",
+    "EditsNoise": "inputs_kept",
+    "NormalisesAllViews": "objects_apart",
+    "FixedPositions": "shapes",
+    "BorrowsTheEncoder": "frozen_model_kept",
+    "ScalesTheBackbone": "frozen_model_kept",
+    "HalvesPrecision": "dtype_kept",
+    "ResizesByBorders": "shapes",
+    "SometimesNaN": "shapes",
+}
+
+VIEW_ENCODERS = {
+    "MixesTheViews": "views_apart",
+    "NormalisesAcrossViews": "views_apart",
+    "NormalisesAcrossBatch": "objects_apart",
+    "TransposesFeatures": "same_place",
+    "MirrorsFeatures": "same_place",
+    "ShiftsFeatures": "same_place",
+    "FeaturesWithoutPlace": "same_place",
+    "IgnoresTheView": "same_place",
+    "IgnoresForeground": "same_place",
+    "ForegroundUpsideDown": "same_place",
+    "LooksAtNextForeground": "view_permutation",
+    "ClampsNoise": "same_place",
+    "KeepsTheTime": "objects_apart",
+    "PromptsInTurn": "objects_apart",
+    "FirstObjectsTime": "objects_apart",
+    "FirstCamera": "view_permutation",
+    "WholeTimesteps": "view_permutation",
+    "PrintsShapes": "quiet",
+}
+
+BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS}
