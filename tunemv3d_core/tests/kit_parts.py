@@ -228,51 +228,6 @@ class FieldOfOtherFeatures(Field):
         super().__init__(replace(ports, features=ports.features + 1))
 
 
-class Loss:
-    """L1 of the rendered views, the novel ones too where there are any."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        errors = [(prediction.x0 - targets.latents).abs().flatten(2).mean(2)]
-        if prediction.novel_x0 is not None:
-            errors.append(self.novel(prediction.novel_x0 - targets.novel_latents))
-        return torch.cat(errors, 1)
-
-    def novel(self, errors: Tensor) -> Tensor:
-        return errors.abs().flatten(2).mean(2)
-
-
-class NoFunction:
-    """Computes nothing."""
-
-
-class Sums(Loss):
-    """Gives one number for all views."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return super().__call__(prediction, targets).sum()
-
-
-class LooksAtTruthAlone(Loss):
-    """Judges the pictures, not the prediction."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return targets.latents.square().mean((2, 3, 4))
-
-
-class EditsTheTargets(Loss):
-    """Rounds alpha where others read it too."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return super().__call__(prediction, targets) + 0 * targets.alpha.round_().mean()
-
-
-class ForgetsPixels(Loss):
-    """Takes all novel views for whole ones."""
-
-    def novel(self, errors: Tensor) -> Tensor:
-        return errors.abs().mean((2, 3, 4))
-
-
 class LeavesATensorBehind(ViewEncoder):
     """A tensor that is neither a parameter nor a buffer stays on the CPU when the component moves."""
 
@@ -319,7 +274,8 @@ def build(spec: Any, *given: Any) -> Any:
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
-    names = (f"kit_{spec.slot}s", *names) if spec.slot in ("injector", "lifter", "view_encoder") else names
+    if spec.slot in ("injector", "lifter", "loss", "view_encoder"):
+        names = (f"kit_{spec.slot}{'es' if spec.slot == 'loss' else 's'}", *names)
     modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))
     if spec.slot == "aggregator":

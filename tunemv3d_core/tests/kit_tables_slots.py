@@ -72,4 +72,28 @@ VIEW_ENCODERS = {
     "PrintsShapes": "quiet",
 }
 
-BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS}
+LOSSES = {
+    "Negates": "truth_is_best",
+    "ComparesTheNextView": "truth_is_best",
+    "MeanOfTheBatch": "numbers_of_views",
+    "MeanOfTheForeground": "finite_at_extremes",
+    "RootOfSquares": "finite_at_extremes",
+    "LogOfOpacity": "per_view",
+    "LatentsForNoise": "truth_is_best",
+    "ForgetsTheBackground": "truth_is_best",
+    "NovelFirst": "numbers_of_views",
+    "SumsCells": "any_resolution",
+    "WeighsByTime": "finite_at_extremes",
+    "RunningScale": "repeats",
+    "LearnsItsFeatures": "nothing_to_learn",
+    "TheMeanForAll": "numbers_of_views",
+    "ObjectsLast": "numbers_of_views",
+    "TransposesTheTruth": "truth_is_best",
+    "DetachesIt": "gradients_reach_prediction",
+    "CountsCells": "gradients_reach_prediction",
+    "ScalesThePrediction": "prediction_kept",
+    "DropsCleanViews": "finite_at_extremes",
+    "PrintsIt": "quiet",
+}
+
+BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS, "loss": LOSSES}

@@ -4,7 +4,7 @@ import pytest
 from fake_distributions import FakeSite
 from kit_tables_slots import BROKEN
 
-from tunemv3d_core.testing import Outcome, Result, suite
+from tunemv3d_core.testing import Outcome, Result, run_checks, suite
 from tunemv3d_core.testing.suite import Suite
 
 
@@ -17,6 +17,12 @@ def asked(slot: str, part: str, check: str) -> Result:
 @pytest.mark.parametrize(("slot", "part"), [(slot, part) for slot, parts in BROKEN.items() for part in parts])
 def test_a_broken_component_is_found(kit: FakeSite, slot: str, part: str) -> None:
     assert asked(slot, part, BROKEN[slot][part]).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("part", ["Smooth", "Crisp"])
+def test_a_loss_that_compares_with_no_truth_passes(kit: FakeSite, part: str) -> None:
+    results = run_checks("loss", "good", {"slot": "loss", "part": part})
+    assert {result.outcome for result in results} == {Outcome.PASSED}
 
 
 def test_at_least_twelve_of_a_slot() -> None:

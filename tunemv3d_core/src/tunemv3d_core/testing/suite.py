@@ -43,6 +43,14 @@ _METRICS = [
         checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
     )
 ]
+_LOSSES = [
+    Check(ask, (gate,))
+    for ask, gate in zip(
+        checks_losses.CHECKS,
+        ("discoverable", "can_be_called", *["per_view"] * (len(checks_losses.CHECKS) - 2)),
+        strict=True,
+    )
+]
 _GEOMETRY = (checks_views, checks_rendering, checks_surface)
 _PARTS = (checks_shapes, checks_numerics, checks_place, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
@@ -74,9 +82,7 @@ def checks_of(slot: str) -> list[Check]:
 def _of_slot(slot: str) -> list[Check]:
     """Return the checks that are asked of one slot's components."""
     if slot == "loss":
-        first, *others = checks_losses.CHECKS
-        gate = (Check(first).name,)
-        return [Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
+        return _LOSSES
     if slot == "metric":
         return _METRICS
     if slot == "mesher":
