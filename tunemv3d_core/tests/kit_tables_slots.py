@@ -23,7 +23,7 @@ INJECTORS = {
     "DropsInEvaluation": "evaluation_deterministic",
     "ScalesMapsInPlace": "inputs_kept",
     "RemembersItsScale": "state_dict",
-    "Prints": "quiet",
+    "Prints": "process_left_alone",
 }
 
 LIFTERS = {
@@ -69,7 +69,7 @@ VIEW_ENCODERS = {
     "FirstObjectsTime": "objects_apart",
     "FirstCamera": "view_permutation",
     "WholeTimesteps": "view_permutation",
-    "PrintsShapes": "quiet",
+    "PrintsShapes": "process_left_alone",
 }
 
 LOSSES = {
@@ -93,7 +93,25 @@ LOSSES = {
     "CountsCells": "gradients_reach_prediction",
     "ScalesThePrediction": "prediction_kept",
     "DropsCleanViews": "finite_at_extremes",
-    "PrintsIt": "quiet",
+    "PrintsIt": "process_left_alone",
 }
 
-BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS, "loss": LOSSES}
+METRICS = {
+    "LooksAtOpacity": "only_what_it_needs",
+    "ReadsTheCaption": "only_what_it_needs",
+    "FusesUnasked": "only_what_it_needs",
+    "LeavesTraining": "figures_keep_inputs",
+    "LeavesGradients": "figures_keep_inputs",
+    "SeedsAll": "figures_deterministic",
+    "ThreeViews": "figures_of_any_views",
+    "SquarePictures": "figures_of_any_views",
+    "Contrast": "figures_of_any_views",
+    "FirstView": "figures_in_any_view_order",
+    "NeighbouringViews": "figures_in_any_view_order",
+    "KeepsByPrompt": "figures_in_any_order",
+    "GivesATensor": "gives_figures",
+    "PrintsFigures": "process_left_alone",
+    "ChangesPrecision": "process_left_alone",
+}
+
+BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS, "loss": LOSSES, "metric": METRICS}

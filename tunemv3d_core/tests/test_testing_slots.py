@@ -39,6 +39,6 @@ def test_a_component_that_hangs_is_interrupted_and_its_line_is_told(
 
 
 def test_what_a_component_prints_is_not_among_the_results(kit: FakeSite, capsys: pytest.CaptureFixture[str]) -> None:
-    asked("injector", "Prints", "quiet")
+    asked("injector", "Prints", "process_left_alone")
     out, err = capsys.readouterr()
     assert out == "" and "residual 0" in err

@@ -35,24 +35,24 @@ def check_inputs_kept(component: ComponentUnderTest) -> None:
             raise ConformanceError(f"{name} are modified in place, but others use the same tensors; modify a copy")
 
 
-def check_torch_left_alone(component: ComponentUnderTest) -> None:
-    """It neither seeds torch's random generator nor changes a setting of torch that others share."""
+def check_no_seed_set(component: ComponentUnderTest) -> None:
+    """It does not seed torch's random generator, which others share, neither when built nor when called."""
     first, second = _states(component, 1), _states(component, 2)
     for when in first:
         if torch.equal(first[when], second[when]):
             raise ConformanceError(f"{when} it sets the global random seed: draw from a torch.Generator of its own")
+
+
+def check_process_left_alone(component: ComponentUnderTest) -> None:
+    """It prints nothing, and changes no setting of torch that all code in the process shares."""
+    if component.printed:
+        text = "".join(component.printed)
+        raise ConformanceError(f"it prints {text[:60]!r}; use logging, which its callers can turn off")
     if component.changed:
         settings = ", ".join(
             f"torch.{setter} ({before} to {after})" for setter, before, after in sorted(component.changed)
         )
         raise ConformanceError(f"it changes global settings of torch: {settings}")
-
-
-def check_quiet(component: ComponentUnderTest) -> None:
-    """It prints nothing where it is built and called: messages go through logging or warnings."""
-    if component.printed:
-        text = "".join(component.printed)
-        raise ConformanceError(f"it prints {text[:60]!r}; use logging, which its callers can turn off")
 
 
 def check_frozen_model_kept(component: ComponentUnderTest) -> None:
@@ -102,9 +102,8 @@ def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
     """Return the random generator's state after the build and after a training step, each seeded before."""
     built: Built = component.built(seed=seed)
     after_build = torch.get_rng_state()
-    with settings_kept(component.changed):
-        torch.manual_seed(seed)
-        TrainingProbe(built).train()(built.batch())
+    torch.manual_seed(seed)
+    TrainingProbe(built).train()(built.batch())
     return {"when built": after_build, "when called": torch.get_rng_state()}
 
 
@@ -120,7 +119,7 @@ def tensors_of(value: Any, name: str = "inputs") -> Iterator[tuple[str, Tensor]]
             yield from tensors_of(getattr(value, field.name), field.name)
 
 
-CHECKS = (check_inputs_kept, check_torch_left_alone)
+CHECKS = (check_inputs_kept, check_no_seed_set)
 _BESIDE = (check_frozen_model_kept,)
 OF_SLOT = {
     "backbone": (check_skips_kept,),

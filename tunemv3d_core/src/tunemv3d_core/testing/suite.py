@@ -40,7 +40,9 @@ _SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
 _METRICS = [
     Check(ask, (gate,))
     for ask, gate in zip(
-        checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
+        checks_metrics.CHECKS,
+        ("discoverable", "declares_figures", *["gives_figures"] * (len(checks_metrics.CHECKS) - 2)),
+        strict=True,
     )
 ]
 _LOSSES = [
@@ -76,7 +78,7 @@ def checks_of(slot: str) -> list[Check]:
         known = ", ".join(COMPONENT_SLOTS)
         raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
     checks = [*_LISTED, *_SPECIFIED, *_of_slot(slot)]
-    return [*checks, Check(checks_conduct.check_quiet, (_CALLED[slot],))] if slot in _CALLED else checks
+    return [*checks, Check(checks_conduct.check_process_left_alone, (_CALLED[slot],))] if slot in _CALLED else checks
 
 
 def _of_slot(slot: str) -> list[Check]:
