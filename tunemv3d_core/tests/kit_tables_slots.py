@@ -114,4 +114,34 @@ METRICS = {
     "ChangesPrecision": "process_left_alone",
 }
 
-BROKEN = {"injector": INJECTORS, "lifter": LIFTERS, "view_encoder": VIEW_ENCODERS, "loss": LOSSES, "metric": METRICS}
+MESHERS = {
+    "YUp": "meshes_where_it_is",
+    "Mirrors": "meshes_where_it_is",
+    "ReversesAxes": "meshes_where_it_is",
+    "HalfACellOff": "meshes_where_it_is",
+    "Recentres": "meshes_where_it_is",
+    "NormalsFromTheOrigin": "meshes_where_it_is",
+    "KeepsTheFirst": "meshes_where_it_is",
+    "LongNormals": "mesh_arrays",
+    "OthersCoordinates": "mesh_arrays",
+    "CoordinatesInTexels": "mesh_arrays",
+    "TextureUpsideDown": "painted_where_it_is",
+    "BlueVertices": "painted_where_it_is",
+    "LooksFromOneView": "painted_where_it_is",
+    "LooksThrough": "painted_where_it_is",
+    "LinearColours": "meshes_a_sphere",
+    "Soup": "meshes_a_sphere",
+    "DoublePrecision": "meshes_a_sphere",
+    "MeshesNothing": "refuses_no_surface",
+    "ThresholdsViews": "views_kept",
+    "PrintsProgress": "process_left_alone",
+}
+
+BROKEN = {
+    "injector": INJECTORS,
+    "lifter": LIFTERS,
+    "view_encoder": VIEW_ENCODERS,
+    "loss": LOSSES,
+    "metric": METRICS,
+    "mesher": MESHERS,
+}

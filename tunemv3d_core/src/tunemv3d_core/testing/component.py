@@ -38,6 +38,7 @@ class ComponentUnderTest:
         self.slot, self.name, self.given, self.device = slot, name, given, torch.device(device)
         self.kind: type | None = None  # class of what was built last
         self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
+        self.kept: dict[str, Any] = {}  # what checks made of it for others
         self.printed: list[str] = []  # what it wrote to the standard output, whichever check called it
 
     @cached_property
