@@ -274,7 +274,7 @@ def build(spec: Any, *given: Any) -> Any:
     if spec.slot in ("metric", "mesher"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
-    if spec.slot in ("injector", "lifter", "loss", "view_encoder"):
+    if spec.slot in ("backbone", "injector", "lifter", "loss", "view_encoder"):
         names = (f"kit_{spec.slot}{'es' if spec.slot == 'loss' else 's'}", *names)
     modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))

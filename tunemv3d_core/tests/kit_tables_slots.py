@@ -137,6 +137,33 @@ MESHERS = {
     "PrintsProgress": "process_left_alone",
 }
 
+BACKBONES = {
+    "AlphaForItsRoot": "schedule",
+    "TrainsOnNoise": "schedule",
+    "TakesItForNoise": "schedule",
+    "OneTimeForAll": "schedule",
+    "NoiseForAlphas": "schedule",
+    "PicturesFromZero": "pictures_come_back",
+    "BlueFirst": "pictures_come_back",
+    "UpsideDown": "pictures_come_back",
+    "MirrorsPictures": "pictures_come_back",
+    "ForgetsTheScale": "pictures_come_back",
+    "AttendsToOtherViews": "views_apart",
+    "DecodesTogether": "views_apart",
+    "PadsToTheLongest": "prompts_apart",
+    "CentresPrompts": "prompts_apart",
+    "AddsToTheSkips": "skips_kept",
+    "HalvesResiduals": "residuals_added",
+    "PassesResidualsOn": "residuals_added",
+    "CopyIsItself": "copied_encoder",
+    "CopyIsFrozen": "copied_encoder",
+    "CopyIsNew": "copied_encoder",
+    "SharesCopies": "copied_encoder",
+    "IgnoresHints": "copied_encoder",
+    "TransposesThePrediction": "same_place",
+    "PrintsPrompts": "process_left_alone",
+}
+
 BROKEN = {
     "injector": INJECTORS,
     "lifter": LIFTERS,
@@ -144,4 +171,5 @@ BROKEN = {
     "loss": LOSSES,
     "metric": METRICS,
     "mesher": MESHERS,
+    "backbone": BACKBONES,
 }

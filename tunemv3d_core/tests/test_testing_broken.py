@@ -86,8 +86,9 @@ AS_WELL = {
     "Squeezes": {"views_apart", "same_place"},
     "CountsViews": {"views_apart"},
     "LooksBack": {"views_apart"},
+    "PicksOtherPictures": {"pictures_come_back"},
 }
-"""What else fails with a component of ``PARTS`` or ``SUBTLE``, because it is asked of a single view too."""
+"""What else fails with a component of ``PARTS`` or ``SUBTLE``, because it asks the same of a single view or of colours."""
 
 SLOW = {"compiles", "survives_ddp"}
 """Asked of the components that break them, and of the good ones in slow tests."""

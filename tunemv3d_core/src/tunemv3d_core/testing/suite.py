@@ -11,6 +11,7 @@ import torch
 from tunemv3d_core.errors import ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.testing import (
+    checks_backbone,
     checks_conduct,
     checks_dataset,
     checks_descriptor,
@@ -54,7 +55,16 @@ _LOSSES = [
     )
 ]
 _GEOMETRY = (checks_views, checks_rendering, checks_surface)
-_PARTS = (checks_shapes, checks_numerics, checks_place, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
+_PARTS = (
+    checks_shapes,
+    checks_backbone,
+    checks_numerics,
+    checks_place,
+    *_GEOMETRY,
+    checks_conduct,
+    checks_training,
+    checks_distributed,
+)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
 _CALLED = dict.fromkeys(_BUILT_SLOTS, "shapes") | {
     "loss": "per_view",
