@@ -271,7 +271,7 @@ def build(spec: Any, *given: Any) -> Any:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
     if spec.slot == "dataset":
         return import_module("kit_datasets").opened(spec.part)
-    if spec.slot in ("metric", "mesher"):
+    if spec.slot in ("metric", "mesher", "mesh_renderer"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
     if spec.slot in ("backbone", "injector", "lifter", "loss", "view_encoder"):

@@ -164,6 +164,34 @@ BACKBONES = {
     "PrintsPrompts": "process_left_alone",
 }
 
+MESH_RENDERERS = {
+    "WidthFirst": "renders",
+    "FloatingAlpha": "renders",
+    "MirrorsPictures": "shows_it_there",
+    "RowsUp": "shows_it_there",
+    "FarIsFar": "shows_it_there",
+    "FirstCameraAlone": "shows_it_there",
+    "LastCameraFirst": "shows_it_there",
+    "OneFocalLength": "shows_it_there",
+    "CentredLens": "shows_it_there",
+    "UprightCameras": "shows_it_there",
+    "OnWhite": "shows_it_there",
+    "CornersOfPixels": "centres_of_pixels",
+    "RaysLength": "depth_is_z",
+    "NormalsOfTheCamera": "normals_in_world",
+    "NormalsAway": "normals_in_world",
+    "NormalsAsPictures": "normals_in_world",
+    "BlueFirst": "albedo_of_the_texture",
+    "TextureFromBelow": "albedo_of_the_texture",
+    "LitAlbedo": "albedo_of_the_texture",
+    "LinearAlbedo": "albedo_of_the_texture",
+    "MultipliesByAlpha": "straight_alpha",
+    "Grains": "same_again",
+    "KeepsTheMesh": "same_again",
+    "EditsTheMesh": "same_again",
+    "PrintsViews": "process_left_alone",
+}
+
 BROKEN = {
     "injector": INJECTORS,
     "lifter": LIFTERS,
@@ -172,4 +200,5 @@ BROKEN = {
     "metric": METRICS,
     "mesher": MESHERS,
     "backbone": BACKBONES,
+    "mesh_renderer": MESH_RENDERERS,
 }

@@ -88,7 +88,7 @@ AS_WELL = {
     "LooksBack": {"views_apart"},
     "PicksOtherPictures": {"pictures_come_back"},
 }
-"""What else fails with a component of ``PARTS`` or ``SUBTLE``, because it asks the same of a single view or of colours."""
+"""What else fails with a component of ``PARTS`` or ``SUBTLE``, as it asks the same of a single view or of colours."""
 
 SLOW = {"compiles", "survives_ddp"}
 """Asked of the components that break them, and of the good ones in slow tests."""

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras, Rays, intersect_sphere
-from tunemv3d_core.slots import Pictures
+from tunemv3d_core.slots import Pictures, TexturedMesh
 
 PIXELS = 64
+
+ROWS, COLUMNS, TEXELS = 16, 32, 64
+"""Of an ellipsoid's mesh, and texels along the side of its texture."""
 
 RED = (0.8, 0.2, 0.1)
 
@@ -61,6 +66,35 @@ class Ellipsoid:
         colours = self.colours(rays.origins + depth[..., None] * rays.directions) * hit[..., None]
         square = (PIXELS, PIXELS)
         return Pictures(torch.unflatten(colours.mT, -1, square), torch.unflatten(hit.float(), -1, square), cameras)
+
+    def mesh(self) -> TexturedMesh:
+        """Return triangles between parallels and meridians; the texture's rows are parallels, the top's first."""
+        i, j = np.meshgrid(np.arange(ROWS + 1), np.arange(COLUMNS + 1), indexing="ij")
+        points = self._at(i[:, :-1] / ROWS, j[:, :-1] / COLUMNS)
+        corners = i * (COLUMNS + 1) + j
+        a, b, c, d = corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:]
+        # At the poles two corners are one point.
+        below, above = np.stack([a, b, c], -1)[:-1], np.stack([a, c, d], -1)[1:]
+        uv_faces = np.concatenate([below, above]).reshape(-1, 3).astype(np.int32)
+        uv_vertices = (i * COLUMNS + j % COLUMNS).reshape(-1).astype(np.int32)
+        rows, columns = np.meshgrid(*[(np.arange(TEXELS) + 0.5) / TEXELS] * 2, indexing="ij")
+        flat = points.reshape(-1, 3)
+        return TexturedMesh(
+            vertices=flat.numpy(),
+            faces=uv_vertices[uv_faces],
+            normals=self.normals(flat).numpy(),
+            colours=(self.colours(flat) * 255).round().byte().numpy(),
+            uv=np.stack([j / COLUMNS, 1 - i / ROWS], -1).reshape(-1, 2).astype(np.float32),
+            uv_vertices=uv_vertices,
+            uv_faces=uv_faces,
+            texture=(self.colours(self._at(rows, columns)) * 255).round().byte().numpy(),
+        )
+
+    def _at(self, down: NDArray[np.float64], around: NDArray[np.float64]) -> Tensor:
+        """Return the points ``... 3`` at fractions of the way from the top to the bottom and around."""
+        polar, azimuth = np.pi * down, 2 * np.pi * around
+        round_points = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], -1)
+        return torch.from_numpy((round_points * self.axes + self.centre).astype(np.float32))
 
     def _scaled(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the axes, and the points in the frame in which it is the unit sphere."""

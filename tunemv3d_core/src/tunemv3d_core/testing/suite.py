@@ -17,6 +17,7 @@ from tunemv3d_core.testing import (
     checks_descriptor,
     checks_distributed,
     checks_losses,
+    checks_mesh_renderer,
     checks_mesher,
     checks_metrics,
     checks_numerics,
@@ -70,6 +71,7 @@ _CALLED = dict.fromkeys(_BUILT_SLOTS, "shapes") | {
     "loss": "per_view",
     "metric": "gives_figures",
     "mesher": "meshes_a_sphere",
+    "mesh_renderer": "renders",
     "dataset": "pictures",
 }
 """By slot, a check that calls the component."""
@@ -88,7 +90,7 @@ def checks_of(slot: str) -> list[Check]:
         known = ", ".join(COMPONENT_SLOTS)
         raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
     checks = [*_LISTED, *_SPECIFIED, *_of_slot(slot)]
-    return [*checks, Check(checks_conduct.check_process_left_alone, (_CALLED[slot],))] if slot in _CALLED else checks
+    return [*checks, Check(checks_conduct.check_process_left_alone, (_CALLED[slot],))]
 
 
 def _of_slot(slot: str) -> list[Check]:
@@ -97,11 +99,13 @@ def _of_slot(slot: str) -> list[Check]:
         return _LOSSES
     if slot == "metric":
         return _METRICS
+    if slot == "mesh_renderer":
+        return list(checks_mesh_renderer.CHECKS)
     if slot == "mesher":
         return list(checks_mesher.CHECKS)
     if slot == "dataset":
         return list(checks_dataset.CHECKS)
-    return _of_built(slot) if slot in _BUILT_SLOTS else []
+    return _of_built(slot)
 
 
 def _of_built(slot: str) -> list[Check]:
