@@ -17,8 +17,8 @@ ROWS, COLUMNS, TEXELS = 16, 32, 64
 
 RED = (0.8, 0.2, 0.1)
 
-RAMP = 0.8
-"""How much a colour grows per world unit: red along x, green along y, blue along z."""
+RAMP = 0.4
+"""How much a colour grows from the middle to an end: red along x, green along y, blue along z."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Ellipsoid:
         """``... 3`` to ``... 3``, sRGB in 0 to 1."""
         if self.colour is not None:
             return torch.tensor(self.colour).to(points).expand_as(points)
-        return (0.5 + RAMP * (points - torch.tensor(self.centre).to(points))).clamp(0, 1)
+        return (0.5 + RAMP * self._scaled(points)[1]).clamp(0, 1)
 
     def hits(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Return the depths ``...`` at which rays meet it, and whether they do."""
