@@ -70,6 +70,8 @@ VIEW_ENCODERS = {
     "FirstCamera": "view_permutation",
     "WholeTimesteps": "view_permutation",
     "PrintsShapes": "process_left_alone",
+    "NaNNowAndThen": "stays_finite",
+    "Overflows": "stays_finite",
 }
 
 LOSSES = {

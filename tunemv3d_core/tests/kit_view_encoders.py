@@ -152,6 +152,21 @@ class PrintsShapes(ViewEncoder):
         return features
 
 
+class NaNNowAndThen(ViewEncoder):
+    """Divides by a number that is drawn in training, and is zero in one of six steps."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        return features / (torch.rand((), device=features.device) > 1 / 6).to(features) if self.training else features
+
+
+class Overflows(ViewEncoder):
+    """Its softmax does not subtract the maximum."""
+
+    def spoil(self, features: Tensor) -> Tensor:
+        shares = (8 * features.float()).exp()
+        return (shares / shares.sum(2, keepdim=True)).to(features.dtype)
+
+
 class NeverEnds(ViewEncoder):
     """Waits for what never comes."""
 

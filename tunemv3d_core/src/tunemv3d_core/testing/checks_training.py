@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ LARGER = Size(1, 2, 1, 16, 16)
 
 SMALLER = Size(1, 2, 1, 8, 8)
 """Few cells, because a compiler unrolls loops over them."""
+
+BATCHES, SCALES = 12, (1.0, 0.01, 8.0)
+"""Batches in which outputs have to be finite, and the sizes of their numbers by turns."""
 
 STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
 """Steps and learning rates of the check that the loss falls; a pretrained backbone takes smaller steps."""
@@ -89,6 +93,20 @@ def check_gradients_finite(component: ComponentUnderTest) -> None:
         for name, gradient in named.items():
             if gradient is not None and not bool(gradient.isfinite().all()):
                 raise ConformanceError(f"the gradient of {name} is not finite, {of_inputs}")
+
+
+@torch.no_grad()
+def check_stays_finite(component: ComponentUnderTest) -> None:
+    """In training its outputs stay finite for a dozen batches, of small and of large numbers."""
+    built = component.built()
+    training, name = replace(built, module=built.module.train()), INPUTS.get(component.slot, "x_t")
+    for step in range(BATCHES):
+        batch, scale = built.batch(SMALLER, seed=step), SCALES[step % len(SCALES)]
+        given = getattr(batch, name)
+        scaled: Any = tuple(scale * each for each in given) if isinstance(given, tuple) else scale * given
+        for output, values in call(training, replace(batch, **{name: scaled})).all().items():
+            if not bool(values.isfinite().all()):
+                raise ConformanceError(f"{output} are not finite in step {step}, for {name} of about {scale:g}")
 
 
 def check_finite_for_skips_of_zero(component: ComponentUnderTest) -> None:
@@ -215,7 +233,13 @@ def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tenso
     return (prediction.x0 - latents).abs().mean() + 0.1 * torch.nn.functional.binary_cross_entropy(opacity, alpha)
 
 
-CHECKS = (check_gradients_finite, check_gradients_reach_parameters, check_compiles, check_loss_falls)
+CHECKS = (
+    check_gradients_finite,
+    check_stays_finite,
+    check_gradients_reach_parameters,
+    check_compiles,
+    check_loss_falls,
+)
 OF_SLOT: dict[str, tuple[Callable[[ComponentUnderTest], None], ...]] = {
     **{slot: (check_gradients_reach_inputs,) for slot in INPUTS},
     "injector": (check_gradients_reach_inputs, check_finite_for_skips_of_zero),
