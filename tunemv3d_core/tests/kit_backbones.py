@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from kit_parts import Backbone
 from torch import Tensor, nn
@@ -205,3 +206,26 @@ class PrintsPrompts(Backbone):
     def encode(self, x_t: Tensor, t: Tensor, text: Text) -> Skips:
         print(text.tokens.shape)
         return super().encode(x_t, t, text)
+
+
+class NoNoiseAtZero(Backbone):
+    """Gives views at t = 0 clean, which is for callers to do."""
+
+    def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return torch.where((t == 0)[..., None, None, None], latents, super().add_noise(latents, noise, t))
+
+
+class SamplesLatents(Backbone):
+    """Draws latents from the encoder's distribution."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        mean = super().encode_images(images)
+        return mean + 0.05 * torch.randn_like(mean)
+
+
+class Grey(Backbone):
+    """Decodes to grey."""
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        pictures = super().decode_latents(latents)
+        return pictures.mean(2, keepdim=True).expand_as(pictures)

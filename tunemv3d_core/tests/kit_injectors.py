@@ -189,3 +189,10 @@ class Prints(Injector):
     def residual(self, level: int, lifted: Tensor, skip: Tensor) -> Tensor:
         print("residual", level, tuple(lifted.shape))
         return super().residual(level, lifted, skip)
+
+
+class FirstChannelAlone(Injector):
+    """Looks at the first channel of each map."""
+
+    def residual(self, level: int, lifted: Tensor, skip: Tensor) -> Tensor:
+        return super().residual(level, lifted[:, :1].expand_as(lifted), skip)

@@ -216,3 +216,17 @@ class CutsOff(Lifter):
 
     def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
         return super().forward(values.detach(), *given)
+
+
+class ReversesViews(Lifter):
+    """Takes x_t of the views in reversed order."""
+
+    def forward(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
+        return super().forward(values, x_t.flip(1), t, text)
+
+
+class NoiseUpsideDown(Lifter):
+    """x_t stands on its head beside the values."""
+
+    def forward(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
+        return super().forward(values, x_t.flip(-2), t, text)

@@ -269,3 +269,28 @@ class PrintsViews(Caster):
     def finished(self, view: View, camera: Cameras) -> View:
         print("view done")
         return view
+
+
+class GrowsOutlines(Caster):
+    """A pixel that the object touches is opaque."""
+
+    def finished(self, view: View, camera: Cameras) -> View:
+        rgba = view["rgba"].copy()
+        rgba[..., 3] = np.where(rgba[..., 3] > 0, 255, 0)
+        return {**view, "rgba": rgba}
+
+
+class ForgetsTheTexture(Caster):
+    """Lights a white object."""
+
+    def finished(self, view: View, camera: Cameras) -> View:
+        rgba = view["rgba"].copy()
+        rgba[..., :3] = (200 * (0.75 + 0.25 * view["normals"][..., 2:])).astype(np.uint8)
+        return {**view, "rgba": rgba}
+
+
+class BlueFirstInTheLight(Caster):
+    """The lit picture alone is blue, green, red."""
+
+    def finished(self, view: View, camera: Cameras) -> View:
+        return {**view, "rgba": view["rgba"][..., [2, 1, 0, 3]]}

@@ -258,3 +258,10 @@ class ChangesPrecision(Brightness):
     def measure(self, sample: MeasuredObject, model: Any) -> Figures:
         torch.set_float32_matmul_precision("medium")
         return super().measure(sample, model)
+
+
+class LastView(Brightness):
+    """That of the last view alone."""
+
+    def measure(self, sample: MeasuredObject, model: Any) -> Figures:
+        return {"brightness": float((sample.images[-1] + 1).mean() / 2)}

@@ -25,6 +25,9 @@ LENS = (1.425, 1.9, 0.46, 0.53)
 DEPTH, COLOUR = 0.015, 0.08
 """Errors that facets and lifted blacks may make: of depths, world units, and the mean one of colours in 0 to 1."""
 
+AREA = 0.07
+"""Error of the area that is covered, as a share of it."""
+
 Pictures = list[dict[str, Any]]
 
 
@@ -63,10 +66,15 @@ def check_shows_it_there(subject: ComponentUnderTest) -> None:
 
 
 def check_centres_of_pixels(subject: ComponentUnderTest) -> None:
-    """The middle of what it shows is where rays through the centres of pixels, (i + 0.5) / size, have it."""
+    """The middle and the area of what it shows are those that rays through pixels centred at (i + 0.5) / size have."""
     for picture, camera in zip(_pictures(subject, EGG), _cameras().camera_to_world, strict=True):
         covered = picture["rgba"][..., 3].astype(np.float64) / 255
         fine = _rays_hit(Cameras(camera[None], torch.tensor([LENS])), (8 * SIZE[0], 8 * SIZE[1]))
+        area = covered.mean() / fine.mean()
+        if abs(area - 1) > AREA:
+            raise ConformanceError(
+                f"the object covers {area:.0%} of its area: alpha is the share of a pixel that it fills"
+            )
         for axis, lines in enumerate(SIZE):
             middle = _middle(covered, axis)
             off = middle - _middle(fine, axis)
@@ -107,6 +115,17 @@ def check_albedo_of_the_texture(subject: ComponentUnderTest) -> None:
                 f"albedo is off by {error:.2f}; at most {COLOUR} is asked: is the texture upside down, lit, linear, or "
                 "blue first?"
             )
+
+
+def check_light_keeps_colours(subject: ComponentUnderTest) -> None:
+    """Lit, the picture has the colours of its albedo: a light has no colour of its own, and red stays first."""
+    for picture in _pictures(subject, EGG):
+        seen = picture["rgba"][..., 3] == 255
+        lit, plain = (picture[name][..., :3][seen].astype(np.float64) for name in ("rgba", "albedo"))
+        lit, plain = (colours - colours.mean(-1, keepdims=True) for colours in (lit, plain))
+        alike = (lit * plain).sum() / max(1e-9, np.linalg.norm(lit) * np.linalg.norm(plain))
+        if not alike > 0.8:
+            raise ConformanceError(f"rgba has other colours than albedo: they correlate by {alike:.2f}; 0.8 is asked")
 
 
 def check_straight_alpha(subject: ComponentUnderTest) -> None:
@@ -223,6 +242,7 @@ CHECKS = (
             check_depth_is_z,
             check_normals_in_world,
             check_albedo_of_the_texture,
+            check_light_keeps_colours,
             check_straight_alpha,
             check_same_again,
         )

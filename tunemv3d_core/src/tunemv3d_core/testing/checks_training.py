@@ -53,7 +53,7 @@ def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
 
 
 def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
-    """Its inputs from trainable components get gradients, so that those can learn."""
+    """Every channel of its inputs from trainable components gets gradients, so that those can learn."""
     built = component.built()
     batch = built.batch(LARGER)
     # Three steps first, because last layers may start at zero.
@@ -66,6 +66,8 @@ def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
     for k, leaf in enumerate(leaves):
         if leaf.grad is None or not bool(leaf.grad.any()):
             raise ConformanceError(f"no gradient reaches {name}{f' {k}' if len(leaves) > 1 else ''}")
+        if idle := (leaf.grad == 0).all(4).all(3).all(1).all(0).nonzero().flatten().tolist():
+            raise ConformanceError(f"no gradient reaches the channels {idle} of {name}")
     if component.slot == "field":
         seen = call(built, batch, novel=False).per_view
         for output in ("values", "opacity"):
