@@ -130,7 +130,7 @@ def check_figures_in_any_order(component: ComponentUnderTest) -> None:
 def check_figures_in_any_view_order(component: ComponentUnderTest) -> None:
     """Views in another order, with their cameras, give about the same figures."""
     metric = _built(component)
-    one, other = (_measured(metric, _samples(order=order)) for order in (None, TURNED))
+    one, other = (_measured(_built(component), _samples(order=order)) for order in (None, TURNED))
     for figures, again in zip(one, other, strict=True):
         for name, value in figures.items():
             figure = metric.figures[name]
