@@ -17,8 +17,7 @@ from tunemv3d_core.testing.stand_ins import (
     StandInAggregator,  # noqa: F401
     StandInBackbone,
     StandInField,
-    StandInInjector,
-    StandInLifter,
+    StandInInjector,  # noqa: F401
     StandInScene,
     StandInViewEncoder,
 )
@@ -163,35 +162,6 @@ class DiffersByRank(ViewEncoder):
         return features * torch.stack([p for p in self.more]).sum().to(features.dtype)
 
 
-class Lifter(StandInLifter):
-    pass
-
-
-class RoundsDown(Lifter):
-    """Maps of sizes that the strides do not divide are too small."""
-
-    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        maps = super().forward(values, *given)
-        sizes = [[length // port.stride for length in values.shape[-2:]] for port in self.ports.maps]
-        return tuple(each[..., :h, :w] for each, (h, w) in zip(maps, sizes, strict=True))
-
-
-class CutsOff(Lifter):
-    """Nothing before it learns from it."""
-
-    def forward(self, values: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        return super().forward(values.detach(), *given)
-
-
-class StartsAnywhere(StandInInjector):
-    """Changes the frozen model from the first step on."""
-
-    def __init__(self, maps: Any, residuals: Any) -> None:
-        super().__init__(maps, residuals)
-        for layer in self.layers:
-            layer.reset_parameters()
-
-
 class Field(StandInField):
     """Its scene calls ``rendered``."""
 
@@ -258,51 +228,6 @@ class FieldOfOtherFeatures(Field):
         super().__init__(replace(ports, features=ports.features + 1))
 
 
-class Loss:
-    """L1 of the rendered views, the novel ones too where there are any."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        errors = [(prediction.x0 - targets.latents).abs().flatten(2).mean(2)]
-        if prediction.novel_x0 is not None:
-            errors.append(self.novel(prediction.novel_x0 - targets.novel_latents))
-        return torch.cat(errors, 1)
-
-    def novel(self, errors: Tensor) -> Tensor:
-        return errors.abs().flatten(2).mean(2)
-
-
-class NoFunction:
-    """Computes nothing."""
-
-
-class Sums(Loss):
-    """Gives one number for all views."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return super().__call__(prediction, targets).sum()
-
-
-class LooksAtTruthAlone(Loss):
-    """Judges the pictures, not the prediction."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return targets.latents.square().mean((2, 3, 4))
-
-
-class EditsTheTargets(Loss):
-    """Rounds alpha where others read it too."""
-
-    def __call__(self, prediction: Any, targets: Any) -> Any:
-        return super().__call__(prediction, targets) + 0 * targets.alpha.round_().mean()
-
-
-class ForgetsPixels(Loss):
-    """Takes all novel views for whole ones."""
-
-    def novel(self, errors: Tensor) -> Tensor:
-        return errors.abs().mean((2, 3, 4))
-
-
 class LeavesATensorBehind(ViewEncoder):
     """A tensor that is neither a parameter nor a buffer stays on the CPU when the component moves."""
 
@@ -332,6 +257,8 @@ def build_field(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.
 
 
 def build_lifter(kind: Any, neighbours: Neighbours, context: BuildContext) -> nn.Module:
+    if hasattr(kind, "backbone"):  # a class of its own for each, because a module's attributes are its children
+        kind = type(kind.__name__, (kind,), {"backbone": context.backbone})
     return _placed(kind(neighbours.backbone, neighbours.field), context)
 
 
@@ -344,11 +271,13 @@ def build(spec: Any, *given: Any) -> Any:
     """The class that the options' ``part`` names, for the slot in ``slot``."""
     if spec.slot == "dataset":
         return import_module("kit_datasets").opened(spec.part)
-    if spec.slot in ("metric", "mesher"):
+    if spec.slot in ("metric", "mesher", "mesh_renderer"):
         return getattr(import_module(f"kit_{spec.slot}s"), spec.part)()
     if spec.slot in ("optimizer", "schedule"):
         return getattr(import_module("kit_optimisation"), spec.part)(*given[:1])
     names = (__name__, "kit_subtle_parts", "kit_look_ups", "kit_geometry", "kit_scenes")
+    if spec.slot in ("backbone", "injector", "lifter", "loss", "view_encoder"):
+        names = (f"kit_{spec.slot}{'es' if spec.slot == 'loss' else 's'}", *names)
     modules = [import_module(name) for name in names]
     kind: Any = next(getattr(module, spec.part) for module in modules if hasattr(module, spec.part))
     if spec.slot == "aggregator":

@@ -85,10 +85,10 @@ class HidesParameters(ViewEncoder):
 
 
 class EditsItsInput(ViewEncoder):
-    """Clips x_t in its place."""
+    """Rounds x_t in its place."""
 
     def forward(self, x_t: Tensor, *given: Any) -> Tensor:
-        return super().forward(x_t.clamp_(-1, 1), *given)
+        return super().forward(x_t.round_(), *given)
 
 
 class Reseeds(ViewEncoder):

@@ -11,6 +11,7 @@ GOOD = {
     "aggregator": "StandInAggregator",
     "loss": "Loss",
     "mesher": "Star",
+    "mesh_renderer": "Caster",
     "metric": "Brightness",
     "optimizer": "Momentum",
     "schedule": "Halves",

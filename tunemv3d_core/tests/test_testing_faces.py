@@ -94,7 +94,7 @@ def test_pytest_shows_each_check_as_a_test(kit: FakeSite, tmp_path: Path) -> Non
     result = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-rxf", str(file))
     assert result.returncode == 1
     assert (
-        "14 passed" in result.stdout
+        "15 passed" in result.stdout
         and "2 skipped" in result.stdout
         and "1 xfailed" in result.stdout
         and "1 failed" in result.stdout
@@ -105,7 +105,7 @@ def test_pytest_shows_each_check_as_a_test(kit: FakeSite, tmp_path: Path) -> Non
 
 def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d: Any) -> None:
     code, out, _ = tunemv3d("good", "--slot", "dataset")
-    assert code == 0 and "16 of 18 checks passed" in out and "spec_round_trip" in out
+    assert code == 0 and "17 of 19 checks passed" in out and "spec_round_trip" in out
     code, out, _ = tunemv3d("silent", "--json")
     (told,) = json.loads(out)
     rows = {row["check"]: row for row in told["checks"]}

@@ -78,6 +78,7 @@ def test_a_scene_without_a_method_is_told_once(kit: FakeSite) -> None:
     assert {result.note for result in results if result.outcome is Outcome.NOT_RUN} <= {
         "needs 'makes_scene'",
         "needs 'scene'",
+        "needs 'shapes'",
     }
 
 

@@ -1,4 +1,4 @@
-"""This package's mesh renderers: what can be asked of their descriptors and options."""
+"""This package's mesh renderers in the conformance kit; blender is asked for pictures where it is installed."""
 
 from collections.abc import Callable
 

@@ -165,7 +165,11 @@ class MeshRenderer(Protocol):
             light: of the type that the caller's package defines; the renderer's own where it is left out.
 
         Returns:
-            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``albedo`` (``h w 3``, uint8, the colour
-            without light), ``depth`` and ``normals``.
+            Arrays by name: ``rgba`` (``h w 4``, uint8, straight alpha), ``albedo`` (``h w 3``, uint8, sRGB, the colour
+            without light), ``depth`` (``h w``, float32, z in the camera, world units) and ``normals`` (``h w 3``,
+            float32, unit, in world space, on the side that one looks at); all are 0 where nothing was hit.
+
+        Raises:
+            TuneMV3DError: it cannot render on this machine.
         """
         ...

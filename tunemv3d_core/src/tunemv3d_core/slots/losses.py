@@ -83,6 +83,9 @@ class Loss(Protocol):
         """One number per view, ``b n`` of the input views or ``b (n + m)`` with the novel ones after them; their mean
         is the loss.
 
+        A view's number depends on no other view's targets, is a mean over cells and not a sum, and is finite, as its
+        gradient is, for empty silhouettes, clean views and a prediction that is the truth.
+
         Raises:
             TuneMV3DError: the prediction lacks what it needs, such as a rendering. Asked before the first step.
         """

@@ -267,7 +267,7 @@ class Lifter(Protocol):
     ports: LifterPorts
 
     def __call__(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
-        """Lift the field's values ``b n v h w``, over their background, to L maps ``(b n) c_k h_k w_k``.
+        """Lift the field's values ``b n v h w``, over their background, place by place to L maps ``(b n) c_k h_k w_k``.
 
         Args:
             values: ``b n v h w``: what the field renders of the input views, with the background blended in.
@@ -284,5 +284,8 @@ class Injector(Protocol):
     ports: InjectorPorts
 
     def __call__(self, maps: tuple[Tensor, ...], skips: Skips) -> tuple[Tensor, ...]:
-        """Return L residuals in the shapes of the skips' maps, from L maps ``(b n) c_k h_k w_k``."""
+        """Return L residuals in the shapes of the skips' maps, from L maps ``(b n) c_k h_k w_k``.
+
+        Each follows its own map, place by place; the skips are left as they are.
+        """
         ...

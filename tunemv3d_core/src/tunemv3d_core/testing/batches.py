@@ -89,6 +89,10 @@ class Batch:
         turned: dict[str, Any] = {name: getattr(self, name)[:, order] for name in names}
         return replace(self, maps=tuple(m[:, order] for m in self.maps), **turned)
 
+    def only_view(self, index: int) -> "Batch":
+        """Select one input view of every object."""
+        return replace(self.permuted([index]), size=replace(self.size, n=1))
+
     def alone(self, index: int) -> "Batch":
         """Select one object."""
         only = slice(index, index + 1)

@@ -68,8 +68,11 @@ def check_makes_scene(component: ComponentUnderTest) -> None:
 
 
 def check_tensors_registered(component: ComponentUnderTest) -> None:
-    """Every tensor that it holds is a parameter or a buffer, so that it moves with its module."""
-    module = component.built().module
+    """Every tensor that it holds, after a call too, is a parameter or a buffer, so that it moves with its module."""
+    built = component.built()
+    module = built.module
+    with torch.no_grad():
+        call(built, built.batch())
     for path, part in module.named_modules():
         for name, value in vars(part).items():
             held = value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]

@@ -1,9 +1,10 @@
 """Checks of training: gradients reach everything, compiling changes nothing, and a tiny system's loss falls."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from tunemv3d_core.slots import Prediction
 from tunemv3d_core.testing.batches import INPUTS, Batch, Size, asking
 from tunemv3d_core.testing.blame import locating_nan
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
-from tunemv3d_core.testing.component import Built, ComponentUnderTest, trainable
+from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 LARGER = Size(1, 2, 1, 16, 16)
@@ -21,6 +22,9 @@ LARGER = Size(1, 2, 1, 16, 16)
 
 SMALLER = Size(1, 2, 1, 8, 8)
 """Few cells, because a compiler unrolls loops over them."""
+
+BATCHES, SCALES = 12, (1.0, 0.01, 8.0)
+"""Batches in which outputs have to be finite, and the sizes of their numbers by turns."""
 
 STEPS, RATE, BACKBONE_RATE = 20, 1e-2, 1e-4
 """Steps and learning rates of the check that the loss falls; a pretrained backbone takes smaller steps."""
@@ -49,7 +53,7 @@ def check_gradients_reach_parameters(component: ComponentUnderTest) -> None:
 
 
 def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
-    """Its inputs from trainable components get gradients, so that those can learn."""
+    """Every channel of its inputs from trainable components gets gradients, so that those can learn."""
     built = component.built()
     batch = built.batch(LARGER)
     # Three steps first, because last layers may start at zero.
@@ -62,6 +66,8 @@ def check_gradients_reach_inputs(component: ComponentUnderTest) -> None:
     for k, leaf in enumerate(leaves):
         if leaf.grad is None or not bool(leaf.grad.any()):
             raise ConformanceError(f"no gradient reaches {name}{f' {k}' if len(leaves) > 1 else ''}")
+        if idle := (leaf.grad == 0).all(4).all(3).all(1).all(0).nonzero().flatten().tolist():
+            raise ConformanceError(f"no gradient reaches the channels {idle} of {name}")
     if component.slot == "field":
         seen = call(built, batch, novel=False).per_view
         for output in ("values", "opacity"):
@@ -89,6 +95,35 @@ def check_gradients_finite(component: ComponentUnderTest) -> None:
         for name, gradient in named.items():
             if gradient is not None and not bool(gradient.isfinite().all()):
                 raise ConformanceError(f"the gradient of {name} is not finite, {of_inputs}")
+
+
+@torch.no_grad()
+def check_stays_finite(component: ComponentUnderTest) -> None:
+    """In training its outputs stay finite for a dozen batches, of small and of large numbers."""
+    built = component.built()
+    training, name = replace(built, module=built.module.train()), INPUTS.get(component.slot, "x_t")
+    for step in range(BATCHES):
+        batch, scale = built.batch(SMALLER, seed=step), SCALES[step % len(SCALES)]
+        given = getattr(batch, name)
+        scaled: Any = tuple(scale * each for each in given) if isinstance(given, tuple) else scale * given
+        for output, values in call(training, replace(batch, **{name: scaled})).all().items():
+            if not bool(values.isfinite().all()):
+                raise ConformanceError(f"{output} are not finite in step {step}, for {name} of about {scale:g}")
+
+
+def check_finite_for_skips_of_zero(component: ComponentUnderTest) -> None:
+    """Its residuals and gradients are finite where the frozen encoder's maps are 0, as they are after a ReLU."""
+    built = awake(component)
+    batch, leaves = asking(built.batch(), "maps")
+    skips = built.backbone.encode(batch.x_t, batch.t, batch.text)
+    zeros = replace(skips, maps=tuple(torch.zeros_like(skip) for skip in skips.maps))
+    with locating_nan():
+        residuals = built.module(tuple(each.flatten(0, 1) for each in batch.maps), zeros)
+        gradients = torch.autograd.grad(torch.cat([r.flatten() for r in residuals]).sum(), leaves, allow_unused=True)
+    for what, tensors in (("residual", residuals), ("the gradient of map", gradients)):
+        for k, tensor in enumerate(tensors):
+            if tensor is not None and not bool(tensor.isfinite().all()):
+                raise ConformanceError(f"{what} {k} is not finite where the skip is 0")
 
 
 def check_compiles(component: ComponentUnderTest) -> None:
@@ -200,5 +235,14 @@ def _field_loss(prediction: Prediction, latents: Tensor, alpha: Tensor) -> Tenso
     return (prediction.x0 - latents).abs().mean() + 0.1 * torch.nn.functional.binary_cross_entropy(opacity, alpha)
 
 
-CHECKS = (check_gradients_finite, check_gradients_reach_parameters, check_compiles, check_loss_falls)
-OF_SLOT = {slot: (check_gradients_reach_inputs,) for slot in INPUTS}
+CHECKS = (
+    check_gradients_finite,
+    check_stays_finite,
+    check_gradients_reach_parameters,
+    check_compiles,
+    check_loss_falls,
+)
+OF_SLOT: dict[str, tuple[Callable[[ComponentUnderTest], None], ...]] = {
+    **{slot: (check_gradients_reach_inputs,) for slot in INPUTS},
+    "injector": (check_gradients_reach_inputs, check_finite_for_skips_of_zero),
+}

@@ -38,6 +38,8 @@ class ComponentUnderTest:
         self.slot, self.name, self.given, self.device = slot, name, given, torch.device(device)
         self.kind: type | None = None  # class of what was built last
         self.changed: set[tuple[str, str, str]] = set()  # settings of torch: function, before, after
+        self.kept: dict[str, Any] = {}  # what checks made of it for others
+        self.printed: list[str] = []  # what it wrote to the standard output, whichever check called it
 
     @cached_property
     def record(self) -> EntryPointRecord:
@@ -95,9 +97,13 @@ class ComponentUnderTest:
         self.kind = type(built.module)
         return built
 
-    def _build(self, dtype: torch.dtype, seed: int, stride: int) -> "Built":
+    def stand_in_backbone(self, dtype: torch.dtype = torch.float32) -> stand_ins.StandInBackbone:
+        """Make the frozen model beside which it is built, with the same weights at every call."""
         torch.manual_seed(0)
-        backbone: Any = None if self.slot == "backbone" else stand_ins.StandInBackbone().to(self.device, dtype)
+        return stand_ins.StandInBackbone().to(self.device, dtype)
+
+    def _build(self, dtype: torch.dtype, seed: int, stride: int) -> "Built":
+        backbone: Any = None if self.slot == "backbone" else self.stand_in_backbone(dtype)
         torch.manual_seed(seed)
         build = load_value(self.plugin.build)
         if self.slot == "aggregator":

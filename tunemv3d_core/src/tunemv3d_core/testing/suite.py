@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,18 @@ import torch
 from tunemv3d_core.errors import ComponentError, suggestion
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, MODEL_SLOTS
 from tunemv3d_core.testing import (
+    checks_backbone,
     checks_conduct,
     checks_dataset,
     checks_descriptor,
     checks_distributed,
     checks_losses,
+    checks_mesh_renderer,
     checks_mesher,
     checks_metrics,
     checks_numerics,
     checks_optimisation,
+    checks_place,
     checks_rendering,
     checks_shapes,
     checks_spec,
@@ -29,6 +33,7 @@ from tunemv3d_core.testing import (
 from tunemv3d_core.testing.blame import author_line
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.watching import Heard, within
 
 if TYPE_CHECKING:
     import pytest
@@ -38,12 +43,44 @@ _SPECIFIED = [Check(ask, ("discoverable",)) for ask in checks_spec.CHECKS]
 _METRICS = [
     Check(ask, (gate,))
     for ask, gate in zip(
-        checks_metrics.CHECKS, ("discoverable", "declares_figures", *["gives_figures"] * 3), strict=True
+        checks_metrics.CHECKS,
+        ("discoverable", "declares_figures", *["gives_figures"] * (len(checks_metrics.CHECKS) - 2)),
+        strict=True,
+    )
+]
+_LOSSES = [
+    Check(ask, (gate,))
+    for ask, gate in zip(
+        checks_losses.CHECKS,
+        ("discoverable", "can_be_called", *["per_view"] * (len(checks_losses.CHECKS) - 2)),
+        strict=True,
     )
 ]
 _GEOMETRY = (checks_views, checks_rendering, checks_surface)
-_PARTS = (checks_shapes, checks_numerics, *_GEOMETRY, checks_conduct, checks_training, checks_distributed)
+_PARTS = (
+    checks_shapes,
+    checks_backbone,
+    checks_numerics,
+    checks_place,
+    *_GEOMETRY,
+    checks_conduct,
+    checks_training,
+    checks_distributed,
+)
 _BUILT_SLOTS = (*MODEL_SLOTS, "aggregator")
+_CALLED = dict.fromkeys(_BUILT_SLOTS, "shapes") | {
+    "loss": "per_view",
+    "metric": "gives_figures",
+    "mesher": "meshes_a_sphere",
+    "mesh_renderer": "renders",
+    "dataset": "pictures",
+    "optimizer": "obeys_groups",
+    "schedule": "gives_factors",
+}
+"""By slot, a check that calls the component."""
+
+PATIENCE = 300.0
+"""Seconds after which a check counts as one that does not end; a whole component takes less than 60 CPU seconds."""
 
 
 def checks_of(slot: str) -> list[Check]:
@@ -55,21 +92,25 @@ def checks_of(slot: str) -> list[Check]:
     if slot not in COMPONENT_SLOTS:
         known = ", ".join(COMPONENT_SLOTS)
         raise ComponentError(f"no slot '{slot}' of components.{suggestion(slot, COMPONENT_SLOTS)} Slots: {known}")
+    checks = [*_LISTED, *_SPECIFIED, *_of_slot(slot)]
+    return [*checks, Check(checks_conduct.check_process_left_alone, (_CALLED[slot],))]
+
+
+def _of_slot(slot: str) -> list[Check]:
+    """Return the checks that are asked of one slot's components."""
     if slot == "loss":
-        first, *others = checks_losses.CHECKS
-        gate = (Check(first).name,)
-        return [*_LISTED, *_SPECIFIED, Check(first, ("discoverable",)), *(Check(ask, gate) for ask in others)]
+        return _LOSSES
     if slot == "metric":
-        return [*_LISTED, *_SPECIFIED, *_METRICS]
+        return _METRICS
+    if slot == "mesh_renderer":
+        return list(checks_mesh_renderer.CHECKS)
     if slot == "mesher":
-        return [*_LISTED, *_SPECIFIED, *checks_mesher.CHECKS]
+        return list(checks_mesher.CHECKS)
     if slot == "dataset":
-        return [*_LISTED, *_SPECIFIED, *checks_dataset.CHECKS]
+        return list(checks_dataset.CHECKS)
     if slot in checks_optimisation.OF_SLOT:
-        return [*_LISTED, *_SPECIFIED, *checks_optimisation.OF_SLOT[slot]]
-    if slot not in _BUILT_SLOTS:
-        return [*_LISTED, *_SPECIFIED]
-    return [*_LISTED, *_SPECIFIED, *_of_built(slot)]
+        return list(checks_optimisation.OF_SLOT[slot])
+    return _of_built(slot)
 
 
 def _of_built(slot: str) -> list[Check]:
@@ -165,6 +206,8 @@ class Suite:
                 torch.random.fork_rng(self._gpus()),
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
                 checks_conduct.settings_kept(self._component.changed),
+                within(PATIENCE),
+                redirect_stdout(Heard(self._component.printed)),
             ):
                 torch.manual_seed(0)
                 check.ask(self._component)

@@ -65,7 +65,9 @@ class LeaveOneOut:
     needs = (Need.FIELD, Need.RENDERS, Need.NOVEL_VIEWS)
 
     def measure(self, sample: MeasuredObject, model: MultiviewDiffusion) -> Mapping[str, float | None]:
-        """Fuse the field once for each view that is left out."""
+        """Fuse the field once for each view that is left out; a single view has no others."""
+        if len(sample.latents) < 2:
+            return {"leave_one_out": None}
         text = model.backbone.encode_text([sample.prompt])
         return {"leave_one_out": leave_one_out(model, sample.latents[None], text, sample.cameras[None]).item()}
 
