@@ -20,6 +20,17 @@ class PlainTranslator(HTML5Translator):
         super().visit_Text(node)
         self.protect_literal_text = kept
 
+    def starttag(self, node: nodes.Element, tagname: str, suffix: str = "\n", empty: bool = False, **other: Any) -> str:
+        """Return a tag, without the classes that no style asks for."""
+        tag: str = super().starttag(node, tagname, suffix, empty, **other)
+        return tag.replace('class="reference internal"', 'class="reference"').replace('"docutils literal ', '"literal ')
+
+    def visit_desc_sig_space(self, node: nodes.Element) -> None:
+        """Begin a space of a signature, which needs no mark."""
+
+    def depart_desc_sig_space(self, node: nodes.Element) -> None:
+        """End it."""
+
     def visit_reference(self, node: nodes.Element) -> None:
         """Begin a link; where it leads within the site is written in its address, and need not be told again."""
         if node.get("internal"):
