@@ -106,16 +106,16 @@ def _run(command: dict[str, Any]) -> None:
 
 def _tell_of_checkpoints(layer: Any) -> None:
     """Note when a checkpoint counts as saved."""
-    from tunemv3d_train import trainer
+    from tunemv3d_train import checkpoints
 
-    save = trainer.save_checkpoint
+    save = checkpoints.save_checkpoint
 
     def told(folder: Any, *arguments: Any, **named: Any) -> Any:
         saved = save(folder, *arguments, **named)
         layer.tell(folder.name)
         return saved
 
-    trainer.save_checkpoint = told
+    checkpoints.save_checkpoint = told
 
 
 if __name__ == "__main__":
