@@ -27,6 +27,6 @@ def test_options_of_the_model_alone_may_be_set() -> None:
 @pytest.mark.slow
 def test_a_checkpoint_is_loaded_with_other_options_and_keeps_its_spec() -> None:
     spec, model = load_checkpoint("chairs-mini", options=["model.field.samples=5"])
-    assert model.components["field"].samples == 5 and spec.model.field.samples == 16  # type: ignore
+    assert model.components["field"].samples == 5 and spec.model.field.samples == 8  # type: ignore
     with pytest.raises(CheckpointError, match="the weights are not this model's"):
         load_checkpoint("chairs-mini", options=["model.field.hidden=32"])

@@ -86,6 +86,6 @@ def test_a_dataset_of_ones_own(tmp_path: Path, variables: dict[str, str]) -> Non
     told = Told(tmp_path)
     told.follow("a-dataset-of-your-own.md", variables)
     checked = next(text for line, text in told.of.items() if line.startswith("tunemv3d plugins check my_photos"))
-    assert "16 of 18 checks passed" in checked and "failed" not in checked
+    assert "17 of 19 checks passed" in checked and "failed" not in checked
     assert "L_neus" in told.of["tunemv3d-train my_photos-mini --out runs/photos"]
     lint(tmp_path / "my_photos", variables)

@@ -131,15 +131,12 @@ from my_mesh_renderer.spec import MyMeshRendererSpec
 from my_mesher import mesher
 from my_mesher.spec import MyMesherSpec
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_core.testing.checks_mesher import RedSphere
+from tunemv3d_core.testing.painted import RED, Ellipsoid
 from tunemv3d_data.renderers.embree import EmbreeRenderer
 
-class Egg(RedSphere):
-    def signed_distance(self, points):
-        return (points * torch.tensor([1, 1.6, 0.8])).norm(dim=-1) - 0.5
-
-views = Egg().pictures(Cameras.orbit(8, elevation=20))
-mesh = mesher.build(MyMesherSpec(type="my_mesher"))(Egg(), views, torch.device("cpu"))
+egg = Ellipsoid((0.5, 0.3125, 0.625), colour=RED)
+views = egg.pictures(Cameras.orbit(8, elevation=20))
+mesh = mesher.build(MyMesherSpec(type="my_mesher"))(egg, views, torch.device("cpu"))
 print(mesh.watertight, *mesh.vertices.max(0).round(4))
 renderer, cameras = mesh_renderer.build(MyMeshRendererSpec(type="my_mesh_renderer")), Cameras.orbit(2, 30, aspect=1.5)
 for one, other in zip(renderer(mesh, cameras, (24, 36)), EmbreeRenderer(1)(mesh, cameras, (24, 36)), strict=True):
