@@ -97,6 +97,7 @@ def test_a_slots_page_has_all_methods_of_its_protocol(site: Path, slot: str) -> 
     assert {f"{protocol.__module__}.{protocol.__name__}.{name}" for name in methods} <= ids
 
 
+@pytest.mark.slow
 def test_every_protocol_has_a_page() -> None:
     import ast
 
@@ -107,6 +108,7 @@ def test_every_protocol_has_a_page() -> None:
     assert defined == set(_pages(code).split())
 
 
+@pytest.mark.slow
 def test_a_new_component_gets_its_section_without_a_word_written(tmp_path: Path) -> None:
     (tmp_path / "blob.py").write_text(
         "from tunemv3d_core.plugins.descriptor import ComponentPlugin\n"
@@ -257,6 +259,7 @@ def test_a_wrong_formula_is_a_warning(tmp_path: Path) -> None:
     assert re.findall("no formula: (.*)", built.stderr) == ["\\nosuch b", "\\left( c"]
 
 
+@pytest.mark.slow
 def test_the_page_of_models_has_the_figures_of_the_raw_json() -> None:
     text = _pages("from pages.models import pages; print(pages()['models.md'])")
     names = {"hull_recall": "hull recall", "hull_recall_cell": "within a latent cell", "opacity_iou": "opacity IoU"}

@@ -69,6 +69,7 @@ def digest(model: MultiviewDiffusion) -> str:
     return state.hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LIFTERS))
 def test_training_by_modulation_alone_reaches_everything_and_moves_nothing_frozen(name: str) -> None:
     model = built(swapped(name))
@@ -91,6 +92,7 @@ def test_training_by_modulation_alone_reaches_everything_and_moves_nothing_froze
     assert digest(model) == before
 
 
+@pytest.mark.slow
 def test_a_lora_checkpoint_holds_no_frozen_weight_and_comes_back(tmp_path: Path) -> None:
     spec = swapped("lora-encoder")
     model = built(spec).eval()

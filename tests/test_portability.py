@@ -44,6 +44,7 @@ def imported(statement: ast.stmt) -> set[str]:
     return {(statement.module or "").split(".")[0]} if isinstance(statement, ast.ImportFrom) else set()
 
 
+@pytest.mark.slow
 def test_no_module_imports_what_only_posix_has() -> None:
     files = sources(
         "tunemv3d_*/**/*.py", "plugins/*/**/*.py", "tests/*.py", "benchmarks/*.py", "release/*.py", "docs/**/*.py"

@@ -52,6 +52,7 @@ def test_novel_views_are_refused_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_views_are_sampled_without_depth_and_normals(
     pipe: TuneMV3DPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_pictures_of_a_shape_are_refused_before_sampling(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_out_what_needs_novel_views_and_the_viewer_says_so(
     pipe: TuneMV3DPipeline, tmp_path: Path
 ) -> None:

@@ -48,11 +48,13 @@ def gradient_steps(model: MultiviewDiffusion, steps: int) -> Iterator[set[str]]:
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_at_the_start_it_is_the_frozen_model_bit_for_bit(model: MultiviewDiffusion) -> None:
     x_t, t, text, cameras = inputs(model)
     assert torch.equal(model(x_t, t, text, cameras).modulated, model.frozen(x_t, t, text))
 
 
+@pytest.mark.slow
 def test_no_consistency_after_training_is_the_frozen_model_bit_for_bit(model: MultiviewDiffusion) -> None:
     frozen_before = {name: p.clone() for name, p in model.backbone.named_parameters()}
     for _ in gradient_steps(model.train(), 3):
@@ -66,6 +68,7 @@ def test_no_consistency_after_training_is_the_frozen_model_bit_for_bit(model: Mu
     assert all(torch.equal(p, frozen_before[name]) for name, p in model.backbone.named_parameters())
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_injector_then_the_lifter_then_everything(model: MultiviewDiffusion) -> None:
     first, second, third = gradient_steps(model.train(), 3)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -77,6 +80,7 @@ def test_gradients_reach_the_injector_then_the_lifter_then_everything(model: Mul
     assert not never, f"no gradient after three steps: {sorted(never)}"
 
 
+@pytest.mark.slow
 def test_permuting_the_views_permutes_the_prediction(model: MultiviewDiffusion) -> None:
     nudge(model)
     x_t, t, text, cameras = inputs(model)
@@ -88,6 +92,7 @@ def test_permuting_the_views_permutes_the_prediction(model: MultiviewDiffusion) 
     assert torch.allclose(turned.x0, straight.x0[:, order], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_condition_has_its_effect(model: MultiviewDiffusion) -> None:
     """Text, t, one camera and one other view each change the first view's prediction."""
     nudge(model)
@@ -109,6 +114,7 @@ def test_each_condition_has_its_effect(model: MultiviewDiffusion) -> None:
     assert torch.allclose(frozen[0][:, :2], frozen[1][:, :2], atol=1e-5), "frozen views do not know of each other"
 
 
+@pytest.mark.slow
 def test_samples_depend_on_their_own_seed_alone(model: MultiviewDiffusion) -> None:
     nudge(model)
     cameras = Cameras.orbit(2)

@@ -24,6 +24,7 @@ def bare() -> Iterator[Child]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.fuzz
 @pytest.mark.parametrize("kind", STRATEGIES)
 def test_damaged_files_are_read_or_refused_in_words(kind: str, child: Child) -> None:

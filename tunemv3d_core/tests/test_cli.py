@@ -322,6 +322,7 @@ def test_starts_fast_and_without_torch(spec_file: str, site: FakeSite, arguments
     assert cost_in_imports(site, *arguments, unwanted=unwanted) < 2.5
 
 
+@pytest.mark.slow
 def test_a_hundred_plugins_are_listed_fast_and_none_is_imported(site: FakeSite) -> None:
     for index in range(100):
         slot = ("field", "lifter", "command", "asset")[index % 4]

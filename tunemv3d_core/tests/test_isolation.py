@@ -38,6 +38,7 @@ def tunemv3d(site: FakeSite, *arguments: str) -> tuple[str, str, float]:
     return done.stdout, done.stderr, time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_help_lists_all_commands_whatever_some_do(site: FakeSite) -> None:
     for name, more in {**BAD, **ODD, "good": ""}.items():
         site.module(f"odd_{name}", COMMAND.format(name=name, more=more.format(daemon=False)))

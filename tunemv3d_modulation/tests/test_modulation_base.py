@@ -152,6 +152,7 @@ def go(command, arguments, capsys) -> tuple[int, str]:
     return end.value.code or 0, " ".join((out + err).split())
 
 
+@pytest.mark.slow
 def test_an_export_names_no_path_and_what_loads_it_says_where_the_base_is(saved, tmp_path, capsys, monkeypatch):
     out = tmp_path / "published"
     assert go(export, [saved["checkpoint"], "--out", out, "--base", saved["new"]], capsys)[0] == 0

@@ -173,6 +173,7 @@ def in_full(pipe):
     return pipe("a red chair", **OBJECT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
 def test_half_precision_samples_nearly_the_same_object(in_full, dtype):
     found = TuneMV3DPipeline.from_pretrained("chairs-mini", dtype)("a red chair", **OBJECT)

@@ -42,6 +42,7 @@ def gradient_steps(model: MultiviewDiffusion, inputs, steps: int) -> Iterator[se
         optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LIFTERS))
 def test_training_starts_at_the_frozen_model_reaches_everything_and_moves_nothing_frozen(folders, name):
     base = load(folders["sd15"])

@@ -51,6 +51,7 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "step", interrupted)
 
 
+@pytest.mark.slow
 def test_resuming_equals_no_interruption_bitwise(
     spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_the_readmes_folder_is_a_node_pack(tmp_path: Path) -> None:
     assert module.NODE_DISPLAY_NAME_MAPPINGS == NODE_DISPLAY_NAME_MAPPINGS
 
 
+@pytest.mark.slow
 def test_the_readmes_workflow_gives_the_views_that_core_samples(
     comfy: Executor, workflow: dict[str, Any], host: Host
 ) -> None:
@@ -190,6 +191,7 @@ def test_the_readmes_workflow_gives_the_views_that_core_samples(
     assert float((outputs["3"][0][0, :16] - first_row).abs().max()) < 1 / 255
 
 
+@pytest.mark.slow
 def test_the_mesh_is_the_ball_in_the_output_folder(comfy: Executor, workflow: dict[str, Any], host: Host) -> None:
     outputs, shown = comfy.run(workflow)
     assert outputs["4"] == ("mesh/armchair_00001_.glb",)
@@ -203,6 +205,7 @@ def test_the_mesh_is_the_ball_in_the_output_folder(comfy: Executor, workflow: di
     assert about["nodes"][0]["name"] == "a red blob" and "CC0-1.0" in about["asset"]["copyright"]
 
 
+@pytest.mark.slow
 def test_at_k_0_it_is_the_2d_model_alone(comfy: Executor, workflow: dict[str, Any]) -> None:
     del workflow["4"]  # takes a while
     plain = expected("a red blob", field=False)
@@ -213,6 +216,7 @@ def test_at_k_0_it_is_the_2d_model_alone(comfy: Executor, workflow: dict[str, An
     assert not torch.equal(expected("a red blob", consistency=2.0), plain)
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_made_again_and_no_file_is_overwritten(
     comfy: Executor, workflow: dict[str, Any], host: Host, loads: list[Any]
 ) -> None:
@@ -226,6 +230,7 @@ def test_only_what_changed_is_made_again_and_no_file_is_overwritten(
     assert len(list((host.folder / "output" / "mesh").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_newer_checkpoint_is_loaded(comfy: Executor, workflow: dict[str, Any], loads: list[Any]) -> None:
     del workflow["4"]  # takes a while
     comfy.run(workflow)
@@ -234,6 +239,7 @@ def test_a_newer_checkpoint_is_loaded(comfy: Executor, workflow: dict[str, Any],
     assert comfy.ran == ["1", "2", "3"] and len(loads) == 2
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_sampling_and_the_next_one_runs(comfy: Executor, workflow: dict[str, Any], host: Host) -> None:
     del workflow["4"]  # takes a while
     host.stop_after = 1
@@ -254,6 +260,7 @@ def with_loras(workflow: dict[str, Any], *loras: tuple[str, float]) -> dict[str,
     return changed
 
 
+@pytest.mark.slow
 def test_loras_come_on_top_with_their_weights(
     comfy: Executor, workflow: dict[str, Any], host: Host, loads: list[Any], tmp_path: Path
 ) -> None:
@@ -299,6 +306,7 @@ def test_what_comfyui_finds_out_before_it_begins(
         comfy.run(workflow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "node, changes, told",
     [
@@ -322,6 +330,7 @@ def test_a_lora_without_a_file_is_refused(comfy: Executor, workflow: dict[str, A
         comfy.run(with_loras(workflow, (" ", 1.0)))
 
 
+@pytest.mark.slow
 def test_a_model_without_a_field_has_views_and_no_mesh(
     comfy: Executor, workflow: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -333,6 +342,7 @@ def test_a_model_without_a_field_has_views_and_no_mesh(
         comfy.run({**workflow, "4": mesh})
 
 
+@pytest.mark.slow
 def test_notes_stand_in_the_log(
     comfy: Executor, workflow: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -343,6 +353,7 @@ def test_notes_stand_in_the_log(
     assert "'a red blob': the text encoder takes 75" in caplog.messages
 
 
+@pytest.mark.slow
 def test_outside_of_comfyui_there_are_plain_folders(
     workflow: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host
 ) -> None:

@@ -47,6 +47,7 @@ def test_the_cameras_are_those_of_the_recipe(records: list[PosedImages]) -> None
         assert torch.allclose(record.cameras.camera_to_world, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pictures_show_the_chair_whole_and_in_the_colour_of_its_caption(
     chairs: Path, records: list[PosedImages]
 ) -> None:

@@ -62,6 +62,7 @@ def test_exchanged_pictures_of_srn_are_found(chair: Chair, tmp_path: Path) -> No
     assert (finding.check, finding.views) == ("picture-order", (5, 20))
 
 
+@pytest.mark.slow
 def test_pages_show_pictures_as_the_layout_reads_them(chair: Chair, tmp_path: Path) -> None:
     """SRN's white ground is cut away, nerfstudio's masks are its alpha."""
     for name, id_ in (("srn", "abc"), ("nerfstudio", "capture")):

@@ -301,6 +301,7 @@ def test_nodes_in_a_long_circle_and_deep_ones(tmp_path: Path) -> None:
     assert "inside itself" in reason(gltf, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_million_nodes_are_refused_in_words_at_once(tmp_path: Path) -> None:
     gltf = Gltf()
     gltf.mesh()

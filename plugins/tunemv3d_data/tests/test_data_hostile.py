@@ -192,6 +192,7 @@ def killed_while_starting(times: int) -> Callable[[], None]:
     return kill
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_worker_that_dies_before_it_begins_costs_nothing(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # One that held the queue's lock is noticed by silence alone: after this long and the limit.
@@ -237,6 +238,7 @@ class Silent:
     def join(self) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_silent_pool_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     start, pools = executors._start_pool, [Silent()]
 

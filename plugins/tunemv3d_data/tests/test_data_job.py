@@ -266,6 +266,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
         run_job(RenderJob(tmp_path / "file" / "out", views=2), boxes(tmp_path / "meshes", 1))
 
 
+@pytest.mark.slow
 def test_many_views_are_not_held_in_memory(tmp_path: Path) -> None:
     """At 8 times as many views the job keeps no more than the fixed number that captions need."""
     (source,) = boxes(tmp_path / "meshes", 1)

@@ -14,6 +14,7 @@ from tunemv3d_data.commands import app
 from tunemv3d_data.rendering.executors import Here
 
 
+@pytest.mark.slow
 def test_command_speaks_json_and_the_exit_codes_of_the_design(tmp_path: Path) -> None:
     folder = meshes_folder(tmp_path / "meshes")
     arguments = ["render", str(folder), "--out", str(tmp_path / "out"), "--views", "2", "--resolution", "16"]

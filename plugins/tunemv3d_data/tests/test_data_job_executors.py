@@ -55,6 +55,7 @@ def test_only_the_object_that_kills_its_worker_is_lost(executor: Executor) -> No
     assert os.getpid() not in {outcome[1] for outcome in outcomes.values() if not isinstance(outcome, Lost)}
 
 
+@pytest.mark.slow
 def test_an_error_of_the_folder_ends_the_work(executor: Executor) -> None:
     with pytest.raises(DatasetError, match="the disk is full"):
         list(executor.run(Sabotage(), named("disk", "a", "b", "c")))

@@ -116,6 +116,7 @@ def test_the_vote_of_random_similarities_agrees_with_a_loop() -> None:
     assert tied > 50
 
 
+@pytest.mark.slow
 def test_park_agrees_with_a_loop(clip: str, tmp_path: Path) -> None:
     file = tmp_path / "pool.txt"
     texts = _pool(130)

@@ -94,6 +94,7 @@ def test_the_metric_depends_on_nothing_else(monkeypatch: pytest.MonkeyPatch) -> 
     assert set(measured(views=3).values()) == set(measured(shown=False).values()) == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_an_empty_half_is_as_far_as_can_be() -> None:
     seen = sphere_seen(0.6, cameras := Cameras.orbit(4), SIZE)

@@ -59,6 +59,7 @@ def run(study: Study, out: Path, minutes: float | None = None, jobs: int = 3) ->
     return content
 
 
+@pytest.mark.slow
 def test_differences_from_the_first_variant_are_those_that_were_made(tmp_path: Path) -> None:
     content = run(small_study(), tmp_path / "out")
     assert content["missing"] == {}
@@ -82,6 +83,7 @@ def test_differences_from_the_first_variant_are_those_that_were_made(tmp_path: P
     assert json.loads((tmp_path / "out/study.json").read_text())["evaluations"] == content["evaluations"]
 
 
+@pytest.mark.slow
 def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) -> None:
     out = tmp_path / "out"
     content = run(small_study(), out)
@@ -135,6 +137,7 @@ def test_a_variant_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> N
     assert "the loss is not finite" in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_figures_by_another_model_are_told(tmp_path: Path) -> None:
     variants = {"baseline": {"spec": "chairs-mini"}, "odd": {"spec": "ablation-no-raw-noise-mini"}}
     content = run(small_study(variants=variants), tmp_path / "out")
@@ -143,6 +146,7 @@ def test_figures_by_another_model_are_told(tmp_path: Path) -> None:
     assert not [text for text in run(small_study(), tmp_path / "alike")["warnings"] if "do not compare" in text]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     run(small_study(), tmp_path / "out")
     again = run(small_study(), tmp_path / "out")
@@ -151,6 +155,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert sum("train" in line and "begins" in line for line in changed["told"]) == 6
 
 
+@pytest.mark.slow
 def test_a_run_that_was_removed_is_not_trained_again_for_what_is_done(tmp_path: Path) -> None:
     out = tmp_path / "out"
     before = run(small_study(), out)
@@ -169,6 +174,7 @@ def slow_study() -> Study:
     return small_study(variants={"slow": {"spec": "chairs-mini"}}, evaluations=evaluations)
 
 
+@pytest.mark.slow
 def test_time_ends_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
     plan = slow_study()
     began = time.monotonic()

@@ -211,6 +211,7 @@ def test_the_command_keeps_what_it_built_unless_it_is_a_dry_run(
     assert again.code == 2 and "dist holds files of another release" in again.err
 
 
+@pytest.mark.slow
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nameless").mkdir()
     (tmp_path / "nameless/pyproject.toml").write_text('[project]\nversion = "1.0"\n')

@@ -77,6 +77,7 @@ def test_the_same_seed_gives_the_same_correction_and_leaves_the_callers_chance_a
     assert one.pictures(VIEWS.cameras[:1]).size == (8, 8)
 
 
+@pytest.mark.slow
 def test_what_is_too_slim_is_corrected_and_what_is_right_is_left_alone() -> None:
     """A plate on four round legs of radius 0.03, from a field that has them right and from one that has them slim."""
     unseen = seen(numpy_of(TABLE), Cameras.orbit(4, elevation=40, azimuth=20), 64)

@@ -23,6 +23,7 @@ from tunemv3d_shape.refinement.shape import read_refined
 pytestmark = pytest.mark.usefixtures("toy_model", "toy_checkpoint")
 
 
+@pytest.mark.slow
 def test_refine_makes_a_sampled_object_that_meshes_as_it_was_refined(tmp_path: Path) -> None:
     folder = write_sample(tmp_path / "chair", PICTURES)
     result = run(refine, folder, "--out", tmp_path / "out", "--cells", 16, "--steps", 3, "--anyway", "--json")
@@ -89,6 +90,7 @@ def test_an_interrupted_refinement_keeps_what_is_there(tmp_path: Path, monkeypat
     assert is_whole(tmp_path / "out" / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "valid"), [("refinement.shape.write_refined", False), ("generate.textured", True)])
 def test_ctrl_c_after_the_fit_leaves_a_valid_object_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, valid: bool

@@ -98,6 +98,7 @@ def test_a_small_picture_is_on_white_and_no_wider_than_it_should_be() -> None:
     np.testing.assert_allclose(small.getpixel((20, 32)), (0, 0, 255), atol=12)
 
 
+@pytest.mark.slow
 def test_a_compact_page_is_smaller_says_what_was_reduced_and_tells_what_it_could_not_reduce(tmp_path: Path) -> None:
     toys.write_object(tmp_path / "samples/a", "a chair")
     toys.write_object(tmp_path / "samples/b", "a stool")
