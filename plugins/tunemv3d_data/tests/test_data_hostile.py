@@ -252,6 +252,7 @@ def test_a_silent_pool_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(outcomes) == {"a", "b", "c"} and not any(isinstance(outcome, Lost) for outcome in outcomes.values())
 
 
+@pytest.mark.slow
 def test_workers_that_never_begin_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "BROKEN_POOLS", 1)
     monkeypatch.setattr(executors, "STARTING", 5.0)
