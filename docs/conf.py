@@ -8,7 +8,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from pages import generate
-from pages.html import PlainTranslator, own_branch, visit_formula, visit_formula_block, without_source_maps
+from pages.html import (
+    PlainTranslator,
+    own_branch,
+    visit_formula,
+    visit_formula_block,
+    with_gallery,
+    without_source_maps,
+)
 from pages.reference import as_google, bare_classes, tidied
 from sphinx.domains.python import PythonDomain
 
@@ -45,7 +52,6 @@ html_title = "TuneMV3D"
 html_static_path = ["_static/site.css", "_static/site.js"]  # pictures come in with the pages that show them
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
-html_extra_path = [name for name in ("gallery.html",) if (HERE / name).is_file()]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
@@ -74,4 +80,5 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", bare_classes)
     app.connect("doctree-read", tidied)
     app.connect("html-page-context", own_branch, priority=400)
+    app.connect("build-finished", with_gallery)
     app.connect("build-finished", without_source_maps)

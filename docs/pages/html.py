@@ -1,5 +1,6 @@
 """HTML that is as small as its content: hundreds of pages carry no navigation of one another, and no empty marks."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
+
+from tunemv3d_show.compose import model_viewer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -85,6 +88,14 @@ def _mathml(node: nodes.Element, display: str) -> str:
     if "\\" in formula:
         LOGGER.warning("no formula: %s", latex, location=node)
     return formula
+
+
+def with_gallery(app: Any, error: Exception | None) -> None:
+    """Unpack the gallery, a page of its own that lies here without model-viewer; for ``build-finished``."""
+    packed = Path(app.srcdir) / "gallery.html.gz"
+    if packed.is_file():
+        page, place = gzip.decompress(packed.read_bytes()).decode(), 'id="model-viewer">'
+        (Path(app.outdir) / "gallery.html").write_text(page.replace(place, place + model_viewer()), encoding="utf-8")
 
 
 def without_source_maps(app: Any, error: Exception | None) -> None:

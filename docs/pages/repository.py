@@ -51,7 +51,7 @@ def _page(name: str, source: Path, sources: dict[str, Path]) -> str:
 
 
 def _gallery() -> str:
-    if (ROOT / "docs" / "gallery.html").is_file():
+    if (ROOT / "docs" / "gallery.html.gz").is_file():
         return page("# Gallery", _GALLERY)
     return page("# Gallery", _NO_GALLERY)
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from tunemv3d_core.console import _as_typer
 from tunemv3d_core.errors import SampleError, TuneMV3DError
 from tunemv3d_core.io.generated import GeneratedBy, save_picture
-from tunemv3d_show.compose import _bundle
+from tunemv3d_show.compose import model_viewer
 from tunemv3d_show.gather import gather
 from tunemv3d_show.media import media_of, thumbnail
 from tunemv3d_show.report import report
@@ -263,7 +263,7 @@ def test_the_viewer_for_meshes_is_packed_and_names_no_other_file(
     code = "let a = '</script>';\n//# sourceMappingURL=model-viewer.min.js.map\n"
     (tmp_path / "model-viewer.min.js.gz").write_bytes(gzip.compress(code.encode()))
     monkeypatch.setattr("tunemv3d_show.compose.PAGE", tmp_path)
-    assert gzip.decompress(base64.b64decode(_bundle())).decode() == "let a = '</script>';\n"
+    assert gzip.decompress(base64.b64decode(model_viewer())).decode() == "let a = '</script>';\n"
 
 
 def amend(folder: Path, **changes: Any) -> None:

@@ -100,7 +100,7 @@ def _content(found: Gathered, title: str, compact: bool) -> dict[str, Any]:
         "meshes": meshes,
         "css": Markup((PAGE / "report.css").read_text(encoding="utf-8")),
         "js": Markup((PAGE / "report.js").read_text(encoding="utf-8")),
-        "model_viewer": _bundle() if meshes else "",
+        "model_viewer": model_viewer() if meshes else "",
     }
 
 
@@ -249,8 +249,8 @@ def _flat(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _bundle() -> str:
-    """model-viewer as the page carries it, packed: base 64 of gzip. It asks for no other file."""
+def model_viewer() -> str:
+    """Return model-viewer as the page carries it, packed: base 64 of gzip. It asks for no other file."""
     code = gzip.decompress((PAGE / "model-viewer.min.js.gz").read_bytes()).decode()
     packed = gzip.compress(code.split("//# sourceMappingURL=")[0].encode(), mtime=0)
     return base64.b64encode(packed).decode("ascii")

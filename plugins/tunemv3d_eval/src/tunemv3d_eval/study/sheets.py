@@ -94,7 +94,7 @@ def _write(path: Path, rows: list[tuple[str, dict[int, Views]]], by: GeneratedBy
             canvas.paste(_strip(views), (MARGIN + steps.index(step) * width, top))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as beside:
-        save_picture(canvas, beside, by.xmp, "WEBP", quality=85)
+        save_picture(canvas, beside, by.xmp, "WEBP", quality=60)
 
 
 def _strip(views: Views) -> Image.Image:
