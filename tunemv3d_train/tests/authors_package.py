@@ -83,7 +83,7 @@ class Annealed(TinyField):
 
     def on_step(self, step: int, steps: int) -> None:
         self.level.fill_(min(1.0, 2 * step / steps))
-        self.drawn.mul_(0.5).add_(torch.rand(3))
+        self.drawn.mul_(0.5).add_(torch.rand(3).to(self.drawn.device))
 
     def fuse(self, features: Tensor, cameras: Any, t: Tensor) -> Any:
         return super().fuse(features * (0.1 + self.level) + self.drawn.mean() / 100, cameras, t)

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import train_stand_ins as tiny
 from child_processes import running
 from safetensors.torch import load_file
-from train_ranks import train_by_two
+from train_ranks import run_two, train_by_two
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.console import run
 from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_train.agreement import ProcessesError, check_alike, check_devices
 from tunemv3d_train.cli import _program, train
 from tunemv3d_train.interruption import SIGNALS, watched
 from tunemv3d_train.trainer import train as learn
@@ -76,6 +78,27 @@ def test_the_command_to_go_on_with_is_the_one_that_was_run(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert _program() == expected
+
+
+@pytest.mark.slow
+def test_processes_of_other_specs_are_refused_by_one_message(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    words = [spec_file, "--out", tmp_path / "run"]
+    ends, said = run_two(offered, tmp_path, words, [*words, "--set", "seed=7"])
+    assert ends == [2, 2] and not (tmp_path / "run").exists()
+    assert said.count("differ in spec") == 1 and "Traceback" not in said, said
+
+
+def test_more_processes_than_objects_or_gpus_are_refused(spec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = SimpleNamespace(num_processes=4)
+    with pytest.raises(ProcessesError, match="4 processes for 3 objects to learn from"):
+        check_alike(several, load_spec(spec_file), {}, train_objects=3)  # type: ignore[arg-type]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    check_devices()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ProcessesError, match=r"2 processes for 1 GPU of this machine.*--nproc-per-node 1"):
+        check_devices()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import train_stand_ins as tiny
@@ -12,6 +13,15 @@ import train_stand_ins as tiny
 
 def train_by_two(offered: Path, scratch: Path, *arguments: object) -> str:
     """Run ``tunemv3d-train`` in two processes that end well; return what they said on standard error."""
+    ends, said = run_two(offered, scratch, arguments, arguments)
+    assert ends == [0, 0], said
+    return said
+
+
+def run_two(
+    offered: Path, scratch: Path, first: Sequence[object], second: Sequence[object]
+) -> tuple[list[int | None], str]:
+    """Run ``tunemv3d-train`` in two processes with arguments of their own; return exit codes and what they said."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -19,7 +29,7 @@ def train_by_two(offered: Path, scratch: Path, *arguments: object) -> str:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tunemv3d_train.cli", "tunemv3d_train.trainer"])
     told, ranks = [scratch / f"rank-{rank}" for rank in range(2)], []
-    for rank, file in enumerate(told):
+    for rank, (file, arguments) in enumerate(zip(told, (first, second), strict=True)):
         environment = tiny.environment(offered) | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         words = ["tunemv3d-train", *map(str, arguments)]
         ranks.append(context.Process(target=_rank, args=(words, environment, file)))
@@ -29,9 +39,7 @@ def train_by_two(offered: Path, scratch: Path, *arguments: object) -> str:
         process.join(max(0, until - time.monotonic()))
     for process in ranks:
         process.kill()  # one that waits for the other would keep this process from its own end
-    said = "".join(file.read_text("utf-8") for file in told)
-    assert [process.exitcode for process in ranks] == [0, 0], said
-    return said
+    return [process.exitcode for process in ranks], "".join(file.read_text("utf-8") for file in told)
 
 
 def _rank(words: list[str], environment: dict[str, str], told: Path) -> None:

@@ -7,6 +7,7 @@ from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, Init
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.errors import SpecError
+from tunemv3d_train.agreement import check_devices
 from tunemv3d_train.ranks import WAIT
 
 
@@ -15,7 +16,9 @@ def accelerate(spec: RunSpec) -> Accelerator:
 
     Raises:
         SpecError: fp16 without a GPU, or a precision that this one does not have.
+        ProcessesError: more processes than GPUs.
     """
+    check_devices()
     device = preferred_device()
     if spec.train.precision == "fp16" and device == "cpu":
         raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")

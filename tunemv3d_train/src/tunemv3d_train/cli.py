@@ -9,10 +9,11 @@ import typer
 from tunemv3d_core import console
 from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import BaseOption
-from tunemv3d_core.errors import EXIT_INTERRUPTED, SpecError
+from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SpecError
 from tunemv3d_core.io.file_names import fault_of
 
 if TYPE_CHECKING:
+    from tunemv3d_core.config.run_spec import RunSpec
     from tunemv3d_train.trainer import Outcome
 
 
@@ -42,11 +43,7 @@ def train(
         resolved = with_base(resolved, base)
     folder = out or _default_folder(resolved.name)
 
-    from tunemv3d_train.trainer import train as run_training
-
-    # A launcher that starts its processes again wants them to go on.
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (folder / "checkpoints").is_dir()
-    outcome = run_training(resolved, folder, resume or restarted)
+    outcome = _train(resolved, folder, resume)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _print_outcome(outcome, folder, as_json)
@@ -61,6 +58,21 @@ def train(
         show_result(folder / "index.html")
     if first and not as_json:
         say_next("tunemv3d", "report", folder, "--open")
+
+
+def _train(spec: "RunSpec", folder: Path, resume: bool) -> "Outcome":
+    """Run it; what all processes of a machine find wrong alike is said by the first."""
+    from tunemv3d_train.agreement import ProcessesError
+    from tunemv3d_train.trainer import train as run_training
+
+    # A launcher that starts its processes again wants them to go on.
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (folder / "checkpoints").is_dir()
+    try:
+        return run_training(spec, folder, resume or restarted)
+    except ProcessesError:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        raise typer.Exit(EXIT_BAD_INPUT) from None
 
 
 def _program() -> str:

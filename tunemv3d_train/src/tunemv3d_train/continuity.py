@@ -36,7 +36,7 @@ def dataset_fingerprint(dataset: Dataset) -> Fingerprint:
     return {"objects": len(dataset), "sha256": digest.hexdigest()}
 
 
-def check_unchanged(restored: dict[str, Any], present: Fingerprint | None, processes: int, source: Path) -> None:
+def check_unchanged(restored: dict[str, Any], present: Fingerprint, processes: int, source: Path) -> None:
     """Compare what a checkpoint's state says of data and processes with what there is.
 
     Another number of processes is told and gone on with. ``TUNEMV3D_PROVENANCE`` says what to do about other data;
@@ -44,15 +44,13 @@ def check_unchanged(restored: dict[str, Any], present: Fingerprint | None, proce
 
     Args:
         restored: the state; those of earlier versions say nothing.
-        present: of the dataset; None beside the main process, which alone compares.
+        present: of the dataset.
         processes: at work now.
         source: the checkpoint.
 
     Raises:
         CheckpointError: the data are others.
     """
-    if present is None:
-        return
     before, count = restored.get("data"), restored.get("processes", processes)
     if before is not None and before != present:
         objects = f"{before['objects']} objects then, {present['objects']} now"

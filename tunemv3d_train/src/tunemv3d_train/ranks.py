@@ -114,18 +114,27 @@ def together(accelerator: Accelerator) -> Iterator[None]:
         yield
         # With the process group destroyed: a rank that leaves first takes down those still at work.
         accelerator.wait_for_everyone()
-    except RuntimeError as error:
-        if not _lost_another(error):
-            raise
-        raise TuneMV3DError(signs.lost()) from error
-    finally:
+    except BaseException as error:
+        lost = signs.lost() if _lost_another(error) else ""
         signs.close()
-        # What is left of a group on GPUs cannot be destroyed without the others.
-        if dist.is_initialized() and dist.get_backend() == "gloo":
-            dist.destroy_process_group()
-    accelerator.end_training()
+        _leave()
+        if lost:
+            raise TuneMV3DError(lost) from error
+        raise
+    signs.close()
+    dist.destroy_process_group()
 
 
-def _lost_another(error: RuntimeError) -> bool:
+def _leave() -> None:
+    """Leave the others behind. On GPUs what they have not joined would hold this process's GPU until its limit."""
+    world = dist.group.WORLD
+    if world is not None and dist.get_backend() == "nccl":
+        world.abort()
+    else:
+        dist.destroy_process_group()
+
+
+def _lost_another(error: BaseException) -> bool:
     words = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
+    told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return told or isinstance(error, dist.DistError)

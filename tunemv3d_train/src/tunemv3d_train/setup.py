@@ -1,5 +1,6 @@
 """Parts of a run, built and checked before its first step."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, HasMaps, OptimizerContext, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
+from tunemv3d_train.agreement import check_alike
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
@@ -70,7 +72,7 @@ class Parts:
         batches: makes tensors of plans.
         measurement: figures of a fixed sample.
         preview: pictures.
-        fingerprint: of the dataset, so that a run that goes on notices another one; None beside the main process.
+        fingerprint: of the dataset, so that a run that goes on notices another one.
         known_words: what the backbone knows of the captions; None where it does not say, and beside the main process.
         restored: state of the checkpoint that the run goes on from.
     """
@@ -87,7 +89,7 @@ class Parts:
     batches: Batches
     measurement: Measurement
     preview: Preview | None
-    fingerprint: Fingerprint | None
+    fingerprint: Fingerprint
     known_words: KnownWords | None
     restored: dict[str, Any]
 
@@ -107,6 +109,8 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     dataset = _dataset(spec.data)
     splits = dataset.splits()
     check_counts(dataset, splits["train"], spec.views)
+    fingerprint = dataset_fingerprint(dataset)
+    check_alike(accelerator, spec, fingerprint, len(splits["train"]))
     torch.manual_seed(spec.seed)
     model = assemble(spec.model, device)
     _check_field(spec, model)
@@ -129,10 +133,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     batches = Batches(dataset, latents, texts, Maps(dataset, step.maps, (h, w), device) if step.maps else None)
     preview = _preview(spec, model, dataset, latents, device)
     restored = state.restore(resume_from, model, parameters, optimisation.optimizers, average) if resume_from else {}
-    fingerprint = dataset_fingerprint(dataset) if accelerator.is_main_process else None
     if resume_from:
         _compare(resume_from, model, accelerator, resumed=True)
-        check_unchanged(restored, fingerprint, accelerator.num_processes, resume_from)
+        if accelerator.is_main_process:
+            check_unchanged(restored, fingerprint, accelerator.num_processes, resume_from)
     measurement = _measurement(spec, step, dataset, batches, restored)
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
@@ -141,7 +145,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if restored:
         passes = int(restored["step"]) * spec.train.accumulate
         sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
-    wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
+    with warnings.catch_warnings():
+        # torch 2.13's new name of the option, which Accelerate has no word for yet.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
     return Parts(
         dataset=dataset,
         model=model,
