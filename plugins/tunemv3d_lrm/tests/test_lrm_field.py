@@ -70,8 +70,8 @@ def test_views_with_other_rays_make_other_planes_and_so_does_another_noise_level
 
 def test_attention_is_that_of_a_loop_over_tokens() -> None:
     attention, tokens, others = Attention(8, 4).double(), torch.randn(1, 3, 8).double(), torch.randn(1, 5, 8).double()
-    query = attention.query(tokens)[0]
-    key, value = attention.key_value(others)[0].chunk(2, dim=-1)
+    query = attention.query(tokens)[0].detach()
+    key, value = attention.key_value(others)[0].detach().chunk(2, dim=-1)
     rows = []
     for i in range(3):
         heads = []

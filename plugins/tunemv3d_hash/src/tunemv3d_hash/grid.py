@@ -1,7 +1,6 @@
 """The multi-resolution hash encoding of Instant-NGP (Mueller et al., arXiv:2201.05989), in plain PyTorch."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunemv3d_core.rendering.precision import full_precision
@@ -28,25 +27,25 @@ class HashGrid(nn.Module):
     def __init__(self, cells: list[int], log2_entries: int, channels: int) -> None:
         super().__init__()
         self.channels = len(cells) * channels
-        self.register_buffer("cells", torch.tensor(cells)[:, None], persistent=False)
-        self.register_buffer("factors", torch.tensor([factors(n, log2_entries) for n in cells]), persistent=False)
+        self.register_buffer("cells", torch.tensor(cells)[:, None, None, None], persistent=False)
+        by_level = torch.tensor([factors(n, log2_entries) for n in cells])
+        self.register_buffer("factors", by_level[..., None, None], persistent=False)
         self.tables = nn.Parameter(torch.empty(len(cells), 2**log2_entries, channels).uniform_(-INITIAL, INITIAL))
 
     def forward(self, points: Tensor) -> Tensor:
         """Look up points ``b p 3`` of the cube [0, 1]^3 as ``b p channels``; beyond it its surface counts."""
         levels, entries, _ = self.tables.shape
         with full_precision(points):
-            places = points.clamp(0, 1)[..., None, :] * self.cells  # b p l 3
+            places = points.clamp(0, 1).movedim(-1, 0) * self.cells  # l 3 b p
             low = torch.minimum(places.floor(), self.cells - 1)
-            high_share = places - low
-            shares = torch.stack([1 - high_share, high_share], dim=-1)  # b p l 3 2
-            corners = torch.stack([low, low + 1], dim=-1).long() * self.factors[..., None]
-            x, y, z = corners.unbind(-2)
-            entry = (x[..., :, None, None] ^ y[..., None, :, None] ^ z[..., None, None, :]) & (entries - 1)
-            entry = entry + entries * torch.arange(levels, device=points.device)[:, None, None, None]
-            weights = torch.einsum("...i,...j,...k->...ijk", *shares.unbind(-2)).flatten(-3)  # b p l 8
-            features = F.embedding(entry.flatten(-3), self.tables.flatten(0, 1))  # b p l 8 c
-            return (weights[..., None, :] @ features).flatten(-3)
+            beyond = places - low
+            x, y, z = (torch.stack([low, low + 1]).long() * self.factors).unbind(2)  # 2 l b p, a cell's two sides
+            entry = (x[:, None, None] ^ y[:, None] ^ z) & (entries - 1)  # 2 2 2 l b p, its eight corners
+            entry = entry + entries * torch.arange(levels, device=points.device)[:, None, None]
+            x, y, z = torch.stack([1 - beyond, beyond]).unbind(2)
+            weights = x[:, None, None] * y[:, None] * z
+            found = self.tables.flatten(0, 1).index_select(0, entry.flatten()).reshape(*entry.shape, -1)
+            return (weights[..., None] * found).sum((0, 1, 2)).movedim(0, -2).flatten(-2)
 
 
 def factors(cells: int, log2_entries: int) -> tuple[int, int, int]:

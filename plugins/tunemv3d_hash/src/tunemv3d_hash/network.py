@@ -32,9 +32,9 @@ class HashNetwork(nn.Module):
         self.fc = nn.Linear(hidden, hidden)
         self.distance = zero_init(nn.Linear(hidden, 1))
         self.distance_agg = zero_init(nn.Linear(aggregated, 1, bias=False))
-        self.value_in = nn.Linear(hidden, hidden)
-        self.value_direction = nn.Linear(3, hidden, bias=False)
-        value_out = nn.Linear(hidden, values)
+        self.value_in = nn.Linear(hidden, hidden // 2)
+        self.value_direction = nn.Linear(3, hidden // 2, bias=False)
+        value_out = nn.Linear(hidden // 2, values)
         # Rendered features start at random: of zero ones an injector that is zero as well would never learn.
         self.value_out = zero_init(value_out) if spec.gives == "latents" else value_out
         self.value_agg = zero_init(nn.Linear(aggregated, values, bias=False))

@@ -42,11 +42,12 @@ class PlaneTransformer(nn.Module):
 
     def view_tokens(self, features: Tensor, cameras: Cameras) -> Tensor:
         """Return the patches of features ``b n f h w``, each cell with its ray, as tokens ``b (n p) hidden``."""
+        h, w = features.shape[-2:]
         with full_precision(features):
-            h, w = features.shape[-2:]
-            rays = plucker_coordinates(cameras.rays((h, w)), (h, w)).to(features)
+            rays = plucker_coordinates(cameras.rays((h, w)), (h, w))
         # Sizes that are no multiple of the patch are padded.
-        inputs = F.pad(torch.cat([features, rays], dim=2), (0, -w % self.patch, 0, -h % self.patch))
+        cells = torch.cat([features.to(self.tokens), rays.to(self.tokens)], dim=2)
+        inputs = F.pad(cells, (0, -w % self.patch, 0, -h % self.patch))
         tokens: Tensor = self.embed(inputs.flatten(0, 1)).flatten(2).mT
         return torch.unflatten(tokens, 0, features.shape[:2]).flatten(1, 2)
 
