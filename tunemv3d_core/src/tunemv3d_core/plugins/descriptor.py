@@ -60,6 +60,8 @@ OURS = (
     "tunemv3d-density",
     "tunemv3d-film",
     "tunemv3d-gaussians",
+    "tunemv3d-hash",
+    "tunemv3d-lrm",
     "tunemv3d-serve",
     "tunemv3d-triplane",
     "tunemv3d-volume",
