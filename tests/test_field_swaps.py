@@ -20,6 +20,7 @@ from tunemv3d_train.step import TrainingStep
 MERGE = '"aggregator": {"type": "mean-variance"}'
 FIELDS = {
     "density": f'{{"type": "density", {MERGE}, "hidden": 32, "samples": 8}}',
+    "epipolar": '{"type": "epipolar", "hidden": 32, "samples": 8}',
     "triplane": f'{{"type": "triplane", {MERGE}, "cells": 16, "channels": 16, "samples": 8}}',
     "volume": '{"type": "volume", "cells": 16, "channels": [8, 16], "samples": 8}',
 }

@@ -107,4 +107,5 @@ class EpipolarNetwork(nn.Module):
         logits = (query @ keys.mT).float() / keys.shape[-1] ** 0.5
         # A softmax over no view would be NaN.
         weights = logits.masked_fill(visible == 0, torch.finfo(logits.dtype).min).softmax(-1) * visible
-        return (weights @ keys).flatten(2)
+        attended: Tensor = weights @ keys
+        return attended.flatten(2)
