@@ -59,14 +59,14 @@ def naively_seen(features: Tensor, cameras: Cameras, point: Tensor) -> list[tupl
 
 
 @torch.no_grad()
-def test_points_pool_and_attend_to_what_the_views_that_see_them_show(views: tuple[Tensor, Cameras]) -> None:
+def test_points_pool_and_blend_what_the_views_that_see_them_show(views: tuple[Tensor, Cameras]) -> None:
     network = small_field(awake=True).network
     torch.nn.init.zeros_(network.density.weight)
     points, directions = torch.randn(1, 40, 3) * 0.4, torch.nn.functional.normalize(torch.randn(1, 40, 3), dim=-1)
     points[0, 0] = torch.tensor([0.0, 0.0, 9.0])  # seen by none
     seen = sample_view_features(*views, points)
     hidden, density = network.points(points, seen, torch.zeros(1))
-    attended = network.look(hidden, directions, seen)
+    blended = network.blend(hidden, directions, seen)
     queries = network.query(hidden)[0].double().unflatten(-1, (2, -1))
     counts = set()
     for p in range(40):
@@ -84,9 +84,9 @@ def test_points_pool_and_attend_to_what_the_views_that_see_them_show(views: tupl
         heads = []
         for query in queries[p]:
             weights = [math.exp(float(query @ key) / math.sqrt(len(key))) for key in keys]
-            heads.append(sum((w * k for w, k in zip(weights, keys, strict=True)), torch.zeros(fields.FEATURES + 4)))
+            heads.append(sum((w * f for w, (f, _) in zip(weights, found, strict=True)), torch.zeros(fields.FEATURES)))
             heads[-1] = heads[-1] / max(sum(weights), 1e-9)
-        torch.testing.assert_close(attended[0, p].double(), torch.cat(heads).double(), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(blended[0, p].double(), torch.cat(heads).double(), rtol=1e-3, atol=1e-5)
     assert counts >= {0, 1, 4}
 
 
@@ -129,10 +129,11 @@ def test_all_rays_meet_one_density_and_each_has_values_of_its_own(views: tuple[T
 
 def test_samples_of_a_ray_heed_one_another_and_rays_do_not(views: tuple[Tensor, Cameras]) -> None:
     field, points = small_field(awake=True), torch.randn(1, 24, 3) * 0.4
+    points[:, 10] = 0  # the third sample of the second ray: all views but the last see it
     directions = torch.nn.functional.normalize(torch.randn(1, 3, 3), dim=-1)
     seen = sample_view_features(*views, points)
     changed = seen.features.clone()
-    changed[:, 10] += seen.visible[:, 10, :, None]  # the third sample of the second ray
+    changed[:, 10] += seen.visible[:, 10, :, None]
     density, values = along(field, seen, points, directions, 3)
     new_density, new_values = along(field, ViewFeatures(changed, seen.directions, seen.visible), points, directions, 3)
     assert ((new_density - density).abs() > 1e-6).nonzero().flatten().tolist() == [10]

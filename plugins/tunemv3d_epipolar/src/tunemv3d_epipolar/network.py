@@ -37,14 +37,14 @@ class EpipolarNetwork(nn.Module):
     def __init__(self, spec: EpipolarSpec, features: int, values: int) -> None:
         super().__init__()
         self.heads, hidden = spec.heads, spec.hidden
-        pooled, seen = 2 * features + 1, features + RELATIVE
+        pooled, blended = 2 * features + 1, spec.heads * features
         self.time = nn.Linear(hidden, hidden)
         self.fc_in = nn.Linear(3 + 6 * FREQUENCIES + pooled, hidden)
         self.fc_out = nn.Linear(hidden, hidden)
         self.density = zero_init(nn.Linear(hidden, 1))
         self.density_agg = zero_init(nn.Linear(pooled, 1, bias=False))
-        self.query = nn.Linear(hidden, spec.heads * seen)
-        self.seen = nn.Linear(spec.heads * seen, hidden)
+        self.query = nn.Linear(hidden, spec.heads * (features + RELATIVE))
+        self.blended = nn.Linear(blended, hidden)
         layer = nn.TransformerEncoderLayer(
             hidden, spec.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -52,7 +52,7 @@ class EpipolarNetwork(nn.Module):
         value_out = nn.Linear(hidden, values)
         # Rendered features start at random: of zero ones an injector that is zero as well would never learn.
         self.value_out = zero_init(value_out) if spec.gives == "latents" else value_out
-        self.value_agg = zero_init(nn.Linear(spec.heads * seen, values, bias=False))
+        self.value_agg = zero_init(nn.Linear(blended, values, bias=False))
 
     def forward(self, points: Tensor, directions: Tensor, views: ViewFeatures, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities ``b r s``, float32, per world unit, and values ``b r s v``.
@@ -65,10 +65,10 @@ class EpipolarNetwork(nn.Module):
         """
         rays, samples = points.shape[1:3]
         hidden, density = self.points(points.flatten(1, 2), views, t)
-        seen = self.look(hidden, directions.repeat_interleave(samples, dim=1), views)
-        tokens = torch.unflatten(hidden + self.seen(seen), 1, (rays, samples))
+        blended = self.blend(hidden, directions.repeat_interleave(samples, dim=1), views)
+        tokens = torch.unflatten(hidden + self.blended(blended), 1, (rays, samples))
         attended = self.rays(tokens.flatten(0, 1)).reshape(tokens.shape)
-        values: Tensor = self.value_out(attended) + torch.unflatten(self.value_agg(seen), 1, (rays, samples))
+        values: Tensor = self.value_out(attended) + torch.unflatten(self.value_agg(blended), 1, (rays, samples))
         return torch.unflatten(density, 1, (rays, samples)), values
 
     def points(self, points: Tensor, views: ViewFeatures, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,10 +86,10 @@ class EpipolarNetwork(nn.Module):
             change = torch.squeeze(self.density(hidden.float()) + self.density_agg(pooled), -1)
             return hidden, SLOPE * F.softplus(SLOPE * (ball + change))
 
-    def look(self, hidden: Tensor, directions: Tensor, views: ViewFeatures) -> Tensor:
-        """Attend to the views that see a point, by their features and by how close they look to the ray's direction.
+    def blend(self, hidden: Tensor, directions: Tensor, views: ViewFeatures) -> Tensor:
+        """Blend the features of the views that see a point, by what they show and how close to the ray they look.
 
-        Views are keys and values as they are; the points' queries are learned. Zero where no view sees the point.
+        Keys and values are the views as they are; the points' queries are learned. Zero where no view sees the point.
 
         Args:
             hidden: ``b p hidden``.
@@ -97,7 +97,7 @@ class EpipolarNetwork(nn.Module):
             views: of the points.
 
         Returns:
-            ``b p (heads (f + 4))``.
+            ``b p (heads f)``.
         """
         along = directions[:, :, None]
         cosine = (along * views.directions).sum(-1, keepdim=True)
@@ -107,5 +107,5 @@ class EpipolarNetwork(nn.Module):
         logits = (query @ keys.mT).float() / keys.shape[-1] ** 0.5
         # A softmax over no view would be NaN.
         weights = logits.masked_fill(visible == 0, torch.finfo(logits.dtype).min).softmax(-1) * visible
-        attended: Tensor = weights @ keys
-        return attended.flatten(2)
+        blended: Tensor = weights @ views.features
+        return blended.flatten(2)
