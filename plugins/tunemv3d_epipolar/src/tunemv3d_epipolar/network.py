@@ -44,7 +44,7 @@ class EpipolarNetwork(nn.Module):
         self.density = zero_init(nn.Linear(hidden, 1))
         self.density_agg = zero_init(nn.Linear(pooled, 1, bias=False))
         self.query = nn.Linear(hidden, spec.heads * (features + RELATIVE))
-        self.blended = nn.Linear(blended, hidden)
+        self.fc_blended = nn.Linear(blended, hidden)
         layer = nn.TransformerEncoderLayer(
             hidden, spec.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
         )
@@ -66,7 +66,7 @@ class EpipolarNetwork(nn.Module):
         rays, samples = points.shape[1:3]
         hidden, density = self.points(points.flatten(1, 2), views, t)
         blended = self.blend(hidden, directions.repeat_interleave(samples, dim=1), views)
-        tokens = torch.unflatten(hidden + self.blended(blended), 1, (rays, samples))
+        tokens = torch.unflatten(hidden + self.fc_blended(blended), 1, (rays, samples))
         attended = self.rays(tokens.flatten(0, 1)).reshape(tokens.shape)
         values: Tensor = self.value_out(attended) + torch.unflatten(self.value_agg(blended), 1, (rays, samples))
         return torch.unflatten(density, 1, (rays, samples)), values
