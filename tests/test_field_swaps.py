@@ -22,6 +22,7 @@ FIELDS = {
     "density": f'{{"type": "density", {MERGE}, "hidden": 32, "samples": 8}}',
     "hash": f'{{"type": "hash", {MERGE}, "levels": 3, "finest": 16, "log2_entries": 10, "hidden": 32, "samples": 8}}',
     "lrm": '{"type": "lrm", "cells": 4, "hidden": 32, "blocks": 1, "channels": 8, "samples": 8}',
+    "epipolar": '{"type": "epipolar", "hidden": 32, "samples": 8}',
     "triplane": f'{{"type": "triplane", {MERGE}, "cells": 16, "channels": 16, "samples": 8}}',
     "volume": '{"type": "volume", "cells": 16, "channels": [8, 16], "samples": 8}',
 }

@@ -58,6 +58,7 @@ OURS = (
     "tunemv3d-comfyui",
     "tunemv3d-cross-attention",
     "tunemv3d-density",
+    "tunemv3d-epipolar",
     "tunemv3d-film",
     "tunemv3d-gaussians",
     "tunemv3d-hash",
