@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from train_stand_ins import TinyField
 
 from tunemv3d_core.config.component_spec import ComponentSpec, LossTermSpec
+from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.io.depth_normals import save_depth
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
 from tunemv3d_core.slots import OptimizerContext, Prediction, Targets
@@ -27,11 +28,11 @@ class Depth:
 
     def __init__(self, needs: str) -> None:
         self.needs = (needs,)
-        self.progress = 0.0
+        self.progress = torch.zeros((), device=preferred_device())
         self.shown: dict[str, Tensor] = {}
 
     def on_step(self, step: int, steps: int) -> None:
-        self.progress = step / steps
+        self.progress.fill_(step / steps)
 
     def __call__(self, prediction: Prediction, targets: Targets) -> Tensor:
         assert prediction.rendering is not None and prediction.novel is not None

@@ -194,6 +194,9 @@ def test_a_step_sees_only_tensors_that_change_in_place() -> None:
         followers = Followers(model, {})
         followers.unseen(0, 6, seed=0)
         assert unseen in (told := followers.unseen(1, 6, seed=0)) and bool(told) == bool(unseen)
+    model, losses = torch.nn.ModuleDict({"field": authors_package.Annealed()}), {"far": authors_package.Depth("depth")}
+    elsewhere = Followers(model.to("meta"), losses)
+    assert "on_step of 'far' changes 'progress'" in elsewhere.unseen(1, 6, seed=0)
 
 
 def test_maps_are_those_of_the_plans_views_in_cells(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Followers:
 
     def __init__(self, model: nn.Module, losses: Mapping[str, Any]) -> None:
         self._followers = {place: each for place, each in _asked(model, losses) if isinstance(each, FollowsSteps)}
+        self._device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
     def __call__(self, step: int, steps: int, seed: int) -> None:
         """Tell all of them that a step comes.
@@ -54,22 +55,23 @@ class Followers:
 
     def unseen(self, step: int, steps: int, seed: int) -> str:
         """Tell all of them, and say what they changed that a captured step does not see; "" where it sees all."""
-        before = {place: _held(follower) for place, follower in self._followers.items()}
+        before = {place: _held(follower, self._device) for place, follower in self._followers.items()}
         self(step, steps, seed)
         for place, follower in self._followers.items():
-            now = _held(follower)
+            now = _held(follower, self._device)
             if changed := sorted(name for name in now if now[name] != before[place].get(name, now[name])):
                 return f"on_step of '{place}' changes '{changed[0]}', which is no tensor that is changed in its place"
         return ""
 
 
-def _held(follower: Any) -> dict[str, Any]:
-    """Return plain attributes, and where tensors lie."""
+def _held(follower: Any, device: torch.device) -> dict[str, Any]:
+    """Return plain attributes, and where tensors lie; changes of one on another device, which a graph misses, count."""
     held = dict(getattr(follower, "__dict__", {}))
     own = {name: value for name, value in held.items() if isinstance(value, bool | int | float | str)}
     if isinstance(follower, nn.Module):
         held |= dict(follower.named_buffers()) | dict(follower.named_parameters())
-    return own | {name: value.data_ptr() for name, value in held.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
+    return own | {name: (v.data_ptr(), v._version if v.device != device else 0) for name, v in tensors.items()}
 
 
 class Reporters:

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -111,7 +112,8 @@ def together(accelerator: Accelerator) -> Iterator[None]:
         return
     signs = SignsOfLife(accelerator.process_index, accelerator.num_processes)
     try:
-        yield
+        with _without_notes():
+            yield
         # With the process group destroyed: a rank that leaves first takes down those still at work.
         accelerator.wait_for_everyone()
     except BaseException as error:
@@ -123,6 +125,17 @@ def together(accelerator: Accelerator) -> Iterator[None]:
         raise
     signs.close()
     dist.destroy_process_group()
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Leave out what torch says of its own wrapping and what nobody can act on."""
+    with warnings.catch_warnings():
+        # A new name of an option, which Accelerate has no word for yet.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        # Weights of 1 x 1 convolutions lie in memory as their gradients do, whatever the strides say.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+        yield
 
 
 def _leave() -> None:

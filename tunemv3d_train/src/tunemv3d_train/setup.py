@@ -1,6 +1,5 @@
 """Parts of a run, built and checked before its first step."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +144,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if restored:
         passes = int(restored["step"]) * spec.train.accumulate
         sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
-    with warnings.catch_warnings():
-        # torch 2.13's new name of the option, which Accelerate has no word for yet.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
+    wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
     return Parts(
         dataset=dataset,
         model=model,
