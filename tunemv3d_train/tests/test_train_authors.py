@@ -23,7 +23,9 @@ from typer.testing import CliRunner
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_core.io.depth_normals import read_depth, save_depth
 from tunemv3d_train.cli import train as train_command
+from tunemv3d_train.continuity import dataset_fingerprint
 from tunemv3d_train.maps import Maps, in_cells
 from tunemv3d_train.multiview import MultiviewImages
 from tunemv3d_train.trainer import opened, train
@@ -217,6 +219,15 @@ def test_maps_are_those_of_the_plans_views_in_cells(tmp_path: Path) -> None:
     assert (
         in_cells(values, (1, 1), hit_alone=True).item() == 3 and in_cells(values, (1, 1), hit_alone=False).item() == 1.5
     )
+
+
+def test_maps_that_losses_look_at_are_part_of_what_a_run_goes_on_with(tmp_path: Path) -> None:
+    folder = with_depth(tiny.write_dataset(tmp_path / "discs", views=4))
+    looked_at, unread = (dataset_fingerprint(MultiviewImages(folder), maps) for maps in (("depth",), ()))
+    depth = next(folder.glob("objects/*/*.depth.png"))
+    save_depth(depth, read_depth(depth) / 2)
+    dataset = MultiviewImages(folder)
+    assert dataset_fingerprint(dataset, ("depth",)) != looked_at and dataset_fingerprint(dataset) == unread
 
 
 @pytest.mark.slow

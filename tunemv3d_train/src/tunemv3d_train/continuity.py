@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from tunemv3d_core.console import messages
 from tunemv3d_core.io.mismatch_policy import PROVENANCE, apply_policy
-from tunemv3d_core.slots import Dataset, KeepsLatents, Streams
+from tunemv3d_core.slots import Dataset, HasMaps, KeepsLatents, Streams
 
 Fingerprint = dict[str, Any]
 """``objects``, how many there are, and ``sha256`` of what is learned from."""
@@ -16,10 +17,14 @@ READ = 2_000
 """Up to so many objects' pictures are read for the fingerprint; of larger datasets only records count."""
 
 
-def dataset_fingerprint(dataset: Dataset) -> Fingerprint:
+def dataset_fingerprint(dataset: Dataset, maps: Collection[str] = ()) -> Fingerprint:
     """Return the fingerprint of splits, captions, cameras and, where they are few, pictures.
 
     A streamed dataset is known by the summaries of its objects, so that none is read for it.
+
+    Args:
+        dataset: what is learned from.
+        maps: names of its maps that losses look at; they count as pictures do.
     """
     digest = hashlib.sha256(repr(sorted(dataset.splits().items())).encode())
     if isinstance(dataset, Streams):
@@ -33,6 +38,9 @@ def dataset_fingerprint(dataset: Dataset) -> Fingerprint:
             digest.update(record.cameras.intrinsics.cpu().numpy().tobytes())
             if isinstance(dataset, KeepsLatents) and len(dataset) <= READ:
                 digest.update(dataset.digest(index).encode())
+            if isinstance(dataset, HasMaps) and maps and len(dataset) <= READ:
+                for _, values in sorted(dataset.maps(index, list(range(record.views)), maps).items()):
+                    digest.update(values.numpy().tobytes())
     return {"objects": len(dataset), "sha256": digest.hexdigest()}
 
 

@@ -108,8 +108,6 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     dataset = _dataset(spec.data)
     splits = dataset.splits()
     check_counts(dataset, splits["train"], spec.views)
-    fingerprint = dataset_fingerprint(dataset)
-    check_alike(accelerator, spec, fingerprint, len(splits["train"]))
     torch.manual_seed(spec.seed)
     model = assemble(spec.model, device)
     _check_field(spec, model)
@@ -117,6 +115,8 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         _start_from(spec.train.start_from, model, accelerator)
     offered = dataset.map_channels if isinstance(dataset, HasMaps) else {}
     step = TrainingStep(model, spec.views.inputs, spec.loss, offered).train()
+    fingerprint = dataset_fingerprint(dataset, step.maps)
+    check_alike(accelerator, spec, fingerprint, len(splits["train"]))
     parameters = trainable(model)
     optimisation = _optimisation(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
