@@ -1,6 +1,7 @@
 """HTML that is as small as its content: hundreds of pages carry no navigation of one another, and no empty marks."""
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,15 @@ from sphinx.writers.html5 import HTML5Translator
 from tunemv3d_show.compose import model_viewer
 
 LOGGER = logging.getLogger(__name__)
+PLAIN = {
+    'class="reference internal"': 'class="reference"',
+    'class="docutils literal notranslate"': 'class="literal"',
+    ' class="row-odd"': "",
+    ' class="row-even"': "",
+    "docutils align-default": "docutils",
+}
+"""Classes that no style asks for, and what is left of them."""
+_PAREN = re.compile(r'<span class="sig-paren">(.)</span>')
 
 
 class PlainTranslator(HTML5Translator):
@@ -26,13 +36,27 @@ class PlainTranslator(HTML5Translator):
     def starttag(self, node: nodes.Element, tagname: str, suffix: str = "\n", empty: bool = False, **other: Any) -> str:
         """Return a tag, without the classes that no style asks for."""
         tag: str = super().starttag(node, tagname, suffix, empty, **other)
-        return tag.replace('class="reference internal"', 'class="reference"').replace('"docutils literal ', '"literal ')
+        for old, new in PLAIN.items():
+            tag = tag.replace(old, new)
+        return tag
 
-    def visit_desc_sig_space(self, node: nodes.Element) -> None:
-        """Begin a space of a signature, which needs no mark."""
+    def visit_paragraph(self, node: nodes.Element) -> None:
+        """Begin a paragraph; one that is all of a table's cell needs no mark."""
+        if not _fills_cell(node):
+            super().visit_paragraph(node)
 
-    def depart_desc_sig_space(self, node: nodes.Element) -> None:
+    def depart_paragraph(self, node: nodes.Element) -> None:
         """End it."""
+        if not _fills_cell(node):
+            super().depart_paragraph(node)
+
+    def _unmarked(self, node: nodes.Element) -> None:
+        """Begin or end a word of a signature, which needs no mark."""
+
+    visit_desc_sig_space = depart_desc_sig_space = _unmarked
+    visit_desc_sig_name = depart_desc_sig_name = _unmarked
+    visit_desc_sig_punctuation = depart_desc_sig_punctuation = _unmarked
+    visit_desc_sig_operator = depart_desc_sig_operator = _unmarked
 
     def visit_reference(self, node: nodes.Element) -> None:
         """Begin a link; where it leads within the site is written in its address, and need not be told again."""
@@ -51,19 +75,26 @@ class PlainTranslator(HTML5Translator):
         for place in range(self._signature, len(self.body)):
             for old, new in tags.items():
                 self.body[place] = self.body[place].replace(old, new)
+            self.body[place] = _PAREN.sub(r"\1", self.body[place])
         # Its place stands in the page's own table of contents: no link to itself beside it.
         ids, node["ids"] = node["ids"], []
         super().depart_desc_signature(node)
         node["ids"] = ids
 
 
+def _fills_cell(node: nodes.Element) -> bool:
+    return isinstance(node.parent, nodes.entry) and len(node.parent) == 1
+
+
 def own_branch(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Open the reader's own branch of the navigation alone; for ``html-page-context``, before the theme asks for it."""
+    """Open the reader's own branch of the navigation alone, and write both plainly; for ``html-page-context``."""
     if "toctree" in context:
         whole = context["toctree"]
         # A heading needs a level, which Sphinx does not say of the navigation's.
         levelled = 'role="heading" aria-level="2"'
         context["toctree"] = lambda **options: whole(**options | {"collapse": True}).replace('role="heading"', levelled)
+    if "toc" in context:
+        context["toc"] = context["toc"].replace('<code class="literal">', "<code>")
 
 
 def visit_formula(translator: Any, node: nodes.math) -> None:
