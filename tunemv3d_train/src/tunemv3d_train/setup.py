@@ -13,7 +13,7 @@ from torch import nn
 from tunemv3d_core.assemble import assemble, build_component
 from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.config.run_spec import RunSpec, spec_id
+from tunemv3d_core.config.run_spec import RunSpec, ViewsSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.dataset_checks import check_dataset
 from tunemv3d_core.diffusion import MultiviewDiffusion
@@ -24,7 +24,6 @@ from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
-from tunemv3d_core.sampling import prepared_scheduler
 from tunemv3d_core.slots import Backbone, Dataset, HasMaps, OptimizerContext, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
@@ -42,11 +41,11 @@ from tunemv3d_train.evaluation import TIMESTEPS, FixedSample, Measurement, choos
 from tunemv3d_train.hooks import Followers
 from tunemv3d_train.known_words import KnownWords, known_words, tell
 from tunemv3d_train.latents import LatentCache
-from tunemv3d_train.loss_terms import weights_of
 from tunemv3d_train.maps import Maps
 from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.optimisation import Optimisation, trainable
-from tunemv3d_train.preview import STEPS_AT_MOST, Preview
+from tunemv3d_train.preview import Preview
+from tunemv3d_train.spec_checks import check_field, check_sampling
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
@@ -105,32 +104,18 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         TuneMV3DError: whatever is wrong with the spec, the dataset or the checkpoint.
     """
     device = accelerator.device
-    dataset = _dataset(spec.data)
-    splits = dataset.splits()
-    check_counts(dataset, splits["train"], spec.views)
-    torch.manual_seed(spec.seed)
-    model = assemble(spec.model, device)
-    _check_field(spec, model)
-    if spec.train.start_from is not None and resume_from is None:
-        _start_from(spec.train.start_from, model, accelerator)
+    dataset = _dataset(spec.data, spec.views)
+    learned = dataset.splits()["train"]
+    model = _model(spec, accelerator, anew=resume_from is None)
     offered = dataset.map_channels if isinstance(dataset, HasMaps) else {}
     step = TrainingStep(model, spec.views.inputs, spec.loss, offered).train()
     fingerprint = dataset_fingerprint(dataset, step.maps)
-    check_alike(accelerator, spec, fingerprint, len(splits["train"]))
+    check_alike(accelerator, spec, fingerprint, len(learned))
     parameters = trainable(model)
     optimisation = _optimisation(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
-    latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
-    _check_sampling(spec, model, latents.shape[1:])
-    if device.type == "cuda" and isinstance(latents, LatentCache):
-        objects = splits["train"] + splits["held_out"]
-        latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
-    if model.field is not None:
-        # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
-        model.background_latent(latents.shape[1:])
-    _, h, w = latents.shape
-    batches = Batches(dataset, latents, texts, Maps(dataset, step.maps, (h, w), device) if step.maps else None)
-    preview = _preview(spec, model, dataset, latents, device)
+    batches = _batches(spec, dataset, model, step, accelerator)
+    preview = _preview(spec, model, dataset, batches.latents, device)
     restored = state.restore(resume_from, model, parameters, optimisation.optimizers, average) if resume_from else {}
     if resume_from:
         _compare(resume_from, model, accelerator, resumed=True)
@@ -140,7 +125,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     with accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
     known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
-    sampler = _sampler(spec, dataset, splits["train"], model, latents, accelerator)
+    sampler = _sampler(spec, dataset, learned, model, batches.latents, accelerator)
     if restored:
         passes = int(restored["step"]) * spec.train.accumulate
         sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
@@ -164,14 +149,42 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     )
 
 
-def _dataset(options: ComponentSpec) -> Dataset:
-    """Open the dataset, and refuse one whose answers cannot be learned from."""
+def _dataset(options: ComponentSpec, views: ViewsSpec) -> Dataset:
+    """Open the dataset, and refuse one that cannot be learned from."""
     dataset: Dataset = build_component("dataset", options)
     try:
         check_dataset(dataset)
     except DatasetError as error:
         raise DatasetError(f"data: the dataset '{options.type}': {error}") from error
+    check_counts(dataset, dataset.splits()["train"], views)
     return dataset
+
+
+def _model(spec: RunSpec, accelerator: Accelerator, anew: bool) -> MultiviewDiffusion:
+    """Build the model; a run that begins anew may start from another's weights."""
+    torch.manual_seed(spec.seed)
+    model = assemble(spec.model, accelerator.device)
+    check_field(spec, model)
+    if spec.train.start_from is not None and anew:
+        _start_from(spec.train.start_from, model, accelerator)
+    return model
+
+
+def _batches(
+    spec: RunSpec, dataset: Dataset, model: MultiviewDiffusion, step: TrainingStep, accelerator: Accelerator
+) -> Batches:
+    """Encode what a GPU keeps of the dataset, and return what makes batches of it."""
+    device = accelerator.device
+    latents, texts = _latents(dataset, model.backbone, device), TextCache(model.backbone)
+    _, h, w = latents.shape
+    check_sampling(spec, model, (h, w))
+    if device.type == "cuda" and isinstance(latents, LatentCache):
+        objects = [index for split in ("train", "held_out") for index in dataset.splits()[split]]
+        latents.fill(track(objects, "encoding pictures", console=messages, disable=not accelerator.is_main_process))
+    if model.field is not None:
+        # Kept by the model; computed here, it is as precise as the latents whatever the step's precision.
+        model.background_latent((h, w))
+    return Batches(dataset, latents, texts, Maps(dataset, step.maps, (h, w), device) if step.maps else None)
 
 
 def _tell_of_dataset(dataset: Dataset, backbone: Backbone, sample: FixedSample) -> KnownWords | None:
@@ -213,40 +226,6 @@ def _compare(source: Path, model: MultiviewDiffusion, accelerator: Accelerator, 
 def _place(source: Path) -> ComponentSpec:
     """Return the backbone's options as a checkpoint was saved with."""
     return load_spec(source / "spec.json", unneeded=TRAINING_SLOTS, saved=True).model.backbone
-
-
-def _check_field(spec: RunSpec, model: MultiviewDiffusion) -> None:
-    """Refuse losses that the field cannot have."""
-    terms = any(weights_of(spec.loss)[name] for name in spec.loss.terms)
-    if model.field is None:
-        if not (spec.loss.denoise or terms):
-            raise SpecError("loss.denoise: 0 leaves the plain 2D model nothing to learn from")
-        return
-    assert spec.model.field is not None
-    name, ports = spec.model.field.type, model.field.ports
-    if spec.views.novel and not ports.novel_views:
-        raise SpecError(f"views.novel: the field '{name}' renders only the views that it saw; set views.novel to 0")
-    if not (spec.loss.denoise or spec.loss.mask or terms or (spec.loss.neus and ports.gives == "latents")):
-        raise SpecError("loss: every weight that reaches the model is 0; raise denoise, neus or mask")
-    if spec.loss.neus and ports.gives == "features":
-        raise SpecError(
-            f"loss.neus: the field '{name}' renders features, which no picture shows; set loss.neus to 0, or let the "
-            "field give latents"
-        )
-
-
-def _check_sampling(spec: RunSpec, model: MultiviewDiffusion, size: tuple[int, int]) -> None:
-    """Refuse what could not be sampled after training; ``size`` is that of the dataset's latents."""
-    for steps in (spec.sample.steps, min(spec.sample.steps, STEPS_AT_MOST)):
-        prepared_scheduler(model.backbone, spec.sample.scheduler, steps)
-    ports = model.backbone.ports
-    pictures = [side * ports.image_stride for side in size]
-    samples = list(spec.sample.size or (ports.latent_size * ports.image_stride,) * 2)
-    if pictures != samples:
-        raise SpecError(
-            f"sample.size: the pictures have {pictures} pixels, samples would have {samples}; "
-            f"set sample.size={pictures}, or render pictures of the other size"
-        )
 
 
 def _optimisation(

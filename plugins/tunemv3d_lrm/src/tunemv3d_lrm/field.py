@@ -103,8 +103,9 @@ def sample_planes(planes: Tensor, points: Tensor) -> Tensor:
     Beyond the planes their border counts. The precision is that of the points.
     """
     with full_precision(points):
+        axes = points.unbind(-1)
         # grid_sample wants the column first.
-        places = torch.stack([points[..., [column, row]] for row, column in AXES], dim=1).flatten(0, 1)[:, None]
+        places = torch.stack([torch.stack([axes[column], axes[row]], dim=-1) for row, column in AXES], dim=1)
         maps = planes.to(points).flatten(0, 1)
-        samples = F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+        samples = F.grid_sample(maps, places.flatten(0, 1)[:, None], padding_mode="border", align_corners=False)
         return torch.unflatten(samples[:, :, 0], 0, (-1, 3)).flatten(1, 2).mT

@@ -101,9 +101,9 @@ def sample_planes(planes: Tensor, points: Tensor, radius: float) -> Tensor:
         ``b p (3 c)``: features of xy, xz and yz.
     """
     with full_precision(points):
-        scaled = points / radius
-        # grid_sample wants the column first.
-        grid = torch.stack([scaled[..., [column, row]] for row, column in AXES], dim=1)
+        axes = (points / radius).unbind(-1)
+        # grid_sample wants the column first. No list as an index: it would be copied from the host at every call.
+        grid = torch.stack([torch.stack([axes[column], axes[row]], dim=-1) for row, column in AXES], dim=1)
         samples = F.grid_sample(
             planes.float().flatten(0, 1), grid.flatten(0, 1)[:, None], padding_mode="border", align_corners=False
         )

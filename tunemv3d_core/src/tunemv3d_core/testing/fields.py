@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 from tunemv3d_core.cameras import Cameras, pixel_centres
 from tunemv3d_core.rendering.rays import culling
@@ -84,13 +85,24 @@ def assert_float32_under_autocast(field: Any) -> None:
     torch.testing.assert_close(rendering.opacity, plain.render(cameras, (8, 8)).opacity, rtol=1e-5, atol=1e-6)
 
 
+class _RefusesHostIndices(TorchFunctionMode):
+    """Refuses lists as indices: each call copies them from the host, which no CUDA graph may."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert not any(isinstance(part, list) for part in index), f"{args[1]} indexes a tensor: a list is copied"
+        return func(*args, **(kwargs or {}))
+
+
 def assert_static_training_step(field: Any) -> None:
     """Assert that no shape and no branch of a training step depends on numbers, as a CUDA graph needs.
 
-    Fake tensors hold no numbers: what asks for one raises ``DataDependentOutputException``.
+    Fake tensors hold no numbers: what asks for one raises ``DataDependentOutputException``. Lists as indices are
+    refused too.
     """
     field.train()
-    with culling(False), FakeTensorMode(allow_non_fake_inputs=True):
+    with culling(False), FakeTensorMode(allow_non_fake_inputs=True), _RefusesHostIndices():
         cameras = Cameras(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4))
         scene = field.fuse(torch.randn(2, 3, FEATURES, 8, 8), cameras, torch.zeros(2))
         maps, pixels = scene.render(cameras, (8, 8)), scene.render(cameras, (8, 8), torch.rand(2, 3, 7, 2))
