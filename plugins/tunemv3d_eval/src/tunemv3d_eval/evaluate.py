@@ -1,5 +1,6 @@
 """The command ``tunemv3d evaluate``: checkpoints by a protocol, as figures with intervals, plots and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,6 +110,7 @@ def evaluate(
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
     from tunemv3d_core.additions import Additions
     from tunemv3d_eval.protocols.protocol import load_protocol
+    from tunemv3d_eval.ranks import Ranks
     from tunemv3d_eval.run import Request
 
     sampling = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "views": views, "elevation": elevation}
@@ -116,6 +118,8 @@ def evaluate(
     followed, overridden = load_protocol(protocol).changed(**fields, **sampling)
     # "auto" is an old word for the default.
     place = read_placement("" if device == "auto" else device, dtype, offload)
+    ranks = Ranks.launched()
+    place = replace(place, device=ranks.device(place.device))
     request = Request(
         checkpoints=checkpoints,
         protocol=followed,
@@ -127,6 +131,7 @@ def evaluate(
         score_only=score_only,
         place=place,
         added=Additions.of(base, lora, embedding),
+        ranks=ranks,
     )
     _evaluate(request, show, as_json)
 
@@ -137,8 +142,10 @@ def _evaluate(request: "Request", show: bool, as_json: bool) -> None:
     from tunemv3d_eval.run import Evaluation
 
     evaluation = Evaluation(request)
-    with _progress() as progress:
+    with _progress(shown=request.ranks.rank == 0) as progress:
         report = evaluation.run(_bars(progress))
+    if not report:
+        return
     if as_json:
         print_json(report)
     else:
@@ -175,9 +182,9 @@ def parse_strengths(text: str) -> tuple[Consistency, ...]:
     return tuple(dict.fromkeys(parse_consistency(word) for word in text.replace(",", " ").split()))
 
 
-def _progress() -> Progress:
+def _progress(shown: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
+    return Progress(*columns, TimeRemainingColumn(), console=messages, transient=True, disable=not shown)
 
 
 def _bars(progress: Progress) -> "Bar":

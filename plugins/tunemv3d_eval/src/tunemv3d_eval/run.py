@@ -1,10 +1,11 @@
 """An evaluation from its request to the report: sample, score, build, write."""
 
 import platform
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from tunemv3d_core.slots import Need
 from tunemv3d_eval import __version__
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.protocols.protocol import Protocol
+from tunemv3d_eval.ranks import ALONE, Ranks
 from tunemv3d_eval.report.build import FORMAT, build_report
 from tunemv3d_eval.report.over_t import plots_over_t
 from tunemv3d_eval.report.plots import figure_plots
@@ -41,12 +43,17 @@ from tunemv3d_eval.scoring.chosen import Chosen, Needs, choose_metrics
 from tunemv3d_eval.scoring.compared import score_controls, score_real
 from tunemv3d_eval.scoring.measurement import Measurement
 from tunemv3d_eval.scoring.real import Data, RealObjects, find_data, real_objects
-from tunemv3d_eval.scoring.score import Samples, score_samples
+from tunemv3d_eval.scoring.score import merge_scores, score_samples, score_share
 from tunemv3d_eval.scoring.scored import Progress, Scored
+from tunemv3d_eval.subject import Subject
 from tunemv3d_eval.warned import recorded
 
 Bar = Callable[[str, int | None], Progress]
 """Begins a part of the work of so many objects; what it gives is told how many of them are done."""
+
+
+SHARES = ".shares"
+"""Folder in which several processes keep what they find until the first takes it over."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Request:
         score_only: measure the samples that are there.
         place: where it computes.
         added: on top of the checkpoints.
+        ranks: the processes that share the work.
     """
 
     checkpoints: Sequence[str]
@@ -76,6 +84,7 @@ class Request:
     score_only: bool
     place: Placement
     added: Additions
+    ranks: Ranks = ALONE
 
 
 class Evaluation:
@@ -113,12 +122,14 @@ class Evaluation:
         """Evaluate, and write report, table and plots.
 
         Returns:
-            The report.
+            The report; nothing beside the first of several processes.
 
         Raises:
             TuneMV3DError: another process evaluates in the folder, or a file in it is damaged.
         """
-        with _alone(self.request.out):
+        ranks = self.request.ranks
+        with _alone(self.request.out) if ranks.rank == 0 else nullcontext():
+            ranks.total(0)  # the others begin when the folder is held
             return self._run(bar)
 
     def _run(self, bar: Bar) -> dict[str, Any]:
@@ -128,10 +139,13 @@ class Evaluation:
         with recorded() as warned:
             for name, label in zip(self.request.checkpoints, self._labels, strict=True):
                 self._evaluate(name, label, bar)
+            if self.request.ranks.rank:
+                return {}
             if len({about["base"] for about in self._about}) > 1:
                 _warn("the checkpoints have different bases: differences between them are also those of the bases")
         report = self._report(round(time.perf_counter() - began, 1), list(dict.fromkeys(warned)))
         out = self.request.out
+        shutil.rmtree(out / SHARES, ignore_errors=True)
         write_json(out / "evaluate.json", report, durable=True)
         write_text(out / "table.md", markdown(report))
         for figure, drawn in (figure_plots(report) | plots_over_t(report)).items():
@@ -152,6 +166,12 @@ class Evaluation:
         if request.metrics:
             _refuse_unmet(chosen, needs, records=real is not None)
         identity = Identity.of(label, loaded, request.added.as_json())
+        by = GeneratedBy.of({"checkpoint": name, "spec_id": identity.spec_id, "data": loaded.data})
+        subject = Subject(model, settings, identity, by, needs, None if isinstance(data, str) else data)
+        if request.ranks.world > 1:
+            self._made += self._share(subject, bar)
+            if request.ranks.rank:
+                return
         store = SampleStore(request.out, identity, settings, self._index)
         for note in cut_prompts(model.backbone, self._prompts):
             _warn(f"{label}: {note}")
@@ -160,20 +180,37 @@ class Evaluation:
             began = time.perf_counter()
             self._made += generate(model, store, settings, work, bar(f"{label}: sampling", total))
             self._sampling += time.perf_counter() - began
-        given = None if isinstance(data, str) else data
-        measurement = Measurement(chosen, model, needs, self._scores, given)
+        measurement = Measurement(chosen, model, needs, self._scores, subject.data)
         scored, pictures = Scored(label), request.out / "pictures" / label
         if real is not None:
             progress = bar(f"{label}: real objects", len(real.indices))
             score_real(real, model, identity.bound(), measurement, scored, pictures, progress)
-        by = GeneratedBy.of({"checkpoint": name, "spec_id": identity.spec_id, "data": loaded.data})
-        samples = Samples(model, store, settings, work, by)
+        samples = subject.samples(store, work)
+        shares = [Lines(path, "key") for path in sorted((request.out / SHARES).glob("*/scores.jsonl"))]
+        merge_scores(samples, shares, self._scores)
         score_samples(samples, measurement, scored, pictures, bar(f"{label}: scoring", total))
         if request.protocol.controls:
             score_controls(samples, measurement, scored, bar(f"{label}: controls", None))
         self._scored.append(scored)
         self._measurements.append(measurement)
         self._about.append({**identity.as_json(), "consistency": settings.consistency, "sampling": settings.as_json()})
+
+    def _share(self, subject: Subject, bar: Bar) -> int:
+        """Sample and score this process's share of the work; return how many samples all processes made."""
+        request, ranks, label = self.request, self.request.ranks, subject.identity.label
+        out, folder = request.out, request.out / SHARES / str(ranks.rank)
+        index = Lines(out / "samples.jsonl", "file", folder / "samples.jsonl")
+        store = SampleStore(out, subject.identity, subject.settings, index)
+        share, made = ranks.share(self._jobs), 0
+        total = len(share) * len(subject.settings.consistency)
+        if not request.score_only:
+            made = generate(subject.model, store, subject.settings, share, bar(f"{label}: sampling", total))
+        scores = Lines(out / "scores.jsonl", "key", folder / "scores.jsonl")
+        chosen = choose_metrics(request.protocol, request.metrics)
+        measurement = Measurement(chosen, subject.model, subject.needs, scores, subject.data)
+        samples, scoring = subject.samples(store, self._jobs), bar(f"{label}: scoring", None)
+        score_share(samples, measurement, out / "pictures" / label, share, scoring)
+        return ranks.total(made)
 
     def _real(self, loaded: LoadedCheckpoint) -> tuple[Data | str, RealObjects | None]:
         """Return the dataset, or why there is none, and its held-out objects if they are to be measured.

@@ -1,10 +1,11 @@
 """Scoring of a checkpoint's samples at every K by all metrics, and a picture of each prompt."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from tunemv3d_core.consistency import Consistency, format_consistency
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.slots import MeasuredObject
+from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.report.pictures import write_picture
 from tunemv3d_eval.samples.jobs import Job, Settings, in_batches, objects_at_once
 from tunemv3d_eval.samples.store import SampleStore, StoredSample
@@ -81,6 +83,27 @@ class Samples:
         return dict(zip(usable, objects, strict=True))
 
 
+def score_share(
+    samples: Samples, measurement: Measurement, pictures: Path, share: Sequence[Job], progress: Progress
+) -> None:
+    """Measure and draw a share of the samples, for the process that reports; arguments as for ``score_samples``."""
+    own = {i for i, job in enumerate(samples.jobs) if job in share}
+    _measure(samples, measurement, {k: set() for k in samples.stored}, pictures, progress, own)
+
+
+def merge_scores(samples: Samples, shares: Sequence[Lines], scores: Lines) -> None:
+    """Add what other processes measured to ``scores``, in the order in which one process would have."""
+    by_object: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for share in shares:
+        for key, record in share.items():
+            by_object.setdefault(key.partition("/")[0], []).append((key, record))
+    for i in range(len(samples.jobs)):
+        for k in samples.stored:
+            for key, record in by_object.get(samples.place(k, i).key, ()):
+                if key not in scores:
+                    scores.add(key, record)
+
+
 def score_samples(
     samples: Samples, measurement: Measurement, scored: Scored, pictures: Path, progress: Progress
 ) -> None:
@@ -117,13 +140,19 @@ def _measure(
     for_sets: Mapping[Consistency, set[int]],
     pictures: Path,
     progress: Progress,
+    among: Collection[int] | None = None,
 ) -> dict[Consistency, dict[int, MeasuredObject]]:
-    """Measure what has not been, and return the samples that sets are made of, on the CPU, by their jobs' numbers."""
+    """Measure what has not been, of all or of ``among``, the numbers of some.
+
+    Returns:
+        The samples that sets are made of, on the CPU, by their jobs' numbers.
+    """
     strengths = list(samples.stored)
     kept: dict[Consistency, dict[int, MeasuredObject]] = {k: {} for k in strengths}
     undrawn = {i for i, job in enumerate(samples.jobs) if not (pictures / _file(job)).is_file()}
     lacking = {i for k in strengths for i in samples.usable(k) if measurement.lacks(samples.place(k, i))}
-    todo = sorted(undrawn.union(lacking, *for_sets.values()))
+    wanted = undrawn.union(lacking, *for_sets.values())
+    todo = sorted(wanted if among is None else wanted.intersection(among))
     done = (len(samples.jobs) - len(todo)) * len(strengths)
     progress(done)
     with ThreadPoolExecutor(2) as drawer:
