@@ -204,7 +204,9 @@ class Evaluation:
         share, made = ranks.share(self._jobs), 0
         total = len(share) * len(subject.settings.consistency)
         if not request.score_only:
+            began = time.perf_counter()
             made = generate(subject.model, store, subject.settings, share, bar(f"{label}: sampling", total))
+            self._sampling += time.perf_counter() - began
         scores = Lines(out / "scores.jsonl", "key", folder / "scores.jsonl")
         chosen = choose_metrics(request.protocol, request.metrics)
         measurement = Measurement(chosen, subject.model, subject.needs, scores, subject.data)
