@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunemv3d_core.config.loading import load_spec, with_model_options
+from tunemv3d_core.config.loading import load_spec, with_model_options, with_overrides
 from tunemv3d_core.errors import CheckpointError, SpecError
 from tunemv3d_core.io.checkpoint import load_checkpoint
 
@@ -22,6 +22,13 @@ def test_options_of_the_model_alone_may_be_set() -> None:
     ):
         with pytest.raises(SpecError, match=message):
             with_model_options(spec, [override])
+
+
+def test_any_option_of_a_resolved_spec_may_be_set_as_where_it_is_loaded() -> None:
+    overrides = ["train.batch=2", "views.novel=3", 'model.lifter={"type": "lora-encoder", "rank": 4}']
+    assert with_overrides(load_spec("chairs-mini"), overrides) == load_spec("chairs-mini", overrides)
+    with pytest.raises(SpecError, match=r"--set: train\.batchez: unknown"):
+        with_overrides(load_spec("chairs-mini"), ["train.batchez=2"])
 
 
 @pytest.mark.slow

@@ -39,15 +39,21 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 
 def assemble(
-    spec: ModelSpec, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    spec: ModelSpec, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, weights: bool = True
 ) -> MultiviewDiffusion:
     """Build every component of a model in order and check that neighbours fit.
+
+    Args:
+        spec: the components.
+        device: of the parameters.
+        dtype: of the parameters.
+        weights: whether weights are read (``BuildContext.weights``).
 
     Raises:
         ComponentError: a component is not installed or is broken.
         PortsError: two components do not fit; names both and what each offers or needs.
     """
-    context = BuildContext(torch.device(device), dtype)
+    context = BuildContext(torch.device(device), dtype, weights=weights)
     modules: dict[str, nn.Module] = {}
     names: dict[str, str] = {}
     neighbours: Any = None

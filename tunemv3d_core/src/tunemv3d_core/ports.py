@@ -119,8 +119,11 @@ class BuildContext:
         device: device of its parameters.
         dtype: dtype of its parameters.
         backbone: the built backbone (None while it is being built itself), for lifters that copy its encoder.
+        weights: whether weights are read. Where not, parameters that would be read may lie on torch's meta device,
+            which has shapes alone: a plan of a run needs no more.
     """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     backbone: Any = None
+    weights: bool = True

@@ -29,7 +29,7 @@ TILED_FROM = 1536 * 1536
 
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
     """Build the backbone that ``spec`` names; it comes first and has no neighbours."""
-    parts = load_parts(spec, context.dtype)
+    parts = load_parts(spec, context.dtype, context.weights)
     return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
@@ -70,8 +71,13 @@ class Parts:
     caption_words: dict[str, int] | None = None
 
 
-def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
+def load_parts(spec: DiffusersSpec, dtype: torch.dtype, weights: bool = True) -> Parts:
     """Load a pipeline's parts in ``dtype``, in whatever precision they are stored, and add the spec's LoRA weights.
+
+    Args:
+        spec: which pipeline.
+        dtype: of its weights.
+        weights: whether they are read. Where not, they lie on the meta device, and configs and tokenizers suffice.
 
     Raises:
         ComponentError: nothing of that name, a pipeline of another kind, a file that cannot be read or holds another
@@ -79,7 +85,7 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
     """
     origin, added = locate(spec), lora_files(spec.lora)
     with reading(origin, "model_index.json"):
-        folder = local_folder(origin, list(CLASSES), spec.variant, spec.pickle)
+        folder = local_folder(origin, list(CLASSES), spec.variant, spec.pickle, weights)
         index = read_json(folder / "model_index.json")
     names = _part_names(origin, folder, index)
     kind = str(index["_class_name"])
@@ -88,22 +94,14 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
         if origin.file is not None:
             scheduler = single_file.heed_markers(origin.file, scheduler)
         scheduler = _checked(scheduler, index)
-    if origin.file is None:
-        weights = _weights(origin, folder, WEIGHTS[kind], spec)
-        files: dict[str, Path] = {}
-        for name, chosen in weights.items():
-            with reading(origin, name):
-                files |= {path.relative_to(folder).as_posix(): path for path in weight_paths(folder, name, chosen)}
-        modules = {name: _read(origin, folder, name, weights.get(name), dtype) for name in names}
+    if weights:
+        modules, files = _with_weights(origin, folder, kind, names, spec, dtype)
+        _check(origin, modules, files.values())
+        with quiet("transformers", "diffusers"):
+            fuse_loras(kind, modules, [(path, lora.scale) for path, lora in zip(added, spec.lora, strict=True)])
+        files |= {f"lora/{i}/{path.name}": path for i, path in enumerate(added)}
     else:
-        files = {origin.file.name: origin.file}
-        with reading(origin, origin.file.name):
-            modules = single_file.read(origin.file, folder, kind, dtype)
-        modules = {name: modules[name] for name in names}
-    _check(origin, modules, files.values())
-    with quiet("transformers", "diffusers"):
-        fuse_loras(kind, modules, [(path, lora.scale) for path, lora in zip(added, spec.lora, strict=True)])
-    files |= {f"lora/{i}/{path.name}": path for i, path in enumerate(added)}
+        modules, files = {name: _without_weights(origin, folder, name, dtype) for name in names}, {}
     return Parts(
         source=origin.name,
         kind=kind,
@@ -116,6 +114,32 @@ def load_parts(spec: DiffusersSpec, dtype: torch.dtype) -> Parts:
         fingerprint={name: sha256(path) for name, path in files.items()},
         caption_words=read_caption_words(folder),
     )
+
+
+def _with_weights(
+    origin: Origin, folder: Path, kind: str, names: list[str], spec: DiffusersSpec, dtype: torch.dtype
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Read the parts, and return them with the files of weights that were read, both by name."""
+    files: dict[str, Path] = {}
+    if origin.file is not None:
+        with reading(origin, origin.file.name):
+            modules = single_file.read(origin.file, folder, kind, dtype)
+        return {name: modules[name] for name in names}, {origin.file.name: origin.file}
+    weights = _weights(origin, folder, WEIGHTS[kind], spec)
+    for name, chosen in weights.items():
+        with reading(origin, name):
+            files |= {path.relative_to(folder).as_posix(): path for path in weight_paths(folder, name, chosen)}
+    return {name: _read(origin, folder, name, weights.get(name), dtype) for name in names}, files
+
+
+def _without_weights(origin: Origin, folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """Read a tokenizer, or make a part of its config on the meta device."""
+    if name not in CLASSES:
+        return _read(origin, folder, name, None, dtype)
+    with reading(origin, name), torch.device("meta"):
+        if name.startswith("text_encoder"):
+            return CLASSES[name](CLIPTextConfig.from_pretrained(folder, subfolder=name)).to(dtype)
+        return CLASSES[name].from_config(CLASSES[name].load_config(folder, subfolder=name)).to(dtype)
 
 
 def _part_names(origin: Origin, folder: Path, index: dict[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "memory_gib": _memory(),
+        "memory_gib": machine_memory(),
         **_torch(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "distributions": _distributions(),
@@ -48,7 +48,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _memory() -> float | None:
+def machine_memory() -> float | None:
     """Return the machine's memory in GiB; None where the system does not tell it this way, as Windows."""
     if not hasattr(os, "sysconf"):
         return None

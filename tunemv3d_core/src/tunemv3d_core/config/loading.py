@@ -70,19 +70,35 @@ def with_model_options(spec: RunSpec, overrides: Iterable[str]) -> RunSpec:
         SpecError: an override of anything else, or one that is not valid; the message has one line per error.
     """
     given = list(overrides)
-    if not given:
-        return spec
-    content = json.loads(canonical_json(spec))
     for override in given:
         if not override.strip().startswith("model."):
             raise SpecError(
                 f"--set {shown(override)}: of a checkpoint the options of its model's components may be set, as in "
                 "model.field.samples=48; how it is sampled has options of its own"
             )
+    return with_overrides(spec, given, unneeded=TRAINING_SLOTS)
+
+
+def with_overrides(spec: RunSpec, overrides: Iterable[str], unneeded: tuple[str, ...] = ()) -> RunSpec:
+    """Return a resolved spec with other options.
+
+    Args:
+        spec: resolved.
+        overrides: "a.b=value" each, as ``load_spec`` takes them.
+        unneeded: slots whose components need not be installed.
+
+    Raises:
+        SpecError: one that is not valid; the message has one line per error.
+    """
+    given = list(overrides)
+    if not given:
+        return spec
+    content = json.loads(canonical_json(spec))
+    for override in given:
         told = f"--set {shown(override)}"
         content = merge(content, with_current_names(_patch(override), content, told, quiet=False))
     try:
-        return RunSpec.model_validate(content, context=TRAINING_SLOTS)
+        return RunSpec.model_validate(content, context=unneeded)
     except ValidationError as error:
         raise SpecError("\n".join(f"--set: {line}" for line in describe_errors(error, RunSpec, content))) from None
 

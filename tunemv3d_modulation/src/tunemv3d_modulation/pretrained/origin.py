@@ -73,7 +73,7 @@ def _find(name: str) -> Path | str:
         raise BaseModelError(f"backbone 'diffusers': no model '{shown(name, 200)}': {error}") from None
 
 
-def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pickle: bool) -> Path:
+def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pickle: bool, weights: bool = True) -> Path:
     """Return the local folder with a pipeline's configs, tokenizers and weights, downloaded if it is on the hub.
 
     Args:
@@ -81,6 +81,7 @@ def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pick
         parts: those with weights that may be there.
         variant: as ``choose_weights`` takes it.
         pickle: as ``choose_weights`` takes it.
+        weights: whether they are needed; of the hub configs and tokenizers alone are downloaded otherwise.
     """
     folder = Path(origin.folder)
     if folder.is_dir():
@@ -91,7 +92,7 @@ def local_folder(origin: Origin, parts: Sequence[str], variant: str | None, pick
 
     def wanted(names: list[str]) -> list[str]:
         small = [name for name in names if name.endswith((".json", ".txt"))]
-        if origin.file is not None:
+        if origin.file is not None or not weights:
             return small
         there = [part for part in parts if any(name.startswith(f"{part}/") for name in names)]
         chosen = {part: choose_weights(names, part, variant, pickle) for part in there}
