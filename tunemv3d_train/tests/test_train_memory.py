@@ -1,6 +1,7 @@
 """Out of memory: the part is named, what helps is said, and the steps before are kept."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tunemv3d_core.config.component_spec import ComponentSpec
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_train.planning.devices import device_of
+from tunemv3d_train.planning.plan import Planner
 from tunemv3d_train.trainer import train
 
 
@@ -30,20 +33,20 @@ def fail(cls: type, method: str, call: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("part", "method", "helps"),
+    ("part", "method", "name"),
     [
-        (tiny.TinyLifter, "forward", "in the lifter: .*lora-encoder"),
-        (tiny.TinyField, "fuse", "in the field: .*gradient_checkpointing"),
-        (tiny.TinyEncoder, "forward", "in the view encoder: .*accumulate"),
+        (tiny.TinyLifter, "forward", "lifter"),
+        (tiny.TinyField, "fuse", "field"),
+        (tiny.TinyEncoder, "forward", "view encoder"),
     ],
 )
 def test_the_part_is_named_and_the_steps_before_are_kept(
-    part: type, method: str, helps: str, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: type, method: str, name: str, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(load_spec(spec_file), tmp_path / "whole")
     with monkeypatch.context() as patched:
         fail(part, method, 4, patched)
-        with pytest.raises(TuneMV3DError, match=f"out of memory {helps}.*Step 3 is kept"):
+        with pytest.raises(TuneMV3DError, match=f"out of memory in the {name}: .*--set .*Step 3 is kept"):
             train(load_spec(spec_file), tmp_path / "run")
     assert run_checkpoints(tmp_path / "run")[-1].name == "step-000003"
     resumed = train(load_spec(spec_file), tmp_path / "run", resume=True)
@@ -56,9 +59,38 @@ def test_without_a_step_there_is_nothing_to_lose(
     spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail(tiny.TinyLifter, "forward", 1, monkeypatch)
-    with pytest.raises(TuneMV3DError, match=r"CUDA out of memory\. What helps"):
+    with pytest.raises(TuneMV3DError, match=r"CUDA out of memory\. What makes it fit"):
         train(load_spec(spec_file), tmp_path / "run")
     assert not run_checkpoints(tmp_path / "run")
+
+
+def test_what_helps_is_planned_and_spares_a_tenth(
+    spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(tiny.TinyLifter, "forward", 1, monkeypatch)
+    with pytest.raises(TuneMV3DError) as raised:
+        train(load_spec(spec_file), tmp_path / "run")
+    helps = re.findall(r"--set '([^']+)'", str(raised.value))
+    assert helps == ["train.batch=1", "train.accumulate=2"]
+    peaks = [Planner(device_of("cpu")).plan(load_spec(spec_file, sets)).peak for sets in ([], helps)]
+    assert peaks[1] < 0.9 * peaks[0]
+
+
+def test_where_no_plan_can_be_made_the_usual_is_advised(
+    spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = tiny.TinyLifter.forward
+
+    def waiting(self: Any, values: Any, *others: Any) -> Any:
+        """Ask for a number, which a plan has not."""
+        return forward(self, values * float(values.sum() == values.sum()), *others)
+
+    monkeypatch.setattr(tiny.TinyLifter, "forward", waiting)
+    fail(tiny.TinyLifter, "forward", 2, monkeypatch)
+    with pytest.raises(
+        TuneMV3DError, match=r"in the lifter: .*What helps, by --set: .*the lifter lora-encoder\. Step 1"
+    ):
+        train(load_spec(spec_file), tmp_path / "run")
 
 
 class ChunkedSpec(ComponentSpec):

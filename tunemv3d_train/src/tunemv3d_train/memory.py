@@ -1,12 +1,18 @@
 """Out of memory in training: which part asked for it, and what helps, most harmless first."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.console import messages
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_train.planning.changes import Step, fitting
+from tunemv3d_train.planning.devices import GIB, device_of
+from tunemv3d_train.planning.plan import Plan, Planner
 
 SMALLER_BATCH = "a smaller train.batch with a larger train.accumulate"
 HELPS = {
@@ -19,10 +25,13 @@ HELPS = {
     "lifter": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
     "": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
 }
-"""Overrides by the part that ran out; the first two of a field change no result."""
+"""Overrides by the part that ran out, where no plan can be made; the first two of a field change no result."""
 
 SMALLEST = 1024
 """Points at once below which a field's chunks get no smaller."""
+
+SPARED = 0.9
+"""Share of its planned memory that a run may still need after changes, where by the plan it would have fitted."""
 
 
 def smaller_chunks(field: object) -> str:
@@ -55,16 +64,41 @@ def part_of(error: BaseException, model: MultiviewDiffusion) -> str:
     return found
 
 
-def memory_error(error: torch.OutOfMemoryError, model: MultiviewDiffusion, kept: str) -> TuneMV3DError:
+def memory_error(error: torch.OutOfMemoryError, model: MultiviewDiffusion, spec: RunSpec, kept: str) -> TuneMV3DError:
     """Return the message for people.
 
     Args:
         error: torch's.
         model: in whose step it was raised.
+        spec: of the run.
         kept: what is kept and how to go on, a sentence.
     """
     part = part_of(error, model)
     where = f"in the {part.replace('_', ' ')}" if part else "in the step"
-    helps = "; ".join(HELPS.get(part, HELPS[""]))
     reason = str(error).partition(". ")[0]
-    return TuneMV3DError(f"out of memory {where}: {reason}. What helps, by --set: {helps}. {kept}")
+    messages.print("out of memory: planning what would fit")
+    try:
+        helps = _planned(spec, model.device)
+    except Exception:  # whatever goes wrong in a plan, the message is on the lack of memory
+        helps = ""
+    helps = helps or f"What helps, by --set: {'; '.join(HELPS.get(part, HELPS['']))}"
+    return TuneMV3DError(f"out of memory {where}: {reason}. {helps}. {kept}")
+
+
+def _planned(spec: RunSpec, device: torch.device) -> str:
+    """Return changes after which a plan of the run fits the device, as a sentence; "" where it knows none."""
+    planner = Planner(device_of(str(device)), tries=False)
+    plan = planner.plan(spec)
+    if plan.fits is not False:
+        planner.device = replace(planner.device, room=SPARED * plan.peak)
+        plan = replace(plan, device=planner.device)
+    changes = fitting(plan, planner)
+    return _told(plan, changes) if changes else ""
+
+
+def _told(plan: Plan, changes: list[Step]) -> str:
+    last = changes[-1].plan
+    makes = "fit" if last.fits else "smaller, though not small enough"
+    words = " ".join(f"--set '{each}'" for step in changes for each in step.overrides)
+    needs = f"{last.peak / GIB:.2f} instead of {plan.peak / GIB:.2f} GiB"
+    return f"What makes it {makes}, by a plan of it: {words} ({needs})"

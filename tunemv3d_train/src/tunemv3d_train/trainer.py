@@ -222,7 +222,7 @@ class Trainer:
                 self._optimizer_step.forget()
                 self.save(step, progress.seconds)
                 kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
-            raise memory_error(error, self.parts.model, kept) from error
+            raise memory_error(error, self.parts.model, self.spec, kept) from error
 
     def losses(self) -> dict[str, float]:
         """Return the mean losses, and what components report, since the last call. Waits for the device."""
