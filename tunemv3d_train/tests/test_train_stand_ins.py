@@ -19,7 +19,7 @@ from tunemv3d_train.planning.parts import AtWork
 from tunemv3d_train.planning.repeats import Repeats
 from tunemv3d_train.planning.stand_ins import KeepMeta, NoNumbersError, StandIns, backward, unchecked
 
-GPU = torch.device("cuda", 0)
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 HEADER = Path(torch.__file__).parent / "include/ATen/autocast_mode.h"
 
@@ -128,13 +128,15 @@ def test_a_model_with_meta_tensors_is_moved_as_if_they_were_anywhere() -> None:
     assert model[0].weight.dtype == model[1].weight.dtype == torch.float64
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [(torch.bfloat16, 2), (torch.float32, 4)])
-def test_attention_keeps_no_square_of_its_tokens(dtype: torch.dtype, largest: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "dtype", "largest"), [(GPU, torch.bfloat16, 2), (GPU, torch.float32, 4), (CPU, torch.float32, 4)]
+)
+def test_attention_keeps_no_square_of_its_tokens(place: torch.device, dtype: torch.dtype, largest: int) -> None:
     peaks = []
     for tokens in (1024, 4096):
         memory = LiveMemory("meta", AtWork(), 1)
-        with Following([memory]), StandIns(GPU):
-            x = torch.empty(1, 4, tokens, 32, dtype=dtype, device=GPU, requires_grad=True)
+        with Following([memory]), StandIns(place):
+            x = torch.empty(1, 4, tokens, 32, dtype=dtype, device=place, requires_grad=True)
             backward(F.scaled_dot_product_attention(x, x, x).sum())
         peaks.append(memory.peak)
     assert peaks[1] < 4.2 * peaks[0]

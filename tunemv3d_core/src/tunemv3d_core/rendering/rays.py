@@ -18,6 +18,7 @@ CPU_CHUNK_SIZE = 8192
 """Points evaluated at once on a CPU, so that a network's intermediate results stay in the cache."""
 
 _culling: ContextVar[bool] = ContextVar("culling", default=True)
+_cpu_chunk_size: ContextVar[int] = ContextVar("cpu_chunk_size", default=CPU_CHUNK_SIZE)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,16 @@ def culling(enabled: bool) -> Iterator[None]:
         _culling.reset(token)
 
 
+@contextmanager
+def cpu_chunks(size: int) -> Iterator[None]:
+    """Evaluate so many points at once on a CPU in this context: what is only counted need not fit a cache."""
+    token = _cpu_chunk_size.set(size)
+    try:
+        yield
+    finally:
+        _cpu_chunk_size.reset(token)
+
+
 def points_per_chunk(like: Tensor, chunk_size: int, gradient_checkpointing: bool = False) -> int:
     """Return how many points of each object are evaluated at once.
 
@@ -147,7 +158,7 @@ def points_per_chunk(like: Tensor, chunk_size: int, gradient_checkpointing: bool
         gradient_checkpointing: whether the backward pass evaluates them again, so that none are kept.
     """
     if like.device.type == "cpu":
-        chunk_size = min(CPU_CHUNK_SIZE, chunk_size)
+        chunk_size = min(_cpu_chunk_size.get(), chunk_size)
     elif torch.is_grad_enabled() and not gradient_checkpointing:
         chunk_size = 2**62
     return max(1, chunk_size // like.shape[0])

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunemv3d_core.cli.ending import say_next
 from tunemv3d_core.cli.model_options import BaseOption
 from tunemv3d_core.cli.options import JsonOption
 from tunemv3d_core.console import messages, print_json
@@ -51,14 +52,10 @@ def plan(
     if as_json:
         print_json({**planned.record(), "changes": [_record(each) for each in changes]})
     else:
-        _print(planned, changes, ["tunemv3d-train", spec, *_given(overrides, base)])
+        _print(planned, changes)
+        _say_next(planned, changes, [spec, *(word for each in overrides for word in ("--set", each))], base)
     if planned.fits is False:
         raise typer.Exit(EXIT_FINDINGS)
-
-
-def _given(overrides: list[str], base: str) -> list[str]:
-    """Return the words of a command line for what was given to this one."""
-    return [word for each in overrides for word in ("--set", each)] + (["--base", base] if base else [])
 
 
 def _record(step: "Step") -> dict[str, Any]:
@@ -68,13 +65,19 @@ def _record(step: "Step") -> dict[str, Any]:
     return {"set": list(step.overrides), "price": step.price, **{name: record[name] for name in kept}}
 
 
-def _print(planned: "Plan", changes: "list[Step]", train: list[str]) -> None:
-    from tunemv3d_core.cli.ending import say_next
+def _print(planned: "Plan", changes: "list[Step]") -> None:
     from tunemv3d_train.planning.table import print_changes, print_plan
 
     print_plan(planned)
     if changes:
         print_changes(changes)
-    fits = changes[-1].plan.fits if changes else planned.fits
-    if fits is not False:
-        say_next(*train, *(word for step in changes for word in step.words))
+
+
+def _say_next(planned: "Plan", changes: "list[Step]", spec: list[str], base: str) -> None:
+    """Print the training's command line with all changes; where they do not suffice, that of the spec's options."""
+    if (changes[-1].plan if changes else planned).fits is False:
+        say_next("tunemv3d", "spec", "show", *spec)
+    else:
+        say_next(
+            "tunemv3d-train", *spec, *(["--base", base] if base else []), *(w for step in changes for w in step.words)
+        )

@@ -38,7 +38,7 @@ class KeepMeta(TorchFunctionMode):
 class StandIns(TorchFunctionMode):
     """Inside, meta tensors say that they lie on ``device``, and what is made for that device is one of them.
 
-    Attention is what torch takes on GPUs, whatever this build of torch would take.
+    Attention is by the kernels that torch takes there, which keep no square of the tokens.
 
     Args:
         device: with its index where it is a GPU.
@@ -58,8 +58,8 @@ class StandIns(TorchFunctionMode):
             return self._is_cuda
         if func is Tensor.data_ptr and args[0].is_meta:
             raise NoNumbersError("a kernel asks for the place of a tensor's numbers")
-        if func is scaled_dot_product_attention and self._device.type == "cuda":
-            return _attention(*args, **kwargs)
+        if func is scaled_dot_product_attention and self._device.type in ("cuda", "cpu"):
+            return _attention(self._device.type, *args, **kwargs)
         args, kwargs = _replaced(args, kwargs, lambda device: META if device.type == self._device.type else device)
         return func(*args, **kwargs)
 
@@ -78,6 +78,7 @@ def _replaced(args: Any, kwargs: Any, place: Callable[[torch.device], torch.devi
 
 
 def _attention(
+    device_type: str,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -87,11 +88,16 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Attend by flash attention in half precision, else by the memory-efficient kernel."""
+    """Attend by flash attention, on a GPU in half precision alone and else by the memory-efficient kernel."""
+    attended: Tensor
+    if device_type == "cpu":
+        on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        attended = on_cpu(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+        return attended
     half = query.dtype in (torch.bfloat16, torch.float16)
     if half and attn_mask is None and query.shape[-1] <= FLASH_CHANNELS:
         flash = torch.ops.aten._scaled_dot_product_flash_attention
-        attended: Tensor = flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
+        attended = flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
         return attended
     efficient = torch.ops.aten._scaled_dot_product_efficient_attention
     differentiated = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))

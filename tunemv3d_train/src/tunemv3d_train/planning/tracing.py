@@ -8,19 +8,24 @@ import torch
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import TuneMV3DError
-from tunemv3d_core.rendering.rays import culling
+from tunemv3d_core.rendering.rays import CPU_CHUNK_SIZE, cpu_chunks, culling
 from tunemv3d_train.batches import Batch
 from tunemv3d_train.planning.casting import Casting
 from tunemv3d_train.planning.following import Following, Watcher
 from tunemv3d_train.planning.live_memory import LiveMemory
 from tunemv3d_train.planning.operations import Operation, Operations
 from tunemv3d_train.planning.parts import AtWork
-from tunemv3d_train.planning.prepared import Prepared, skeleton
+from tunemv3d_train.planning.prepared import Prepared, latent_size, skeleton
 from tunemv3d_train.planning.repeats import Repeats
 from tunemv3d_train.planning.stand_ins import META, NoNumbersError, StandIns, unchecked
+from tunemv3d_train.step import TrainingStep
 
 BLOCK = {"cuda": 512}
 """Bytes to which the allocator of a type of devices rounds up."""
+
+
+MOST_CHUNKS = 32
+"""Chunks of a field's points that are followed as a CPU's: each takes time, and they are alike."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class Tracer:
         at_work = AtWork()
         memory = LiveMemory(META.type, at_work, BLOCK.get(self._place.type, 1))
         watchers: list[Watcher] = [memory]
-        with unchecked(), Following(watchers, self._repeats), _passing_for(self._place, self._kernels):
+        modes = _passing_for(self._place, self._kernels, _chunk_size(spec, step))
+        with unchecked(), Following(watchers, self._repeats), modes:
             prepared = Prepared(spec, step, self._place, real=False)
             memory.follow_all(prepared)
             at_work.watch(prepared.model)
@@ -104,13 +110,22 @@ def _refusal(spec: RunSpec, error: Exception) -> TuneMV3DError:
     return TuneMV3DError(f"{spec.name} cannot be planned: a component needs more than shapes ({reason})")
 
 
+def _chunk_size(spec: RunSpec, step: TrainingStep) -> int:
+    """Return how many points are followed at once as a CPU's: of large runs more than a cache would hold."""
+    h, w = latent_size(spec, step.model.backbone.ports)
+    views = spec.views.inputs + spec.views.novel * spec.views.novel_pixels
+    each = sum(getattr(spec.model.field, name, 0) for name in ("samples", "fine_samples"))
+    return max(CPU_CHUNK_SIZE, int(spec.train.batch * views * h * w * each) // MOST_CHUNKS)
+
+
 @contextmanager
-def _passing_for(place: torch.device, kernels: bool) -> Iterator[None]:
+def _passing_for(place: torch.device, kernels: bool, chunk_size: int) -> Iterator[None]:
     """Let meta tensors pass for a device's."""
     with ExitStack() as left:
         if place.type == "cpu":
             # How many rays meet the object is not known without numbers.
             left.enter_context(culling(False))
+            left.enter_context(cpu_chunks(chunk_size))
         left.enter_context(StandIns(place, kernels))
         left.enter_context(Casting(place.type))
         yield
