@@ -1,10 +1,11 @@
 """How right ``tunemv3d plan`` is: ``python benchmarks/plan.py WORK [--device cuda] [NAME ...]``.
 
 Each case is planned by its shapes, then really trained for some steps by the trainer. WORK gets what that needs: for
-Stable Diffusion's size a pipeline of random weights (2 GiB, once), pictures of discs, and the runs. Prints JSON: peak of
-memory as planned and as measured (torch's ``max_memory_allocated``, of steps after the first ones), what the allocator
-held, and seconds of a step as estimated, as the plan measured them, and as the trainer's took. On a CPU the small cases
-alone, whose trainer also encodes pictures that it sees for the first time.
+Stable Diffusion's size a pipeline of random weights (2 GiB, once), pictures of discs, and the runs.
+
+Prints JSON: peak of memory as planned and as measured (torch's ``max_memory_allocated`` after the first steps), what
+the allocator held, and seconds of a step as estimated, as measured by the plan, and as the trainer's took. A CPU
+does the small cases alone, and its trainer also encodes pictures that it sees for the first time.
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """Out of memory in training: which part asked for it, and what helps, most harmless first."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,9 +28,6 @@ HELPS = {
 
 SMALLEST = 1024
 """Points at once below which a field's chunks get no smaller."""
-
-SPARED = 0.9
-"""Share of its planned memory that a run may still need after changes, where by the plan it would have fitted."""
 
 
 def smaller_chunks(field: object) -> str:
@@ -88,10 +84,7 @@ def memory_error(error: torch.OutOfMemoryError, model: MultiviewDiffusion, spec:
 def _planned(spec: RunSpec, device: torch.device) -> str:
     """Return changes after which a plan of the run fits the device, as a sentence; "" where it knows none."""
     planner = Planner(device_of(str(device)), tries=False)
-    plan = planner.plan(spec)
-    if plan.fits is not False:
-        planner.device = replace(planner.device, room=SPARED * plan.peak)
-        plan = replace(plan, device=planner.device)
+    plan = planner.ran_out(planner.plan(spec))
     changes = fitting(plan, planner)
     return _told(plan, changes) if changes else ""
 

@@ -21,7 +21,7 @@ class Change:
     """A kind of change.
 
     Attributes:
-        price: what it costs, a sentence without a full stop.
+        price: what it costs, in words.
         overrides: from a spec to what may be set in it, one after the other, each more than the one before; nothing
             where the spec has no such option or is there already.
         part: that it makes smaller; "" for several.
@@ -53,8 +53,9 @@ class Step:
 
 
 def _recomputed(spec: RunSpec) -> Iterator[tuple[str, ...]]:
-    if getattr(spec.model.field, "gradient_checkpointing", None) is False and not spec.train.cuda_graph:
-        yield ("model.field.gradient_checkpointing=true",)
+    if getattr(spec.model.field, "gradient_checkpointing", None) is False:
+        no_graph = ("train.cuda_graph=false",) if spec.train.cuda_graph else ()
+        yield ("model.field.gradient_checkpointing=true", *no_graph)
 
 
 def _chunks(spec: RunSpec) -> Iterator[tuple[str, ...]]:
@@ -67,10 +68,10 @@ def _chunks(spec: RunSpec) -> Iterator[tuple[str, ...]]:
 
 
 def _batches(spec: RunSpec) -> Iterator[tuple[str, ...]]:
-    batch, accumulate = spec.train.batch, spec.train.accumulate
-    while batch > 1 and batch % 2 == 0:
-        batch, accumulate = batch // 2, accumulate * 2
-        yield f"train.batch={batch}", f"train.accumulate={accumulate}"
+    objects = spec.train.batch * spec.train.accumulate
+    for batch in range(spec.train.batch - 1, 0, -1):
+        if spec.train.batch % batch == 0:
+            yield f"train.batch={batch}", f"train.accumulate={objects // batch}"
 
 
 def _precision(spec: RunSpec) -> Iterator[tuple[str, ...]]:
@@ -118,7 +119,7 @@ CHANGES = (
     Change("the field is compared with fewer views", _novel),
     Change("fewer views agree with each other", _inputs),
 )
-"""Most harmless first. A further one is a line here and a function above; options of plugins are looked for by name."""
+"""Most harmless first. A further one is a line here and a function above."""
 
 
 def fitting(plan: Plan, planner: Planner, tell: Callable[[str], None] = lambda _: None) -> list[Step]:

@@ -15,6 +15,9 @@ from tunemv3d_train.planning.tracing import Trace, Tracer
 AFFORDABLE = 20.0
 """Seconds that trying a step may take on a CPU."""
 
+SPARED = 0.9
+"""Share of its planned memory that a run may have after changes, where it ran out of memory in spite of its plan."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -108,12 +111,19 @@ class Planner:
         """Return a plan with what a step took, where it can be tried."""
         estimated = sum(plan.times.values())
         slow = self.device.place.type == "cpu" and estimated > AFFORDABLE
-        if not self._tries or not self.device.is_here or not plan.fits or slow:
+        if not self._tries or not self.device.is_here or plan.fits is False or slow:
             return plan
         try:
             return replace(plan, measured=measure(plan.spec, self.device, self._size(plan.spec).maps))
         except torch.OutOfMemoryError:
-            return replace(plan, notes=(*plan.notes, "a step was tried and ran out of memory"))
+            return replace(self.ran_out(plan), notes=(*plan.notes, "a step was tried and ran out of memory"))
+
+    def ran_out(self, plan: Plan) -> Plan:
+        """Return the plan of a run that did not fit: where it says otherwise, the device has less room."""
+        if plan.fits is False:
+            return plan
+        self.device = replace(self.device, room=SPARED * plan.peak)
+        return replace(plan, device=self.device)
 
     def _size(self, spec: RunSpec) -> DatasetSize:
         key = spec.data.model_dump_json()

@@ -23,7 +23,6 @@ from tunemv3d_train.step import TrainingStep
 BLOCK = {"cuda": 512}
 """Bytes to which the allocator of a type of devices rounds up."""
 
-
 MOST_CHUNKS = 32
 """Chunks of a field's points that are followed as a CPU's: each takes time, and they are alike."""
 
