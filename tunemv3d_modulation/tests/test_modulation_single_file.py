@@ -66,6 +66,15 @@ def test_a_file_in_half_precision_is_used_in_the_precision_asked_for(files, conf
         assert {parameter.dtype for parameter in backbone.parameters()} == {dtype}
 
 
+def test_without_weights_it_has_the_layers_of_its_configs(files, configs):
+    shapes = load(files["sd15"], BuildContext(torch.device("meta"), weights=False), config=configs["sd15"])
+    whole = load(files["sd15"], config=configs["sd15"])
+    assert {name: weight.shape for name, weight in shapes.named_parameters()} == {
+        name: weight.shape for name, weight in whole.named_parameters()
+    }
+    assert all(weight.is_meta for weight in shapes.parameters())
+
+
 def test_without_a_network_the_option_config_is_asked_for(files):
     with pytest.raises(ComponentError, match=r"model\.safetensors: no configs.*stable-diffusion-v1-5.*option 'config'"):
         load(files["sd15"])

@@ -22,7 +22,7 @@ def plan(
     device: Annotated[
         str,
         typer.Option(
-            help="Such as cpu or cuda, or a GPU that need not be here: h200, rtx-4090, …  [default: as training]"
+            help="Such as cpu or cuda, or a GPU that need not be here: h200, rtx-4090, … Default: what training takes."
         ),
     ] = "",
     device_memory: Annotated[float | None, typer.Option(min=0.1, help="GiB of the device's memory.")] = None,
@@ -30,7 +30,7 @@ def plan(
 ) -> None:
     """Say what a run of a spec needs before it starts: memory and time of a step, by part, and what makes it fit.
 
-    Neither weights nor pictures are read, and nothing is written. Exit code 1: it does not fit.
+    No weights are read, no pictures decoded, and nothing is written. Exit code 1: it does not fit.
     """
     from tunemv3d_core.config.loading import load_spec
     from tunemv3d_core.io.base_model import with_base
