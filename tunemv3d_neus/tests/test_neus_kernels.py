@@ -2,14 +2,16 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from neus_float64 import errors
+from neus_float64 import errors, random_network
 
 from tunemv3d_core.errors import TuneMV3DWarning
-from tunemv3d_neus.kernels import succeeds
+from tunemv3d_neus.fused_network import is_fused
+from tunemv3d_neus.kernels import kernels_run, succeeds
 
 PAPER = {"features": 32, "values": 4, "hidden": 128, "blocks": 5, "latent_blocks": 3}
 SMALL = {"features": 21, "values": 3, "hidden": 64, "blocks": 3, "latent_blocks": 3}
@@ -74,3 +76,23 @@ def test_whatever_a_compiler_raises_leads_to_the_plain_path_with_one_line() -> N
     with pytest.warns(TuneMV3DWarning, match=r"fused kernels cannot be used \(RuntimeError: no compiler\)"):
         assert not succeeds(fails)
     assert succeeds(lambda: None)
+
+
+@pytest.mark.gpu
+def test_a_field_takes_the_kernels_where_the_first_call_has_no_gradient() -> None:
+    network = random_network(**SMALL).to("cuda")  # type: ignore[arg-type]
+    kernels_run.cache_clear()
+    with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        warnings.simplefilter("error")
+        assert is_fused(network, torch.zeros(1, 16, 3, device="cuda"))
+
+
+@pytest.mark.gpu
+def test_an_old_gpu_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(**SMALL).to("cuda")  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    kernels_run.cache_clear()
+    with pytest.warns(TuneMV3DWarning, match="too old") as told:
+        assert not any(is_fused(network, torch.zeros(1, 16, 3, device="cuda")) for _ in range(3))
+    assert len(told) == 1
+    kernels_run.cache_clear()

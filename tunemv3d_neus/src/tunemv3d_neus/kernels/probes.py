@@ -19,7 +19,7 @@ def probe_mean_variance(device: torch.device) -> None:
     cameras = Cameras.orbit(2).to(device)[None]
     with torch.enable_grad():
         merged = fused_mean_variance(features, cameras, torch.zeros(1, POINTS, 3, device=device))
-    torch.autograd.grad(merged.sum(), features)
+        torch.autograd.grad(merged.sum(), features)
 
 
 @functools.cache
@@ -52,4 +52,4 @@ def _probe_resnetfc(device: torch.device, shape: Shape) -> None:
     aggregated = torch.ones(1, POINTS, a, device=device, requires_grad=True)
     with torch.enable_grad():
         sdf, values = resnetfc(points, directions, aggregated, weights, 1.0, 0.5, 1.0, shape.dtype)
-    torch.autograd.grad(sdf.sum() + values.sum(), aggregated)
+        torch.autograd.grad(sdf.sum() + values.sum(), aggregated)
