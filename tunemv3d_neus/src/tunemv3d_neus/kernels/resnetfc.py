@@ -144,10 +144,12 @@ class _Products:
         _, splits, _, g, i = self.weight.shape
         large = g * i > 128 * 128
         rows = 32 if gradients.dtype == torch.float32 else 64 if large else 128
+        chunk = gradients.shape[2]
         kernels.weight_gradients[self.layers, splits, self.b](
             gradients, inputs, self.weight, self.bias,
-            gradients.shape[2], gradients.stride(0), inputs.stride(0) if inputs.shape[0] > 1 else 0,
-            G=g, INPUTS=i, M=rows, PRECISION=precision, num_warps=8 if large else 4,
+            chunk, gradients.stride(0), inputs.stride(0) if inputs.shape[0] > 1 else 0,
+            G=g, INPUTS=i, STEPS=triton.cdiv(triton.cdiv(chunk, rows), splits), M=rows, PRECISION=precision,
+            num_warps=8 if large else 4,
         )  # fmt: skip
 
 

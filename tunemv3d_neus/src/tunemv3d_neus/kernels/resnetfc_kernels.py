@@ -258,12 +258,12 @@ def activation_gradients(
 def weight_gradients(
     gradients, inputs, weight, bias,
     chunk, g_plane, input_plane,
-    G: tl.constexpr, INPUTS: tl.constexpr, M: tl.constexpr, PRECISION: tl.constexpr,
+    G: tl.constexpr, INPUTS: tl.constexpr, STEPS: tl.constexpr, M: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add gradients' products with a layer's inputs to ``weight`` and their sums to ``bias``.
 
-    One program goes through every ``num_programs(1)``-th tile of one layer's points of one object, and adds to its own
-    part of the result: the caller sums the parts.
+    One program goes through every ``num_programs(1)``-th tile of one layer's points of one object, ``STEPS`` of them,
+    and adds to its own part of the result: the caller sums the parts.
     """
     layer, split, b = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2).to(tl.int64)
     g, i, m = tl.arange(0, G), tl.arange(0, INPUTS), tl.arange(0, M)
@@ -275,8 +275,8 @@ def weight_gradients(
     product_at = g[:, None] * INPUTS + i[None, :]
     total = tl.load(weight + product_at)
     total_bias = tl.load(bias + g)
-    for tile in range(split, tl.cdiv(chunk, M), tl.num_programs(1)):
-        point = tile * M + m
+    for step in range(STEPS):
+        point = (split + step * tl.num_programs(1)) * M + m
         inside = (point < chunk)[:, None]
         gradient = tl.load(gradients + point[:, None] * G + g[None, :], mask=inside, other=0.0)
         taken = tl.load(inputs + point[:, None] * INPUTS + i[None, :], mask=inside, other=0.0)
