@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.io import checkpoint
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_train.events import EventFile
+from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.trainer import Trainer, train
 
 
@@ -185,6 +186,14 @@ def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path,
     (tmp_path / "mine/thesis.txt").write_text("precious")
     with pytest.raises(SpecError, match="not empty and not a run"):
         train(spec, tmp_path / "mine")
+
+
+def test_what_only_costs_time_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(canonical_json(load_spec("chairs-mini")))
+    cheaper = [f"model.{part}.gradient_checkpointing=true" for part in ("backbone", "field", "lifter")]
+    RunFolder(tmp_path, load_spec("chairs-mini", [*cheaper, "model.field.chunk_size=2048"])).check(resume=False)
+    with pytest.raises(SpecError, match=r"differs in model\.field\.samples\. Choose"):
+        RunFolder(tmp_path, load_spec("chairs-mini", [*cheaper, "model.field.samples=4"])).check(resume=False)
 
 
 def test_bad_data_is_refused_before_a_folder_is_made(spec: RunSpec, tmp_path: Path) -> None:

@@ -30,7 +30,10 @@ TILED_FROM = 1536 * 1536
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
     """Build the backbone that ``spec`` names; it comes first and has no neighbours."""
     parts = load_parts(spec, context.dtype)
-    return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
+    backbone = DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
+    if spec.gradient_checkpointing:
+        backbone.unet.enable_gradient_checkpointing(halves.recompute(backbone.unet))
+    return backbone
 
 
 class DiffusersBackbone(AdaptersMixin, nn.Module):

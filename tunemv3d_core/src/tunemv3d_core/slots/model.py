@@ -86,7 +86,8 @@ class Backbone(Protocol):
         ``b n c h w``, and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
 
         With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
-        a lifter may add to them, not change them.
+        a lifter may add to them, not change them. Where the copy's blocks can be run again in the backward pass, it has
+        ``enable_gradient_checkpointing()``, as diffusers' models have.
         """
         ...
 
