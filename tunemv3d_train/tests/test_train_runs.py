@@ -171,6 +171,27 @@ def test_plain_fine_tuning_runs_under_the_same_trainer(tmp_path: Path, offered: 
     assert outcome.after["denoise_frozen/t=500"] == outcome.before["denoise/t=500"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_weights_are_cast_where_autocast_casts_them_anyway(
+    precision: str, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_spec(spec_file, [f"train.precision={precision}", "train.steps=2"])
+    plain = train(given, tmp_path / "plain")
+    cast: list[torch.dtype] = []
+
+    def cast_weights(self: tiny.TinyBackbone, dtype: torch.dtype) -> None:
+        for layer in (self.first, self.down, self.up, self.last):
+            layer.to(dtype)
+        cast.append(dtype)
+
+    monkeypatch.setattr(tiny.TinyBackbone, "cast_weights", cast_weights, raising=False)
+    halved = train(given, tmp_path / "halved")
+    assert cast == ([] if precision == "fp32" else [torch.bfloat16])
+    assert plain.after == halved.after
+    first, second = (load_file(run.checkpoint / "model.safetensors") for run in (plain, halved))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(SpecError, match="no whole checkpoint to resume"):

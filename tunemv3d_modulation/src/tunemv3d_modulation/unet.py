@@ -151,6 +151,16 @@ def decode(unet: Any, maps: tuple[Tensor, ...], emb: Tensor, tokens: Tensor) -> 
     return prediction
 
 
+def cast_frozen(net: nn.Module, dtype: torch.dtype) -> None:
+    """Cast what autocast would cast anyway: frozen weights of linear layers and convolutions, not those of norms."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            for parameter in layer.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    # In place: a lifter may share it.
+                    parameter.data = parameter.data.to(dtype)
+
+
 def recompute(net: nn.Module) -> Callable[..., Any]:
     """Make what diffusers' blocks call in place of their inner ones, so that the backward pass runs these again.
 

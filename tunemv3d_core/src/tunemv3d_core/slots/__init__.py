@@ -43,6 +43,7 @@ from tunemv3d_core.slots.metrics import (
 from tunemv3d_core.slots.model import (
     Aggregator,
     Backbone,
+    CastsWeights,
     Field,
     HasSurface,
     Injector,
@@ -61,6 +62,7 @@ __all__ = [
     "KNOWN_MAPS",
     "Aggregator",
     "Backbone",
+    "CastsWeights",
     "ComparesWithReal",
     "Dataset",
     "Field",
