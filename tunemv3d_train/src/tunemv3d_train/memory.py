@@ -20,7 +20,10 @@ HELPS = {
     ),
     "lifter": (LIFTER, SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
     "backbone": (DECODER, SMALLER_BATCH, "train.precision=bf16"),
-    "": (DECODER, LIFTER, SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
+    "": (
+        *(DECODER, LIFTER, SMALLER_BATCH, "train.precision=bf16", "optimizer.algorithm.type=adamw-8bit"),
+        *("the lifter lora-encoder", "fewer views.novel"),
+    ),
 }
 """Overrides by the part that ran out; chunks and gradient_checkpointing change no result."""
 
