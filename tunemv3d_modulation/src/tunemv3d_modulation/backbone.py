@@ -102,6 +102,12 @@ class DiffusersBackbone(AdaptersMixin, nn.Module):
         """Return the text encoders and the VAE (``tunemv3d_core.slots.Offloadable``)."""
         return self.prompts, self.vae
 
+    compiled_methods = ("encode", "decode")
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Return the UNet's blocks (``tunemv3d_core.slots.Compiles``)."""
+        return halves.repeated_blocks(self.unet)
+
     def cast_weights(self, dtype: torch.dtype) -> None:
         """Cast the frozen weights of the UNet's layers and convolutions (``tunemv3d_core.slots.CastsWeights``)."""
         halves.cast_frozen(self.unet, dtype)

@@ -10,6 +10,7 @@ from tunemv3d_core.types import Text
 from tunemv3d_modulation.cross_view import CrossViews
 from tunemv3d_modulation.injector import zero_conv
 from tunemv3d_modulation.spec import CopiedEncoderSpec, LoRAEncoderSpec
+from tunemv3d_modulation.unet import repeated_blocks
 
 
 def build(spec: CopiedEncoderSpec, neighbours: Neighbours, context: BuildContext) -> "EncoderLifter":
@@ -62,6 +63,12 @@ class EncoderLifter(nn.Module):
             else None
         )
         self.cross_views = None if cross_views is None else cross_views.to(*place)
+
+    compiled_methods = ("forward",)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Return the encoder's blocks (``tunemv3d_core.slots.Compiles``)."""
+        return repeated_blocks(self.encoder)
 
     def forward(self, values: Tensor, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, ...]:
         """Lift rendered latents.

@@ -21,6 +21,9 @@ DOWN_BLOCKS = {"DownBlock2D", "CrossAttnDownBlock2D"}
 MID_BLOCKS = {"UNetMidBlock2D", "UNetMidBlock2DCrossAttn"}
 UP_BLOCKS = {"UpBlock2D", "CrossAttnUpBlock2D"}
 
+COMPILED_BLOCKS = {"ResnetBlock2D", "Transformer2DModel"}
+"""Blocks that hold nearly all of a UNet's work, and repeat."""
+
 SUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "center_input_sample": (False,),
     "class_embed_type": (None,),
@@ -149,6 +152,11 @@ def decode(unet: Any, maps: tuple[Tensor, ...], emb: Tensor, tokens: Tensor) -> 
         x = unet.conv_act(unet.conv_norm_out(x))
     prediction: Tensor = unet.conv_out(x)
     return prediction
+
+
+def repeated_blocks(net: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a UNet or of an ``EncoderCopy`` that are compiled by themselves."""
+    return [module for module in net.modules() if type(module).__name__ in COMPILED_BLOCKS]
 
 
 def cast_frozen(net: nn.Module, dtype: torch.dtype) -> None:

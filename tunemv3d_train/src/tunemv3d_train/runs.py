@@ -33,6 +33,7 @@ FREE = (
     "train.preview_",
     "train.non_finite",
     "train.on_oom",
+    "train.compile",
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""

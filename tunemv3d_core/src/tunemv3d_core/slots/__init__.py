@@ -56,7 +56,7 @@ from tunemv3d_core.slots.model import (
     ViewEncoder,
 )
 from tunemv3d_core.slots.optimisation import Optimizer, OptimizerContext, Schedule
-from tunemv3d_core.slots.training import FollowsSteps, Reports
+from tunemv3d_core.slots.training import Compiles, FollowsSteps, Reports
 
 __all__ = [
     "KNOWN_MAPS",
@@ -64,6 +64,7 @@ __all__ = [
     "Backbone",
     "CastsWeights",
     "ComparesWithReal",
+    "Compiles",
     "Dataset",
     "Field",
     "Figure",
