@@ -1,5 +1,6 @@
 """What our components offer ``train.compile``: traced without generated code, and on a GPU whole runs with it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.trainer import train
 
 VIEWS, SIZE = 2, (8, 8)
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What a test has compiled is of no use to the next."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +79,6 @@ def trained(model: MultiviewDiffusion) -> tuple[Tensor, dict[str, Tensor]]:
 def test_traced_steps_have_the_same_gradients(folder: Path, lifter: str, whole: bool) -> None:
     model = built(folder, lifter)
     names, (loss, gradients) = list(model.state_dict()), trained(model)
-    torch.compiler.reset()
     counters.clear()
     assert attach(model, whole) and list(model.state_dict()) == names
     with torch._dynamo.config.patch(LIMITS), torch.compiler.set_stance("default", force_backend="aot_eager"):
@@ -83,6 +92,45 @@ def test_traced_steps_have_the_same_gradients(folder: Path, lifter: str, whole: 
         assert result[1].keys() == gradients.keys() and len(gradients) > 100
         for name, gradient in gradients.items():
             torch.testing.assert_close(result[1][name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def at_zero(model: MultiviewDiffusion) -> tuple[Tensor, Tensor]:
+    """The modulated prediction while the injector is zero, and the frozen model's."""
+    with torch.no_grad():
+        for parameter in model.injector.parameters():
+            parameter.zero_()
+        generator = torch.Generator().manual_seed(2)
+        x_t = torch.randn(1, VIEWS, 4, *SIZE, generator=generator).to(model.device)
+        t, text = torch.full((1, VIEWS), 700.0, device=model.device), model.backbone.encode_text(["a red chair"])
+        cameras = Cameras.orbit(VIEWS, elevation=15.0)[None].to(model.device)
+        return model(x_t, t, text, cameras).modulated.float(), model.frozen(x_t, t, text).float()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "precision", "tolerance"),
+    [
+        ("cpu", torch.float32, 1e-5),
+        pytest.param("cuda", torch.float32, 1e-4, marks=GPU),
+        pytest.param("cuda", torch.bfloat16, 0.02, marks=GPU),
+    ],
+)
+def test_at_the_start_it_is_the_frozen_model_plainly_bit_for_bit_and_compiled_within_rounding(
+    folder: Path, device: str, precision: torch.dtype, tolerance: float
+) -> None:
+    model = built(folder, "copied-encoder").to(device)
+    half = torch.autocast(device, precision, enabled=precision != torch.float32)
+    with half:
+        plain, frozen = at_zero(model)
+    assert torch.equal(plain, frozen) and attach(model, whole=False)
+    stance = {"force_backend": "aot_eager"} if device == "cpu" else {}
+    with half, torch._dynamo.config.patch(LIMITS), torch.compiler.set_stance("default", **stance):
+        compiled, compiled_frozen = at_zero(model)
+    scale = float(frozen.square().mean().sqrt())
+    assert float((compiled - frozen).square().mean().sqrt()) <= tolerance * scale
+    assert float((compiled - compiled_frozen).square().mean().sqrt()) <= tolerance * scale
+    with half, torch.compiler.set_stance("force_eager"):
+        assert torch.equal(at_zero(model)[0], frozen)
 
 
 @pytest.mark.gpu
