@@ -212,7 +212,8 @@ def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path,
 def test_what_only_costs_time_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(canonical_json(load_spec("chairs-mini")))
     cheaper = [f"model.{part}.gradient_checkpointing=true" for part in ("backbone", "field", "lifter")]
-    RunFolder(tmp_path, load_spec("chairs-mini", [*cheaper, "model.field.chunk_size=2048"])).check(resume=False)
+    cheaper += ["model.field.chunk_size=2048", "train.compile=regions"]
+    RunFolder(tmp_path, load_spec("chairs-mini", cheaper)).check(resume=False)
     with pytest.raises(SpecError, match=r"differs in model\.field\.samples\. Choose"):
         RunFolder(tmp_path, load_spec("chairs-mini", [*cheaper, "model.field.samples=4"])).check(resume=False)
 
