@@ -8,6 +8,8 @@ import torch
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import TuneMV3DError
 
+DECODER = "model.backbone.gradient_checkpointing=true"
+LIFTER = "model.lifter.gradient_checkpointing=true"
 SMALLER_BATCH = "a smaller train.batch with a larger train.accumulate"
 HELPS = {
     "field": (
@@ -16,10 +18,14 @@ HELPS = {
         SMALLER_BATCH,
         "a smaller views.novel_pixels, or fewer views.novel",
     ),
-    "lifter": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
-    "": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
+    "lifter": (LIFTER, SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
+    "backbone": (DECODER, SMALLER_BATCH, "train.precision=bf16"),
+    "": (
+        *(DECODER, LIFTER, SMALLER_BATCH, "train.precision=bf16", "optimizer.algorithm.type=adamw-8bit"),
+        *("the lifter lora-encoder", "fewer views.novel"),
+    ),
 }
-"""Overrides by the part that ran out; the first two of a field change no result."""
+"""Overrides by the part that ran out; chunks and gradient_checkpointing change no result."""
 
 SMALLEST = 1024
 """Points at once below which a field's chunks get no smaller."""
