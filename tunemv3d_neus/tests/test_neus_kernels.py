@@ -84,7 +84,7 @@ def test_a_field_takes_the_kernels_where_the_first_call_has_no_gradient() -> Non
     kernels_run.cache_clear()
     with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         warnings.simplefilter("error")
-        assert is_fused(network, torch.zeros(1, 16, 3, device="cuda"))
+        assert is_fused(network, torch.device("cuda", 0))
 
 
 @pytest.mark.gpu
@@ -93,6 +93,6 @@ def test_an_old_gpu_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     kernels_run.cache_clear()
     with pytest.warns(TuneMV3DWarning, match="too old") as told:
-        assert not any(is_fused(network, torch.zeros(1, 16, 3, device="cuda")) for _ in range(3))
+        assert not any(is_fused(network, torch.device("cuda", 0)) for _ in range(3))
     assert len(told) == 1
     kernels_run.cache_clear()

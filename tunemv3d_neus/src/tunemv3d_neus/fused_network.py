@@ -16,16 +16,15 @@ MOST_VALUES, MOST_AGGREGATED = 15, 129
 """Most values and aggregated channels that they take."""
 
 
-def is_fused(network: NeuSNetwork, points: Tensor) -> bool:
-    """Return whether the kernels evaluate a network at points ``b p 3``, and not the plain layers."""
+def is_fused(network: NeuSNetwork, device: torch.device) -> bool:
+    """Return whether the kernels evaluate a network, and not its plain layers, in the precision of this context."""
     return (
-        kernels_run(points.device)
-        and not points.requires_grad
-        and points.dtype == network.fc_in.weight.dtype == torch.float32
+        kernels_run(device)
+        and network.fc_in.weight.dtype == torch.float32
         and network.fc_in.out_features in WIDTHS
         and network.value_out.out_features <= MOST_VALUES
         and network.latent.in_features <= MOST_AGGREGATED
-        and _runs(network, points.device)
+        and _runs(network, device)
     )
 
 
@@ -36,7 +35,7 @@ def fused_query(
 
     Args:
         network: one that ``is_fused``.
-        points: ``b p 3``, world units.
+        points: ``b p 3``, world units, float32; they get no gradient.
         directions: ``b r 3``, unit, of rays with p / r points each.
         aggregated: ``b p a``.
         time: ``embed``'s ``b k hidden``.

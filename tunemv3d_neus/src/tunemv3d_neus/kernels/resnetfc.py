@@ -107,19 +107,18 @@ resnetfc.register_autograd(_differentiate, setup_context=_save)
 
 
 class _Kept:
-    """Activations and gradients of a chunk of points of each object: zeros where nothing is written."""
+    """Activations and gradients of a chunk of points of each object."""
 
     def __init__(self, shape: Shape, b: int, chunk: int, device: torch.device) -> None:
-        def zeros(*size: int, dtype: torch.dtype = shape.dtype) -> Tensor:
-            return torch.zeros(*size, device=device, dtype=dtype)
-
         layers = 2 * shape.blocks + 1
-        self.g_out = zeros(b, chunk, OUTPUTS, dtype=torch.float32)
-        self.inputs = zeros(1, b, chunk, shape.inputs)
-        self.activations = zeros(layers, b, chunk, shape.hidden)
-        self.value_activations = zeros(1, b, chunk, shape.hidden // 2)
-        self.gradients = zeros(layers + 1, b, chunk, shape.hidden)
-        self.flags = zeros(b, triton.cdiv(chunk, shape.launch(keeps=True)["M"]), dtype=torch.int32)
+        kind: dict[str, Any] = {"device": device, "dtype": shape.dtype}
+        self.g_out = torch.zeros(b, chunk, OUTPUTS, device=device)
+        self.inputs = torch.zeros(1, b, chunk, shape.inputs, **kind)
+        self.activations = torch.empty(layers, b, chunk, shape.hidden, **kind)
+        self.value_activations = torch.zeros(1, b, chunk, shape.hidden // 2, **kind)
+        self.gradients = torch.empty(layers + 1, b, chunk, shape.hidden, **kind)
+        self.gradients[-1].zero_()  # the heads' gradients do not fill the width
+        self.flags = torch.empty(b, triton.cdiv(chunk, shape.launch(keeps=True)["M"]), device=device, dtype=torch.int32)
 
 
 class _Products:

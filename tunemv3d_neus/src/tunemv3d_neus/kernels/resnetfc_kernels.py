@@ -116,9 +116,18 @@ def forward(
         needed = needed & (tl.max(tl.abs(gradient), 1) > 0)
     count = tl.sum(needed.to(tl.int32), 0)
     if KEEP:
+        # A last chunk may reach beyond the points: what is kept is finite there, and its gradients are zero.
+        in_chunk = (kept < chunk)[:, None]
+        activations += b * chunk * H
+        at_h = kept[:, None] * H + h[None, :]
+        inputs += b * chunk * INPUTS + kept[:, None] * INPUTS
+        value_activations += b * chunk * (H // 2) + kept[:, None] * (H // 2)
         tl.store(flags + b * tl.num_programs(0) + tile, count)
     if count == 0:
-        if not KEEP:
+        if KEEP:
+            for k in range(2 * BLOCKS + 1):
+                tl.store(activations + k * plane + at_h, tl.zeros((M, H), dtype), mask=in_chunk)
+        else:
             tl.store(sdf + row, sphere, mask=inside)
             if VALUES > 0:
                 tl.store(values + value_at, tl.zeros((M, OUTPUTS), tl.float32), mask=is_value)
@@ -142,13 +151,10 @@ def forward(
         if VALUES > 0:
             result = product(half, w_agg, a, o, A, PRECISION) + share[:, None] * tl.load(w_agg_share + o)[None, :]
     if KEEP:
-        inputs += b * chunk * INPUTS + kept[:, None] * INPUTS
-        tl.store(inputs + a[None, :], half, mask=mask)
+        tl.store(inputs + a[None, :], half, mask=in_chunk)
         # The last column of the encoding's power of two is free.
         with_share = tl.where((e == E - 1)[None, :], share[:, None].to(dtype), code)
-        tl.store(inputs + A + e[None, :], with_share, mask=mask)
-        activations += b * chunk * H
-        at_h = kept[:, None] * H + h[None, :]
+        tl.store(inputs + A + e[None, :], with_share, mask=in_chunk)
 
     x = product(code, w_in, e, h, E, PRECISION)
     for k in range(BLOCKS):
@@ -160,12 +166,12 @@ def forward(
         y = product(outer, w0 + k * H * H, h, h, H, PRECISION)
         inner = softplus(y + tl.load(bias_y + (b * BLOCKS + k) * H + h)[None, :]).to(dtype)
         if KEEP:
-            tl.store(activations + k * plane + at_h, inner, mask=mask)
-            tl.store(activations + (BLOCKS + k) * plane + at_h, outer, mask=mask)
+            tl.store(activations + k * plane + at_h, inner, mask=in_chunk)
+            tl.store(activations + (BLOCKS + k) * plane + at_h, outer, mask=in_chunk)
         x += product(inner, w1 + k * H * H, h, h, H, PRECISION)
     hidden = softplus(x + tl.load(bias_x + BLOCKS * H + h)[None, :]).to(dtype)
     if KEEP:
-        tl.store(activations + 2 * BLOCKS * plane + at_h, hidden, mask=mask)
+        tl.store(activations + 2 * BLOCKS * plane + at_h, hidden, mask=in_chunk)
     else:
         distance += tl.sum(hidden.to(tl.float32) * tl.load(w_distance + h)[None, :], 1)
         tl.store(sdf + row, distance, mask=inside)
@@ -176,8 +182,7 @@ def forward(
         head += dz[:, None] * tl.load(w_direction + H + v)[None, :]
         head = softplus(head).to(dtype)
         if KEEP:
-            value_activations += b * chunk * (H // 2)
-            tl.store(value_activations + kept[:, None] * (H // 2) + v[None, :], head, mask=mask)
+            tl.store(value_activations + v[None, :], head, mask=in_chunk)
         else:
             result += product(head, w_out, v, o, H // 2, PRECISION)
             tl.store(values + value_at, result, mask=is_value)
@@ -206,7 +211,6 @@ def activation_gradients(
     g_aggregated += b * p * AGGREGATED
     at_a = row[:, None] * AGGREGATED + a[None, :]
     in_a = mask & (a < AGGREGATED - 1)[None, :]
-    # A last chunk may reach beyond the points: gradients are zero there.
     in_chunk = (kept < chunk)[:, None]
     activations += b * chunk * H
     gradients += b * chunk * H
