@@ -34,8 +34,8 @@ LORA = 'model.lifter={"type": "lora-encoder"}'
 IN_PIXELS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
 
-def prepare(work: Path, size: int) -> None:
-    """Write the random pipeline and the enlarged chairs, each once."""
+def prepare(work: Path, size: int, objects: int | None = None) -> None:
+    """Write the random pipeline and the enlarged chairs, or the first so many of them, each once."""
     from full_size_pipeline import save_pipeline
 
     if not (work / "sd15-random").exists():
@@ -43,7 +43,7 @@ def prepare(work: Path, size: int) -> None:
     source, target = find_asset("chairs"), work / f"chairs-{8 * size}"
     if target.exists():
         return
-    for folder in sorted((source / "objects").iterdir()):
+    for folder in sorted((source / "objects").iterdir())[:objects]:
         place = target / "objects" / folder.name
         place.mkdir(parents=True)
         record = json.loads((folder / "transforms.json").read_text(encoding="utf-8"))
@@ -52,7 +52,9 @@ def prepare(work: Path, size: int) -> None:
         (place / "transforms.json").write_text(json.dumps(record), encoding="utf-8")
         for path in folder.glob("*.webp"):
             Image.open(path).resize((8 * size, 8 * size)).save(place / path.name, lossless=True, method=0)
-    (target / "dataset.json").write_bytes((source / "dataset.json").read_bytes())
+    listed = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    listed["objects"] = [each for each in listed["objects"] if (target / "objects" / each["id"]).exists()]
+    (target / "dataset.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
 def median_seconds(run: Callable[[int], object], first: int, count: int) -> float:

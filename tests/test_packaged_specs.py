@@ -76,6 +76,19 @@ def test_the_letter_leaves_out_what_the_supplement_does_not_say() -> None:
         }
 
 
+def test_the_spec_for_one_card_saves_memory_and_learns_from_as_many_objects_and_views() -> None:
+    ours, paper = load_spec("sd15-24gb"), load_spec(PAPER)
+    model = ours.model
+    assert all(part.gradient_checkpointing for part in (model.backbone, model.field, model.lifter))
+    assert model.lifter.type == "lora-encoder" and model.backbone.pretrained == paper.model.backbone.pretrained
+    assert ours.train.precision == "bf16" and ours.train.compile == "regions"
+    assert ours.train.batch * ours.train.accumulate == paper.train.batch
+    assert (ours.views.inputs, ours.views.novel) == (paper.views.inputs, paper.views.novel)
+    assert not {path.split(".")[0] for path in difference("sd15-24gb", PAPER)} - {
+        *("name", "model", "data", "views", "loss", "optimizer", "train")
+    }
+
+
 @pytest.mark.parametrize("base", [PAPER, MINI])
 @pytest.mark.parametrize("name", ["ablation-direct-features", "ablation-no-neus-loss"])
 def test_ablations_are_as_strong_as_their_name_says(name: str, base: str) -> None:

@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tunemv3d_core.config.loading import load_spec
-from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.config.run_spec import RunSpec, canonical_json
 from tunemv3d_core.errors import CheckpointError, DatasetError, SpecError, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.io import checkpoint
 from tunemv3d_core.plugins.registry import registry
 from tunemv3d_train.events import EventFile
+from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.trainer import Trainer, train
 
 
@@ -170,6 +171,27 @@ def test_plain_fine_tuning_runs_under_the_same_trainer(tmp_path: Path, offered: 
     assert outcome.after["denoise_frozen/t=500"] == outcome.before["denoise/t=500"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_weights_are_cast_where_autocast_casts_them_anyway(
+    precision: str, spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_spec(spec_file, [f"train.precision={precision}", "train.steps=2"])
+    plain = train(given, tmp_path / "plain")
+    cast: list[torch.dtype] = []
+
+    def cast_weights(self: tiny.TinyBackbone, dtype: torch.dtype) -> None:
+        for layer in (self.first, self.down, self.up, self.last):
+            layer.to(dtype)
+        cast.append(dtype)
+
+    monkeypatch.setattr(tiny.TinyBackbone, "cast_weights", cast_weights, raising=False)
+    halved = train(given, tmp_path / "halved")
+    assert cast == ([] if precision == "fp32" else [torch.bfloat16])
+    assert plain.after == halved.after
+    first, second = (load_file(run.checkpoint / "model.safetensors") for run in (plain, halved))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(SpecError, match="no whole checkpoint to resume"):
@@ -185,6 +207,15 @@ def test_folders_with_something_else_are_refused(spec: RunSpec, spec_file: Path,
     (tmp_path / "mine/thesis.txt").write_text("precious")
     with pytest.raises(SpecError, match="not empty and not a run"):
         train(spec, tmp_path / "mine")
+
+
+def test_what_only_costs_time_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(canonical_json(load_spec("chairs-mini")))
+    cheaper = [f"model.{part}.gradient_checkpointing=true" for part in ("backbone", "field", "lifter")]
+    cheaper += ["model.field.chunk_size=2048", "train.compile=regions"]
+    RunFolder(tmp_path, load_spec("chairs-mini", cheaper)).check(resume=False)
+    with pytest.raises(SpecError, match=r"differs in model\.field\.samples\. Choose"):
+        RunFolder(tmp_path, load_spec("chairs-mini", [*cheaper, "model.field.samples=4"])).check(resume=False)
 
 
 def test_bad_data_is_refused_before_a_folder_is_made(spec: RunSpec, tmp_path: Path) -> None:

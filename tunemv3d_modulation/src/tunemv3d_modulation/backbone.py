@@ -30,7 +30,10 @@ TILED_FROM = 1536 * 1536
 def build(spec: DiffusersSpec, neighbours: Neighbours | None, context: BuildContext) -> "DiffusersBackbone":
     """Build the backbone that ``spec`` names; it comes first and has no neighbours."""
     parts = load_parts(spec, context.dtype, context.weights)
-    return DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
+    backbone = DiffusersBackbone(parts, spec.trainable, spec.lora_rank).to(context.device)
+    if spec.gradient_checkpointing:
+        backbone.unet.enable_gradient_checkpointing(halves.recompute(backbone.unet))
+    return backbone
 
 
 class DiffusersBackbone(AdaptersMixin, nn.Module):
@@ -99,6 +102,16 @@ class DiffusersBackbone(AdaptersMixin, nn.Module):
         """Return the text encoders and the VAE (``tunemv3d_core.slots.Offloadable``)."""
         return self.prompts, self.vae
 
+    compiled_methods = ("encode", "decode")
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Return the UNet's blocks (``tunemv3d_core.slots.Compiles``)."""
+        return halves.repeated_blocks(self.unet)
+
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Cast the frozen weights of the UNet's layers and convolutions (``tunemv3d_core.slots.CastsWeights``)."""
+        halves.cast_frozen(self.unet, dtype)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
@@ -112,7 +125,7 @@ class DiffusersBackbone(AdaptersMixin, nn.Module):
         shift, scale = self._latent_scale()
         chunks = self._in_chunks(images.flatten(0, 1).to(self.vae.dtype), images.shape[-2] * images.shape[-1])
         means = torch.cat([self.vae.encode(chunk).latent_dist.mode() for chunk in chunks])
-        latents: Tensor = ((means - shift) * scale).to(self.unet.dtype)
+        latents: Tensor = ((means - shift) * scale).to(next(self.prompts.parameters()).dtype)
         return latents.reshape(*images.shape[:2], *latents.shape[1:])
 
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ def build(spec: LoRAEncoderSpec, neighbours: Neighbours, context: BuildContext) 
     """Build O around the encoder of the backbone in ``context``.
 
     Raises:
-        PortsError: the backbone trains its encoder, which LoRA would freeze.
+        PortsError: the backbone trains its encoder, which LoRA would freeze, or its blocks cannot be run again in the
+            backward pass.
     """
     encoder = context.backbone.copy_encoder(share=True)
     if any(parameter.requires_grad for parameter in encoder.parameters()):

@@ -53,6 +53,10 @@ class DiffusersSpec(ComponentSpec):
     lora_rank: int = Field(default=8, ge=1)
     """Rank of the changes that "trainable": "lora" trains."""
 
+    gradient_checkpointing: bool = False
+    """Let training's backward pass run the UNet's blocks again instead of keeping what they computed: less memory, more
+    time, the same gradients. Of a frozen model this is its decoder; its encoder keeps nothing anyway."""
+
 
 class CopiedEncoderSpec(ComponentSpec):
     """O: a trainable copy of the 2D model's encoder (paper B.1)."""
@@ -70,6 +74,10 @@ class CopiedEncoderSpec(ComponentSpec):
     """Let the cells of all views of an object attend to each other on every map of at least this stride, in latent
     cells (Stable Diffusion has maps of strides 1, 2, 4 and 8); None: nowhere, as in the paper."""
 
+    gradient_checkpointing: bool = False
+    """Let training's backward pass run O's blocks again instead of keeping what they computed: less memory, more time,
+    the same gradients."""
+
 
 class LoRAEncoderSpec(ComponentSpec):
     """O as LoRA on the 2D model's frozen encoder, for those who cannot afford a copy of it. Not in the paper."""
@@ -86,6 +94,10 @@ class LoRAEncoderSpec(ComponentSpec):
 
     stem_channels: int = Field(default=32, ge=1)
     """Width of that light encoder in channels."""
+
+    gradient_checkpointing: bool = False
+    """Let training's backward pass run O's blocks again instead of keeping what they computed: less memory, more time,
+    the same gradients."""
 
 
 class DirectSpec(ComponentSpec):

@@ -6,10 +6,12 @@ order: the first convolution, every layer and downsampling of the down blocks, t
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tunemv3d_core.errors import ComponentError
 from tunemv3d_core.ports import MapPort
@@ -18,6 +20,9 @@ from tunemv3d_core.types import Text
 DOWN_BLOCKS = {"DownBlock2D", "CrossAttnDownBlock2D"}
 MID_BLOCKS = {"UNetMidBlock2D", "UNetMidBlock2DCrossAttn"}
 UP_BLOCKS = {"UpBlock2D", "CrossAttnUpBlock2D"}
+
+COMPILED_BLOCKS = {"ResnetBlock2D", "Transformer2DModel"}
+"""Blocks that hold nearly all of a UNet's work, and repeat."""
 
 SUPPORTED_OPTIONS: dict[str, tuple[Any, ...]] = {
     "center_input_sample": (False,),
@@ -149,6 +154,35 @@ def decode(unet: Any, maps: tuple[Tensor, ...], emb: Tensor, tokens: Tensor) -> 
     return prediction
 
 
+def repeated_blocks(net: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a UNet or of an ``EncoderCopy`` that are compiled by themselves."""
+    return [module for module in net.modules() if type(module).__name__ in COMPILED_BLOCKS]
+
+
+def cast_frozen(net: nn.Module, dtype: torch.dtype) -> None:
+    """Cast what autocast would cast anyway: frozen weights of linear layers and convolutions, not those of norms."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            for parameter in layer.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    # In place: a lifter may share it.
+                    parameter.data = parameter.data.to(dtype)
+
+
+def recompute(net: nn.Module) -> Callable[..., Any]:
+    """Make what diffusers' blocks call in place of their inner ones, so that the backward pass runs these again.
+
+    Args:
+        net: with those blocks. Where nothing in it draws random numbers none are kept, which a CUDA graph could not.
+    """
+    draws = any(isinstance(module, nn.Dropout) and module.p > 0 for module in net.modules())
+
+    def run(block: nn.Module, *inputs: Any) -> Any:
+        return checkpoint(block.__call__, *inputs, use_reentrant=False, preserve_rng_state=draws)
+
+    return run
+
+
 def _attend(block: Any, tokens: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": tokens} if getattr(block, "has_cross_attention", False) else {}
 
@@ -177,6 +211,16 @@ class EncoderCopy(nn.Module):
         self.mid_block = copy.deepcopy(unet.mid_block, memo)
         if not share:
             self.requires_grad_(True)
+        self._set_gradient_checkpointing(False)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep no intermediate results of the blocks, as diffusers' method of this name does; the UNet is as it was."""
+        self._set_gradient_checkpointing(True)
+
+    def _set_gradient_checkpointing(self, enable: bool) -> None:
+        blocks: list[Any] = [module for module in self.modules() if hasattr(module, "gradient_checkpointing")]
+        for block in blocks:
+            block.gradient_checkpointing, block._gradient_checkpointing_func = enable, recompute(self)
 
     def forward(self, x: Tensor, t: Tensor, text: Text, hint: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode ``x``.

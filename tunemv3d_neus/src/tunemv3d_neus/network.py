@@ -46,6 +46,12 @@ class NeuSNetwork(nn.Module):
         self.distance_agg = zero_init(nn.Linear(aggregated, 1, bias=False)) if skips else None
         self.value_agg = zero_init(nn.Linear(aggregated, values, bias=False)) if skips else None
 
+    compiled_methods = ("trunk", "signed_distance", "values")
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Return none: only the whole is worth compiling (``tunemv3d_core.slots.Compiles``)."""
+        return []
+
     def embed(self, t: Tensor) -> Tensor:
         """Embed the noise level ``b`` as ``b k hidden``, which is added inside each block."""
         width = self.fc_in.out_features

@@ -66,6 +66,12 @@ class ResAttnEncoder(nn.Module):
         if spec.foreground_x0:
             zero_init(self.conv_out[-1])
 
+    compiled_methods = ("forward",)
+
+    def repeated_blocks(self) -> list[nn.Module]:
+        """Return the ResBlocks and AttentionBlocks (``tunemv3d_core.slots.Compiles``)."""
+        return [module for module in self.modules() if isinstance(module, ResBlock | AttentionBlock)]
+
     def forward(
         self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, foreground_x0: Tensor | None = None
     ) -> Tensor:

@@ -13,6 +13,8 @@ from tunemv3d_train.planning.changes import Step, fitting
 from tunemv3d_train.planning.devices import GIB, device_of
 from tunemv3d_train.planning.plan import Plan, Planner
 
+DECODER = "model.backbone.gradient_checkpointing=true"
+LIFTER = "model.lifter.gradient_checkpointing=true"
 SMALLER_BATCH = "a smaller train.batch with a larger train.accumulate"
 HELPS = {
     "field": (
@@ -21,10 +23,14 @@ HELPS = {
         SMALLER_BATCH,
         "a smaller views.novel_pixels, or fewer views.novel",
     ),
-    "lifter": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
-    "": (SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder", "fewer views.novel"),
+    "lifter": (LIFTER, SMALLER_BATCH, "train.precision=bf16", "the lifter lora-encoder"),
+    "backbone": (DECODER, SMALLER_BATCH, "train.precision=bf16"),
+    "": (
+        *(DECODER, LIFTER, SMALLER_BATCH, "train.precision=bf16", "optimizer.algorithm.type=adamw-8bit"),
+        *("the lifter lora-encoder", "fewer views.novel"),
+    ),
 }
-"""Overrides by the part that ran out, where no plan can be made; the first two of a field change no result."""
+"""Overrides by the part that ran out, where no plan can be made; chunks and gradient_checkpointing change no result."""
 
 SMALLEST = 1024
 """Points at once below which a field's chunks get no smaller."""

@@ -1,7 +1,7 @@
 """Figures and pictures that a run shows of itself, made with the weights that a checkpoint publishes."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,6 +11,7 @@ from tunemv3d_core.config.run_spec import RunSpec, spec_id
 from tunemv3d_core.console import messages
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.viz.pictures import to_pil
+from tunemv3d_train.compilation import plainly
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.page import write_page
 from tunemv3d_train.preview import write_picture
@@ -104,9 +105,7 @@ class Monitor:
 
     @contextmanager
     def _published(self) -> Iterator[None]:
-        """The model with the weights that a checkpoint publishes."""
-        if self._parts.average is None:
+        """The model with the weights that a checkpoint publishes, as whoever loads it computes it."""
+        average = self._parts.average
+        with plainly(self._spec), nullcontext() if average is None else average.applied():
             yield
-        else:
-            with self._parts.average.applied():
-                yield

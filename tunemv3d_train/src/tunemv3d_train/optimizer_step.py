@@ -1,5 +1,6 @@
 """One optimizer step of a run: its draws, forward and backward passes, and the update of the weights."""
 
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -7,6 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_train.compilation import Compilation
 from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
 from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
@@ -38,7 +40,13 @@ class OptimizerStep:
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
         self.sums = LossSums(parts.model.backbone.ports.train_timesteps)
         self.pictures: Tensors = {}
+        self._compilation = None if spec.train.compile == "off" else Compilation(spec, accelerator, parts)
         self.in_passes, self._counted = False, 0
+
+    @property
+    def seconds_to_compile(self) -> float:
+        """Seconds of the first step that went into compiling."""
+        return 0.0 if self._compilation is None else self._compilation.seconds
 
     def announce(self, step: int) -> None:
         """Tell components and losses that ask for it that a step comes; once for each, outside a captured step."""
@@ -60,10 +68,13 @@ class OptimizerStep:
         for micro in range(accumulate):
             plan = self._parts.sampler.plan(step * accumulate + micro)
             batch = cast(Tensors, self._parts.batches(plan))
+            self.in_passes = True
+            if self._compilation is not None:
+                self._compilation.prepare(batch, plan.seed)
             # The field draws its own random points; seeding every pass makes a resumed run draw the same ones.
             torch.manual_seed(plan.seed)
-            self.in_passes = True
-            given = compute(batch)
+            with nullcontext() if self._compilation is None else self._compilation.used():
+                given = compute(batch)
             if micro >= self._counted:  # a step that is done again counts once
                 self.sums.add(given, self.guard.found_inf)
                 self._counted = micro + 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunemv3d_core.plugins.descriptor import ComponentPlugin
-from tunemv3d_train.spec import AdamWSpec, ConstantSpec, CosineSpec, MultiviewSpec, ShardsSpec
+from tunemv3d_train.spec import AdamW8bitSpec, AdamWSpec, ConstantSpec, CosineSpec, MultiviewSpec, ShardsSpec
 
 MULTIVIEW = ComponentPlugin(
     slot="dataset",
@@ -31,6 +31,16 @@ ADAMW = ComponentPlugin(
     build="tunemv3d_train.adamw:build",
     summary="AdamW, fused, as part of a CUDA graph where a run asks for one.",
     reference="Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101",
+)
+
+ADAMW_8BIT = ComponentPlugin(
+    slot="optimizer",
+    name="adamw-8bit",
+    api="1.0",
+    spec=AdamW8bitSpec,
+    build="tunemv3d_train.adamw_8bit:build",
+    summary="AdamW with moments of 8 bits, by bitsandbytes (the extra 8bit); no CUDA graph can hold it.",
+    reference="Dettmers et al., 8-bit Optimizers via Block-wise Quantization, arXiv:2110.02861",
 )
 
 CONSTANT = ComponentPlugin(
@@ -66,3 +76,4 @@ PAPER_MINI_OBJAVERSE = _SPECS / "paper-mini-objaverse.json"
 PAPER_MINI_OBJAVERSE_LETTER = _SPECS / "paper-mini-objaverse-letter.json"
 PAPER_SHAPENET_CHAIR = _SPECS / "paper-shapenet-chair.json"
 PAPER_SHAPENET_CHAIR_LETTER = _SPECS / "paper-shapenet-chair-letter.json"
+SD15_24GB = _SPECS / "sd15-24gb.json"

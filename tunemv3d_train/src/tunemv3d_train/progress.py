@@ -77,6 +77,11 @@ class Progressed:
         """A step's picture under its name, for TensorBoard."""
         self._events.picture(done, name, path)
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave so many seconds since the last step out of the steps per second."""
+        step, time_then = self._last
+        self._last = (step, time_then + seconds)
+
     def restart_clock(self, done: int) -> None:
         """Leave what came since the last step (a preview, a measurement) out of the steps per second."""
         self._last = (done, time.perf_counter())

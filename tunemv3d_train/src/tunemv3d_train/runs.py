@@ -33,9 +33,13 @@ FREE = (
     "train.preview_",
     "train.non_finite",
     "train.on_oom",
+    "train.compile",
 )
 """Prefixes of options that a resumed run may change. No step's draws depend on them; the schedule of the learning rate
 follows ``train.steps``."""
+
+FREE_OPTIONS = (".gradient_checkpointing", ".chunk_size")
+"""Ends of a component's options that a resumed run may change: they cost time, and no result depends on them."""
 
 HIGHER_IS_BETTER = ("opacity_iou",)
 """Figures of which more is better; all others are errors."""
@@ -162,7 +166,8 @@ class RunFolder:
         old, new = (_flat(json.loads(canonical_json(spec))) for spec in (load_spec(recorded, saved=True), self.spec))
         differing = (key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
         place = {f"model.backbone.{name}" for name in ("pretrained", *self.spec.model.backbone.pretrained_options)}
-        changed = sorted(key for key in differing if not key.startswith(FREE) and key not in place)
+        held = (key for key in differing if not key.startswith(FREE) and not key.endswith(FREE_OPTIONS))
+        changed = sorted(key for key in held if key not in place)
         if changed:
             shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
             raise SpecError(

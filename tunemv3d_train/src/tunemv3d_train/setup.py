@@ -24,7 +24,7 @@ from tunemv3d_core.io.json_files import read_json
 from tunemv3d_core.io.mismatch_policy import apply_policy
 from tunemv3d_core.io.provenance import check_components, check_frozen
 from tunemv3d_core.plugins.descriptor import TRAINING_SLOTS
-from tunemv3d_core.slots import Backbone, Dataset, HasMaps, OptimizerContext, Streams
+from tunemv3d_core.slots import Backbone, CastsWeights, Dataset, HasMaps, OptimizerContext, Streams
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.agreement import check_alike
@@ -51,6 +51,9 @@ from tunemv3d_train.streaming import ReadAhead, StreamedLatents
 
 PREVIEWS = 2
 """Captions that are previewed where the spec names no prompts: of held-out objects, else of training ones."""
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Dtypes of the precisions under autocast, which casts weights in each pass."""
 
 
 @dataclass
@@ -167,6 +170,8 @@ def _model(spec: RunSpec, accelerator: Accelerator, anew: bool) -> MultiviewDiff
     check_field(spec, model)
     if spec.train.start_from is not None and anew:
         _start_from(spec.train.start_from, model, accelerator)
+    if spec.train.precision in HALF and isinstance(model.backbone, CastsWeights):
+        model.backbone.cast_weights(HALF[spec.train.precision])
     return model
 
 

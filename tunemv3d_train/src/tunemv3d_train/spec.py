@@ -56,6 +56,14 @@ class AdamWSpec(ComponentSpec):
     are about 1e-4, it shrinks by their mean."""
 
 
+class AdamW8bitSpec(AdamWSpec):
+    """AdamW with moments of 8 bits, scaled in blocks of 256; those of tensors below 4,096 numbers stay float32."""
+
+    paged: bool = False
+    """Keep large moments in memory that the driver moves to the host where the GPU's is full, and back for each step. A
+    run that goes on keeps those that it restores on the GPU."""
+
+
 class ConstantSpec(ComponentSpec):
     """The same learning rate throughout."""
 

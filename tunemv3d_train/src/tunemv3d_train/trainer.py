@@ -157,6 +157,8 @@ class Trainer:
                 self._monitor.make_up(start, progress)
             while done < steps and not interrupted:
                 self._step_or_save(done, progress if done > start else None)
+                if progress is not None and done == start:
+                    progress.leave_out(self._optimizer_step.seconds_to_compile)
                 done += 1
                 interrupted = interruption.agreed()
                 done = self._report(done, interrupted, progress)

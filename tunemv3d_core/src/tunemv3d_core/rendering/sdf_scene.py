@@ -22,7 +22,11 @@ from tunemv3d_core.types import Rendering
 
 
 class SDF(Protocol):
-    """The signed distance and values of b objects, as a field knows them."""
+    """The signed distance and values of b objects, as a field knows them.
+
+    One that has ``recomputes = True`` keeps nothing for the backward pass by itself: ``gradient_checkpointing`` would
+    evaluate it once more for nothing.
+    """
 
     def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return signed distances ``b r s`` and values ``b r s v`` at points ``b r s 3`` of rays with unit directions
@@ -52,6 +56,7 @@ class SDFScene:
         self._spec = spec
         self._like = like
         self._jitter = jitter
+        self._checkpoints = spec.gradient_checkpointing and not getattr(sdf, "recomputes", False)
 
     def render(
         self, cameras: Cameras, size: tuple[int, int], pixels: Tensor | None = None, normals: bool = False
@@ -71,7 +76,7 @@ class SDFScene:
         culled = cull_rays(cameras, size, pixels, spec.radius)
         rays_per_chunk = max(1, self._points_per_chunk() // (spec.samples + spec.fine_samples))
         rays = replace(culled.rays, draws=self._draws(culled.rays.nears)) if self._jitter else culled.rays
-        outputs = rays.map_chunks(self._render_rays, rays_per_chunk, spec.gradient_checkpointing)
+        outputs = rays.map_chunks(self._render_rays, rays_per_chunk, self._checkpoints)
         surface_normals = None
         if normals:
             surface_points = culled.rays.points(outputs.depth[..., None])[:, :, 0]
@@ -151,4 +156,4 @@ class SDFScene:
         return torch.where((opacity > MIN_OPACITY)[..., None], normals, torch.zeros_like(normals))
 
     def _points_per_chunk(self) -> int:
-        return points_per_chunk(self._like, self._spec.chunk_size, self._spec.gradient_checkpointing)
+        return points_per_chunk(self._like, self._spec.chunk_size, self._checkpoints)

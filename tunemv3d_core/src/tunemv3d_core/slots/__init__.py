@@ -43,6 +43,7 @@ from tunemv3d_core.slots.metrics import (
 from tunemv3d_core.slots.model import (
     Aggregator,
     Backbone,
+    CastsWeights,
     Field,
     HasSurface,
     Injector,
@@ -55,13 +56,15 @@ from tunemv3d_core.slots.model import (
     ViewEncoder,
 )
 from tunemv3d_core.slots.optimisation import Optimizer, OptimizerContext, Schedule
-from tunemv3d_core.slots.training import FollowsSteps, Reports
+from tunemv3d_core.slots.training import Compiles, FollowsSteps, Reports
 
 __all__ = [
     "KNOWN_MAPS",
     "Aggregator",
     "Backbone",
+    "CastsWeights",
     "ComparesWithReal",
+    "Compiles",
     "Dataset",
     "Field",
     "Figure",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from tunemv3d_core.cameras import Cameras
@@ -86,7 +87,8 @@ class Backbone(Protocol):
         ``b n c h w``, and ``hint`` (``(b n) c_0 h w`` or None) is added after its first layer.
 
         With ``share`` its layers are new but their weights are the backbone's own tensors, as frozen as they are there:
-        a lifter may add to them, not change them.
+        a lifter may add to them, not change them. Where the copy's blocks can be run again in the backward pass, it has
+        ``enable_gradient_checkpointing()``, as diffusers' models have.
         """
         ...
 
@@ -118,6 +120,19 @@ class Offloadable(Protocol):
 
         Each is moved when its ``forward`` is called, or a method under diffusers' ``apply_forward_hook``. All that a
         denoising step needs lies in the backbone's other child modules.
+        """
+        ...
+
+
+@runtime_checkable
+class CastsWeights(Protocol):
+    """A backbone whose frozen weights may be held in half precision where they are used under autocast. Optional."""
+
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Hold in ``dtype`` those frozen weights of the denoising model that autocast to it would cast each time.
+
+        Under autocast every prediction stays what it was, bit for bit. Autoencoder and text encoder, which are used
+        without it too, stay as they are.
         """
         ...
 

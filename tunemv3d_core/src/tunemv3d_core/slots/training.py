@@ -1,9 +1,9 @@
-"""What a component of a model or a loss may ask of a run that trains it. Both are optional, for modules inside too."""
+"""What a component of a model or a loss may ask of a run that trains it. All are optional, for modules inside too."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -42,4 +42,21 @@ class Reports(Protocol):
         the last pass is kept with each preview. Nothing here may wait for the device; the tensors are read when the
         losses are.
         """
+        ...
+
+
+@runtime_checkable
+class Compiles(Protocol):
+    """A component, or a module inside one, that says what of it ``train.compile`` may compile.
+
+    It is compiled in its place on a run's first batch: no name of a parameter changes. Samples, measurements and
+    previews are computed plainly. A step's tensors should have the same shapes each time; what meets others is computed
+    plainly too.
+    """
+
+    compiled_methods: tuple[str, ...]
+    """Names of methods that ``max`` compiles, each in one piece; with none, it compiles the blocks."""
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Return the blocks that ``regions`` compiles, each by itself: those of one class and shape share the work."""
         ...
