@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_core.rendering.view_features import mean_variance
-from tunemv3d_neus.kernels import kernels_run
+from tunemv3d_neus.kernels import takes_kernels
 from tunemv3d_neus.spec import MeanVarianceSpec
 
 FUSED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -40,7 +40,7 @@ class MeanVariance(nn.Module):
         Returns:
             ``b p (2 f + 1)``, float32: mean, variance, share of views; all zero where no view sees the point.
         """
-        if kernels_run(features.device):
+        if takes_kernels(features.device):
             from tunemv3d_neus.kernels.mean_variance import LARGEST_FEATURES, fused_mean_variance
 
             if features.shape[2] <= LARGEST_FEATURES and features.dtype in FUSED_DTYPES:

@@ -170,9 +170,14 @@ def _model(spec: RunSpec, accelerator: Accelerator, anew: bool) -> MultiviewDiff
     check_field(spec, model)
     if spec.train.start_from is not None and anew:
         _start_from(spec.train.start_from, model, accelerator)
+    cast_frozen(spec, model)
+    return model
+
+
+def cast_frozen(spec: RunSpec, model: MultiviewDiffusion) -> None:
+    """Hold frozen weights in the precision of autocast, which would cast them in every pass."""
     if spec.train.precision in HALF and isinstance(model.backbone, CastsWeights):
         model.backbone.cast_weights(HALF[spec.train.precision])
-    return model
 
 
 def _batches(

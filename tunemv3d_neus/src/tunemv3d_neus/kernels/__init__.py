@@ -8,11 +8,18 @@ from importlib.util import find_spec
 import torch
 
 from tunemv3d_core.errors import TuneMV3DWarning
+from tunemv3d_core.planned import kernels_planned
 
 HAVE_TRITON = find_spec("triton") is not None
 
 LEAST_CAPABILITY = (8, 0)
 """Compute capability from which matrix units multiply bfloat16 and tf32."""
+
+
+def takes_kernels(device: torch.device) -> bool:
+    """Return whether the kernels compute what lies on a device. A GPU that is planned for is taken to run them."""
+    planned = kernels_planned()
+    return kernels_run(device) if planned is None else planned and device.type == "cuda" and HAVE_TRITON
 
 
 @functools.cache

@@ -44,26 +44,50 @@ def fused_mean_variance(features: Tensor, cameras: Cameras, points: Tensor) -> T
 class _MeanVariance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, cameras: Tensor, points: Tensor) -> Tensor:
-        b, n, f, h, w = features.shape
-        p = points.shape[1]
         maps = features.permute(0, 1, 3, 4, 2).contiguous()
-        merged = torch.empty(b, p, 2 * f + 1, device=features.device, dtype=torch.float32)
-        grid, blocks = _launch(b, n, p, f)
-        with torch.cuda.device_of(features):  # type: ignore[no-untyped-call]
-            _forward[grid](maps, cameras, points, merged, p, h, w, **blocks)
+        merged: Tensor = _merge(maps, cameras, points)
         ctx.save_for_backward(maps, cameras, points, merged)
         return merged
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         maps, cameras, points, merged = ctx.saved_tensors
-        b, n, h, w, f = maps.shape
-        p = points.shape[1]
-        total = torch.zeros(maps.shape, device=maps.device, dtype=torch.float32)
-        grid, blocks = _launch(b, n, p, f)
-        with torch.cuda.device_of(maps):  # type: ignore[no-untyped-call]
-            _backward[grid](maps, cameras, points, merged, gradients[0].float().contiguous(), total, p, h, w, **blocks)
+        total = _spread(maps, cameras, points, merged, gradients[0].float().contiguous())
         return total.permute(0, 1, 4, 2, 3).to(maps.dtype), None, None
+
+
+@torch.library.custom_op("tunemv3d::mean_variance", mutates_args=())
+def _merge(maps: Tensor, cameras: Tensor, points: Tensor) -> Tensor:
+    """Merge views' maps ``b n h w f`` at points ``b p 3``: ``b p (2 f + 1)``."""
+    b, n, h, w, f = maps.shape
+    p = points.shape[1]
+    merged = torch.empty(b, p, 2 * f + 1, device=maps.device, dtype=torch.float32)
+    grid, blocks = _launch(b, n, p, f)
+    with torch.cuda.device_of(maps):  # type: ignore[no-untyped-call]
+        _forward[grid](maps, cameras, points, merged, p, h, w, **blocks)
+    return merged
+
+
+@_merge.register_fake
+def _(maps: Tensor, cameras: Tensor, points: Tensor) -> Tensor:
+    return points.new_empty(*points.shape[:2], 2 * maps.shape[-1] + 1)
+
+
+@torch.library.custom_op("tunemv3d::mean_variance_backward", mutates_args=())
+def _spread(maps: Tensor, cameras: Tensor, points: Tensor, merged: Tensor, gradient: Tensor) -> Tensor:
+    """Spread the gradient of what was merged over the maps, ``b n h w f``, float32."""
+    b, n, h, w, f = maps.shape
+    p = points.shape[1]
+    total = torch.zeros(maps.shape, device=maps.device, dtype=torch.float32)
+    grid, blocks = _launch(b, n, p, f)
+    with torch.cuda.device_of(maps):  # type: ignore[no-untyped-call]
+        _backward[grid](maps, cameras, points, merged, gradient, total, p, h, w, **blocks)
+    return total
+
+
+@_spread.register_fake
+def _(maps: Tensor, cameras: Tensor, points: Tensor, merged: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(maps, dtype=torch.float32)
 
 
 def _launch(b: int, n: int, p: int, f: int) -> tuple[tuple[int, int], dict[str, int]]:

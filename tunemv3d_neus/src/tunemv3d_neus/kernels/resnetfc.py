@@ -10,7 +10,9 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
+from tunemv3d_core.planned import register_workspace
 from tunemv3d_neus.kernels import resnetfc_kernels as kernels
 from tunemv3d_neus.kernels.resnetfc_weights import OUTPUTS, Packed, Shape, Weights
 
@@ -120,6 +122,45 @@ class _Kept:
         self.gradients[-1].zero_()  # the heads' gradients do not fill the width
         self.flags = torch.empty(b, triton.cdiv(chunk, shape.launch(keeps=True)["M"]), device=device, dtype=torch.int32)
 
+    def products(self, shape: Shape) -> "dict[str, _Products]":
+        """Begin the sums over these points that the weights' gradients are picked from (``_collected``)."""
+        return {
+            "blocks": _Products(self.gradients[1:], self.activations),
+            "inputs": _Products(self.gradients[: shape.latent_blocks], self.inputs),
+            "heads": _Products(self.gradients[-1:], self.inputs),
+            "out": _Products(self.gradients[-1:], self.value_activations),
+        }
+
+
+def _backward_chunk(shape: Shape, b: int, p: int) -> int:
+    """Return how many points of each of b objects with p points are differentiated at once."""
+    rows = shape.launch(keeps=True)["M"]
+    return int(min(rows * triton.cdiv(p, rows), max(rows, BACKWARD_POINTS // b // rows * rows)))
+
+
+@register_workspace(torch.ops.tunemv3d.resnetfc_backward)
+def _workspace(g_sdf: Tensor, g_values: Tensor, points: Tensor, *rest: Any) -> int:
+    """Return the bytes of a chunk's activations and gradients, and of the sums over them."""
+    _, _, weights, *_, dtype = rest
+    shape, (b, p) = Shape.of(Weights(*weights), dtype), points.shape[:2]
+    kept = _Kept(shape, b, _backward_chunk(shape, b, p), torch.device("meta"))
+    held = [z for each in (kept, *kept.products(shape).values()) for z in vars(each).values() if isinstance(z, Tensor)]
+    return sum(z.untyped_storage().nbytes() for z in {z.untyped_storage()._cdata: z for z in held}.values())
+
+
+@register_flop_formula(torch.ops.tunemv3d.resnetfc)  # type: ignore[untyped-decorator]
+def _operations(points: Any, directions: Any, aggregated: Any, weights: Any, *_: Any, **__: Any) -> int:
+    """Count the products of the weights with each point, of arguments' shapes."""
+    w = Weights(*weights)
+    matrices = (w.w_in, w.w_latent, w.w0, w.w1, w.w_distance, w.w_value, w.w_out, w.w_agg)
+    return int(2 * math.prod(points[:2]) * sum(math.prod(each) for each in matrices))
+
+
+@register_flop_formula(torch.ops.tunemv3d.resnetfc_backward)  # type: ignore[untyped-decorator]
+def _operations_again(g_sdf: Any, g_values: Any, *arguments: Any, **__: Any) -> int:
+    """Count those of the forward pass, done again, and of the gradients of activations and weights."""
+    return 3 * int(_operations(*arguments))
+
 
 class _Products:
     """Sums over points of gradients' products with a layer's inputs, and of the gradients themselves.
@@ -199,16 +240,10 @@ class _Evaluation:
 
     def backward(self, g_sdf: Tensor, g_values: Tensor, weights: Weights) -> list[Tensor]:
         """Return the gradients of the aggregated features and the weights; arguments as for ``resnetfc_backward``."""
-        shape, rows = self.shape, self.shape.launch(keeps=True)["M"]
-        chunk = min(rows * triton.cdiv(self.p, rows), max(rows, BACKWARD_POINTS // self.b // rows * rows))
+        shape, chunk = self.shape, _backward_chunk(self.shape, self.b, self.p)
         kept = _Kept(shape, self.b, chunk, self.points.device)
         g_aggregated = torch.empty_like(self.aggregated)
-        products = {
-            "blocks": _Products(kept.gradients[1:], kept.activations),
-            "inputs": _Products(kept.gradients[: shape.latent_blocks], kept.inputs),
-            "heads": _Products(kept.gradients[-1:], kept.inputs),
-            "out": _Products(kept.gradients[-1:], kept.value_activations),
-        }
+        products = kept.products(shape)
         for start in range(0, self.p, chunk):
             stop = min(start + chunk, self.p)
             kept.g_out[:, : stop - start, 0] = g_sdf[:, start:stop]

@@ -52,10 +52,20 @@ class Step:
         return [word for each in self.overrides for word in ("--set", each)]
 
 
-def _recomputed(spec: RunSpec) -> Iterator[tuple[str, ...]]:
+def _field_recomputed(spec: RunSpec) -> Iterator[tuple[str, ...]]:
     if getattr(spec.model.field, "gradient_checkpointing", None) is False:
         no_graph = ("train.cuda_graph=false",) if spec.train.cuda_graph else ()
         yield ("model.field.gradient_checkpointing=true", *no_graph)
+
+
+def _decoder_recomputed(spec: RunSpec) -> Iterator[tuple[str, ...]]:
+    if getattr(spec.model.backbone, "gradient_checkpointing", None) is False:
+        yield ("model.backbone.gradient_checkpointing=true",)
+
+
+def _lifter_recomputed(spec: RunSpec) -> Iterator[tuple[str, ...]]:
+    if getattr(spec.model.lifter, "gradient_checkpointing", None) is False:
+        yield ("model.lifter.gradient_checkpointing=true",)
 
 
 def _chunks(spec: RunSpec) -> Iterator[tuple[str, ...]]:
@@ -86,6 +96,11 @@ def _pixels(spec: RunSpec) -> Iterator[tuple[str, ...]]:
         share /= 2
 
 
+def _moments(spec: RunSpec) -> Iterator[tuple[str, ...]]:
+    if spec.optimizer.algorithm.type == "adamw":
+        yield ("optimizer.algorithm.type=adamw-8bit",)
+
+
 def _average(spec: RunSpec) -> Iterator[tuple[str, ...]]:
     if spec.train.ema:
         yield ("train.ema=0",)
@@ -93,7 +108,8 @@ def _average(spec: RunSpec) -> Iterator[tuple[str, ...]]:
 
 def _lora(spec: RunSpec) -> Iterator[tuple[str, ...]]:
     if spec.model.lifter is not None and spec.model.lifter.type == "copied-encoder":
-        yield ('model.lifter={"type": "lora-encoder"}',)
+        again = getattr(spec.model.lifter, "gradient_checkpointing", False)
+        yield (f'model.lifter={{"type": "lora-encoder", "gradient_checkpointing": {str(again).lower()}}}',)
 
 
 def _novel(spec: RunSpec) -> Iterator[tuple[str, ...]]:
@@ -109,11 +125,14 @@ def _inputs(spec: RunSpec) -> Iterator[tuple[str, ...]]:
 
 
 CHANGES = (
-    Change("the same result, more time", _recomputed, "field"),
+    Change("the same result, more time", _field_recomputed, "field"),
     Change("the same result, a little more time", _chunks, "field"),
+    Change("the same result, more time", _decoder_recomputed, "2D decoder"),
+    Change("the same result, more time", _lifter_recomputed, "lifter"),
     Change("as many objects a step, more time", _batches),
     Change("networks compute with three digits instead of seven", _precision),
     Change("the loss sees fewer pixels of novel views", _pixels),
+    Change("the optimizer's moments have 8 bits", _moments, "optimizer state"),
     Change("the checkpoint holds the weights themselves, not their average", _average, "averaged weights"),
     Change("a lifter of far fewer weights, which learns less", _lora),
     Change("the field is compared with fewer views", _novel),

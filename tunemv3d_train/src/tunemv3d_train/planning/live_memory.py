@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tunemv3d_core.planned import workspace
 from tunemv3d_train.planning.parts import AtWork
 from tunemv3d_train.planning.prepared import Prepared
 
@@ -32,12 +33,20 @@ class LiveMemory:
         self.peak, self.at_peak = 0, Counter[str]()
 
     def __call__(self, func: Any, args: Any, kwargs: Any, given: Any) -> None:
-        """Follow what an operator gave (a ``Watcher``)."""
+        """Follow what an operator gave, and what it took meanwhile (a ``Watcher``)."""
+        self._follow(given)
+        taken = workspace(func._overloadpacket, args, kwargs)
+        if self._total + taken > self.peak:
+            self.begin()
+            self.peak += taken
+            self.at_peak[self._at_work()] += taken
+
+    def _follow(self, given: Any) -> None:
         if isinstance(given, Tensor):
             self.follow(given)
         elif isinstance(given, tuple | list):
             for each in given:
-                self(func, args, kwargs, each)
+                self._follow(each)
 
     def begin(self) -> None:
         """Forget the peak so far."""

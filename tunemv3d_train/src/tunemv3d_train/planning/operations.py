@@ -1,5 +1,6 @@
 """The work of a step: what every operator computes and moves."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ class Operation:
     """One operator.
 
     Attributes:
-        name: as in torch's library.
-        flops: floating-point operations, of matrix products, attention and convolutions.
+        name: as in torch's library; of a component's own kernel with its library before two colons.
+        flops: floating-point operations, of matrix products, attention, convolutions, and kernels that tell them.
         dtype: in which they are done.
         moved: bytes of tensors that are read and written.
         backward: whether autograd's engine called it.
@@ -50,7 +51,8 @@ class Operations:
 
     def __call__(self, func: Any, args: Any, kwargs: Any, given: Any) -> None:
         """Write down an operator (a ``Watcher``)."""
-        if func.is_view or func._overloadpacket.__name__ in FREE:
+        name = func._overloadpacket.__name__ if func.namespace == "aten" else func.name()
+        if func.is_view or name in FREE:
             return
         taken, made = _tensors((*args, *kwargs.values())), _tensors(given)
         count = flop_registry.get(func._overloadpacket)
@@ -59,15 +61,21 @@ class Operations:
         backward = torch._C._current_autograd_node() is not None and not torch.is_grad_enabled()
         self.done.append(
             Operation(
-                name=func._overloadpacket.__name__,
+                name=name,
                 flops=0 if count is None else int(count(*args, **kwargs, out_val=given)),
-                dtype=next((each.dtype for each in taken if each.is_floating_point()), torch.float32),
+                dtype=next(_dtypes(args, taken), torch.float32),
                 # What gives nothing writes into what it takes.
                 moved=read + (sum(map(_bytes, made)) if made else read),
                 backward=backward,
                 part=self._at_work(),
             )
         )
+
+
+def _dtypes(args: Any, taken: list[Tensor]) -> Iterator[torch.dtype]:
+    """Yield in what an operator may compute: the type that it is given, else those of its tensors."""
+    yield from (each for each in args if isinstance(each, torch.dtype))
+    yield from (each.dtype for each in taken if each.is_floating_point())
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -103,6 +103,8 @@ class Planner:
         kept = data.kept(seen.batch, self.device.place.type == "cpu")
         memory = {**seen.parts, **({"dataset": kept} if kept else {})}
         notes = [data.note] if data.note else []
+        if spec.train.compile != "off":
+            notes.append("planned as if nothing were compiled, which needs more memory and time")
         if not seen.kernels:
             notes.append("planned without kernels of the components' own, which need less memory and time")
         return Plan(spec, self.device, memory, self._times(spec, seen), notes=tuple(notes))

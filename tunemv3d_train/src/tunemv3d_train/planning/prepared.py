@@ -20,6 +20,7 @@ from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
 from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.planning.stand_ins import META, KeepMeta, backward
+from tunemv3d_train.setup import cast_frozen
 from tunemv3d_train.spec_checks import check_field
 from tunemv3d_train.step import TrainingStep
 
@@ -37,6 +38,7 @@ def skeleton(spec: RunSpec, maps: Mapping[str, int]) -> TrainingStep:
     with KeepMeta():
         model = assemble(spec.model, weights=False)
         check_field(spec, model)
+        cast_frozen(spec, model)
         return TrainingStep(model, spec.views.inputs, spec.loss, maps).train()
 
 

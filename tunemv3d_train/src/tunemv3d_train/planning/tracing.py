@@ -8,6 +8,7 @@ import torch
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import TuneMV3DError
+from tunemv3d_core.planned import planning
 from tunemv3d_core.rendering.rays import CPU_CHUNK_SIZE, cpu_chunks, culling
 from tunemv3d_train.batches import Batch
 from tunemv3d_train.planning.casting import Casting
@@ -125,6 +126,7 @@ def _passing_for(place: torch.device, kernels: bool, chunk_size: int) -> Iterato
             # How many rays meet the object is not known without numbers.
             left.enter_context(culling(False))
             left.enter_context(cpu_chunks(chunk_size))
+        left.enter_context(planning(kernels))
         left.enter_context(StandIns(place, kernels))
         left.enter_context(Casting(place.type))
         yield
