@@ -5,7 +5,7 @@ Nothing that they write is committed.
 
 from pathlib import Path
 
-from pages import commands, components, messages, models, reference, repository, slots, specs
+from pages import commands, components, messages, models, reference, repository, slots, specs, studies
 from pages.markdown import write_pages
 
 
@@ -16,3 +16,5 @@ def generate(folder: Path) -> None:
     for name, picture in models.pictures().items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(picture)
+    for name, charts in studies.curves().items():
+        (folder / name).write_text(charts, encoding="utf-8")

@@ -11,7 +11,7 @@ from tunemv3d_core.plugins.descriptor import API, COMPONENT_SLOTS, FILE_SLOTS, M
 from tunemv3d_core.plugins.registry import registry
 
 BESIDE = {
-    "backbone": ("ReportsCutPrompts", "KnowsCaptionWords", "Offloadable", "LoadsAdapters", "CastsWeights"),
+    "backbone": ("ReportsCutPrompts", "KnowsCaptionWords", "Offloadable", "LoadsAdapters", "CastsWeights", "Compiles"),
     "field": ("Scene", "HasSurface"),
     "dataset": ("KeepsLatents", "HonoursOptOut", "Streams", "HasMaps"),
     "loss": ("Prediction", "Targets", "NeedsMaps", "FollowsSteps", "Reports"),

@@ -148,9 +148,9 @@ def test_a_step_is_tried_where_it_is_here(spec: RunSpec) -> None:
     assert Planner(unknown).plan(spec).record()["time"] == "unknown"
 
 
-def planner_of_room(spec: RunSpec, share: float) -> Planner:
-    """A planner for a GPU that has room for a share of what a run needs."""
-    planner = Planner(device_of(memory=1.0), tries=False)
+def planner_of_room(spec: RunSpec, share: float, device: str = "") -> Planner:
+    """A planner for a device, a GPU without a name if it has none, that has room for a share of what a run needs."""
+    planner = Planner(device_of(device, 1.0), tries=False)
     planner.device = replace(planner.device, room=share * planner.plan(spec).peak)
     return planner
 
@@ -193,7 +193,7 @@ def test_all_changes_are_told_where_none_suffices(spec: RunSpec) -> None:
 @pytest.mark.slow
 def test_a_fields_points_are_recomputed_before_anything_else_is_changed() -> None:
     spec = load_spec("chairs-mini", ["train.batch=2"])
-    planner = planner_of_room(spec, 0.7)
+    planner = planner_of_room(spec, 0.7, "cpu")
     first, *others = fitting(planner.plan(spec), planner)
     assert first.overrides == ("model.field.gradient_checkpointing=true",)
     assert not others or others[0].overrides[0].startswith("model.field.chunk_size=")

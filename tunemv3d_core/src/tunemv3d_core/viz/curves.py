@@ -76,15 +76,16 @@ def chart(title: str, lines: Mapping[str, Curve], colours: Sequence[str]) -> str
         return f"{4 + across * (WIDTH - GUTTER - 8):.1f},{bottom - up * (bottom - top):.1f}"
 
     body = [f'<path d="M0 {y}H{WIDTH - GUTTER}" stroke="currentColor" stroke-opacity=".18"/>' for y in (top, bottom)]
+    body.append('<g fill="none" stroke-width="1.75" stroke-linejoin="round">')
     for (name, curve), colour in zip(lines.items(), colours, strict=True):
         if not curve:
             continue
         where = " ".join(place(*point) for point in curve)
         label = escape(f"{name}: {curve[0][1]:.4g} to {curve[-1][1]:.4g}")
-        drawn = f'points="{where}" fill="none" stroke="{colour}" stroke-width="1.75" stroke-linejoin="round"'
-        body.append(f"<g><title>{label}</title><polyline {drawn}/></g>")
+        body.append(f'<g><title>{label}</title><polyline points="{where}" stroke="{colour}"/></g>')
         across, down = place(*curve[-1]).split(",")
         body.append(f'<circle cx="{across}" cy="{down}" r="2.5" fill="{colour}"/>')
+    body.append("</g>")
     for x, y, anchor, text in (
         (0, MARGIN, "start", title),
         (WIDTH, top + 4, "end", f"{high:.3g}"),
