@@ -83,7 +83,7 @@ def test_a_steps_memory_is_what_the_trainers_step_allocates(tmp_path: Path) -> N
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("more", [(), ("train.precision=bf16",)])
+@pytest.mark.parametrize("more", [(), ("train.precision=bf16",), ("train.cuda_graph=true",)])
 def test_a_gpus_steps_need_what_was_planned(more: tuple[str, ...]) -> None:
     planner = Planner(device_of("cuda"))
     plan = planner.tried(planner.plan(load_spec("chairs-mini", ["train.batch=8", *more])))

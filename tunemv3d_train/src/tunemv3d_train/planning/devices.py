@@ -122,7 +122,9 @@ def _here(name: str) -> Device:
     if place.type == "cpu":
         size = machine_memory()
         room = None if size is None else _room(size * GIB, place)
-        return Device(f"cpu, {torch.get_num_threads()} threads", place, room, _cpu_rates(), is_here=True)
+        threads = torch.get_num_threads()
+        name = f"cpu, {threads} thread{'s' * (threads > 1)}"
+        return Device(name, place, room, _cpu_rates(), is_here=True)
     if place.type != "mps":
         raise TuneMV3DError(f"device '{name}': plans are for cuda, mps and cpu; name one of them")
     return Device("Apple GPU", place, _room(torch.mps.recommended_max_memory(), place), None, is_here=True)

@@ -3,12 +3,15 @@
 import gc
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_train.batches import Batch
+from tunemv3d_train.cuda_graph import WARMUP_STEPS, CapturedStep, Tensors
 from tunemv3d_train.planning.devices import Device
 from tunemv3d_train.planning.following import Following
 from tunemv3d_train.planning.live_memory import LiveMemory
@@ -57,35 +60,51 @@ def measure(spec: RunSpec, device: Device, maps: Mapping[str, int]) -> Measured:
 
 
 def _measured(spec: RunSpec, device: Device, maps: Mapping[str, int]) -> Measured:
+    kind = device.place.type
     prepared = Prepared(spec, skeleton(spec, maps), device.place, real=True)
-    peak = _peak(prepared, spec, device)
-    return Measured(statistics.median(_timed(prepared, spec, device) for _ in range(TIMED[device.place.type])), peak)
+    step, warm_up = _step(prepared, spec, device)
+    peak = _warmed_up(step, warm_up, prepared, device)
+    return Measured(statistics.median(_timed(step, kind) for _ in range(TIMED[kind])), peak)
 
 
-def _peak(prepared: Prepared, spec: RunSpec, device: Device) -> int | None:
-    """Warm up, and return the most memory of a step."""
+def _step(prepared: Prepared, spec: RunSpec, device: Device) -> tuple[Callable[[], object], int]:
+    """Return what does a step, as a CUDA graph where the run's would be one, and how many it takes to warm up."""
+    warm_up = WARM_UP[device.place.type]
+    unfit = spec.train.accumulate > 1 or spec.train.precision == "fp16" or prepared.optimisation.uncapturable
+    if device.place.type != "cuda" or not spec.train.cuda_graph or unfit:
+        return prepared.step, warm_up
+
+    def whole(batch: Tensors) -> Tensors:
+        prepared.batch = cast(Batch, batch)
+        prepared.step()
+        return {}
+
+    batch = cast(Tensors, dict(prepared.batch))
+    captured = CapturedStep(whole, prepared.optimisation.zero_grad)
+    return lambda: captured(batch), WARMUP_STEPS + warm_up
+
+
+def _warmed_up(step: Callable[[], object], times: int, prepared: Prepared, device: Device) -> int | None:
+    """Warm up, and return the most memory of a step, of steps that are not yet a CUDA graph, whose memory is hidden."""
     kind = device.place.type
     if kind == "cpu":
         memory = LiveMemory(kind, AtWork(), block=1)
         memory.follow_all(prepared)
         memory.begin()
         with Following([memory]):
-            _timed(prepared, spec, device)
+            _timed(step, kind)
         return memory.peak
-    for _ in range(WARM_UP[kind] - 1):
-        _timed(prepared, spec, device)
-    if kind == "cuda":
-        torch.cuda.reset_peak_memory_stats(device.place)
-    _timed(prepared, spec, device)
+    for number in range(times):
+        if number == 1 and kind == "cuda":
+            torch.cuda.reset_peak_memory_stats(device.place)
+        _timed(step, kind)
     return torch.cuda.max_memory_allocated(device.place) if kind == "cuda" else None
 
 
-def _timed(prepared: Prepared, spec: RunSpec, device: Device) -> float:
+def _timed(step: Callable[[], object], kind: str) -> float:
     """Do a step and return its seconds."""
     start = time.perf_counter()
-    for _ in range(spec.train.accumulate):
-        prepared.one_pass()
-    prepared.update()
-    if device.place.type != "cpu":
+    step()
+    if kind != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter() - start

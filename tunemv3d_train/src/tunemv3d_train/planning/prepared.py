@@ -84,6 +84,12 @@ class Prepared:
         self.batch = _batch(spec, step, size, place)
         self._make_state()
 
+    def step(self) -> None:
+        """Do an optimizer step."""
+        for _ in range(self._spec.train.accumulate):
+            self.one_pass()
+        self.update()
+
     def one_pass(self) -> None:
         """Do a forward and a backward pass."""
         dtype = TRAINED_IN[self._spec.train.precision]
