@@ -21,7 +21,7 @@ from pages.slots import ports, protocols
 from tunemv3d_core.plugins.descriptor import COMPONENT_SLOTS, SLOTS
 from tunemv3d_core.plugins.registry import registry
 
-ELSEWHERE = ("__main__", "cli", "commands", "in_blender", "kernels", "planning")
+ELSEWHERE = ("__main__", "cli", "commands", "in_blender", "adapters", "kernels", "planning", "pretrained")
 """Modules that are documented as commands, run inside Blender's own Python, or are called by one component alone."""
 
 CORE = "tunemv3d_core"

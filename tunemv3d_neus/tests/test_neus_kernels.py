@@ -11,7 +11,8 @@ from neus_float64 import errors, random_network
 
 from tunemv3d_core.errors import TuneMV3DWarning
 from tunemv3d_neus.fused_network import is_fused
-from tunemv3d_neus.kernels import kernels_run, succeeds
+from tunemv3d_neus.kernels.availability import kernels_run
+from tunemv3d_neus.kernels.fallback import succeeds
 
 PAPER = {"features": 32, "values": 4, "hidden": 128, "blocks": 5, "latent_blocks": 3}
 SMALL = {"features": 21, "values": 3, "hidden": 64, "blocks": 3, "latent_blocks": 3}

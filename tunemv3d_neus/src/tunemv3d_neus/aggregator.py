@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tunemv3d_core.cameras import Cameras
 from tunemv3d_core.rendering.precision import full_precision
 from tunemv3d_core.rendering.view_features import mean_variance
-from tunemv3d_neus.kernels import takes_kernels
+from tunemv3d_neus.kernels.availability import takes_kernels
 from tunemv3d_neus.spec import MeanVarianceSpec
 
 FUSED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)

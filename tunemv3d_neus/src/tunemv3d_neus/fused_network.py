@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tunemv3d_core.planned import kernels_planned
-from tunemv3d_neus.kernels import takes_kernels
+from tunemv3d_neus.kernels.availability import takes_kernels
 from tunemv3d_neus.network import INITIAL_RADIUS, NeuSNetwork, ResnetBlock
 
 WIDTHS = (32, 64, 128)

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from tunemv3d_core.cameras import Cameras
-from tunemv3d_neus.kernels import succeeds
+from tunemv3d_neus.kernels.fallback import succeeds
 from tunemv3d_neus.kernels.mean_variance import fused_mean_variance
 from tunemv3d_neus.kernels.resnetfc import resnetfc
 from tunemv3d_neus.kernels.resnetfc_weights import Shape, Weights
