@@ -7,6 +7,8 @@ import pytest
 
 # Rich fixes a console's width at its creation where this is set, as pytest-xdist does in its workers.
 os.environ.pop("COLUMNS", None)
+# Before torch is imported: workers and the processes of tests share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if importlib.import_module("tunemv3d_core").__file__ is None:
     pytest.exit("the packages are not installed here; run: make install", returncode=2)

@@ -23,6 +23,7 @@ from typer.main import get_group
 
 from tunemv3d_core.errors import EXIT_BAD_INPUT, TuneMV3DError, TuneMV3DWarning
 from tunemv3d_core.foreign_text import harmless, harmless_json, harmless_message
+from tunemv3d_core.processor import keep_freed_memory
 
 
 class _HarmlessConsole(Console):
@@ -51,6 +52,7 @@ def run(app: typer.Typer | Callable[..., Any], arguments: list[str] | None = Non
         app: a typer app, or a function with typer annotations.
         arguments: instead of ``sys.argv[1:]``.
     """
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal or pipe that lacks a letter shows it as an escape
             stream.reconfigure(errors="backslashreplace")
