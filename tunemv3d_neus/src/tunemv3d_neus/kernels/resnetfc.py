@@ -234,7 +234,8 @@ class _Evaluation:
         kernels.forward[triton.cdiv(chunk, launch["M"]), self.b](
             self.points, self.directions, self.aggregated, g_out, *self.packed,
             sdf, values, inputs, activations, value_activations, flags,
-            self.p, start, chunk, rays, self.p // rays if rays else 1, *self.sphere, self.b * chunk * shape.hidden,
+            self.p, start, chunk, rays, self.p // rays if rays else 1, *self.sphere,
+            self.b * chunk * shape.hidden if kept else 0,
             **launch, FREQUENCIES=shape.frequencies, E=shape.encoded, INPUTS=shape.inputs, KEEP=kept is not None,
         )  # fmt: skip
 
