@@ -15,6 +15,7 @@ from tunemv3d_core.io.depth_normals import read_depth, read_normals
 from tunemv3d_core.io.generated import GeneratedBy
 from tunemv3d_core.io.posed_images import PosedImages, read_object, write_object
 from tunemv3d_core.io.samples import read_sample
+from tunemv3d_core.ranks import Ranks
 from tunemv3d_core.viz.animation import write_animation
 from tunemv3d_core.viz.pictures import GROUND
 from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -172,3 +173,27 @@ def test_the_same_seed_gives_the_same_pictures_and_nothing_is_overwritten(comman
         assert command("a red chair", "--out", tmp_path, "--views", 2, "--steps", 1)[0] == 0
     first, second = ((tmp_path / name / "grid.png").read_bytes() for name in ("a-red-chair", "a-red-chair-2"))
     assert first == second
+
+
+def test_two_processes_make_the_objects_of_one(command, tmp_path, monkeypatch):
+    words = ["a stool", "a Stool", "a bench", "a lamp", "--seeds", "0,3", "--views", 2, "--steps", 1]
+
+    def files(folder):
+        found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        clocked = re.compile(rb'"(seconds|date)": [^\n]*')
+        return {name: clocked.sub(b"", content) for name, content in found.items()}
+
+    code, told, _ = command(*words, "--out", tmp_path / "one", "--json")
+    assert code == 0
+    joined, failed = [], []
+    # They run here one after the other, the first last.
+    monkeypatch.setattr(Ranks, "joined", lambda self, items: joined.extend(items) or list(joined))
+    monkeypatch.setattr(Ranks, "total", lambda self, count: failed.append(count) or sum(failed))
+    for rank in (1, 0):
+        monkeypatch.setattr(Ranks, "launched", lambda rank=rank: Ranks(rank, 2, rank))
+        code, out, err = command(*words, "--out", tmp_path / "two", "--json")
+        assert code == 0 and bool(out.strip()) == (rank == 0), err
+    assert [m["prompt"] for m in json.loads(out)] == [m["prompt"] for m in json.loads(told)]
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert one.keys() == two.keys() and len({name.split("/")[0] for name in one}) == 8
+    assert [name for name in one if one[name] != two[name]] == []

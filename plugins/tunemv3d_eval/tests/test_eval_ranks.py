@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_eval_command import run, toy  # noqa: F401 - fixtures
 
-from tunemv3d_eval.ranks import ALONE, Ranks
+from tunemv3d_core.ranks import ALONE, Ranks
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -286,14 +286,19 @@ def manifest_model(
 
 
 @contextmanager
-def sampling_progress(prompt: str, steps: int) -> Iterator[Callable[[Tensor], None]]:
+def sampling_progress(prompt: str, steps: int, shown: bool = True) -> Iterator[Callable[[Tensor], None]]:
     """Show a progress bar; what it gives is called after each step with the object's latents ``n c h w``.
+
+    Args:
+        prompt: of the object.
+        steps: of its sampling.
+        shown: whether there is a bar; one process of several shows its own.
 
     Raises:
         SampleError: from that call, where the latents are not finite.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True, disable=not shown) as progress:
         task = progress.add_task(prompt[:40].replace("[", "("), total=steps)
 
         def advance(latents: Tensor) -> None:

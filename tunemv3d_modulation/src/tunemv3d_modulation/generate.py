@@ -45,6 +45,7 @@ class Order:
         strip: also the shape appearing, as a picture and moving.
         video: suffix of a turntable, "" for none.
         mesh: whether a mesh will be made of it.
+        shown: whether a bar shows the sampling.
     """
 
     cameras: Cameras
@@ -53,6 +54,7 @@ class Order:
     strip: bool = False
     video: str = ""
     mesh: bool = False
+    shown: bool = True
 
     def check(self, pipe: TuneMV3DPipeline) -> None:
         """Refuse, before anything is sampled, what the model cannot show and pictures that it cannot be given.
@@ -110,7 +112,8 @@ def make(pipe: TuneMV3DPipeline, order: Order, about: dict[str, Any]) -> Made:
         SampleError: a step gave numbers that are not finite, or the object cannot be written.
     """
     seen, began = Recorder(), time.perf_counter()
-    with sampling_progress(about["prompt"], about["num_inference_steps"]) as advance, warnings.catch_warnings():
+    progress = sampling_progress(about["prompt"], about["num_inference_steps"], order.shown)
+    with progress as advance, warnings.catch_warnings():
         # The manifest's notes say it already.
         warnings.filterwarnings("ignore", message="the text encoder takes")
 

@@ -1,7 +1,7 @@
 """The command ``tunemv3d sample``: views of objects from text, with depth, normals and the shape's scene."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tunemv3d_core.additions import Additions
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.placement import Placement
+    from tunemv3d_core.ranks import Ranks
     from tunemv3d_core.slots import Mesher
     from tunemv3d_modulation.generate import Order
     from tunemv3d_modulation.pipeline import TuneMV3DPipeline
@@ -137,6 +138,7 @@ def sample(
     from tunemv3d_core.config.run_spec import SampleSpec
     from tunemv3d_core.generation import build_mesher
     from tunemv3d_core.io.sample_files import check_writable
+    from tunemv3d_core.ranks import Ranks
     from tunemv3d_core.viz.animation import check_format
 
     # Whatever can be wrong without the model is found before it is loaded.
@@ -151,6 +153,7 @@ def sample(
     known, notes = read_given(image or [], cut_out, as_is)
     _check(SampleSpec().merged(**given), pairs, negative)
     read_cameras(cameras, views, elevation, trained=8)
+    ranks = Ranks.launched()
     request = _Request(
         checkpoint=checkpoint,
         pairs=pairs,
@@ -167,8 +170,9 @@ def sample(
         video=f".{video_format}" if video else "",
         mesh=mesh or bool(mesher),
         mesher=meshed_by,
-        place=place,
+        place=replace(place, device=ranks.device(place.device)),
         added=Additions.of(base, lora, embedding, set_),
+        ranks=ranks,
     )
     _sample(request, show, as_json)
 
@@ -193,6 +197,7 @@ class _Request:
         mesher: what makes the mesh.
         place: where the model computes.
         added: on top of the checkpoint.
+        ranks: the processes that share the objects.
     """
 
     checkpoint: str
@@ -212,6 +217,15 @@ class _Request:
     mesher: "Mesher | None"
     place: "Placement"
     added: "Additions"
+    ranks: "Ranks"
+
+    def own_pairs(self) -> list[tuple[str, int]]:
+        """Return those that this process makes. Those of one folder's name are one's, who numbers them in order."""
+        from tunemv3d_core.io.sample_files import folder_name
+
+        names = [folder_name(*pair) for pair in self.pairs]
+        own = set(self.ranks.share(list(dict.fromkeys(names))))
+        return [pair for pair, name in zip(self.pairs, names, strict=True) if name in own]
 
 
 def _sample(request: _Request, show: bool, as_json: bool) -> None:
@@ -226,23 +240,34 @@ def _sample(request: _Request, show: bool, as_json: bool) -> None:
     from tunemv3d_modulation.generate import Order
 
     known, framing = place_given(request.known, pipe.image_size(), request.as_is)
-    order = Order(around, known, request.out, request.strip, request.video, request.mesh)
+    order = Order(around, known, request.out, request.strip, request.video, request.mesh, request.ranks.rank == 0)
     order.check(pipe)
     about = manifest_model(request.checkpoint, pipe.spec, pipe.model, pipe.scheduler, pipe.data)
     about |= manifest_options(options, request.negative) | without_paths(request.added.as_json())
     about |= {"images": [_without_folder(words) for words in request.images]}
     about |= {"views": len(around.origins), "elevation": request.cameras[2], "notes": request.notes + framing}
-    if request.repeats:
+    if request.repeats and not request.ranks.rank:
         messages.print("the same prompt with the same seed is the same object: it is made once", style="yellow")
-    made, failed = _make_all(pipe, order, request.pairs, about, request.mesher, as_json)
+    own, failures = _make_all(pipe, order, request.own_pairs(), about, request.mesher, as_json)
+    made, failed = request.ranks.joined(own), request.ranks.total(failures)
+    if not request.ranks.rank:
+        _show(request, made, show, as_json)
+    if failed:
+        raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
+
+
+def _show(request: _Request, made: list[Path], show: bool, as_json: bool) -> None:
+    """Print what all processes made, in the order of the prompts and seeds."""
+    manifests = {folder: read_json(folder / MANIFEST) for folder in made}
+    made = sorted(
+        made, key=lambda folder: request.pairs.index((manifests[folder]["prompt"], manifests[folder]["seed"]))
+    )
     if as_json:
-        print_json([{**read_json(folder / MANIFEST), "folder": str(folder)} for folder in made])
+        print_json([{**manifests[folder], "folder": str(folder)} for folder in made])
     if show and made:
         show_result(made[0] / "grid.png")
     if made and not as_json:
         say_next("tunemv3d", "report", request.out, "--open")
-    if failed:
-        raise typer.Exit(EXIT_FINDINGS if made else EXIT_BAD_INPUT)
 
 
 def _make_all(

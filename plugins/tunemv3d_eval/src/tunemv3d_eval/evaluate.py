@@ -109,8 +109,8 @@ def evaluate(
     strengths = parse_strengths(consistency) or None
     # Heavy: torch, and whatever the metrics' and the checkpoint's components need.
     from tunemv3d_core.additions import Additions
+    from tunemv3d_core.ranks import Ranks
     from tunemv3d_eval.protocols.protocol import load_protocol
-    from tunemv3d_eval.ranks import Ranks
     from tunemv3d_eval.run import Request
 
     sampling = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "views": views, "elevation": elevation}

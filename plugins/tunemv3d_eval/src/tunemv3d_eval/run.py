@@ -25,12 +25,12 @@ from tunemv3d_core.io.json_files import read_json, write_json
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_core.io.samples import cut_prompts
 from tunemv3d_core.placement import Placement
+from tunemv3d_core.ranks import ALONE, Ranks
 from tunemv3d_core.sampling import latent_size
 from tunemv3d_core.slots import Need
 from tunemv3d_eval import __version__
 from tunemv3d_eval.lines import Lines
 from tunemv3d_eval.protocols.protocol import Protocol
-from tunemv3d_eval.ranks import ALONE, Ranks
 from tunemv3d_eval.report.build import FORMAT, build_report
 from tunemv3d_eval.report.over_t import plots_over_t
 from tunemv3d_eval.report.plots import figure_plots

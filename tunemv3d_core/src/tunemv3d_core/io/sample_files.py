@@ -174,16 +174,21 @@ def _appearing(out: Path, prompt: str, seed: int) -> Iterator[tuple[Path, Path]]
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def folder_name(prompt: str, seed: int) -> str:
+    """Return the name of an object's folder; where there is one of that name, a number is added."""
+    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
+    slug = f"sample-{slug}" if is_device(slug) else slug
+    # File systems count bytes.
+    return slug.encode()[:180].decode(errors="ignore") + (f"-seed{seed}" if seed else "")
+
+
 def _reserve(out: Path, prompt: str, seed: int) -> tuple[Path, Path]:
     """Make a folder to write into beside the one that it will become, which is named after prompt and seed.
 
     Whoever makes it owns the name, because several commands may write into ``out`` at once. Leftovers of killed
     commands are skipped.
     """
-    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "sample"
-    slug = f"sample-{slug}" if is_device(slug) else slug
-    # File systems count bytes.
-    slug = slug.encode()[:180].decode(errors="ignore") + (f"-seed{seed}" if seed else "")
+    slug = folder_name(prompt, seed)
     out.mkdir(parents=True, exist_ok=True)
     for name in [slug] + [f"{slug}-{i}" for i in range(2, 10_000)]:
         folder, beside = out / name, out / f"{name}.part"

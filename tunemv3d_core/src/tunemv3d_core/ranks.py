@@ -1,10 +1,10 @@
-"""The processes that a launcher such as torchrun started for one evaluation, and which of its work is whose."""
+"""The processes that a launcher such as torchrun started for one command, and which of its work is whose."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that evaluate together. One alone needs no launcher.
+    """This process among those that work together. One alone needs no launcher.
 
     Attributes:
         rank: its number; the first reports.
@@ -53,6 +53,14 @@ class Ranks:
         dist.all_reduce(sums)
         return int(sums)
 
+    def joined(self, items: Sequence[Item]) -> list[Item]:
+        """Return the items of all processes, those of the first one first; waits for them."""
+        if self.world == 1:
+            return list(items)
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, list(items))
+        return [item for part in parts for item in part]
+
 
 ALONE = Ranks()
-"""The only process of its evaluation."""
+"""The only process of its command."""
