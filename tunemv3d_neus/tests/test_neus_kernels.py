@@ -15,6 +15,7 @@ from tunemv3d_neus.kernels.availability import kernels_run
 from tunemv3d_neus.kernels.fallback import succeeds
 
 PAPER = {"features": 32, "values": 4, "hidden": 128, "blocks": 5, "latent_blocks": 3}
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SMALL = {"features": 21, "values": 3, "hidden": 64, "blocks": 3, "latent_blocks": 3}
 
 
@@ -47,6 +48,7 @@ def test_fused_network_equals_float64_interpreted() -> None:
 
 
 @pytest.mark.gpu
+@NEEDS_GPU
 @pytest.mark.parametrize("options", [PAPER, SMALL, {**SMALL, "directions": "input"}, {**SMALL, "skip_features": False}])
 @pytest.mark.parametrize("samples", [1, 24, 31])
 def test_fused_network_equals_float64_on_a_gpu(options: dict[str, object], samples: int) -> None:
@@ -55,6 +57,7 @@ def test_fused_network_equals_float64_on_a_gpu(options: dict[str, object], sampl
 
 
 @pytest.mark.gpu
+@NEEDS_GPU
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("options", [PAPER, SMALL])
 def test_fused_network_is_as_precise_as_plain_autocast(dtype: torch.dtype, options: dict[str, object]) -> None:
@@ -65,6 +68,7 @@ def test_fused_network_is_as_precise_as_plain_autocast(dtype: torch.dtype, optio
 
 
 @pytest.mark.gpu
+@NEEDS_GPU
 def test_two_backward_passes_are_equal_bit_for_bit() -> None:
     first, second = (errors("cuda", torch.bfloat16, rays=500, samples=24, **PAPER) for _ in range(2))
     assert first == second
@@ -80,6 +84,7 @@ def test_whatever_a_compiler_raises_leads_to_the_plain_path_with_one_line() -> N
 
 
 @pytest.mark.gpu
+@NEEDS_GPU
 def test_a_field_takes_the_kernels_where_the_first_call_has_no_gradient() -> None:
     network = random_network(**SMALL).to("cuda")  # type: ignore[arg-type]
     kernels_run.cache_clear()
@@ -89,6 +94,7 @@ def test_a_field_takes_the_kernels_where_the_first_call_has_no_gradient() -> Non
 
 
 @pytest.mark.gpu
+@NEEDS_GPU
 def test_an_old_gpu_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network(**SMALL).to("cuda")  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
