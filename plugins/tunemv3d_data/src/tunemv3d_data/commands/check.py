@@ -101,7 +101,8 @@ def _show(findings: Sequence["Finding"], count: int, told: str, out: Path) -> No
         kinds[finding.level, finding.check, finding.advice].append(finding)
     table = Table(show_lines=True)
     for heading in ("level", "check", "objects", "what is wrong", "what to do"):
-        table.add_column(heading, overflow="fold")
+        # A check's name is what people look up: it stays in one piece.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("level", "check"))
     for (level, name, advice), found in sorted(
         kinds.items(), key=lambda kind: (list(_STYLES).index(kind[0][0]), -len(kind[1]))
     ):
