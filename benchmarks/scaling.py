@@ -25,6 +25,7 @@ from PIL import Image
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.plugins.assets import find_asset
+from tunemv3d_train.sharding import is_sharded
 from tunemv3d_train.trainer import Trainer, opened
 
 sys.path.append(str(Path(__file__).parents[1] / "tunemv3d_modulation" / "tests"))
@@ -77,9 +78,10 @@ def measured(trainer: Trainer) -> dict[str, Any]:
     figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     figures["drawing"] = median_seconds(lambda number: parts.batches(parts.sampler.plan(number)), 10**6, STEPS)
     if accelerator.num_processes > 1:
-        # The weights of the processes part here; nothing but time is asked of these steps.
-        with accelerator.no_sync(parts.step):
-            figures["step_alone"] = median_seconds(trainer.step, WARMUP + STEPS, STEPS)
+        if not is_sharded(parts.step):
+            # The weights of the processes part here; nothing but time is asked of these steps.
+            with accelerator.no_sync(parts.step):
+                figures["step_alone"] = median_seconds(trainer.step, WARMUP + STEPS, STEPS)
         gradients = torch.zeros(sum(p.numel() for p in parts.parameters.values()), device=accelerator.device)
         figures["sum_alone"] = median_seconds(lambda _: dist.all_reduce(gradients), 0, STEPS)
     return figures

@@ -66,8 +66,17 @@ def at_work(out: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.mark.parametrize(
     "sets",
-    [(), ("train.ema=0.9",), ("train.batch=1", LORA), ("train.precision=bf16",), ("views.novel=0", "loss.mask=0")],
-    ids=["plain", "average", "lora", "bf16", "no novel views"],
+    [
+        (),
+        ("train.ema=0.9",),
+        ("train.batch=1", LORA),
+        ("train.precision=bf16",),
+        ("views.novel=0", "loss.mask=0"),
+        ("train.parallel=fsdp2", "train.ema=0.9"),
+        ("train.parallel=fsdp2", "train.batch=1", LORA),
+        ("train.parallel=fsdp2", "train.precision=bf16"),
+    ],
+    ids=["plain", "average", "lora", "bf16", "no novel views", "shards", "lora in shards", "bf16 in shards"],
 )
 def test_two_learn_what_one_learns_that_accumulates(sets: tuple[str, ...], tmp_path: Path) -> None:
     alone = (*SHORT, *sets, "train.accumulate=2")

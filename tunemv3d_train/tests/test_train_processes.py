@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import train_stand_ins as tiny
 from child_processes import running
 from safetensors.torch import load_file
@@ -18,7 +19,7 @@ from train_ranks import run_two, train_by_two
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.console import run
-from tunemv3d_core.io.checkpoint import run_checkpoints
+from tunemv3d_core.io.checkpoint import check_checkpoint, run_checkpoints
 from tunemv3d_train.agreement import ProcessesError, check_alike, check_devices
 from tunemv3d_train.cli import _program, train
 from tunemv3d_train.interruption import SIGNALS, watched
@@ -138,3 +139,21 @@ def test_a_restarted_launcher_goes_on(
     assert not end.value.code and "trained by 2 processes so far, goes on with 1" in capsys.readouterr().err
     values = json.loads((run_checkpoints(tmp_path / "run")[-1] / "state/values.json").read_text("utf-8"))
     assert (values["step"], values["drawn"]) == (8, 14)
+
+
+@pytest.mark.slow
+def test_shards_learn_what_one_process_learns_and_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    more = ("train.ema=0.5", "train.checkpoint_every=2", "train.evaluate_every=2", "optimizer.schedule.type=constant")
+    sets = [word for each in (*more, "train.parallel=fsdp2") for word in ("--set", each)]
+    words = [spec_file, "--out", tmp_path / "run", *sets]
+    train_by_two(offered, tmp_path, *words, "--steps", "4")
+    train_by_two(offered, tmp_path, *words, "--steps", "6", "--resume")
+    alone = learn(load_spec(spec_file, [*more, "train.accumulate=2", "train.steps=6"]), tmp_path / "alone")
+    shards = run_checkpoints(tmp_path / "run")[-1]
+    check_checkpoint(shards, state=True)
+    assert shards.name == alone.checkpoint.name
+    assert apart(shards, alone.checkpoint) < 1e-6
+    moments, own = (load_file(folder / "state/tensors.safetensors") for folder in (shards, alone.checkpoint))
+    assert moments.keys() == own.keys()
+    for name, value in own.items():
+        torch.testing.assert_close(moments[name], value, rtol=1e-4, atol=1e-7)

@@ -1,5 +1,7 @@
 """Device, precision and processes of a run."""
 
+import os
+
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -15,13 +17,22 @@ def accelerate(spec: RunSpec) -> Accelerator:
     """Device, precision and processes.
 
     Raises:
-        SpecError: fp16 without a GPU, or a precision that this one does not have.
+        SpecError: fp16 without a GPU or with shards, a precision that this device does not have, or a launcher that
+            asks for what the spec says.
         ProcessesError: more processes than GPUs.
     """
     check_devices()
     device = preferred_device()
     if spec.train.precision == "fp16" and device == "cpu":
         raise SpecError("train.precision: 'fp16' needs a GPU; use 'fp32' or 'bf16'")
+    if spec.train.precision == "fp16" and spec.train.parallel == "fsdp2":
+        raise SpecError("train.precision: 'fp16' scales the loss of whole gradients; use 'bf16' with fsdp2")
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false") == "true":
+            raise SpecError(
+                f"Accelerate is set to use {name}, which the spec says here: launch with --multi_gpu (in its file, "
+                "distributed_type: MULTI_GPU), and set train.parallel to 'ddp' or 'fsdp2'"
+            )
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     try:
         return Accelerator(

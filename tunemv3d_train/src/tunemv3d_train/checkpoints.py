@@ -14,10 +14,13 @@ from tunemv3d_train.non_finite import not_finite
 from tunemv3d_train.page import write_page
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts
+from tunemv3d_train.sharding import gathered
 
 
-def write_checkpoint(spec: RunSpec, folder: RunFolder, parts: Parts, done: int, values: Mapping[str, Any]) -> None:
-    """Write the checkpoint of a step, remove the oldest, and write the run's page.
+def write_checkpoint(
+    spec: RunSpec, folder: RunFolder, parts: Parts, done: int, values: Mapping[str, Any], is_main: bool
+) -> None:
+    """Write the checkpoint of a step, remove the oldest, and write the run's page; all processes together.
 
     Args:
         spec: of the run.
@@ -25,6 +28,7 @@ def write_checkpoint(spec: RunSpec, folder: RunFolder, parts: Parts, done: int, 
         parts: the model, its optimizers, its average.
         done: steps that are done.
         values: JSON values by name that going on needs beside them.
+        is_main: whether this process writes; the others give it their shards of the weights, if there are some.
 
     Raises:
         CheckpointError: weights or moments hold numbers that are not finite, or the disk is full.
@@ -41,7 +45,9 @@ def write_checkpoint(spec: RunSpec, folder: RunFolder, parts: Parts, done: int, 
             "data": parts.fingerprint,
         },
     )
-    averages = {} if parts.average is None else parts.average.values
+    averages = {} if parts.average is None else {k: gathered(v) for k, v in parts.average.values.items()}
+    if not is_main:
+        return
     if broken := not_finite({k: v for k, v in kept.items() if isinstance(v, Tensor)} | averages):
         raise CheckpointError(
             f"step {done}: {len(broken)} weights or moments are not finite ({broken[0]} ...): no checkpoint is "
@@ -52,7 +58,7 @@ def write_checkpoint(spec: RunSpec, folder: RunFolder, parts: Parts, done: int, 
         folder.checkpoint(done),
         parts.model,
         spec,
-        weights=None if parts.average is None else parts.average.values,
+        weights=averages or {name: kept[f"{state.RAW}/{name}"] for name in parts.parameters},
         state=kept,
         data=provenance(spec, parts.dataset),
     )

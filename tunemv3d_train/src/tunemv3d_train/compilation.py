@@ -104,7 +104,8 @@ class Compilation:
         """Return a pass's loss and the norm of each slot's gradient. Waits for the device."""
         torch.manual_seed(seed)
         step: Callable[..., tuple[Tensor, dict[str, Tensor]]] = self._accelerator.unwrap_model(self._parts.step)
-        loss, _ = step(**batch)
+        with self._accelerator.autocast():
+            loss, _ = step(**batch)
         loss.backward()  # type: ignore[no-untyped-call]
         slots: dict[str, list[nn.Parameter]] = {}
         for name, parameter in self._parts.parameters.items():

@@ -18,10 +18,13 @@ from tunemv3d_train.preview import write_picture
 from tunemv3d_train.progress import Progressed
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts
+from tunemv3d_train.sharding import whole
 
 
 class Monitor:
     """Measures and draws in the main process, before training, when it is due, and at the end.
+
+    What computes the model does so inside ``published``, which all processes enter.
 
     Args:
         spec: the resolved spec.
@@ -44,8 +47,13 @@ class Monitor:
         """Return the fixed sample's figures now."""
         if announced:
             messages.print(f"{announced}: {self._parts.measurement.sample.description}")
-        with self._published(), self._accelerator.autocast():
+        with self._accelerator.autocast():
             return self._parts.measurement()
+
+    def due(self, done: int) -> bool:
+        """Tell whether to measure or to draw after a step."""
+        options = self._spec.train
+        return self._is_due(options.evaluate_every, done) or self._is_due(options.preview_every, done)
 
     def after_step(self, done: int, progress: Progressed) -> None:
         """Measure and draw if it is due."""
@@ -89,7 +97,7 @@ class Monitor:
 
     def _draw(self, done: int, progress: Progressed) -> None:
         if self._parts.preview is not None:
-            with self._published(), self._accelerator.autocast():
+            with self._accelerator.autocast():
                 self.preview = self._parts.preview(self._folder.preview(done), done)
             progress.picture(done, self.preview)
             self._draw_reported(done, progress)
@@ -104,8 +112,8 @@ class Monitor:
             progress.picture(done, path, name)
 
     @contextmanager
-    def _published(self) -> Iterator[None]:
+    def published(self) -> Iterator[None]:
         """The model with the weights that a checkpoint publishes, as whoever loads it computes it."""
         average = self._parts.average
-        with plainly(self._spec), nullcontext() if average is None else average.applied():
+        with plainly(self._spec), nullcontext() if average is None else average.applied(), whole(self._parts.step):
             yield

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tunemv3d_core.finite import all_finite
 from tunemv3d_train.batch_sampler import BatchPlan
 from tunemv3d_train.optimisation import skips_by_itself
+from tunemv3d_train.sharding import summed
 
 
 class GradientGuard:
@@ -61,7 +62,7 @@ class GradientGuard:
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Return the norm of all gradients together, without waiting for the device."""
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return summed(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
 
 def keep_batch(path: Path, plan: BatchPlan, batch: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
 from tunemv3d_train.setup import Parts
+from tunemv3d_train.sharding import average_numbers, share_gradients, summed
 
 
 class OptimizerStep:
@@ -91,10 +92,13 @@ class OptimizerStep:
         with accelerator.accumulate(parts.step):
             loss: Tensor
             scalars: dict[str, Tensor]
-            loss, scalars = parts.step(**batch)
+            share_gradients(parts.step, last=accelerator.sync_gradients)
+            with accelerator.autocast():
+                loss, scalars = parts.step(**batch)
             accelerator.backward(loss)
             self.in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
+                average_numbers(parts.step)
                 self.guard.watch(self._clipped_norm())
                 for optimizer, scaled in zip(parts.optimisation.optimizers, parts.accelerated_optimizers, strict=True):
                     if not self.guard.forbids(optimizer):
@@ -109,5 +113,5 @@ class OptimizerStep:
         parameters, limit = self._parts.parameters.values(), self._spec.optimizer.clip
         if limit:
             norm: Tensor = self._accelerator.clip_grad_norm_(parameters, limit)
-            return norm
+            return summed(norm)
         return gradient_norm(parameters)

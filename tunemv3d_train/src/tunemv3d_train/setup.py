@@ -45,6 +45,7 @@ from tunemv3d_train.maps import Maps
 from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.preview import Preview
+from tunemv3d_train.sharding import is_sharded, shard, whole
 from tunemv3d_train.spec_checks import check_field, check_sampling
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
@@ -114,32 +115,35 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     step = TrainingStep(model, spec.views.inputs, spec.loss, offered).train()
     fingerprint = dataset_fingerprint(dataset, step.maps)
     check_alike(accelerator, spec, fingerprint, len(learned))
+    if spec.train.parallel == "fsdp2" and accelerator.num_processes > 1:
+        shard(step, accelerator)
     parameters = trainable(model)
     optimisation = _optimisation(spec, parameters, device, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
-    batches = _batches(spec, dataset, model, step, accelerator)
-    preview = _preview(spec, model, dataset, batches.latents, device)
-    restored = state.restore(resume_from, model, parameters, optimisation.optimizers, average) if resume_from else {}
+    with whole(step):
+        batches = _batches(spec, dataset, model, step, accelerator)
+        preview = _preview(spec, model, dataset, batches.latents, device)
+    optimizers = optimisation.optimizers
+    restored = state.restore(resume_from, model, parameters, optimizers, average) if resume_from else {}
     if resume_from:
         _compare(resume_from, model, accelerator, resumed=True)
         if accelerator.is_main_process:
             check_unchanged(restored, fingerprint, accelerator.num_processes, resume_from)
     measurement = _measurement(spec, step, dataset, batches, restored)
-    with accelerator.autocast():
+    with whole(step), accelerator.autocast():
         step.check(measurement.batch(measurement.sample.objects[0], measurement.sample.timesteps[0]))
     known = _tell_of_dataset(dataset, model.backbone, measurement.sample) if accelerator.is_main_process else None
     sampler = _sampler(spec, dataset, learned, model, batches.latents, accelerator)
     if restored:
         passes = int(restored["step"]) * spec.train.accumulate
         sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
-    wrapped, *accelerated = accelerator.prepare(step, *optimisation.optimizers)
     return Parts(
         dataset=dataset,
         model=model,
-        step=wrapped,
+        step=step if is_sharded(step) else accelerator.prepare_model(step),
         parameters=parameters,
         optimisation=optimisation,
-        accelerated_optimizers=accelerated,
+        accelerated_optimizers=[accelerator.prepare_optimizer(optimizer) for optimizer in optimizers],
         followers=Followers(model, step.terms),
         average=average,
         sampler=sampler,

@@ -12,6 +12,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.errors import CheckpointError, ComponentError
 from tunemv3d_core.io.checkpoint import load_state, load_weights
 from tunemv3d_train.moving_average import MovingAverage
+from tunemv3d_train.sharding import cut, fill, gathered
 
 RAW = "raw"
 """Kind of a parameter's own value, beside what an optimizer remembers of it (``exp_avg``), in ``KIND/PARAMETER``."""
@@ -22,12 +23,14 @@ def collect(
 ) -> dict[str, Any]:
     """State for ``save_checkpoint``: raw parameters, what the optimizers remember of them, and JSON ``values``.
 
+    Where weights lie in shards, all processes call it, and the first one's state is whole.
+
     Raises:
         ComponentError: an optimizer remembers something that is neither a tensor nor a number.
     """
     state: dict[str, Any] = dict(values)
     for name, parameter in parameters.items():
-        state[f"{RAW}/{name}"] = parameter.detach()
+        state[f"{RAW}/{name}"] = gathered(parameter.detach())
         for optimizer in optimizers:
             for kind, value in optimizer.state.get(parameter, {}).items():
                 if value is None:
@@ -35,7 +38,7 @@ def collect(
                 if not isinstance(value, Tensor | int | float) or kind == RAW or "/" in str(kind):
                     told = f"{type(optimizer).__name__} keeps {kind!r} of '{name}', {type(value).__name__}"
                     raise ComponentError(f"the optimizer {told}: only tensors and numbers can be saved, under a word")
-                state[f"{kind}/{name}"] = value
+                state[f"{kind}/{name}"] = gathered(value) if isinstance(value, Tensor) else value
     return state
 
 
@@ -52,7 +55,7 @@ def restore(
         CheckpointError: the checkpoint is not one of this model.
     """
     state = load_state(folder)
-    load_weights(model, folder / "model.safetensors")
+    load_weights(model, folder / "model.safetensors", copy=fill)
     state = _with_current_names(state, model)
     if average is not None:
         for name, value in average.values.items():
@@ -60,8 +63,7 @@ def restore(
     for name, parameter in parameters.items():
         if f"{RAW}/{name}" not in state:
             raise CheckpointError(f"{folder}: its state lacks '{name}'; it was saved by another model")
-        with torch.no_grad():
-            parameter.copy_(state[f"{RAW}/{name}"])
+        fill(parameter, state[f"{RAW}/{name}"])
     remembered: dict[str, dict[str, Any]] = {name: {} for name in parameters}
     for key, value in state.items():
         kind, _, name = key.partition("/")
@@ -76,6 +78,10 @@ def _remind(optimizer: torch.optim.Optimizer, remembered: Mapping[str, dict[str,
     """Give an optimizer back what it remembered of each parameter, by name."""
     names = [name for group in optimizer.param_groups for name in group["names"]]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    remembered = {
+        name: {kind: cut(v, parameter) if isinstance(v, Tensor) else v for kind, v in remembered[name].items()}
+        for name, parameter in zip(names, parameters, strict=True)
+    }
     if not optimizer.state:
         # Torch numbers parameters through all groups, and knows what belongs on which device.
         moments = {number: remembered[name] for number, name in enumerate(names) if remembered[name]}

@@ -24,9 +24,10 @@ from tunemv3d_train.monitor import Monitor
 from tunemv3d_train.non_finite import keep_batch
 from tunemv3d_train.optimizer_step import OptimizerStep
 from tunemv3d_train.progress import Progressed
-from tunemv3d_train.ranks import together
+from tunemv3d_train.ranks import GO_ON, together
 from tunemv3d_train.runs import RunFolder
 from tunemv3d_train.setup import Parts, build_parts
+from tunemv3d_train.sharding import check_moments, is_sharded, whole
 from tunemv3d_train.watchdog import ALPHA, OPACITY, Watchdog
 
 ROLL_BACKS = 3
@@ -125,6 +126,7 @@ class Trainer:
         self._optimizer_step = OptimizerStep(spec, accelerator, parts)
         # Others would wait in vain for the gradients of a pass that begins anew.
         alone = accelerator.num_processes == 1
+        self._sharded = is_sharded(parts.step)
         self._retries = spec.train.on_oom == "retry" and not self._optimizer_step.is_captured and alone
         self._roll_backs = int(parts.restored.get("roll_backs", 0))
         if self._roll_backs:
@@ -140,9 +142,10 @@ class Trainer:
             TuneMV3DError: a full disk; a picture that cannot be read; gradients that are not finite.
         """
         start, steps = self.start, self.spec.train.steps
-        if self._main and not self._before:
-            self._before = self._monitor.measure("measuring before training")
-            self._check_best()
+        with self._monitor.published():
+            if self._main and not self._before:
+                self._before = self._monitor.measure("measuring before training")
+                self._check_best()
         progress, done, interrupted = None, start, False
         after: Figures = {}
         if self._main and self._monitor.is_finished(start):
@@ -153,8 +156,9 @@ class Trainer:
                 progress.record(0, self._before, self.parts.measurement.sample.prefix)
         self.accelerator.wait_for_everyone()
         with watched() as interruption, progress or nullcontext():
-            if progress is not None and start:
-                self._monitor.make_up(start, progress)
+            with self._monitor.published():
+                if progress is not None and start:
+                    self._monitor.make_up(start, progress)
             while done < steps and not interrupted:
                 self._step_or_save(done, progress if done > start else None)
                 if progress is not None and done == start:
@@ -162,8 +166,9 @@ class Trainer:
                 done += 1
                 interrupted = interruption.agreed()
                 done = self._report(done, interrupted, progress)
-            if progress is not None and not interrupted:
-                after = self._monitor.finish(done, progress)
+            with self._monitor.published():
+                if progress is not None and not interrupted:
+                    after = self._monitor.finish(done, progress)
         self.accelerator.wait_for_everyone()
         last = run_checkpoints(self.folder.path)[-1]
         measured = self.parts.measurement.sample.description
@@ -186,7 +191,8 @@ class Trainer:
 
         Raises:
             DatasetError: a picture cannot be read.
-            ComponentError: a schedule, or what a component reports, is not what it should be.
+            ComponentError: a schedule, or what a component reports, is not what it should be; an optimizer whose
+                moments cannot lie in shards.
             torch.OutOfMemoryError: memory is too small; no weight has changed.
         """
         self._optimizer_step.announce(step)
@@ -197,6 +203,8 @@ class Trainer:
                 torch.cuda.empty_cache()
             self._warn([f"out of memory in step {step + 1}: it is done again with {smaller}, which changes no result"])
             self.accelerator.step = 0  # the passes of a step are counted from its first one
+        if self._sharded and step == self.start:
+            check_moments(self.parts.optimisation.optimizers)
         self._monitor.pictures = self._optimizer_step.pictures
 
     def _tried(self, step: int) -> str:
@@ -214,13 +222,15 @@ class Trainer:
         try:
             self.step(step)
         except DatasetError as error:
-            if progress is None:
+            if progress is None or self._sharded:
                 raise
             self.save(step, progress.seconds)
             raise DatasetError(f"{error}. Mend it and go on after step {step} with --resume") from error
         except torch.OutOfMemoryError as error:
             kept = "No step is lost: there was none"
-            if progress is not None:
+            if self._sharded:
+                kept = GO_ON
+            elif progress is not None:
                 self._optimizer_step.forget()
                 self.save(step, progress.seconds)
                 kept = f"Step {step} is kept in {self.folder.checkpoint(step)}"
@@ -252,8 +262,7 @@ class Trainer:
                 progress.restart_clock(back_to)
             return {}, back_to
         if policy != "skip":
-            if progress is not None:
-                self.save(done, progress.seconds)
+            self.save(done, 0.0 if progress is None else progress.seconds)
             raise TuneMV3DError(
                 f"{problem}. The steps before and after it are kept: go on with --resume --set train.non_finite=skip, "
                 "or start anew with a lower optimizer.lr or train.precision=fp32"
@@ -300,18 +309,18 @@ class Trainer:
                 return back_to
             if progress is not None and means:
                 progress.losses(done, means, self.parts.optimisation.lr(done - 1, options.steps))
-        if progress is None:
-            return done
-        progress.advance(done)
+        if progress is not None:
+            progress.advance(done)
         if saving:
-            self.save(done, progress.seconds)
-        if interrupted or last:
-            return done
-        self._monitor.after_step(done, progress)
+            self.save(done, 0.0 if progress is None else progress.seconds)
+        if not interrupted and self._monitor.due(done):
+            with self._monitor.published():
+                if progress is not None:
+                    self._monitor.after_step(done, progress)
         return done
 
     def save(self, done: int, seconds: float = 0.0) -> None:
-        """Write the checkpoint of a step, and remove the oldest; in the main process.
+        """Write the checkpoint of a step, and remove the oldest. All processes call it, and the main one writes.
 
         Args:
             done: steps that are done.
@@ -322,8 +331,10 @@ class Trainer:
         """
         processes = self.accelerator.num_processes
         values = {"seconds": seconds, "before": self._before, "processes": processes, "roll_backs": self._roll_backs}
-        write_checkpoint(self.spec, self.folder, self.parts, done, values)
-        self._warn(self._watchdog.look(done))
+        with whole(self.parts.step):
+            told = self._watchdog.look(done) if self._main else []
+        write_checkpoint(self.spec, self.folder, self.parts, done, values, self._main)
+        self._warn(told)
 
     def _warn(self, sentences: list[str]) -> None:
         for sentence in sentences if self._main else ():

@@ -232,6 +232,9 @@ class TrainSpec(Block):
     """Probability that an object's prompt is left empty, so that guidance works."""
     cuda_graph: bool = False
     """Capture the whole step as a CUDA graph: faster for small models, fixed shapes."""
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    """What several processes share: "ddp" their gradients, "fsdp2" also trained weights and moments, of which each
+    process holds a shard."""
     compile: Literal["off", "regions", "max"] = "off"
     """Compile training steps by ``torch.compile``: "regions" the blocks that repeat in the 2D model, O and E, "max"
     these parts whole and the field's network. "off" and the others differ in rounding, and in the time to begin."""

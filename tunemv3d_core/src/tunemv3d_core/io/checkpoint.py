@@ -173,8 +173,15 @@ def load_checkpoint(
     return spec, model.eval()
 
 
-def load_weights(model: MultiviewDiffusion, path: Path) -> None:
+def load_weights(
+    model: MultiviewDiffusion, path: Path, copy: Callable[[Tensor, Tensor], object] = Tensor.copy_
+) -> None:
     """Copy stored trainable weights into a model, casting to its types. Old names of tensors are understood.
+
+    Args:
+        model: the model.
+        path: of a checkpoint's ``model.safetensors``.
+        copy: puts the second tensor into the first, which is the model's.
 
     Raises:
         CheckpointError: the file cannot be read, names, shapes or kinds of numbers differ, or one is not finite.
@@ -208,7 +215,7 @@ def load_weights(model: MultiviewDiffusion, path: Path) -> None:
         )
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(stored[name])
+            copy(tensor, stored[name])
 
 
 def load_state(folder: Path) -> dict[str, Any]:
