@@ -24,6 +24,7 @@ from accelerate.utils import gather_object
 from PIL import Image
 
 from tunemv3d_core.config.loading import load_spec
+from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.plugins.assets import find_asset
 from tunemv3d_train.sharding import is_sharded
 from tunemv3d_train.trainer import Trainer, opened
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
     fixed += ["data.cache_latents=true", "train.steps=1000000", f"sample.size=[{8 * options.size}, {8 * options.size}]"]
     fixed += ["train.preview_every=0", 'train.preview_prompts=["a red chair"]', *options.set]
     spec = load_spec(options.spec, [*fixed, *([LORA] if options.lora else [])])
-    with opened(spec, options.work / f"run-{options.size}-{spec.model.lifter.type}-{options.json.stem}") as trainer:
+    with opened(spec, options.work / f"run-{spec_id(spec)[:8]}-{options.json.stem}") as trainer:
         figures = gather_object([measured(trainer)])
         if not trainer.accelerator.is_main_process:
             return

@@ -104,7 +104,8 @@ def test_where_one_is_killed_all_end_soon_with_whole_checkpoints(victim: int, tm
         os.kill(ranks(process.pid)[victim], signal.SIGKILL)
         began = time.monotonic()
         _, told = process.communicate()
-        assert process.returncode != 0 and time.monotonic() - began < 20
+        # Whoever waits for the one that is gone is killed by the launcher after 30 s.
+        assert process.returncode != 0 and time.monotonic() - began < 60
     assert f"local_rank: {victim}" in told
     check_checkpoint(run_checkpoints(tmp_path / "run")[-1])
 

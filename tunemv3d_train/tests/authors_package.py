@@ -39,7 +39,8 @@ class Depth:
         true, novel = targets.maps[self.needs[0]][:, :, 0], targets.novel_maps[self.needs[0]][:, :, 0]
         errors = (prediction.rendering.depth - true).abs() * true.gt(0)
         shown = true[0, 0] / 4
-        self.shown = {"seen": true[true > 0].mean(), "novel": novel[novel > 0].mean(), "map": shown.expand(3, -1, -1)}
+        seen, new = (depth.sum() / depth.gt(0).sum() for depth in (true, novel))
+        self.shown = {"seen": seen, "novel": new, "map": shown.expand(3, -1, -1)}
         return errors.mean((2, 3)) * (0.5 + self.progress)
 
     def report(self) -> Mapping[str, Tensor]:

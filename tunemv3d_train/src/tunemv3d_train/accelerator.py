@@ -12,6 +12,9 @@ from tunemv3d_core.errors import SpecError
 from tunemv3d_train.agreement import check_devices
 from tunemv3d_train.ranks import WAIT
 
+BUCKET_MB = 100
+"""Gradients that are sent at once, megabytes."""
+
 
 def accelerate(spec: RunSpec) -> Accelerator:
     """Device, precision and processes.
@@ -42,7 +45,10 @@ def accelerate(spec: RunSpec) -> Accelerator:
             kwargs_handlers=[
                 # Cached casts of a weight would outlive the step that a CUDA graph captures.
                 AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
-                DistributedDataParallelKwargs(broadcast_buffers=False),
+                # Gradients lie in what is sent, in one copy; large pieces are few calls for the processor.
+                DistributedDataParallelKwargs(
+                    broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
+                ),
                 InitProcessGroupKwargs(timeout=WAIT),
             ],
         )

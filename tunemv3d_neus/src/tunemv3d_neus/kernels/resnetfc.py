@@ -275,12 +275,16 @@ def _collected(shape: Shape, weights: Weights, products: dict[str, _Products]) -
     sums = {name: z.weight.sum((0, 1)) for name, z in products.items()}
     of_blocks, of_inputs, of_heads = sums["blocks"], sums["inputs"], sums["heads"][0]
     bias_in, bias = products["inputs"].bias.sum(1), products["blocks"].bias.sum(1)
-    features = [*range(shape.aggregated - 1), encoded + shape.encoded - 1]
+    means, share = shape.aggregated - 1, encoded + shape.encoded - 1
+
+    def of_aggregated(products: Tensor) -> Tensor:
+        return torch.cat([products[..., :means], products[..., share : share + 1]], dim=-1)
+
     directions = slice(encoded + 3 + 6 * shape.frequencies, encoded + 6 + 6 * shape.frequencies)
     found = Weights(
         w_in=of_inputs[0, :, encoded : encoded + weights.w_in.shape[1]],
         bias_x=torch.cat([bias_in[:, :1], bias[:, :blocks]], dim=1).sum(0),
-        w_latent=of_inputs[..., features],
+        w_latent=of_aggregated(of_inputs),
         w0=of_blocks[blocks : 2 * blocks],
         bias_y=bias[:, blocks : 2 * blocks],
         w1=of_blocks[:blocks],
@@ -289,7 +293,7 @@ def _collected(shape: Shape, weights: Weights, products: dict[str, _Products]) -
         b_value=bias[:, -1, :half].sum(0),
         w_direction=of_heads[:half, directions],
         w_out=sums["out"][0, half + 1 : half + 1 + shape.values],
-        w_agg=of_heads[half : half + weights.w_agg.shape[0], features],
+        w_agg=of_aggregated(of_heads[half : half + weights.w_agg.shape[0]]),
     )
     # Results of an operator may share no memory.
     return [z.clone(memory_format=torch.contiguous_format) for z in found]
