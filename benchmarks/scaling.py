@@ -31,7 +31,7 @@ from tunemv3d_train.trainer import Trainer, opened
 
 sys.path.append(str(Path(__file__).parents[1] / "tunemv3d_modulation" / "tests"))
 
-WARMUP, STEPS = 8, 24
+WARMUP = 8
 LORA = 'model.lifter={"type": "lora-encoder"}'
 IN_PIXELS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
@@ -70,21 +70,21 @@ def median_seconds(run: Callable[[int], object], first: int, count: int) -> floa
     return statistics.median(times)
 
 
-def measured(trainer: Trainer) -> dict[str, Any]:
+def measured(trainer: Trainer, steps: int) -> dict[str, Any]:
     """Figures of this process."""
     parts, accelerator = trainer.parts, trainer.accelerator
     median_seconds(trainer.step, 0, WARMUP)
     torch.cuda.reset_peak_memory_stats()
-    figures = {"step": median_seconds(trainer.step, WARMUP, STEPS)}
+    figures = {"step": median_seconds(trainer.step, WARMUP, steps)}
     figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    figures["drawing"] = median_seconds(lambda number: parts.batches(parts.sampler.plan(number)), 10**6, STEPS)
+    figures["drawing"] = median_seconds(lambda number: parts.batches(parts.sampler.plan(number)), 10**6, steps)
     if accelerator.num_processes > 1:
         if not is_sharded(parts.step):
             # The weights of the processes part here; nothing but time is asked of these steps.
             with accelerator.no_sync(parts.step):
-                figures["step_alone"] = median_seconds(trainer.step, WARMUP + STEPS, STEPS)
+                figures["step_alone"] = median_seconds(trainer.step, WARMUP + steps, steps)
         gradients = torch.zeros(sum(p.numel() for p in parts.parameters.values()), device=accelerator.device)
-        figures["sum_alone"] = median_seconds(lambda _: dist.all_reduce(gradients), 0, STEPS)
+        figures["sum_alone"] = median_seconds(lambda _: dist.all_reduce(gradients), 0, steps)
     return figures
 
 
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
     fixed += ["train.preview_every=0", 'train.preview_prompts=["a red chair"]', *options.set]
     spec = load_spec(options.spec, [*fixed, *([LORA] if options.lora else [])])
     with opened(spec, options.work / f"run-{spec_id(spec)[:8]}-{options.json.stem}") as trainer:
-        figures = gather_object([measured(trainer)])
+        figures = gather_object([measured(trainer, options.steps)])
         if not trainer.accelerator.is_main_process:
             return
         count, trained = trainer.accelerator.num_processes, sum(p.numel() for p in trainer.parts.parameters.values())
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="of the latents")
     parser.add_argument("--lora", action="store_true", help="LoRA in place of the copied encoder")
     parser.add_argument("--set", action="append", default=[], help="override, such as train.batch=2")
+    parser.add_argument("--steps", type=int, default=24, help="that are measured, after some that are not")
     parser.add_argument("--json", type=Path, default=Path("scaling.json"))
     options = parser.parse_args()
     if options.what == "prepare":

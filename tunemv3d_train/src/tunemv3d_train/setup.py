@@ -163,7 +163,7 @@ def _wrapped(spec: RunSpec, step: TrainingStep, accelerator: Accelerator) -> nn.
         return step
     # What DDP does on the default stream could be in no CUDA graph.
     captured = spec.train.cuda_graph and accelerator.device.type == "cuda"
-    with torch.cuda.stream(torch.cuda.Stream()) if captured else nullcontext():
+    with torch.cuda.stream(torch.cuda.Stream()) if captured else nullcontext():  # type: ignore[no-untyped-call]
         wrapped: nn.Module = accelerator.prepare_model(step)
     return wrapped
 
