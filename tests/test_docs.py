@@ -138,6 +138,7 @@ def _pages(code: str, *also: Path) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_the_architecture_is_drawn_from_the_imports_of_the_tree() -> None:
     drawing = runpy.run_path(str(ROOT / "docs/draw_architecture.py"))
     assert drawing["PICTURE"].read_text("utf-8") == drawing["draw"](), "stale: python docs/draw_architecture.py"
@@ -285,6 +286,7 @@ def test_how_to_read_the_figures_has_the_figures_that_were_drawn() -> None:
     assert len(told) == 11 and not [value for value in told.values() if str(value) not in numbers]
 
 
+@pytest.mark.slow
 def test_hull_recall_is_drawn_as_it_is_measured() -> None:
     """The drawing's own hull and the metric's are two programs."""
     drawing = runpy.run_path(str(ROOT / "docs/draw_measures.py"))

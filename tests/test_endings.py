@@ -135,6 +135,7 @@ def test_data_show_opens_its_page(tmp_path: Path) -> None:
     assert without.returncode == 0 and f"no display here: open {out / 'index.html'}" in without.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", ["tunemv3d env", "tunemv3d plugins list", "tunemv3d plugins show neus", "tunemv3d spec show chairs-mini"]
 )

@@ -68,6 +68,7 @@ def test_functions_that_only_posix_has_are_asked_for_first() -> None:
                     assert f'hasattr({module}, "{name}")' in text, f"{file}:{node.lineno}: {module}.{name}"
 
 
+@pytest.mark.slow
 def test_text_files_are_utf_8_with_the_same_line_ends_everywhere() -> None:
     """Windows reads and writes another encoding unless it is named, and writes two letters for a line's end."""
     for file in OURS:

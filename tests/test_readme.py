@@ -76,6 +76,7 @@ def test_light_commands_run(line: str) -> None:
     assert result.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [c for c in COMMANDS if c not in LIGHT])
 def test_heavy_commands_know_their_options(line: str) -> None:
     words = shlex.split(line)

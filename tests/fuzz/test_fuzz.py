@@ -34,6 +34,7 @@ def test_damaged_files_are_read_or_refused_in_words(kind: str, child: Child) -> 
     assert findings.cases == count and findings.outcomes.keys() <= {"loaded", "refused"}
 
 
+@pytest.mark.slow
 @pytest.mark.fuzz
 @pytest.mark.parametrize(
     ("case", "outcome", "at"),

@@ -314,6 +314,7 @@ def cost_in_imports(site: FakeSite, *arguments: str, unwanted: set[str] | None =
     return min(command for command, _ in turns) / min(libraries for _, libraries in turns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["plugins", "list"], ["spec", "diff", "a.json", "a.json"]], ids=" ".join
 )

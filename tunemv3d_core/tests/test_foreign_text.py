@@ -16,6 +16,7 @@ def is_obeyed(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(letter) in BIDI
 
 
+@pytest.mark.slow
 @given(st.text(), st.integers(7, 200))
 def test_one_line_of_bounded_length_remains(text: str, longest: int) -> None:
     line = shown(text, longest)

@@ -103,6 +103,7 @@ def test_pytest_shows_each_check_as_a_test(kit: FakeSite, tmp_path: Path) -> Non
     assert "it passed; remove it from expected_failures: no" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json_and_exits_by_what_it_found(tunemv3d: Any) -> None:
     code, out, _ = tunemv3d("good", "--slot", "dataset")
     assert code == 0 and "17 of 19 checks passed" in out and "spec_round_trip" in out
@@ -123,6 +124,7 @@ def test_the_command_takes_a_reason_for_a_failure_and_runs_one_check_with_those_
     assert code == 1 and list(rows) == ["discoverable", "spec_frozen"] and "it passed" in rows["spec_frozen"]["note"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_a_check_raised(tunemv3d: Any) -> None:
     code, out, _ = tunemv3d("silent", "--verbose")
     assert code == 1 and "Traceback" in out and "in check_spec_described" in out

@@ -34,6 +34,7 @@ def fields_that_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kit_geometry, kind.__name__, kind, raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slot", "part"), [("field", "Ball"), ("aggregator", "LookUp")])
 def test_what_is_right_passes(kit: FakeSite, slot: str, part: str) -> None:
     assert asked(slot, part) == {}

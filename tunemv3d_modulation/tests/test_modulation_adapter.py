@@ -58,6 +58,7 @@ def test_at_the_start_the_modulated_model_is_the_frozen_one_bit_for_bit(folder):
     assert torch.equal(modulated, frozen) and modulated.requires_grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_sampling_starts_as_the_frozen_model_and_is_it_always_at_k_of_zero(folder, guidance):
     def views(model, consistency):

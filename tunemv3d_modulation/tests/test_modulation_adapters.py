@@ -102,6 +102,7 @@ def newer(pipe) -> dict[str, torch.Tensor]:
 FORMS = {"locon and lcm": locon, "older diffusers": older, "newer diffusers": newer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya", *FORMS])
 def test_a_lora_on_top_is_that_of_diffusers_own_pipeline_to_the_last_bit(backbone, pipe, tmp_path, form):
     file = tmp_path / "it.safetensors"
@@ -123,6 +124,7 @@ def test_a_lora_on_top_is_that_of_diffusers_own_pipeline_to_the_last_bit(backbon
     assert differences(ours(backbone), plain) == [0.0, 0.0] and backbone.get_active_adapters() == []
 
 
+@pytest.mark.slow
 def test_several_with_weights_and_turned_off_one_by_one(backbone, pipe, tmp_path):
     files = [save_kohya(tmp_path / "k.safetensors", changes(pipe)), save_diffusers(tmp_path / "d", changes(pipe, 1))]
     files[1] = files[1].rename(tmp_path / "d.safetensors")
@@ -145,6 +147,7 @@ def test_several_with_weights_and_turned_off_one_by_one(backbone, pipe, tmp_path
             backbone.set_adapters(names, weights)
 
 
+@pytest.mark.slow
 def test_unprefixed_files_and_folders_of_peft(backbone, pipe, tmp_path):
     file = tmp_path / "d.safetensors"
     tensors = newer(pipe)

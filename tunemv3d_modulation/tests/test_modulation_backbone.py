@@ -116,6 +116,7 @@ def test_text_is_encoded_as_diffusers_encodes_it(backbone, folder):
         assert (text.pooled is None) if pool is None else torch.equal(text.pooled, pool)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_empty_prompt_is_zeros_where_the_pipeline_says_so(folders, tmp_path):
     assert not load(folders["sdxl"]).encode_text([""]).tokens.any()
@@ -127,6 +128,7 @@ def test_the_empty_prompt_is_zeros_where_the_pipeline_says_so(folders, tmp_path)
     assert torch.equal(text.tokens, tokens) and torch.equal(text.pooled, pooled) and tokens.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 @torch.no_grad()
 def test_a_vae_that_overflows_in_half_precision_stays_in_single(folders, kind, tmp_path):

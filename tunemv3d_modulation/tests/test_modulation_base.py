@@ -85,6 +85,7 @@ def test_the_same_base_elsewhere_is_the_same_model_without_a_word(saved, monkeyp
     assert torch.equal(predicted(model), predicted(reference))
 
 
+@pytest.mark.slow
 def test_another_model_of_the_kind_is_told_in_one_line_and_can_be_refused(saved):
     with pytest.warns(TuneMV3DWarning) as told:
         _, model = load_checkpoint(saved["checkpoint"], base=str(saved["kin"]))

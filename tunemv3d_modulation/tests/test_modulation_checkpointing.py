@@ -67,6 +67,7 @@ def test_gradients_are_the_same_bit_for_bit(folders: dict[str, Path], kind: str,
     assert all(torch.equal(again[1][name], gradient) for name, gradient in plain[1].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["none", "all"])
 def test_what_is_dropped_is_dropped_again(drops: Path, trainable: str) -> None:
     plain, again = (trained(model_of(drops, "copied-encoder", trainable=trainable, **c)) for c in ({}, BOTH))

@@ -47,6 +47,7 @@ def test_a_saved_pipeline_comes_back_with_its_scheduler_and_provenance(pipe, tmp
         TuneMV3DPipeline.from_pretrained(tmp_path / "mine", provenance="error")
 
 
+@pytest.mark.slow
 def test_an_export_holds_half_the_bytes_and_a_card(tmp_path, capsys):
     out = tmp_path / "published"
     with pytest.raises(SystemExit) as end:

@@ -80,6 +80,7 @@ def test_an_option_does_what_it_does_in_diffusers(pairs, kind, scheduler, option
     assert found.shape != plain.shape or not torch.allclose(found, plain, atol=1e-3), "it should do something"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_a_skipped_layer_is_as_if_the_text_encoder_had_it_not(folders, kind):
     pipe, short = (TuneMV3DPipeline.from_model(MultiviewDiffusion(load(folders[kind])), SPEC) for _ in range(2))
@@ -112,6 +113,7 @@ def test_eta_draws_from_the_objects_own_generator(pairs):
         ours("a chair", Cameras.orbit(1), **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_an_official_callback_ends_guidance_as_in_diffusers(pairs, kind):
     cut = {"sd15": SDCFGCutoffCallback, "sdxl": SDXLCFGCutoffCallback}[kind](cutoff_step_ratio=0.4)

@@ -60,6 +60,7 @@ def test_training_starts_at_the_frozen_model_reaches_everything_and_moves_nothin
     assert not torch.equal(model(**inputs).modulated, untouched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw_noise", [True, False])
 def test_lora_starts_as_the_frozen_encoder_of_the_rendered_latents_bit_for_bit(folder, raw_noise):
     model = with_lifter(folder, LORA.model_copy(update={"raw_noise": raw_noise}))
@@ -70,6 +71,7 @@ def test_lora_starts_as_the_frozen_encoder_of_the_rendered_latents_bit_for_bit(f
     assert all(m.requires_grad for m in lifted[1:])
 
 
+@pytest.mark.slow
 def test_lora_shares_the_frozen_weights_and_adds_only_its_own(folder):
     base = load(folder)
     alone = sum(p.numel() for p in base.parameters())

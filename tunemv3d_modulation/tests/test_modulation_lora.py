@@ -97,6 +97,7 @@ def test_lora_weights_act_as_in_diffusers_own_pipeline(case, form):
     assert not torch.allclose(ours, unet_forward(plain, **inputs, text=text), atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])
 def test_lora_weights_are_added_to_the_models_own(folders, tmp_path, form):
     folder = folders["mini"]
@@ -116,6 +117,7 @@ def test_lora_weights_are_added_to_the_models_own(folders, tmp_path, form):
     assert changed.fingerprint() == plain.fingerprint() | extra
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made_for", "base"), [("sd15", "sd21"), ("sdxl", "sd15"), ("mini", "sd15"), ("sd15", "mini")])
 def test_a_lora_of_another_model_is_refused(folders, tmp_path, made_for, base):
     drawn = changes(DiffusionPipeline.from_pretrained(folders[made_for]))
@@ -154,6 +156,7 @@ def trained(folder: Path, rank: int = 3) -> MultiviewDiffusion:
     return MultiviewDiffusion(load(folder, trainable="lora", lora_rank=rank))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_trainable_changes_start_as_none_bit_for_bit(folder, backbone):
     model = trained(folder)
@@ -199,6 +202,7 @@ def test_checkpoints_hold_the_changes_alone_and_bring_them_back(folders, tmp_pat
         assert not torch.allclose(model.frozen(**inputs), MultiviewDiffusion(load(folders["mini"])).frozen(**inputs))
 
 
+@pytest.mark.slow
 def test_the_copy_for_a_lifter_is_one_of_the_model_without_changes(folder, backbone):
     copied, plain = load(folder, trainable="lora").copy_encoder(), backbone.copy_encoder()
     wanted = plain.state_dict()

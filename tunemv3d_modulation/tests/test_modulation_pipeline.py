@@ -53,6 +53,7 @@ def our_latents(folder, scheduler, steps, negative):
     return output.latents[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["", "ddim", "dpm++", "euler", "unipc"])
 @pytest.mark.parametrize("kind", ["sd15", "sd21", "sdxl"])
 def test_without_a_field_it_samples_what_diffusers_own_pipeline_samples(folders, kind, scheduler):

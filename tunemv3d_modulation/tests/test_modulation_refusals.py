@@ -78,6 +78,7 @@ def test_pipelines_of_other_kinds(spoilt):
     refused(spoilt("sd15", "model_index.json", **index), "its text_encoder is a T5EncoderModel .needed: CLIPTextModel")
 
 
+@pytest.mark.slow
 def test_a_refiner_under_the_base_models_name(tmp_path):
     """It is told five numbers on the image where the base model is told six."""
     pipeline("sdxl", projection_class_embeddings_input_dim=48 + 5 * 8).save_pretrained(tmp_path)
@@ -92,6 +93,7 @@ def test_an_xl_unet_with_one_text_encoder_and_the_other_way_round(tmp_path):
     refused(tmp_path / "two", "addition_embed_type = None does not go with 2 text encoders")
 
 
+@pytest.mark.slow
 def test_vaes_that_do_not_fit(folders, tmp_path, spoilt):
     folder = Path(shutil.copytree(folders["sd15"], tmp_path / "eight"))
     AutoencoderKL(**{**vae("sd15").config, "latent_channels": 8}).save_pretrained(folder / "vae")

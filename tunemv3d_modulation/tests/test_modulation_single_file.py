@@ -36,6 +36,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 @torch.no_grad()
 def test_a_single_file_gives_the_model_of_the_folder(files, configs, folders, kind):
@@ -125,6 +126,7 @@ def test_surplus_layers_are_refused(files, configs, tmp_path):
 V = "modelspec.prediction_type"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "metadata", "last"),
     [

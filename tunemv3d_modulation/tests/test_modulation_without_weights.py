@@ -18,6 +18,7 @@ def described(module: torch.nn.Module) -> dict[str, tuple[torch.Size, torch.dtyp
     return {name: (p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_layers_and_ports_are_those_of_the_whole_pipeline_and_no_weight_need_be_there(
     kind: str, folders: dict[str, Path], tmp_path: Path

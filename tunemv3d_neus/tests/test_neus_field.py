@@ -175,6 +175,7 @@ def test_autocast_keeps_the_surface_in_float32() -> None:
     fields.assert_float32_under_autocast(small_field())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mean-variance", "visibility", "attention"])
 def test_a_training_step_is_static(kind: str) -> None:
     fields.assert_static_training_step(small_field(aggregator={"type": kind}, samples=6, fine_samples=5))

@@ -103,6 +103,7 @@ def test_an_objects_spread_views_are_chosen_once(monkeypatch: pytest.MonkeyPatch
     assert calls == [8, 8, 8]
 
 
+@pytest.mark.slow
 def test_noisy_views_share_t_and_clean_ones_have_none() -> None:
     counts = ViewsSpec(clean_probability=1.0, novel_pixels=0.25)
     for step in range(50):
@@ -123,6 +124,7 @@ def test_novel_pixels_are_distinct_cells() -> None:
     assert sampler(counts=ViewsSpec(novel=0, novel_pixels=0.5)).plan(0).novel_pixels is None
 
 
+@pytest.mark.slow
 def test_captions_vary_and_are_dropped_as_often_as_asked() -> None:
     captions = Counter(c[:1] for step in range(500) for c in sampler(text_dropout=0.2).plan(step).captions)
     assert 140 < captions[""] < 260 and min(captions["a"], captions["b"]) > 300

@@ -30,6 +30,7 @@ def measures(values: list[float], name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Measurement, "__call__", given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "values", "best"),
     [

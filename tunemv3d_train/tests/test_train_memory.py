@@ -32,6 +32,7 @@ def fail(cls: type, method: str, call: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cls, method, short)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "method", "name"),
     [

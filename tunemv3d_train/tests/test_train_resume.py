@@ -49,6 +49,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "state/tensors.safetensors", "state/values.json"])
 def test_a_run_goes_on_from_the_newest_good_checkpoint(
     spec: RunSpec, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

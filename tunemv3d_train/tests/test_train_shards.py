@@ -157,6 +157,7 @@ def streamed(path: Path | str) -> str:
     return "data=" + json.dumps({"type": "shards", "path": str(path)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latents", [None, latents_of])
 def test_in_the_folders_order_training_is_the_folders_bitwise(
     latents: Any, folder: Path, spec_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

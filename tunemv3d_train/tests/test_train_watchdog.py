@@ -28,6 +28,7 @@ def test_a_run_that_is_well_hears_nothing(spec_file: Path, tmp_path: Path, capsy
     assert "injector" not in err and "frozen model's weights" not in err
 
 
+@pytest.mark.slow
 def test_an_injector_that_stays_at_zero_is_told_once(
     spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

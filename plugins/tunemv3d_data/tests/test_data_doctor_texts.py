@@ -75,6 +75,7 @@ def test_works_of_an_opt_out_list_are_errors(chairs: Path, tmp_path: Path) -> No
     assert finding["text"] == "the opt-out list has 'bob'" and "data.opt_out" in finding["advice"]
 
 
+@pytest.mark.slow
 def test_credits(chairs: Path) -> None:
     by = CHAIRS[1]
     edit(chairs, lambda content: content.update(creator=""), (FIRST, by))

@@ -335,6 +335,7 @@ def test_unknown_extensions_are_noted_where_they_are_used(tmp_path: Path) -> Non
     assert [note.text.split()[0] for note in heard if note.kind == "unsupported extension"] == ["ACME_gizmo"]
 
 
+@pytest.mark.slow
 def test_damaged_files_of_every_kind_are_refused_in_words(tmp_path: Path) -> None:
     """A file with most of what is read, one byte or one value of it changed at a time."""
     random = np.random.default_rng(0)

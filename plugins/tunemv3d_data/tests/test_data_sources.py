@@ -266,6 +266,7 @@ def encrypted(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_hostile_and_damaged_archives_say_what_is_wrong(tmp_path: Path) -> None:
     box = trimesh.creation.box().export(file_type="obj")
     for name in ("locked", "damaged"):

@@ -95,6 +95,7 @@ def bent_picture(lens: Lens, opaque: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("lens", [BARREL, TANGENTIAL, FISHEYE], ids=["barrel", "tangential", "fisheye"])
+@pytest.mark.slow
 def test_a_bent_pattern_is_straight_again(lens: Lens) -> None:
     """Within what linear interpolation leaves, 0.7 of 255 in the mean; the disc's area to 1 %."""
     straight = straightened(bent_picture(lens, opaque=False), lens).astype(float)

@@ -171,6 +171,7 @@ def meshes(tmp_path: Path) -> Path:
 FAR_TO_WORLD = [[0.1, 0, 0, -1], [0, 0, -0.1, 3], [0, 0.1, 0, -2], [0, 0, 0, 1]]
 
 
+@pytest.mark.slow
 def test_real_meshes_over_t(meshes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A field whose ball shrinks with the noise, and at last is not there."""
     monkeypatch.setattr(over_t, "fuse_clean", lambda m, x, text, cameras, t: ball(0.6 - t / 2000))

@@ -24,6 +24,7 @@ def chairs() -> Path:
         pytest.skip("the packaged chairs are not installed")
 
 
+@pytest.mark.slow
 def test_real_views_lie_in_each_others_hull(chairs: Path) -> None:
     held_out = [name for name, split in read_manifest(chairs).items() if split == "held_out"]
     for name in held_out[:5]:

@@ -106,6 +106,7 @@ def test_the_report_shows_tables_curves_and_the_first_samples(tmp_path: Path) ->
     assert "/baseline" in told["tunemv3d:Checkpoint"] and "/plain" in told["tunemv3d:Checkpoint"]
 
 
+@pytest.mark.slow
 def test_jobs_come_in_the_order_of_the_study_and_train_once(tmp_path: Path) -> None:
     evaluations = {
         "first": {"variants": ["no-noise"], "protocol": "consistency"},
@@ -214,6 +215,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_no_time_writes_the_report_of_what_is_there(tmp_path: Path) -> None:
     run(small_study(), tmp_path / "out")
     (tmp_path / "out/report.html").unlink()

@@ -41,6 +41,7 @@ TABLE = union(box((0.4, 0.4, 0.06)), *ROUND_LEGS)
 VIEWS = seen(numpy_of(STOOL), Cameras.orbit(8, elevation=20), 64)
 
 
+@pytest.mark.slow
 def test_legs_come_back_and_hold_together() -> None:
     before, agreed = remove_floaters(extract_surface(SLIM, 96)), fit_silhouettes(SLIM, VIEWS)
     after = remove_floaters(extract_surface(agreed, 96))
@@ -67,6 +68,7 @@ def test_the_gradient_of_slopes_is_autograds() -> None:
     torch.testing.assert_close(_gradient_of_slopes(values.detach(), 0.3), values.grad)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_correction_and_leaves_the_callers_chance_alone() -> None:
     torch.manual_seed(7)
     one = fit_silhouettes(SLIM, VIEWS, seed=3)

@@ -55,6 +55,7 @@ def test_out_leaves_the_sample_as_it_is(tmp_path: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before and not (folder / "object.glb").exists()
 
 
+@pytest.mark.slow
 def test_open_shows_a_page_where_the_mesh_turns_and_else_the_mesh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_folder_that_is_not_writable_is_told_before_the_work(tmp_path: Path, m
     assert "locked is not writable; choose another folder with --out" in report["failed"][0]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["object.glb", "manifest.json"])
 @pytest.mark.parametrize("command", [mesh, refine])
 def test_a_disk_that_is_full_for_one_object_leaves_what_was_made_and_the_others(

@@ -148,6 +148,7 @@ def test_autocast_keeps_the_surface_in_float32() -> None:
     fields.assert_float32_under_autocast(small_field())
 
 
+@pytest.mark.slow
 def test_a_training_step_is_static() -> None:
     fields.assert_static_training_step(small_field(samples=6, fine_samples=5))
 
