@@ -2,11 +2,11 @@
 
     python benchmarks/scaling_model.py results/scaling-h200.json [--latents 32] [--lifter copied-encoder]
 
-It reads the rows of ``scaling.py`` for one and two GPUs of one machine. Gradients are summed in a ring: each GPU sends
-``2 (N - 1) / N`` times their bytes, over the link between machines where there are several, and waits ``LATENCY`` for
-each of its neighbours. Of that time the share is visible that was visible with two, and whatever is longer than the
-backward pass, in which the sum has room. The machines read their objects from one disk. All else is taken as ideal: no
-GPU slower than another, no other traffic.
+It reads the rows of ``scaling.py`` for one and two GPUs of one machine. Gradients are summed in rings: each GPU sends
+``2 (N - 1) / N`` times their bytes, over the links of a machine's eight GPUs together where there are several machines,
+and waits ``LATENCY`` for each of its neighbours. A step takes what it takes with two GPUs, and longer where the sum
+does: by the share that was visible with two, or by what has no room in the backward pass. The machines read their
+objects from one disk. All else is taken as ideal: no GPU slower than another, no other traffic.
 """
 
 import argparse
@@ -29,7 +29,7 @@ COUNTS = (8, 16, 64, 256)
 
 def seconds_of_sum(count: int, gradients: float, inside: float, link: float) -> float:
     """Time of summing gradients (bytes) over GPUs, with bandwidths inside a machine and between machines."""
-    bandwidth = inside if count <= PER_MACHINE else min(inside, link)
+    bandwidth = inside if count <= PER_MACHINE else min(inside, PER_MACHINE * link)
     latency = 0.0 if count <= PER_MACHINE else 2 * (count - 1) * LATENCY
     return 2 * (count - 1) / count * gradients / bandwidth + latency
 
@@ -40,7 +40,8 @@ def predicted(count: int, one: Mapping[str, Any], two: Mapping[str, Any], link: 
     inside = gradients / two["sum_alone"]  # with two GPUs each sends the gradients' bytes once
     visible = min(1.0, max(0.0, two["step"] - alone) / two["sum_alone"])
     total = seconds_of_sum(count, gradients, inside, link)
-    step = alone + max(visible * total, total - BACKWARD * alone)
+    longer = total - seconds_of_sum(2, gradients, inside, link)
+    step = two["step"] + max(visible * longer, total - BACKWARD * alone)
     objects = two["batch"] * count / step
     return {
         "objects_per_second": objects,

@@ -82,7 +82,16 @@ def at_work(out: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
         ("train.parallel=fsdp2", "train.batch=1", LORA),
         ("train.parallel=fsdp2", "train.precision=bf16"),
     ],
-    ids=["plain", "average", "lora", "bf16", "no novel views", "shards", "lora in shards", "bf16 in shards"],
+    ids=[
+        "plain",
+        "average",
+        "lora",
+        "bf16",
+        "no novel views",
+        "shards",
+        "lora in shards",
+        "bf16 in shards",
+    ],
 )
 def test_two_learn_what_one_learns_that_accumulates(sets: tuple[str, ...], tmp_path: Path) -> None:
     alone = (*SHORT, *sets, "train.accumulate=2")

@@ -153,6 +153,12 @@ def test_shards_learn_what_one_process_learns_and_go_on(offered: Path, spec_file
     check_checkpoint(shards, state=True)
     assert shards.name == alone.checkpoint.name
     assert apart(shards, alone.checkpoint) < 1e-6
+    logged = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+        for folder in (tmp_path / "run", tmp_path / "alone")
+    ]
+    both = [{line["step"]: line["loss"] for line in lines if "loss" in line} for lines in logged]
+    assert both[0] == pytest.approx(both[1], rel=1e-4) and len(both[0]) == 6
     moments, own = (load_file(folder / "state/tensors.safetensors") for folder in (shards, alone.checkpoint))
     assert moments.keys() == own.keys()
     for name, value in own.items():

@@ -12,9 +12,6 @@ from tunemv3d_core.errors import SpecError
 from tunemv3d_train.agreement import check_devices
 from tunemv3d_train.ranks import WAIT
 
-BUCKET_MB = 100
-"""Gradients that are sent at once, megabytes."""
-
 
 def accelerate(spec: RunSpec) -> Accelerator:
     """Device, precision and processes.
@@ -45,10 +42,7 @@ def accelerate(spec: RunSpec) -> Accelerator:
             kwargs_handlers=[
                 # Cached casts of a weight would outlive the step that a CUDA graph captures.
                 AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
-                # Gradients lie in what is sent, in one copy; large pieces are few calls for the processor.
-                DistributedDataParallelKwargs(
-                    broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
-                ),
+                DistributedDataParallelKwargs(broadcast_buffers=False),
                 InitProcessGroupKwargs(timeout=WAIT),
             ],
         )

@@ -1,8 +1,9 @@
 """Losses summed over steps on the device; they are read only when they are logged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from tunemv3d_train.hooks import PICTURE
@@ -17,10 +18,11 @@ class LossSums:
 
     Args:
         timesteps: length of the noise schedule.
+        processes: that train together; what is read is of all of them.
     """
 
-    def __init__(self, timesteps: int) -> None:
-        self._timesteps = timesteps
+    def __init__(self, timesteps: int, processes: int = 1) -> None:
+        self._timesteps, self._processes = timesteps, processes
         self._sums: dict[str, Tensor] = {}
 
     def add(self, losses: Mapping[str, Tensor], skipped: Tensor) -> None:
@@ -39,7 +41,10 @@ class LossSums:
                 self._sums[name] = value.clone()
 
     def read(self) -> tuple[dict[str, float], int]:
-        """Return the mean losses since the last reading and how many steps were skipped. Waits for the device."""
+        """Return the mean losses since the last reading and how many steps were skipped. Waits for the device.
+
+        All processes call it together.
+        """
         if not self._sums:
             return {}, 0
         # One transfer from the device for all of them.
@@ -48,7 +53,10 @@ class LossSums:
         for name, tensor in self._sums.items():
             read[name], values = values[: tensor.numel()], values[tensor.numel() :]
         self._sums = {}
-        (counted,), (skipped,) = read.pop(COUNTED), read.pop(SKIPPED)
+        (skipped,) = read.pop(SKIPPED)  # the same in every process, as the norm of the gradient is
+        if self._processes > 1:
+            read = _added(gather_object([read]))
+        (counted,) = read.pop(COUNTED)
         return (self._means(read, counted) if counted else {}), round(skipped)
 
     def _means(self, sums: Mapping[str, list[float]], passes: float) -> dict[str, float]:
@@ -62,3 +70,12 @@ class LossSums:
                 if count:
                     means[name.removesuffix("t") + level_name(level, self._timesteps)] = total / count
         return means
+
+
+def _added(parts: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Return the sums of all processes; what one of them alone reports is of it."""
+    total: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.items():
+            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
+    return total

@@ -39,7 +39,7 @@ class OptimizerStep:
         self._captured = CapturedStep(self._forward_backward, self.forget) if self.is_captured else None
         optimizers, is_scaled = parts.optimisation.optimizers, spec.train.precision == "fp16"
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
-        self.sums = LossSums(parts.model.backbone.ports.train_timesteps)
+        self.sums = LossSums(parts.model.backbone.ports.train_timesteps, accelerator.num_processes)
         self.pictures: Tensors = {}
         self._compilation = None if spec.train.compile == "off" else Compilation(spec, accelerator, parts)
         self.in_passes, self._counted = False, 0

@@ -1,7 +1,6 @@
 """Parts of a run, built and checked before its first step."""
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +140,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     return Parts(
         dataset=dataset,
         model=model,
-        step=_wrapped(spec, step, accelerator),
+        step=step if is_sharded(step) else accelerator.prepare_model(step),
         parameters=parameters,
         optimisation=optimisation,
         accelerated_optimizers=[accelerator.prepare_optimizer(optimizer) for optimizer in optimizers],
@@ -155,17 +154,6 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
         known_words=known,
         restored=restored,
     )
-
-
-def _wrapped(spec: RunSpec, step: TrainingStep, accelerator: Accelerator) -> nn.Module:
-    """Prepare a step for the processes: where they share gradients alone, DDP does."""
-    if is_sharded(step):
-        return step
-    # What DDP does on the default stream could be in no CUDA graph.
-    captured = spec.train.cuda_graph and accelerator.device.type == "cuda"
-    with torch.cuda.stream(torch.cuda.Stream()) if captured else nullcontext():  # type: ignore[no-untyped-call]
-        wrapped: nn.Module = accelerator.prepare_model(step)
-    return wrapped
 
 
 def _dataset(options: ComponentSpec, views: ViewsSpec) -> Dataset:
