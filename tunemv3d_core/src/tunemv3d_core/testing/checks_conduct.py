@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 SETTINGS = {
@@ -102,7 +103,7 @@ def _states(component: ComponentUnderTest, seed: int) -> dict[str, Tensor]:
     """Return the random generator's state after the build and after a training step, each seeded before."""
     built: Built = component.built(seed=seed)
     after_build = torch.get_rng_state()
-    torch.manual_seed(seed)
+    seed_all(seed)
     TrainingProbe(built).train()(built.batch())
     return {"when built": after_build, "when called": torch.get_rng_state()}
 

@@ -10,6 +10,7 @@ from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.checks_conduct import tensors_of
 from tunemv3d_core.testing.component import ComponentUnderTest, trainable
 from tunemv3d_core.testing.loss_steps import SIZE, discs, random_step
+from tunemv3d_core.testing.seeding import seed_all
 
 NEAR = 0.002
 """Size of the noise by which a prediction is off the truth."""
@@ -150,7 +151,7 @@ def check_repeats(component: ComponentUnderTest) -> None:
     first, other = (random_step(component, "whole", seed)[1:] for seed in (4, 5))
     given = []
     for step in (first, other, first):
-        torch.manual_seed(0)
+        seed_all(0)
         given.append(loss(*step))
     if not torch.equal(given[0], given[2]):
         raise ConformanceError("it gives other numbers for the same step after another one: it keeps something")

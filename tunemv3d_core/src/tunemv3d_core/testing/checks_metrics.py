@@ -25,6 +25,7 @@ from tunemv3d_core.slots import (
 )
 from tunemv3d_core.testing.check import ConformanceError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.testing.stand_ins import StandInBackbone
 from tunemv3d_core.types import Views
 
@@ -199,7 +200,7 @@ def _measured(
         metric.use_dataset(RealObjects(), model)
 
     def seeded(measure: Callable[..., Mapping[str, float | None]], given: Any) -> Mapping[str, float | None]:
-        torch.manual_seed(seed)
+        seed_all(seed)
         return measure(given, model)
 
     if isinstance(metric, ObjectMetric):
@@ -209,7 +210,7 @@ def _measured(
 
 def _model() -> MultiviewDiffusion:
     """A model of stand-ins, the same at every call; its field gives latents and renders any camera."""
-    torch.manual_seed(0)
+    seed_all(0)
     backbone = StandInBackbone()
     return Built("backbone", backbone, backbone, Neighbours(backbone.ports), torch.device("cpu")).system().eval()
 

@@ -15,6 +15,7 @@ from tunemv3d_core.slots import HasSurface
 from tunemv3d_core.testing.batches import INPUTS, UNEVEN, Batch, Size, asking
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 AUTOCAST_ERROR = 0.1
@@ -212,7 +213,7 @@ def _same_bits(what: str, plain: Tensor, other: Tensor) -> None:
 def _outputs(built: Built, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
     """Run it in evaluation mode, with the random generator seeded by ``seed``."""
     built.module.eval()
-    torch.manual_seed(seed)
+    seed_all(seed)
     with torch.no_grad():
         return call(built, batch).all()
 

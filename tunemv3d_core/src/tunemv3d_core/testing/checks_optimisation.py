@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tunemv3d_core.slots import OptimizerContext
 from tunemv3d_core.testing.check import Check, ConformanceError
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.seeding import seed_all
 
 LENGTHS = (1, 2, 7, 100)
 """Lengths of runs that a schedule is asked about, in steps."""
@@ -71,7 +72,7 @@ def check_goes_on(component: ComponentUnderTest) -> None:
             theirs.copy_(ours)
     other.load_state_dict({**other.state_dict(), "state": deepcopy(optimizer.state_dict()["state"])})
     for each, learned in ((optimizer, parameters), (other, others)):
-        torch.manual_seed(1)
+        seed_all(1)
         _steps(each, learned, 3)
     if not all(torch.equal(one, two) for one, two in zip(parameters, others, strict=True)):
         raise ConformanceError(

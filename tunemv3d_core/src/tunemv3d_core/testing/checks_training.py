@@ -15,6 +15,7 @@ from tunemv3d_core.testing.batches import INPUTS, Batch, Size, asking
 from tunemv3d_core.testing.blame import locating_nan
 from tunemv3d_core.testing.check import ConformanceError, NotApplicableError
 from tunemv3d_core.testing.component import Built, ComponentUnderTest, awake, trainable
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.testing.training_probe import TrainingProbe, call
 
 LARGER = Size(1, 2, 1, 16, 16)
@@ -133,7 +134,7 @@ def check_compiles(component: ComponentUnderTest) -> None:
     losses = []
     with _fresh_compiler():
         for run in (probe, torch.compile(probe, backend="eager")):
-            torch.manual_seed(3)
+            seed_all(3)
             losses.append(run(batch))
         if losses[1].requires_grad:
             losses[1].backward()
@@ -159,7 +160,7 @@ def _fresh_compiler() -> Iterator[None]:
 def check_loss_falls(component: ComponentUnderTest) -> None:
     """In a tiny system, the loss on one fixed batch falls by a fifth within 20 steps."""
     built = component.built()
-    torch.manual_seed(4)
+    seed_all(4)
     model = built.system().train()
     batch = built.batch(Size(1, 3, 2, 8, 8))
     latents, alpha = _object(model, batch)

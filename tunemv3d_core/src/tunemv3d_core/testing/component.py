@@ -19,6 +19,7 @@ from tunemv3d_core.ports import BuildContext, FieldPorts, LifterPorts, Neighbour
 from tunemv3d_core.slots import Backbone, Dataset
 from tunemv3d_core.testing import stand_ins
 from tunemv3d_core.testing.batches import Batch, Channels, Size, draw
+from tunemv3d_core.testing.seeding import seed_all
 
 FEATURE_VALUES = 6
 """Channels of rendered features, where a lifter takes those."""
@@ -99,12 +100,12 @@ class ComponentUnderTest:
 
     def stand_in_backbone(self, dtype: torch.dtype = torch.float32) -> stand_ins.StandInBackbone:
         """Make the frozen model beside which it is built, with the same weights at every call."""
-        torch.manual_seed(0)
+        seed_all(0)
         return stand_ins.StandInBackbone().to(self.device, dtype)
 
     def _build(self, dtype: torch.dtype, seed: int, stride: int) -> "Built":
         backbone: Any = None if self.slot == "backbone" else self.stand_in_backbone(dtype)
-        torch.manual_seed(seed)
+        seed_all(seed)
         build = load_value(self.plugin.build)
         if self.slot == "aggregator":
             module = build(self.spec, stand_ins.FEATURES).to(self.device)
@@ -120,7 +121,7 @@ class ComponentUnderTest:
         if self.slot == "lifter" and module.ports.takes == "features":
             field = FieldPorts(stand_ins.FEATURES, "features", FEATURE_VALUES)
             neighbours = replace(neighbours, field=field)
-            torch.manual_seed(seed)
+            seed_all(seed)
             module = build(self.spec, neighbours, context)
         return Built(self.slot, module.to(self.device), backbone, neighbours, self.device)
 

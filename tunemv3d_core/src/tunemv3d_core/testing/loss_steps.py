@@ -12,6 +12,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.slots import KNOWN_MAPS, NeedsMaps, Prediction, Targets
 from tunemv3d_core.testing.batches import PIXELS, Size
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.types import Rendering
 
 SIZE = Size()
@@ -31,7 +32,7 @@ def random_step(
         seed: of everything random.
     """
     built = component.built()
-    torch.manual_seed(seed)
+    seed_all(seed)
     model, batch = built.system().train(), built.batch(SIZE, seed)
     rendered: dict[str, Any] = {}
     if novel != "none":

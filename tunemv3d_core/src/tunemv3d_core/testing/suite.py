@@ -33,6 +33,7 @@ from tunemv3d_core.testing import (
 from tunemv3d_core.testing.blame import author_line
 from tunemv3d_core.testing.check import Check, NotApplicableError, Outcome, Result
 from tunemv3d_core.testing.component import ComponentUnderTest
+from tunemv3d_core.testing.seeding import seed_all
 from tunemv3d_core.testing.watching import Heard, within
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class Suite:
                 within(PATIENCE),
                 redirect_stdout(Heard(self._component.printed)),
             ):
-                torch.manual_seed(0)
+                seed_all(0)
                 check.ask(self._component)
         except NotApplicableError as reason:
             outcome, note = Outcome.NOT_APPLICABLE, str(reason)
