@@ -147,6 +147,7 @@ def test_good_components_pass_the_slow_checks_too(kit: FakeSite, slot: str) -> N
     assert {r.outcome for r in results} <= {Outcome.PASSED, Outcome.NOT_APPLICABLE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", DESCRIPTORS)
 def test_a_bad_descriptor_fails_its_check_alone(kit: FakeSite, check: str) -> None:
     name = DESCRIPTORS[check].lower().replace("_", "-")

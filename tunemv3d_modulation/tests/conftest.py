@@ -13,6 +13,13 @@ from tunemv3d_modulation.sample import sample
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call those of the largest kind of pipeline slow; smaller ones ask the same."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "sdxl" in item.name.partition("[")[2]:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A pipeline folder of every kind."""

@@ -184,6 +184,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["peft", "kohya"])
 @pytest.mark.parametrize("method", METHODS)
 def test_other_methods_do_what_pefts_own_layers_do(backbone, pipe, tmp_path, method, names):

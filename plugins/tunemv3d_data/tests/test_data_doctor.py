@@ -72,6 +72,7 @@ CONVENTIONS: dict[str, tuple[Matrices, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_the_convention_that_fits_is_named(chairs: Path, name: str) -> None:
     change, words = CONVENTIONS[name]
@@ -287,6 +288,7 @@ def test_inverted_alpha(chairs: Path) -> None:
     found(chairs, "alpha-inverted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id_", CHAIRS)
 @pytest.mark.parametrize(("ground", "check"), [(0, "alpha-premultiplied"), (255, "alpha-white-fringe")])
 def test_colours_mixed_with_their_ground(chairs: Path, id_: str, ground: int, check: str) -> None:

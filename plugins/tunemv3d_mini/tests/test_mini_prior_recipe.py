@@ -245,6 +245,7 @@ def test_the_folder_is_a_stable_diffusion_pipeline(result: Path) -> None:
     assert (folder / "tokenizer" / "vocab.json").exists() and (folder / "tokenizer" / "merges.txt").exists()
 
 
+@pytest.mark.slow
 def test_report_and_card(result: Path) -> None:
     figures = json.loads((result / "report" / "figures.json").read_text())["figures"]
     assert math.isfinite(figures["autoencoder"]["psnr_foreground"])
