@@ -75,7 +75,7 @@ class NeuSNetwork(nn.Module):
         latents = self.latent(aggregated).chunk(self.latent_blocks, dim=-1)
         for k, block in enumerate(self.blocks):
             if k < self.latent_blocks:
-                x = x + latents[k]
+                x = x.add_(latents[k])
             x = block(x, time[:, k, None])
         return softplus(x)
 
@@ -109,8 +109,10 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map ``b p hidden`` and ``b 1 hidden`` to ``b p hidden``."""
-        added: Tensor = self.fc1(softplus(self.fc0(softplus(x)) + time))
-        return x + added
+        # In their places: no layer keeps its result for the backward pass.
+        inner: Tensor = self.fc0(softplus(x)).add_(time)
+        added: Tensor = self.fc1(softplus(inner)).add_(x)
+        return added
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ class _Softplus(torch.autograd.Function):
             soft = (
                 x.clamp(-_Softplus.CUT, _Softplus.CUT).mul_(SOFTPLUS_BETA).exp_().add_(1).log_().mul_(1 / SOFTPLUS_BETA)
             )
-            y = torch.maximum(x, soft)
+            y = torch.maximum(x, soft, out=soft)
         ctx.save_for_backward(y)
         return y
 
