@@ -14,6 +14,7 @@ from pages.html import (
     visit_formula,
     visit_formula_block,
     with_gallery,
+    without_indents,
     without_source_maps,
 )
 from pages.reference import as_google, bare_classes, tidied
@@ -80,5 +81,6 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", bare_classes)
     app.connect("doctree-read", tidied)
     app.connect("html-page-context", own_branch, priority=400)
+    app.connect("build-finished", without_indents)
     app.connect("build-finished", with_gallery)
     app.connect("build-finished", without_source_maps)
