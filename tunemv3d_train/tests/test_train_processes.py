@@ -89,6 +89,14 @@ def test_processes_of_other_specs_are_refused_by_one_message(offered: Path, spec
     assert said.count("differ in spec") == 1 and "Traceback" not in said, said
 
 
+@pytest.mark.slow
+def test_what_all_find_wrong_is_said_once(offered: Path, spec_file: Path, tmp_path: Path) -> None:
+    command = [*LAUNCHER, "-m", "tunemv3d_train", str(spec_file), "--set", "model.field.type=nues"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=tiny.environment(offered))
+    assert done.returncode != 0 and done.stderr.count("error: ") == 1 and "nues" in done.stderr, done.stderr
+    assert "exitcode  : 2" in done.stderr
+
+
 def test_more_processes_than_objects_or_gpus_are_refused(spec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     several = SimpleNamespace(num_processes=4)
     with pytest.raises(ProcessesError, match="4 processes for 3 objects to learn from"):

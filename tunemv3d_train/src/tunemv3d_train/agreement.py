@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
@@ -12,9 +14,28 @@ from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.io.provenance import versions
 from tunemv3d_train.continuity import Fingerprint
 
+ASKED = timedelta(seconds=5)
+"""So long an answer of the launcher's is waited for."""
+
 
 class ProcessesError(TuneMV3DError):
     """Something wrong that all processes find alike: the first of a machine says it, the others end silently."""
+
+
+def said_by_another(error: TuneMV3DError) -> bool:
+    """Tell whether another process that torchrun started has just ended with the same message, which then is enough.
+
+    Where a spec or a dataset is wrong, all find it alike, before they have met. Torchrun's own store knows them all.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return False
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    times = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        store = dist.TCPStore(*place, is_master=False, timeout=ASKED)  # type: ignore[attr-defined]
+        return int(store.add(f"error/{times}/{error}", 1)) > 1
+    except (dist.DistError, RuntimeError):  # the launcher has gone: better twice than not at all
+        return False
 
 
 def check_devices() -> None:

@@ -1,6 +1,8 @@
 """The command ``tunemv3d-train``. Light: torch is imported only when a run starts."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,7 @@ import typer
 from tunemv3d_core import console
 from tunemv3d_core.cli.ending import OpenOption, say_next, show_result
 from tunemv3d_core.cli.model_options import BaseOption
-from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SpecError
+from tunemv3d_core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, SpecError, TuneMV3DError
 from tunemv3d_core.io.file_names import fault_of
 
 if TYPE_CHECKING:
@@ -36,14 +38,14 @@ def train(
     from tunemv3d_core.config.loading import load_spec
 
     overrides = [*(set_ or []), *([] if steps is None else [f"train.steps={steps}"])]
-    resolved = load_spec(spec, overrides)
-    if base:
-        from tunemv3d_core.io.base_model import with_base
+    with _said_once():
+        resolved = load_spec(spec, overrides)
+        if base:
+            from tunemv3d_core.io.base_model import with_base
 
-        resolved = with_base(resolved, base)
-    folder = out or _default_folder(resolved.name)
-
-    outcome = _train(resolved, folder, resume)
+            resolved = with_base(resolved, base)
+        folder = out or _default_folder(resolved.name)
+        outcome = _train(resolved, folder, resume)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _print_outcome(outcome, folder, as_json)
@@ -73,6 +75,20 @@ def _train(spec: "RunSpec", folder: Path, resume: bool) -> "Outcome":
         if os.environ.get("LOCAL_RANK", "0") == "0":
             raise
         raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Let one of several processes alone say what all find wrong with a spec or its dataset."""
+    try:
+        yield
+    except TuneMV3DError as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            from tunemv3d_train.agreement import said_by_another
+
+            if said_by_another(error):
+                raise typer.Exit(EXIT_BAD_INPUT) from None
+        raise
 
 
 def _program() -> str:
