@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
 import train_stand_ins as tiny
 from child_processes import running
 from safetensors.torch import load_file
@@ -89,12 +90,26 @@ def test_processes_of_other_specs_are_refused_by_one_message(offered: Path, spec
     assert said.count("differ in spec") == 1 and "Traceback" not in said, said
 
 
-@pytest.mark.slow
-def test_what_all_find_wrong_is_said_once(offered: Path, spec_file: Path, tmp_path: Path) -> None:
-    command = [*LAUNCHER, "-m", "tunemv3d_train", str(spec_file), "--set", "model.field.type=nues"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=tiny.environment(offered))
-    assert done.returncode != 0 and done.stderr.count("error: ") == 1 and "nues" in done.stderr, done.stderr
-    assert "exitcode  : 2" in done.stderr
+def test_what_all_find_wrong_is_said_once(
+    offered: Path, spec_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(spec_file), "--set", "model.field.type=nues"]
+    launcher = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(launcher.port), "WORLD_SIZE": "2"}
+    for name, value in (given | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            run(train, words)
+        assert end.value.code == 2
+    with pytest.raises(SystemExit):
+        run(train, [*words[:-1], "model.field.type=another"])
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 2 and said.count("'nues'") == 1 and "'another'" in said
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE")
+    with pytest.raises(SystemExit):
+        run(train, words)
+    assert "'nues'" in capsys.readouterr().err
 
 
 def test_more_processes_than_objects_or_gpus_are_refused(spec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
