@@ -118,3 +118,13 @@ def test_the_width_of_a_surface_that_is_stuck_or_explodes_is_told(before: float,
     said = watchdog.look(40)
     assert len(said) == bool(words) and all(words in sentence and "\n" not in sentence for sentence in said)
     assert not watchdog.look(60)
+
+
+def test_a_small_inv_s_is_no_wide_surface_where_nothing_keeps_distances_to_scale() -> None:
+    v = torch.nn.Parameter(torch.tensor(0.3))
+    model = SimpleNamespace(named_parameters=lambda: [("field.variance", v)])
+    watched = [Watchdog(model, eikonal=eikonal) for eikonal in (True, False)]  # type: ignore[arg-type]
+    v.data.fill_(-0.015)
+    assert [len(each.look(40)) for each in watched] == [1, 0]
+    v.data.fill_(1.3)
+    assert len(watched[1].look(60)) == 1

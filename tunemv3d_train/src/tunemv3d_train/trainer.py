@@ -132,7 +132,7 @@ class Trainer:
         if self._roll_backs:
             parts.sampler.draw_anew(self._roll_backs)
         self._monitor = Monitor(spec, accelerator, folder, parts)
-        self._watchdog = Watchdog(parts.model, self.start)
+        self._watchdog = Watchdog(parts.model, self.start, bool(spec.loss.scene.get("eikonal")))
         self._before: Figures = parts.restored.get("before", {})
 
     def run(self) -> Outcome:

@@ -31,10 +31,12 @@ class Watchdog:
     Args:
         model: as the run begins or goes on.
         done: steps that are done.
+        eikonal: whether a loss keeps the gradient of the field's distances at 1. Where none does, their scale is free,
+            and a small inv_s is no wide surface.
     """
 
-    def __init__(self, model: MultiviewDiffusion, done: int = 0) -> None:
-        self._model = model
+    def __init__(self, model: MultiviewDiffusion, done: int = 0, eikonal: bool = True) -> None:
+        self._model, self._eikonal = model, eikonal
         with torch.no_grad():
             self._frozen = self._sums()
             self._widths = self._log_widths()
@@ -92,7 +94,7 @@ class Watchdog:
                     f"after {done - self._began} steps {name} is what it was, so that the surface gets no sharper: "
                     "is its learning rate 0 (optimizer.parts)?"
                 )
-            if log > math.log(SHARPEST) or log < 0:
+            if log > math.log(SHARPEST) or (log < 0 and self._eikonal):
                 found["width"] = (
                     f"the field's inv_s = exp(10 {name}) is {math.exp(min(log, 99)):.3g}, "
                     f"{'sharper than any picture' if log > 0 else 'wider than the object'}: lower "
