@@ -73,6 +73,7 @@ PICTURES = (
 ELSEWHERE = {
     "own-sofa.webp": "a training on meshes that are not packaged; its page names the commands",
     "own-truck.webp": "likewise",
+    "health.webp": "previews of a training; its page names the command",
     "architecture.svg": "drawn by docs/draw_architecture.py",
     "method.svg": "drawn by hand",
     "measures/": "drawn by docs/draw_measures.py",
