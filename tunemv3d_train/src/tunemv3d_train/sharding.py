@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tunemv3d_core.errors import ComponentError, SpecError
 
@@ -91,12 +91,6 @@ def cut(value: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor in shards where ``like`` is and has the same shape, on its device."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value
-    return _cut(value, like)
-
-
-def _cut(value: Tensor, like: DTensor) -> Tensor:
-    from torch.distributed.tensor import distribute_tensor
-
     # Every process has read the same file, so that nothing need be sent.
     on_device = value.to(like.device, like.dtype)
     return distribute_tensor(on_device, like.device_mesh, like.placements, src_data_rank=None)
