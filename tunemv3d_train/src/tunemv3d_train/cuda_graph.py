@@ -76,7 +76,8 @@ class CapturedStep:
     def _capture(self) -> None:
         graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            # Threads that watch over other processes are no part of the step.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._outputs = self._step(self._inputs)
         except Exception as error:
             torch.cuda.set_stream(outside)
@@ -106,7 +107,7 @@ def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None
         return False
     reasons = {
         "there is no GPU": accelerator.device.type != "cuda",
-        "several processes train together": accelerator.num_processes > 1,
+        "weights lie in shards": accelerator.num_processes > 1 and spec.train.parallel == "fsdp2",
         "train.accumulate is not 1": spec.train.accumulate != 1,
         "fp16 scales its loss on the host": spec.train.precision == "fp16",
         f"{unfit} is not an optimizer that can be captured": unfit is not None,

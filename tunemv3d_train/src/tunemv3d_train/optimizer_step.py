@@ -14,7 +14,7 @@ from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
 from tunemv3d_train.setup import Parts
-from tunemv3d_train.sharding import average_numbers, share_gradients, summed
+from tunemv3d_train.sharding import average_all, average_numbers, averages_itself, share_gradients, summed
 
 
 class OptimizerStep:
@@ -99,6 +99,8 @@ class OptimizerStep:
             self.in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
                 average_numbers(parts.step)
+                if averages_itself(self._spec, accelerator):
+                    average_all([p.grad for p in parts.parameters.values() if p.grad is not None])
                 self.guard.watch(self._clipped_norm())
                 for optimizer, scaled in zip(parts.optimisation.optimizers, parts.accelerated_optimizers, strict=True):
                     if not self.guard.forbids(optimizer):

@@ -45,7 +45,7 @@ from tunemv3d_train.maps import Maps
 from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.optimisation import Optimisation, trainable
 from tunemv3d_train.preview import Preview
-from tunemv3d_train.sharding import is_sharded, shard, whole
+from tunemv3d_train.sharding import averages_itself, is_sharded, shard, whole
 from tunemv3d_train.spec_checks import check_field, check_sampling
 from tunemv3d_train.step import TrainingStep
 from tunemv3d_train.streaming import ReadAhead, StreamedLatents
@@ -140,7 +140,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     return Parts(
         dataset=dataset,
         model=model,
-        step=step if is_sharded(step) else accelerator.prepare_model(step),
+        step=step if is_sharded(step) or averages_itself(spec, accelerator) else accelerator.prepare_model(step),
         parameters=parameters,
         optimisation=optimisation,
         accelerated_optimizers=[accelerator.prepare_optimizer(optimizer) for optimizer in optimizers],
