@@ -22,16 +22,16 @@ import torch
 import torch.distributed as dist
 from accelerate.utils import gather_object
 from PIL import Image
+from torch.nn.parallel import DistributedDataParallel
 
 from tunemv3d_core.config.loading import load_spec
 from tunemv3d_core.config.run_spec import spec_id
 from tunemv3d_core.plugins.assets import find_asset
-from tunemv3d_train.sharding import is_sharded
 from tunemv3d_train.trainer import Trainer, opened
 
 sys.path.append(str(Path(__file__).parents[1] / "tunemv3d_modulation" / "tests"))
 
-WARMUP = 8
+WARMUP = 14
 LORA = 'model.lifter={"type": "lora-encoder"}'
 IN_PIXELS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
@@ -79,7 +79,7 @@ def measured(trainer: Trainer, steps: int) -> dict[str, Any]:
     figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     figures["drawing"] = median_seconds(lambda number: parts.batches(parts.sampler.plan(number)), 10**6, steps)
     if accelerator.num_processes > 1:
-        if not is_sharded(parts.step):
+        if isinstance(parts.step, DistributedDataParallel):
             # The weights of the processes part here; nothing but time is asked of these steps.
             with accelerator.no_sync(parts.step):
                 figures["step_alone"] = median_seconds(trainer.step, WARMUP + steps, steps)

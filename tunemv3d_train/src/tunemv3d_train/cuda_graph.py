@@ -60,6 +60,10 @@ class CapturedStep:
             stacklevel=2,
         )
 
+    def close(self) -> None:
+        """Drop the graph: what sums over processes can only end once no graph holds its sums."""
+        self._graph, self._outputs = None, {}
+
     def _refill(self, batch: Tensors) -> None:
         if not self._inputs:
             self._inputs = {name: tensor.clone() for name, tensor in batch.items()}

@@ -86,6 +86,11 @@ class OptimizerStep:
         """Drop the gradients of a step that was not done."""
         self._parts.optimisation.zero_grad()
 
+    def close(self) -> None:
+        """Let go of the captured step, before the processes part."""
+        if self._captured is not None:
+            self._captured.close()
+
     def _forward_backward(self, batch: Tensors) -> Tensors:
         """The whole pass; what a CUDA graph captures."""
         parts, accelerator = self._parts, self._accelerator
