@@ -42,6 +42,8 @@ SAMPLING = {
 class Exact:
     """A model that knows its data, and notes by how much its input is noisier than t says."""
 
+    is_captured = False
+
     def __init__(self, config) -> None:
         self.prediction = config["prediction_type"]
         self.table = diffusers.DDPMScheduler.from_config(config).alphas_cumprod

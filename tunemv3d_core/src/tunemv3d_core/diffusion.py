@@ -46,6 +46,7 @@ class MultiviewDiffusion(nn.Module):
 
     Attributes:
         offload: which parts are on the accelerator by turns, None where all are on one device.
+        cuda_graph: whether steps of a sampling are captured as a CUDA graph where all is on a CUDA device.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class MultiviewDiffusion(nn.Module):
         self.injector = cast(Injector | None, injector)
         self.components = dict(components or {})
         self.offload: TakesTurns | None = None
+        self.cuda_graph = False
         self._background_latents: dict[tuple[Any, ...], Tensor] = {}
 
     def slots(self) -> dict[str, nn.Module]:
@@ -75,6 +77,11 @@ class MultiviewDiffusion(nn.Module):
     def device(self) -> torch.device:
         """Device that computes: that of the parameters, or the accelerator on which they take turns."""
         return next(self.parameters()).device if self.offload is None else self.offload.device
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether the steps of a sampling are replays of a CUDA graph."""
+        return self.cuda_graph and self.offload is None and self.device.type == "cuda"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -19,6 +19,11 @@ class Denoises(Protocol):
         """The frozen 2D model."""
         ...
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether the steps of a sampling are replays of a CUDA graph."""
+        ...
+
     def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:
         """See ``MultiviewDiffusion.predict``."""
         ...

@@ -39,13 +39,14 @@ class Placement:
         return self.device if self.offload == "none" else torch.device("cpu")
 
     def apply(self, model: MultiviewDiffusion) -> None:
-        """Move a loaded model, or let its parts take turns.
+        """Move a loaded model, or let its parts take turns; its steps are CUDA graphs where they can be.
 
         Raises:
             ComponentError: it cannot be offloaded.
         """
         if self.offload == "none":
             model.to(self.device)
+            model.cuda_graph = True
         elif self.offload == "model":
             PartOffload(model, self.device)
         else:

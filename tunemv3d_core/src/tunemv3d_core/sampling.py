@@ -20,6 +20,7 @@ from tunemv3d_core.consistency import consistency_schedule
 from tunemv3d_core.errors import TuneMV3DError
 from tunemv3d_core.guidance import Branches, Denoises
 from tunemv3d_core.ports import BackbonePorts
+from tunemv3d_core.predictions import CapturedPredictions, EagerPredictions
 from tunemv3d_core.slots import Backbone, HasSurface, Prediction, Scene
 from tunemv3d_core.types import Text
 
@@ -190,10 +191,11 @@ def sample(
     drawing = step_options(scheduler, generators, course.eta)
     latents = first_latents(scheduler, noise.to(device, text.tokens.dtype))
     consistency = consistency_schedule(options.consistency, len(scheduler.timesteps))
+    predict = CapturedPredictions(model, cameras) if model.is_captured else EagerPredictions(model, cameras)
     first, latents = (0, latents) if course.begin is None else (course.begin[0], course.begin[1].to(latents))
     for index, t in list(enumerate(scheduler.timesteps))[first:]:
         x_t, level = _shown(model_input(scheduler, latents, t), t, known)
-        prediction = branches.predict(model, x_t, level, cameras, consistency[index])
+        prediction = predict(branches, x_t, level, consistency[index])
         latents = scheduler.step(prediction.modulated, t, latents, **drawing).prev_sample
         if known is not None:
             latents = known.put_into(latents)

@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_train.compilation import Compilation
-from tunemv3d_train.cuda_graph import CapturedStep, Tensors, capturable
+from tunemv3d_train.cuda_graph import capturable, captured_training
 from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
@@ -36,7 +37,7 @@ class OptimizerStep:
     def __init__(self, spec: RunSpec, accelerator: Accelerator, parts: Parts) -> None:
         self._spec, self._accelerator, self._parts = spec, accelerator, parts
         self.is_captured = capturable(spec, accelerator, parts.optimisation.uncapturable)
-        self._captured = CapturedStep(self._forward_backward, self.forget) if self.is_captured else None
+        self._captured = captured_training(self._forward_backward, self.forget) if self.is_captured else None
         optimizers, is_scaled = parts.optimisation.optimizers, spec.train.precision == "fp16"
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
         self.sums = LossSums(parts.model.backbone.ports.train_timesteps, accelerator.num_processes)

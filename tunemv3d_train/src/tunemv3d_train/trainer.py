@@ -11,12 +11,12 @@ from accelerate import Accelerator
 
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.console import messages
+from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_core.errors import DatasetError, SpecError, TuneMV3DError, suggestion
 from tunemv3d_core.io.checkpoint import run_checkpoints
 from tunemv3d_train import state
 from tunemv3d_train.accelerator import accelerate
 from tunemv3d_train.checkpoints import write_checkpoint
-from tunemv3d_train.cuda_graph import Tensors
 from tunemv3d_train.evaluation import Figures
 from tunemv3d_train.interruption import watched
 from tunemv3d_train.memory import memory_error, smaller_chunks

@@ -10,8 +10,9 @@ from typing import cast
 import torch
 
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_train.batches import Batch
-from tunemv3d_train.cuda_graph import WARMUP_STEPS, CapturedStep, Tensors
+from tunemv3d_train.cuda_graph import WARMUP_STEPS, captured_training
 from tunemv3d_train.planning.devices import Device
 from tunemv3d_train.planning.following import Following
 from tunemv3d_train.planning.live_memory import LiveMemory
@@ -80,7 +81,7 @@ def _step(prepared: Prepared, spec: RunSpec, device: Device) -> tuple[Callable[[
         return {}
 
     batch = cast(Tensors, dict(prepared.batch))
-    captured = CapturedStep(whole, prepared.optimisation.zero_grad)
+    captured = captured_training(whole, prepared.optimisation.zero_grad)
     return lambda: captured(batch), WARMUP_STEPS + warm_up
 
 

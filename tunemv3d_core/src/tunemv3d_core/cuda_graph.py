@@ -1,0 +1,90 @@
+"""Capture of a step as one CUDA graph: one call launches its kernels instead of thousands."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+Result = TypeVar("Result")
+
+
+class CapturedStep(Generic[Result]):
+    """A step that runs eagerly at first, is then captured, and replayed with refilled inputs.
+
+    If the capture fails, it goes on eagerly: nothing of a failed capture was executed.
+
+    Args:
+        step: the whole step, from tensors to what holds tensors. It must not wait for the device, must keep every
+            tensor that survives it in place, and must leave no gradients behind (``zero_grad(set_to_none=True)`` at
+            its end).
+        warm_up: real steps on the capturing stream before the capture: lazy initialisations, allocator, autotuning.
+        failed: is told why the step cannot be captured, once; drops what a failed capture may have left behind, such
+            as gradients in the graph's memory.
+    """
+
+    def __init__(self, step: Callable[[Tensors], Result], warm_up: int, failed: Callable[[str], None]) -> None:
+        self._step, self._warm_up, self._tell_failed = step, warm_up, failed
+        self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._calls = 0
+        self._inputs: Tensors = {}
+        self._outputs: Result | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._failed = False
+
+    def __call__(self, batch: Tensors) -> Result:
+        """Run one step. The next call overwrites the tensors of the result."""
+        if self._failed:
+            return self._step(batch)
+        self._refill(batch)
+        if self._graph is None and self._calls >= self._warm_up:
+            self._capture()
+        if self._graph is not None and self._outputs is not None:
+            self._graph.replay()
+            return self._outputs
+        self._calls += 1
+        return self._step(batch) if self._failed else self._on_stream()
+
+    def give_up(self, reason: str) -> None:
+        """Run every step from here on eagerly, and say why."""
+        self._failed = True
+        self.close()
+        self._tell_failed(reason)
+
+    def close(self) -> None:
+        """Drop the graph: what sums over processes can only end once no graph holds its sums."""
+        self._graph, self._outputs = None, None
+
+    def _refill(self, batch: Tensors) -> None:
+        if not self._inputs:
+            self._inputs = {name: tensor.clone() for name, tensor in batch.items()}
+        for name, tensor in batch.items():
+            self._inputs[name].copy_(tensor, non_blocking=True)
+
+    def _on_stream(self) -> Result:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            outputs = self._step(self._inputs)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return outputs
+
+    def _capture(self) -> None:
+        graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Threads that watch over other processes are no part of the step.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._outputs = self._step(self._inputs)
+        except Exception as error:
+            torch.cuda.set_stream(outside)
+            _renew_generator()
+            self.give_up(str(error))
+            return
+        self._graph = graph
+
+
+def _renew_generator() -> None:
+    """Give the device's random generator a fresh state: a failed capture leaves the old one waiting for its end."""
+    device = torch.cuda.current_device()
+    fresh = torch.Generator(device=f"cuda:{device}")
+    torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())

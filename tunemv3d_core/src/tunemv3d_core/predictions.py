@@ -1,0 +1,82 @@
+"""Predictions of the steps of a sampling, eager or as replays of one CUDA graph."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from torch import Tensor
+
+from tunemv3d_core.cameras import Cameras
+from tunemv3d_core.console import messages
+from tunemv3d_core.cuda_graph import CapturedStep
+from tunemv3d_core.guidance import Branches, Denoises
+from tunemv3d_core.slots import Prediction
+from tunemv3d_core.types import Rendering
+
+WARM_UP = 1
+"""Eager steps before a capture, and after whatever but latents and noise levels has changed."""
+
+
+class EagerPredictions:
+    """Predicts the steps of one sampling.
+
+    Args:
+        model: the model.
+        cameras: ``b n``.
+    """
+
+    def __init__(self, model: Denoises, cameras: Cameras) -> None:
+        self._model, self._cameras = model, cameras
+
+    def __call__(self, branches: Branches, x_t: Tensor, t: Tensor, consistency: float) -> Prediction:
+        """Return the combined prediction of ``b n c h w`` at t ``b n``."""
+        return branches.predict(self._model, x_t, t, self._cameras, consistency)
+
+
+class CapturedPredictions(EagerPredictions):
+    """Predicts the steps of one sampling: a step that differs from the last in latents and noise levels is replayed.
+
+    What components cannot have captured goes on eagerly, after one line that says so.
+
+    Args:
+        model: on a CUDA device, all of it.
+        cameras: ``b n``.
+    """
+
+    def __init__(self, model: Denoises, cameras: Cameras) -> None:
+        super().__init__(model, cameras)
+        self._settings: tuple[Branches, float] | None = None
+        self._step: CapturedStep[Prediction] | None = None
+        self._is_eager = False
+
+    def __call__(self, branches: Branches, x_t: Tensor, t: Tensor, consistency: float) -> Prediction:
+        """Return the prediction in tensors of its own; the scene's are overwritten by the next step."""
+        if self._is_eager:
+            return super().__call__(branches, x_t, t, consistency)
+        if self._settings is None or self._settings[0] is not branches or self._settings[1] != consistency:
+            self._settings = branches, consistency
+            self._step = CapturedStep(self._predict, WARM_UP, self._go_on_eagerly)
+        assert self._step is not None
+        return _copied(self._step({"x_t": x_t, "t": t}))
+
+    def _predict(self, inputs: dict[str, Tensor]) -> Prediction:
+        assert self._settings is not None
+        branches, consistency = self._settings
+        return super().__call__(branches, inputs["x_t"], inputs["t"], consistency)
+
+    def _go_on_eagerly(self, reason: str) -> None:
+        self._is_eager = True
+        reason = reason.strip().partition("\n")[0]
+        messages.print(f"sampling without a CUDA graph, slower: {reason}", style="yellow", soft_wrap=True)
+
+
+def _copied(prediction: Prediction) -> Prediction:
+    """Copy the tensors of a prediction and of its renderings, which the next replay overwrites."""
+    return replace(prediction, **{f.name: _copy(getattr(prediction, f.name)) for f in fields(prediction)})
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, Rendering):
+        return replace(value, **{f.name: _copy(getattr(value, f.name)) for f in fields(value)})
+    return value
