@@ -73,8 +73,9 @@ def median_seconds(run: Callable[[int], object], first: int, count: int) -> floa
 def measured(trainer: Trainer, steps: int) -> dict[str, Any]:
     """Figures of this process."""
     parts, accelerator = trainer.parts, trainer.accelerator
-    median_seconds(trainer.step, 0, WARMUP)
+    # From here on, because a CUDA graph takes its memory when it is captured.
     torch.cuda.reset_peak_memory_stats()
+    median_seconds(trainer.step, 0, WARMUP)
     figures = {"step": median_seconds(trainer.step, WARMUP, steps)}
     figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     figures["drawing"] = median_seconds(lambda number: parts.batches(parts.sampler.plan(number)), 10**6, steps)

@@ -26,6 +26,7 @@ BY_TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
 ONE = {"CUDA_VISIBLE_DEVICES": "0"}
 SHORT = ("train.steps=20", "train.preview_every=0", "train.checkpoint_every=20")
 LONG = ("train.steps=100000", "train.preview_every=0", "train.checkpoint_every=20", "train.log_every=1000")
+EAGER = "train.cuda_graph=false"
 LORA = 'model.lifter={"type": "lora-encoder"}'
 
 
@@ -73,26 +74,30 @@ def at_work(out: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
 @pytest.mark.parametrize(
     "sets",
     [
-        (),
-        ("train.ema=0.9",),
-        ("train.batch=1", LORA),
-        ("train.precision=bf16",),
+        (EAGER,),
+        (EAGER, "train.ema=0.9"),
+        (EAGER, "train.batch=1", LORA),
+        (EAGER, "train.precision=fp32"),
+        (EAGER, "views.novel=0", "loss.mask=0"),
         ("train.cuda_graph=true",),
-        ("views.novel=0", "loss.mask=0"),
+        ("train.cuda_graph=true", "train.ema=0.9"),
+        ("train.cuda_graph=true", "train.batch=1", LORA),
         ("train.parallel=fsdp2", "train.ema=0.9"),
         ("train.parallel=fsdp2", "train.batch=1", LORA),
-        ("train.parallel=fsdp2", "train.precision=bf16"),
+        ("train.parallel=fsdp2", "train.precision=fp32"),
     ],
     ids=[
         "plain",
         "average",
         "lora",
-        "bf16",
-        "captured",
+        "float32",
         "no novel views",
+        "captured",
+        "captured average",
+        "captured lora",
         "shards",
         "lora in shards",
-        "bf16 in shards",
+        "float32 in shards",
     ],
 )
 def test_two_learn_what_one_learns_that_accumulates(sets: tuple[str, ...], tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from torch import Tensor
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_train.compilation import Compilation
-from tunemv3d_train.cuda_graph import capturable, captured_training
+from tunemv3d_train.cuda_graph import captured_training
 from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
 from tunemv3d_train.setup import Parts
-from tunemv3d_train.sharding import average_all, average_numbers, averages_itself, share_gradients, summed
+from tunemv3d_train.sharding import average_numbers, share_gradients, summed
 
 
 class OptimizerStep:
@@ -36,7 +36,7 @@ class OptimizerStep:
 
     def __init__(self, spec: RunSpec, accelerator: Accelerator, parts: Parts) -> None:
         self._spec, self._accelerator, self._parts = spec, accelerator, parts
-        self.is_captured = capturable(spec, accelerator, parts.optimisation.uncapturable)
+        self.is_captured = parts.is_captured
         self._captured = captured_training(self._forward_backward, self.forget) if self.is_captured else None
         optimizers, is_scaled = parts.optimisation.optimizers, spec.train.precision == "fp16"
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
@@ -101,12 +101,14 @@ class OptimizerStep:
             share_gradients(parts.step, last=accelerator.sync_gradients)
             with accelerator.autocast():
                 loss, scalars = parts.step(**batch)
+            if parts.averaged is not None:
+                parts.averaged.begin()
             accelerator.backward(loss)
             self.in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
                 average_numbers(parts.step)
-                if averages_itself(self._spec, accelerator):
-                    average_all([p.grad for p in parts.parameters.values() if p.grad is not None])
+                if parts.averaged is not None:
+                    parts.averaged.finish()
                 self.guard.watch(self._clipped_norm())
                 for optimizer, scaled in zip(parts.optimisation.optimizers, parts.accelerated_optimizers, strict=True):
                     if not self.guard.forbids(optimizer):

@@ -16,7 +16,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.errors import ComponentError, SpecError
 
 
@@ -58,23 +57,6 @@ def share_gradients(step: nn.Module, last: bool) -> None:
     """Tell before a pass whether it is the last of its step: only then gradients are averaged over processes."""
     if isinstance(step, FSDPModule):
         step.set_requires_gradient_sync(last)
-
-
-def averages_itself(spec: RunSpec, accelerator: Accelerator) -> bool:
-    """Tell whether a step averages all gradients in one piece, after its backward pass and inside its CUDA graph.
-
-    DDP averages them from hooks, between which a capture of the step would wait for ever.
-    """
-    several, on_gpu = accelerator.num_processes > 1, accelerator.device.type == "cuda"
-    return spec.train.cuda_graph and spec.train.parallel == "ddp" and several and on_gpu
-
-
-def average_all(gradients: Sequence[Tensor]) -> None:
-    """Replace gradients by their means over processes, in place and without waiting for the device."""
-    joint = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(joint, op=dist.ReduceOp.AVG)
-    parts = torch.split(joint, [gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(list(gradients), [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
 def average_numbers(step: nn.Module) -> None:
