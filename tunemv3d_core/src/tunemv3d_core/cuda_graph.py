@@ -1,6 +1,8 @@
 """Capture of a step as one CUDA graph: one call launches its kernels instead of thousands."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -73,7 +75,8 @@ class CapturedStep(Generic[Result]):
         graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             # Threads that watch over other processes are no part of the step.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            mode = "thread_local"
+            with _no_garbage(), torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
                 self._outputs = self._step(self._inputs)
         except Exception as error:
             torch.cuda.set_stream(outside)
@@ -81,6 +84,18 @@ class CapturedStep(Generic[Result]):
             self.give_up(str(error))
             return
         self._graph = graph
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Collect no garbage inside: another graph in it could not be freed during a capture, which would fail."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _renew_generator() -> None:

@@ -31,6 +31,9 @@ class EagerPredictions:
         """Return the combined prediction of ``b n c h w`` at t ``b n``."""
         return branches.predict(self._model, x_t, t, self._cameras, consistency)
 
+    def close(self) -> None:
+        """Free what was kept from step to step."""
+
 
 class CapturedPredictions(EagerPredictions):
     """Predicts the steps of one sampling: a step that differs from the last in latents and noise levels is replayed.
@@ -53,10 +56,16 @@ class CapturedPredictions(EagerPredictions):
         if self._is_eager:
             return super().__call__(branches, x_t, t, consistency)
         if self._settings is None or self._settings[0] is not branches or self._settings[1] != consistency:
+            self.close()
             self._settings = branches, consistency
             self._step = CapturedStep(self._predict, WARM_UP, self._go_on_eagerly)
         assert self._step is not None
         return _copied(self._step({"x_t": x_t, "t": t}))
+
+    def close(self) -> None:
+        """Free the graph's memory."""
+        if self._step is not None:
+            self._step.close()
 
     def _predict(self, inputs: dict[str, Tensor]) -> Prediction:
         assert self._settings is not None

@@ -8,6 +8,7 @@ Schedulers have diffusers' interface: ``set_timesteps(steps, device=...)``, ``ti
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,21 +192,22 @@ def sample(
     drawing = step_options(scheduler, generators, course.eta)
     latents = first_latents(scheduler, noise.to(device, text.tokens.dtype))
     consistency = consistency_schedule(options.consistency, len(scheduler.timesteps))
-    predict = CapturedPredictions(model, cameras) if model.is_captured else EagerPredictions(model, cameras)
+    predictions = CapturedPredictions(model, cameras) if model.is_captured else EagerPredictions(model, cameras)
     first, latents = (0, latents) if course.begin is None else (course.begin[0], course.begin[1].to(latents))
-    for index, t in list(enumerate(scheduler.timesteps))[first:]:
-        x_t, level = _shown(model_input(scheduler, latents, t), t, known)
-        prediction = predict(branches, x_t, level, consistency[index])
-        latents = scheduler.step(prediction.modulated, t, latents, **drawing).prev_sample
-        if known is not None:
-            latents = known.put_into(latents)
-        if on_step is not None:
-            seen = SamplingStep(index, len(scheduler.timesteps), float(t), x_t, latents, prediction, branches)
-            change = on_step(seen) or StepChange()
-            latents = latents if change.latents is None else change.latents
-            branches = branches if change.branches is None else change.branches
-            if change.stop:
-                break
+    with closing(predictions) as predict:
+        for index, t in list(enumerate(scheduler.timesteps))[first:]:
+            x_t, level = _shown(model_input(scheduler, latents, t), t, known)
+            prediction = predict(branches, x_t, level, consistency[index])
+            latents = scheduler.step(prediction.modulated, t, latents, **drawing).prev_sample
+            if known is not None:
+                latents = known.put_into(latents)
+            if on_step is not None:
+                seen = SamplingStep(index, len(scheduler.timesteps), float(t), x_t, latents, prediction, branches)
+                change = on_step(seen) or StepChange()
+                latents = latents if change.latents is None else change.latents
+                branches = branches if change.branches is None else change.branches
+                if change.stop:
+                    break
     return latents
 
 
