@@ -36,12 +36,19 @@ LORA = 'model.lifter={"type": "lora-encoder"}'
 IN_PIXELS = ("w", "h", "fl_x", "fl_y", "cx", "cy")
 
 
-def prepare(work: Path, size: int, objects: int | None = None) -> None:
-    """Write the random pipeline and the enlarged chairs, or the first so many of them, each once."""
+def prepare_base(work: Path) -> Path:
+    """Write the random pipeline once; return its folder."""
     from full_size_pipeline import save_pipeline
 
-    if not (work / "sd15-random").exists():
-        save_pipeline(work / "sd15-random")
+    base = work / "sd15-random"
+    if not base.exists():
+        save_pipeline(base)
+    return base
+
+
+def prepare(work: Path, size: int, objects: int | None = None) -> None:
+    """Write the random pipeline and the enlarged chairs, or the first so many of them, each once."""
+    prepare_base(work)
     source, target = find_asset("chairs"), work / f"chairs-{8 * size}"
     if target.exists():
         return
