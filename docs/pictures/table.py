@@ -21,7 +21,7 @@ PICTURES = (
         (FROZEN, SAMPLE),
         scenes.front,
         milliseconds=180,
-        quality=70,
+        quality=58,
     ),
     Picture(
         "pictures/sample.webp",
