@@ -50,7 +50,7 @@ PICTURES = (
         "Views of a held-out chair above; below, what the field made of their noise.",
         assets=("sd-mini", "chairs"),
     ),
-    example("camera_path", "", "None of these cameras was sampled.", milliseconds=100),
+    example("camera_path", "", "None of these cameras was sampled.", milliseconds=100, quality=65),
     example("k_sweep", "--steps 8 --strengths 0 1.5", "K = 0 above, 1.5 below."),
     example(
         "image_to_3d",
