@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,11 @@ def at_work(out: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
 )
 def test_two_learn_what_one_learns_that_accumulates(sets: tuple[str, ...], tmp_path: Path) -> None:
     alone = (*SHORT, *sets, "train.accumulate=2")
-    one, again = (trained(tmp_path / name, alone) for name in ("one", "again"))
+    one, *others = (trained(tmp_path / name, alone) for name in ("one", "again", "third"))
     two = trained(tmp_path / "two", (*SHORT, *sets), by_two=True)
-    # Sums of gradients have no fixed order on a GPU: one process differs from itself.
-    assert apart(one, two) <= max(1e-6, 5 * apart(one, again))
+    # Sums of gradients have no fixed order on a GPU: one process differs from itself, by more or less each time.
+    noise = max(apart(a, b) for a, b in combinations((one, *others), 2))
+    assert apart(one, two) <= max(1e-6, 5 * noise)
 
 
 def test_a_run_by_two_ends_without_a_warning(tmp_path: Path) -> None:
