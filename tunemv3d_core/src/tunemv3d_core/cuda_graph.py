@@ -55,7 +55,7 @@ class CapturedStep(Generic[Result]):
         self._tell_failed(reason)
 
     def close(self) -> None:
-        """Drop the graph: what sums over processes can only end once no graph holds its sums."""
+        """Drop the graph and its memory; the next call warms up no more, and captures anew."""
         self._graph, self._outputs = None, None
 
     def _refill(self, batch: Tensors) -> None:

@@ -46,7 +46,7 @@ def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None
         return False
     reasons = {
         "there is no GPU": accelerator.device.type != "cuda",
-        "weights lie in shards": accelerator.num_processes > 1 and spec.train.parallel == "fsdp2",
+        "several processes train together": accelerator.num_processes > 1,
         "train.accumulate is not 1": spec.train.accumulate != 1,
         "fp16 scales its loss on the host": spec.train.precision == "fp16",
         f"{unfit} is not an optimizer that can be captured": unfit is not None,

@@ -10,7 +10,7 @@ from torch import Tensor
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_train.compilation import Compilation
-from tunemv3d_train.cuda_graph import captured_training
+from tunemv3d_train.cuda_graph import capturable, captured_training
 from tunemv3d_train.hooks import pictures_of
 from tunemv3d_train.loss_sums import LossSums
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
@@ -36,7 +36,7 @@ class OptimizerStep:
 
     def __init__(self, spec: RunSpec, accelerator: Accelerator, parts: Parts) -> None:
         self._spec, self._accelerator, self._parts = spec, accelerator, parts
-        self.is_captured = parts.is_captured
+        self.is_captured = capturable(spec, accelerator, parts.optimisation.uncapturable)
         self._captured = captured_training(self._forward_backward, self.forget) if self.is_captured else None
         optimizers, is_scaled = parts.optimisation.optimizers, spec.train.precision == "fp16"
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
@@ -87,11 +87,6 @@ class OptimizerStep:
         """Drop the gradients of a step that was not done."""
         self._parts.optimisation.zero_grad()
 
-    def close(self) -> None:
-        """Let go of the captured step, before the processes part."""
-        if self._captured is not None:
-            self._captured.close()
-
     def _forward_backward(self, batch: Tensors) -> Tensors:
         """The whole pass; what a CUDA graph captures."""
         parts, accelerator = self._parts, self._accelerator
@@ -101,14 +96,10 @@ class OptimizerStep:
             share_gradients(parts.step, last=accelerator.sync_gradients)
             with accelerator.autocast():
                 loss, scalars = parts.step(**batch)
-            if parts.averaged is not None:
-                parts.averaged.begin()
             accelerator.backward(loss)
             self.in_passes = not accelerator.sync_gradients
             if accelerator.sync_gradients:
                 average_numbers(parts.step)
-                if parts.averaged is not None:
-                    parts.averaged.finish()
                 self.guard.watch(self._clipped_norm())
                 for optimizer, scaled in zip(parts.optimisation.optimizers, parts.accelerated_optimizers, strict=True):
                     if not self.guard.forbids(optimizer):

@@ -28,11 +28,9 @@ from tunemv3d_core.slots import Backbone, CastsWeights, Dataset, HasMaps, Optimi
 from tunemv3d_core.view_selection import spread_views
 from tunemv3d_train import state
 from tunemv3d_train.agreement import check_alike
-from tunemv3d_train.averaging import AveragedGradients
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
-from tunemv3d_train.cuda_graph import capturable
 from tunemv3d_train.dataset_checks import (
     check_counts,
     tell_of_opt_out,
@@ -67,8 +65,6 @@ class Parts:
         dataset: the pictures.
         model: the model, the same modules that ``step`` holds.
         step: the training step, wrapped for the device and the processes.
-        is_captured: whether steps are a CUDA graph, or will be.
-        averaged: the gradients of several processes, where a captured step averages them; None where ``step`` does.
         parameters: the trainable ones by their names in ``model``.
         optimisation: the optimizers and their learning rates.
         accelerated_optimizers: the same optimizers, for fp16's loss scaling.
@@ -86,8 +82,6 @@ class Parts:
     dataset: Dataset
     model: MultiviewDiffusion
     step: nn.Module
-    is_captured: bool
-    averaged: AveragedGradients | None
     parameters: dict[str, nn.Parameter]
     optimisation: Optimisation
     accelerated_optimizers: list[Any]
@@ -143,15 +137,10 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if restored:
         passes = int(restored["step"]) * spec.train.accumulate
         sampler.go_on(passes, int(restored.get("drawn", passes * restored.get("processes", accelerator.num_processes))))
-    is_captured = capturable(spec, accelerator, optimisation.uncapturable)
-    # DDP waits between its hooks for what a captured step has no time for.
-    averaged = AveragedGradients(parameters.values()) if is_captured and accelerator.num_processes > 1 else None
     return Parts(
         dataset=dataset,
         model=model,
-        step=step if is_sharded(step) or averaged else accelerator.prepare_model(step),
-        averaged=averaged,
-        is_captured=is_captured,
+        step=step if is_sharded(step) else accelerator.prepare_model(step),
         parameters=parameters,
         optimisation=optimisation,
         accelerated_optimizers=[accelerator.prepare_optimizer(optimizer) for optimizer in optimizers],

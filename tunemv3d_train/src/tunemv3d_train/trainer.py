@@ -96,9 +96,7 @@ def opened(spec: RunSpec, out: Path, resume: bool = False) -> Iterator["Trainer"
             folder.claim(last)
             if parts.known_words is not None:
                 parts.known_words.write(folder.known_words)
-        trainer = Trainer(spec, accelerator, folder, parts)
-        left.callback(trainer.close)
-        yield trainer
+        yield Trainer(spec, accelerator, folder, parts)
 
 
 class Trainer:
@@ -176,10 +174,6 @@ class Trainer:
         measured = self.parts.measurement.sample.description
         best, preview = self.folder.best(), self._monitor.preview
         return Outcome(done, interrupted, last, best, preview, self._before, after, measured)
-
-    def close(self) -> None:
-        """Let go of what holds the device; ``opened`` calls it."""
-        self._optimizer_step.close()
 
     def _check_best(self) -> None:
         name = self.spec.train.keep_best
