@@ -57,8 +57,10 @@ def main() -> None:
     options = parser.parse_args()
     prepare(options.work, options.size, OBJECTS)
     kernels_run = availability.kernels_run
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    about = {"date": time.strftime("%Y-%m-%d"), "device": device, "torch": torch.__version__}
+    if not torch.cuda.is_available() or not kernels_run(torch.device("cuda")):
+        sys.exit("the kernels do not run here, so that there is nothing to compare")
+    about = {"date": time.strftime("%Y-%m-%d"), "device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    about |= {"spec": options.spec, "set": options.set}
     rows: list[dict[str, Any]] = json.loads(options.json.read_text("utf-8")) if options.json.exists() else []
     for seed in map(int, options.seeds.split(",")):
         for way in options.only.split(","):
@@ -66,7 +68,8 @@ def main() -> None:
             losses = curve(options, way, seed)
             rows.append({**about, "latents": options.size, "way": way, "seed": seed, "neus": losses})
             options.json.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    for step, (gap, spread) in enumerate(compared([row for row in rows if row["latents"] == options.size]), 1):
+    alike = [row for row in rows if row["latents"] == options.size and row["set"] == options.set]
+    for step, (gap, spread) in enumerate(compared(alike), 1):
         print(f"step {MEAN_OF * step}: ways {gap:.4f} apart, seeds {spread:.4f}")
 
 

@@ -1,4 +1,6 @@
-"""The least that a training step can take: ``python benchmarks/floor.py WORK [--device h200] [--set ...]``.
+"""The least that the operators of a training step can take, one after another.
+
+    python benchmarks/floor.py WORK [--device h200] [--set ...]
 
 The step of the paper's spec is followed on tensors without numbers, at 32 x 32 and 64 x 64 latents, as `tunemv3d plan`
 does. Prints JSON: floating-point operations, bytes that operators read and write, milliseconds of both at the device's

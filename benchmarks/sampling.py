@@ -5,7 +5,8 @@
 One process, one GPU, random weights of Stable Diffusion 1.5's sizes with the paper's components: 8 views of 256 x 256,
 50 steps of DDIM, guidance 7.5. ``eager``, ``graph`` (its steps replayed as a CUDA graph) and both at K = 1.5;
 ``controlnet``: as many images of one prompt. Each is run once before it is timed; rows are appended to the JSON: the
-median seconds of the denoising and of the whole call with its pictures, and peak memory.
+median seconds of a call that gives latents (ours fuses and renders the scene there too) and of one that gives
+pictures, and peak memory.
 """
 
 import argparse

@@ -36,7 +36,7 @@ OBJECTS = 12
 
 
 def measured(step: Callable[[int], object]) -> dict[str, float]:
-    """Milliseconds of steps after others, each waited for, and their peak memory."""
+    """Milliseconds of steps after others, each waited for, and the peak memory of all."""
     # From here on, because a CUDA graph takes its memory when it is captured.
     torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()

@@ -62,6 +62,24 @@ def test_a_change_of_k_or_guidance_begins_anew(pipe: TuneMV3DPipeline, replays: 
     assert len(replays) == STEPS - 3
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_the_second_gpu_is_as_good(replays: list[int]) -> None:
+    second = TuneMV3DPipeline.from_pretrained("chairs-mini").to("cuda:1")
+    eager, captured = both(second)
+    torch.testing.assert_close(captured, eager, rtol=1e-4, atol=1e-4)
+    assert len(replays) == STEPS - 1
+
+
+def test_changed_latents_and_known_views_are_seen(pipe: TuneMV3DPipeline, replays: list[int]) -> None:
+    def noisier(_: TuneMV3DPipeline, step: int, t: float, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"latents": 1.1 * tensors["latents"] if step == 4 else tensors["latents"]}
+
+    known = {0: torch.full((3, 128, 128), 0.5)}
+    eager, captured = both(pipe, callback_on_step_end=noisier, known_views=known, guidance_rescale=0.5)
+    torch.testing.assert_close(captured, eager, rtol=1e-4, atol=1e-4)
+    assert len(replays) == STEPS - 1
+
+
 def test_what_callbacks_keep_is_not_overwritten(pipe: TuneMV3DPipeline) -> None:
     kept: list[dict[str, Tensor]] = []
 

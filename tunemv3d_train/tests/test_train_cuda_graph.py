@@ -35,7 +35,7 @@ def test_learning_rates_and_random_numbers_change_under_replay() -> None:
         weight.add_(rate * batch["x"].sum())
         return {"weight": weight.clone(), "random": torch.rand((), device="cuda")}
 
-    run = captured_training(step, lambda: None)
+    run = captured_training(step, lambda: None, torch.device("cuda"))
     expected, draws = 0.0, []
     for k in range(WARMUP_STEPS + 5):
         rate.fill_(k)
@@ -51,7 +51,7 @@ def test_a_step_that_waits_for_the_device_goes_on_eagerly_after_one_warning() ->
     def step(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"y": batch["x"] * batch["x"].sum().item() + 0 * torch.rand(2, device="cuda")}
 
-    run = captured_training(step, lambda: None)
+    run = captured_training(step, lambda: None, torch.device("cuda"))
     x = torch.tensor([1.0, 2.0], device="cuda")
     with pytest.warns(UserWarning, match="cannot be captured"):
         results = [run({"x": x * k})["y"].tolist() for k in range(WARMUP_STEPS + 4)]

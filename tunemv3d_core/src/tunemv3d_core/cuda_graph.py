@@ -24,11 +24,17 @@ class CapturedStep(Generic[Result]):
         warm_up: real steps on the capturing stream before the capture: lazy initialisations, allocator, autotuning.
         failed: is told why the step cannot be captured, once; drops what a failed capture may have left behind, such
             as gradients in the graph's memory.
+        stream: that captures, of the device where the tensors are.
     """
 
-    def __init__(self, step: Callable[[Tensors], Result], warm_up: int, failed: Callable[[str], None]) -> None:
-        self._step, self._warm_up, self._tell_failed = step, warm_up, failed
-        self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    def __init__(
+        self,
+        step: Callable[[Tensors], Result],
+        warm_up: int,
+        failed: Callable[[str], None],
+        stream: torch.cuda.Stream,
+    ) -> None:
+        self._step, self._warm_up, self._tell_failed, self._stream = step, warm_up, failed, stream
         self._calls = 0
         self._inputs: Tensors = {}
         self._outputs: Result | None = None
@@ -36,9 +42,14 @@ class CapturedStep(Generic[Result]):
         self._failed = False
 
     def __call__(self, batch: Tensors) -> Result:
-        """Run one step. The next call overwrites the tensors of the result."""
+        """Run one step on tensors that are always alike. The next call overwrites the tensors of the result."""
         if self._failed:
             return self._step(batch)
+        # Streams and captures are of the current device, which need not be the tensors'.
+        with torch.cuda.device(self._stream.device):
+            return self._run(batch)
+
+    def _run(self, batch: Tensors) -> Result:
         self._refill(batch)
         if self._graph is None and self._calls >= self._warm_up:
             self._capture()
@@ -72,15 +83,15 @@ class CapturedStep(Generic[Result]):
         return outputs
 
     def _capture(self) -> None:
-        graph, outside = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        graph, outside, random = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), torch.cuda.get_rng_state()
         try:
-            # Threads that watch over other processes are no part of the step.
+            # Other threads, such as a server's, are no part of the step.
             mode = "thread_local"
             with _no_garbage(), torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
                 self._outputs = self._step(self._inputs)
         except Exception as error:
             torch.cuda.set_stream(outside)
-            _renew_generator()
+            _renew_generator(random)
             self.give_up(str(error))
             return
         self._graph = graph
@@ -98,8 +109,8 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def _renew_generator() -> None:
-    """Give the device's random generator a fresh state: a failed capture leaves the old one waiting for its end."""
+def _renew_generator(state: Tensor) -> None:
+    """Give the device's random generator its state anew: a failed capture leaves the old one waiting for its end."""
     device = torch.cuda.current_device()
-    fresh = torch.Generator(device=f"cuda:{device}")
+    fresh = torch.Generator(device=f"cuda:{device}").set_state(state)
     torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())

@@ -80,7 +80,7 @@ class MultiviewDiffusion(nn.Module):
 
     @property
     def is_captured(self) -> bool:
-        """Whether the steps of a sampling are replays of a CUDA graph."""
+        """Whether the steps of a sampling are replays of a CUDA graph, unless a capture fails."""
         return self.cuda_graph and self.offload is None and self.device.type == "cuda"
 
     @property

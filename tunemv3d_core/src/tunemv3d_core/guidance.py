@@ -21,7 +21,7 @@ class Denoises(Protocol):
 
     @property
     def is_captured(self) -> bool:
-        """Whether the steps of a sampling are replays of a CUDA graph."""
+        """Whether the steps of a sampling are replays of a CUDA graph, unless a capture fails."""
         ...
 
     def predict(self, x_t: Tensor, t: Tensor, text: Text, cameras: Cameras, consistency: float = 1.0) -> Prediction:

@@ -1,8 +1,9 @@
 """Predictions of the steps of a sampling, eager or as replays of one CUDA graph."""
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from tunemv3d_core.cameras import Cameras
@@ -14,6 +15,19 @@ from tunemv3d_core.types import Rendering
 
 WARM_UP = 1
 """Eager steps before a capture, and after whatever but latents and noise levels has changed."""
+
+
+class _Settings(NamedTuple):
+    """What a captured step holds for good."""
+
+    branches: Branches
+    consistency: float
+    shape: torch.Size
+    dtype: torch.dtype
+
+    def are(self, other: "_Settings") -> bool:
+        """Tell whether a step with these can be one with others; text is compared by identity."""
+        return self.branches is other.branches and self[1:] == other[1:]
 
 
 class EagerPredictions:
@@ -47,18 +61,20 @@ class CapturedPredictions(EagerPredictions):
 
     def __init__(self, model: Denoises, cameras: Cameras) -> None:
         super().__init__(model, cameras)
-        self._settings: tuple[Branches, float] | None = None
+        self._stream = torch.cuda.Stream(cameras.intrinsics.device)  # type: ignore[no-untyped-call]
+        self._settings: _Settings | None = None
         self._step: CapturedStep[Prediction] | None = None
         self._is_eager = False
 
     def __call__(self, branches: Branches, x_t: Tensor, t: Tensor, consistency: float) -> Prediction:
-        """Return the prediction in tensors of its own; the scene's are overwritten by the next step."""
+        """Return the prediction in tensors of its own, without the scene, whose tensors are the graph's."""
         if self._is_eager:
             return super().__call__(branches, x_t, t, consistency)
-        if self._settings is None or self._settings[0] is not branches or self._settings[1] != consistency:
+        settings = _Settings(branches, consistency, x_t.shape, x_t.dtype)
+        if self._settings is None or not settings.are(self._settings):
             self.close()
-            self._settings = branches, consistency
-            self._step = CapturedStep(self._predict, WARM_UP, self._go_on_eagerly)
+            self._settings = settings
+            self._step = CapturedStep(self._predict, WARM_UP, self._go_on_eagerly, self._stream)
         assert self._step is not None
         return _copied(self._step({"x_t": x_t, "t": t}))
 
@@ -69,8 +85,7 @@ class CapturedPredictions(EagerPredictions):
 
     def _predict(self, inputs: dict[str, Tensor]) -> Prediction:
         assert self._settings is not None
-        branches, consistency = self._settings
-        return super().__call__(branches, inputs["x_t"], inputs["t"], consistency)
+        return super().__call__(self._settings.branches, inputs["x_t"], inputs["t"], self._settings.consistency)
 
     def _go_on_eagerly(self, reason: str) -> None:
         self._is_eager = True
@@ -80,7 +95,8 @@ class CapturedPredictions(EagerPredictions):
 
 def _copied(prediction: Prediction) -> Prediction:
     """Copy the tensors of a prediction and of its renderings, which the next replay overwrites."""
-    return replace(prediction, **{f.name: _copy(getattr(prediction, f.name)) for f in fields(prediction)})
+    copies = {f.name: _copy(getattr(prediction, f.name)) for f in fields(prediction)}
+    return replace(prediction, **copies | {"scene": None})
 
 
 def _copy(value: Any) -> Any:

@@ -42,8 +42,8 @@ class SamplingStep:
         t: the timestep that was denoised.
         x_t: ``b n c h w``, what the model saw at t.
         latents: ``b n c h w`` after the step.
-        prediction: of the branch with text; its x0 and rendering show the shape appearing. With guidance its scene is
-            not there, because it is one scene of both branches.
+        prediction: of the branch with text; its x0 and rendering show the shape appearing. Its scene is
+            not there with guidance, because it is one scene of both branches, nor where steps are CUDA graphs.
         branches: its text and guidance.
     """
 

@@ -110,8 +110,9 @@ class ComponentsMixin:
         """Replay the steps of a call as one CUDA graph, which spares the processor their thousands of launches.
 
         It is for a pipeline that is on a CUDA device as a whole; elsewhere it changes nothing. The first step and one
-        after text, guidance or K have changed run eagerly. Components that wait for the device go on eagerly after one
-        line that says so; hooks in Python are not called in replays.
+        after text, guidance or K have changed run eagerly, so that a K which changes in every step gains nothing. With
+        components that wait for the device a call goes on eagerly, after one line that says so. Hooks in Python are not
+        called in replays, and callbacks must not change the model (adapters, dtype, parts): replays would not see it.
         """
         self.model.cuda_graph = True
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 
+import torch
 from accelerate import Accelerator
 
 from tunemv3d_core.config.run_spec import RunSpec
@@ -14,12 +15,15 @@ WARMUP_STEPS = 11
 """Real steps before the capture."""
 
 
-def captured_training(step: Callable[[Tensors], Tensors], forget: Callable[[], None]) -> CapturedStep[Tensors]:
+def captured_training(
+    step: Callable[[Tensors], Tensors], forget: Callable[[], None], device: torch.device
+) -> CapturedStep[Tensors]:
     """Make a training step one that is captured; where that fails, training goes on eagerly after one warning.
 
     Args:
         step: see ``CapturedStep``.
         forget: drops what a failed capture may have left behind, such as gradients in the graph's memory.
+        device: where the step computes, a GPU.
     """
 
     def failed(reason: str) -> None:
@@ -31,7 +35,7 @@ def captured_training(step: Callable[[Tensors], Tensors], forget: Callable[[], N
             stacklevel=2,
         )
 
-    return CapturedStep(step, WARMUP_STEPS, failed)
+    return CapturedStep(step, WARMUP_STEPS, failed, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None) -> bool:

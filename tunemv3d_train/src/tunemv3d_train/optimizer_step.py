@@ -37,7 +37,9 @@ class OptimizerStep:
     def __init__(self, spec: RunSpec, accelerator: Accelerator, parts: Parts) -> None:
         self._spec, self._accelerator, self._parts = spec, accelerator, parts
         self.is_captured = capturable(spec, accelerator, parts.optimisation.uncapturable)
-        self._captured = captured_training(self._forward_backward, self.forget) if self.is_captured else None
+        self._captured = (
+            captured_training(self._forward_backward, self.forget, accelerator.device) if self.is_captured else None
+        )
         optimizers, is_scaled = parts.optimisation.optimizers, spec.train.precision == "fp16"
         self.guard = GradientGuard(optimizers, accelerator.device, is_scaled)
         self.sums = LossSums(parts.model.backbone.ports.train_timesteps, accelerator.num_processes)

@@ -81,7 +81,7 @@ def _step(prepared: Prepared, spec: RunSpec, device: Device) -> tuple[Callable[[
         return {}
 
     batch = cast(Tensors, dict(prepared.batch))
-    captured = captured_training(whole, prepared.optimisation.zero_grad)
+    captured = captured_training(whole, prepared.optimisation.zero_grad, device.place)
     return lambda: captured(batch), WARMUP_STEPS + warm_up
 
 
