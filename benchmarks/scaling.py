@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
     pictures = options.work / f"chairs-{8 * options.size}"
     fixed = [f"model.backbone.pretrained={options.work / options.base}", f"data.path={pictures}"]
     fixed += ["data.cache_latents=true", "train.steps=1000000", f"sample.size=[{8 * options.size}, {8 * options.size}]"]
-    fixed += ["train.preview_every=0", 'train.preview_prompts=["a red chair"]', *options.set]
+    fixed += ["train.cuda_graph=false", "train.preview_every=0", 'train.preview_prompts=["a red chair"]', *options.set]
     spec = load_spec(options.spec, [*fixed, *([LORA] if options.lora else [])])
     with opened(spec, options.work / f"run-{spec_id(spec)[:8]}-{options.json.stem}") as trainer:
         figures = gather_object([measured(trainer, options.steps)])

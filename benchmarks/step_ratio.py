@@ -13,12 +13,12 @@ measured step.
 import argparse
 import gc
 import json
-import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,8 +28,8 @@ from tunemv3d_core.config.loading import load_spec
 from tunemv3d_train.trainer import opened
 
 WARMUP, STEPS = 14, 15
-GRAPH, REGIONS = ["train.cuda_graph=true"], ["train.compile=regions"]
-OURS = {"eager": [], "graph": GRAPH, "compiled": REGIONS, "compiled-graph": [*REGIONS, *GRAPH]}
+EAGER, GRAPH, REGIONS = "train.cuda_graph=false", "train.cuda_graph=true", "train.compile=regions"
+OURS = {"eager": [EAGER], "graph": [GRAPH], "compiled": [EAGER, REGIONS], "compiled-graph": [GRAPH, REGIONS]}
 YARDSTICKS = {"controlnet": False, "controlnet-compiled": True}
 OBJECTS = 12
 """Objects of the data set: batches are drawn from them, and their latents are encoded before."""
@@ -64,9 +64,7 @@ def product(options: argparse.Namespace, overrides: list[str]) -> dict[str, floa
     ]
     fixed += ["train.steps=1000000", f"sample.size=[{pixels}, {pixels}]", 'train.preview_prompts=["a red chair"]']
     spec = load_spec(options.spec, [*fixed, *overrides, *options.set])
-    out = options.work / "step-ratio"
-    shutil.rmtree(out, ignore_errors=True)
-    with opened(spec, out) as trainer:
+    with TemporaryDirectory() as out, opened(spec, Path(out)) as trainer:
         return measured(trainer.step)
 
 
