@@ -1,6 +1,6 @@
 """The field's network alone at the paper's size: fused kernels beside plain layers, forward and with the backward pass.
 
-    python benchmarks/resnetfc.py [--size 64] [--samples 64] [--chunk 2097152]
+    python benchmarks/resnetfc.py [--size 64] [--samples 64] [--outside 0.3] [--chunk 2097152]
 
 4 objects x 16 views of size x size cells, bf16 autocast, random weights and features; the plain layers run in chunks
 of points that are recomputed. Prints JSON: median milliseconds, peak memory, and errors against float64.
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--chunk", type=int, default=2**21, help="points at once of the plain layers")
+    parser.add_argument("--outside", type=float, default=0.0, help="share of rays that miss the object's sphere")
     options = parser.parse_args()
     torch.manual_seed(0)
     rays = VIEWS * options.size**2
@@ -56,6 +57,7 @@ def main() -> None:
     points = directions.repeat_interleave(options.samples, 1) * torch.rand(
         OBJECTS, rays * options.samples, 1, device="cuda"
     )
+    points[:, points.shape[1] - round(options.outside * rays) * options.samples :] = 2.0
     aggregated = torch.randn(*points.shape[:2], network.latent.in_features, device="cuda", requires_grad=True)
     time_embedding = network.embed(torch.full((OBJECTS,), 500.0, device="cuda")).detach()
 
@@ -84,7 +86,12 @@ def main() -> None:
             query()
 
     report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-    report |= {"points": points.shape[0] * points.shape[1], "size": options.size, "samples": options.samples}
+    report |= {
+        "points": points.shape[0] * points.shape[1],
+        "size": options.size,
+        "samples": options.samples,
+        "outside": options.outside,
+    }
     figures = {
         name: {"forward": measured(lambda: forward(query)), "both": measured(lambda: both(query))}  # noqa: B023
         for name, query in (("fused", fused), ("plain", plain))
