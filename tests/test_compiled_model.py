@@ -1,6 +1,7 @@
 """What our components offer ``train.compile``: traced without generated code, and on a GPU whole runs with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tunemv3d_core.config.run_spec import LossSpec, ModelSpec
 from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_train.compilation import LIMITS, attach
 from tunemv3d_train.step import TrainingStep
-from tunemv3d_train.trainer import train
+from tunemv3d_train.trainer import Outcome, train
 
 VIEWS, SIZE = 2, (8, 8)
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
@@ -134,21 +135,35 @@ def test_at_the_start_it_is_the_frozen_model_plainly_bit_for_bit_and_compiled_wi
         assert torch.equal(at_zero(model)[0], frozen)
 
 
+def given(lifter: str) -> list[str]:
+    recomputed = [f"model.{part}.gradient_checkpointing=true" for part in ("backbone", "lifter")]
+    short = ["train.precision=bf16", "train.steps=30", "sample.steps=1", "train.checkpoint_every=30"]
+    return [f'model.lifter={{"type": "{lifter}"}}', *recomputed, *short]
+
+
+@pytest.fixture(scope="module")
+def plainly(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Outcome]:
+    """Plain runs, one for each lifter."""
+    return cache(lambda lifter: train(load_spec("chairs-mini", given(lifter)), tmp_path_factory.mktemp(lifter) / "run"))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("mode", ["regions", "max"])
 @pytest.mark.parametrize("lifter", ["copied-encoder", "lora-encoder"])
 def test_compiled_runs_learn_what_plain_ones_learn(
-    lifter: str, mode: str, captured: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lifter: str,
+    mode: str,
+    captured: bool,
+    plainly: Callable[[str], Outcome],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recomputed = [f"model.{part}.gradient_checkpointing=true" for part in ("backbone", "lifter")]
-    given = [f'model.lifter={{"type": "{lifter}"}}', *recomputed, "train.precision=bf16", "train.steps=30"]
-    given += ["sample.steps=1", "train.checkpoint_every=30"]
-    plain = train(load_spec("chairs-mini", given), tmp_path / "plain")
+    plain = plainly(lifter)
     capsys.readouterr()
     options = [f"train.compile={mode}", f"train.cuda_graph={str(captured).lower()}"]
-    compiled = train(load_spec("chairs-mini", [*given, *options]), tmp_path / "compiled")
+    compiled = train(load_spec("chairs-mini", [*given(lifter), *options]), tmp_path / "compiled")
     assert "off, because" not in capsys.readouterr().err
     first, second = (load_file(run.checkpoint / "model.safetensors") for run in (plain, compiled))
     assert first.keys() == second.keys()
