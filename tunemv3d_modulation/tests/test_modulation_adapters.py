@@ -1,8 +1,7 @@
-"""LoRA and textual inversions on top of a backbone, against diffusers' own pipeline and PEFT's own layers."""
+"""LoRA on top of a backbone, against diffusers' own pipeline and PEFT's own layers."""
 
 import copy
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from test_modulation_lora import ALPHA, RANK, changes, save_diffusers, save_kohya
+from test_modulation_textual_inversion import embedding
 from torch import nn
 from toy_model import SPEC, load, moved_model, toy_inputs
 
@@ -355,61 +355,6 @@ def test_a_file_with_a_colon_is_the_file_and_wrong_weights_are_refused(tmp_path)
     for text in ("a.safetensors:x", "a.safetensors:nan", "a.safetensors:inf", ":1", "a.safetensors:"):
         with pytest.raises(TuneMV3DError, match="is no weight"):
             parse_lora(text)
-
-
-def embedding(path: Path, word: str, vectors: int, width: int = 32) -> Path:
-    generator = torch.Generator().manual_seed(vectors)
-    save_file({word: torch.randn(vectors, width, generator=generator)}, path)
-    return path
-
-
-def test_textual_inversions_are_those_of_diffusers(folders, pipe, tmp_path):
-    other, theirs_too = load(folders["mini"]), DiffusionPipeline.from_pretrained(folders["mini"])
-    one, three = (
-        embedding(tmp_path / "one.safetensors", "<toy>", 1),
-        embedding(tmp_path / "many.safetensors", "<hat>", 3),
-    )
-    for file in (one, three):
-        other.load_textual_inversion(file)
-        theirs_too.load_textual_inversion(str(file))
-    for prompt in ("a <toy> chair", "<hat> on a <toy>", "a chair"):
-        wanted = theirs_too.encode_prompt(prompt, "cpu", 1, False)[0]
-        assert float((other.encode_text([prompt]).tokens - wanted).abs().max()) == 0.0
-    assert not torch.equal(other.encode_text(["<hat>"]).tokens, load(folders["mini"]).encode_text(["<hat>"]).tokens)
-    assert not any(parameter.requires_grad for parameter in other.parameters())
-    with pytest.raises(ComponentError, match="its word '<toy>' is taken"):
-        other.load_textual_inversion(one)
-    other.load_textual_inversion(one, token="<toy-2>")
-    with pytest.raises(ComponentError, match="another model: its vectors have 48 numbers, not 32"):
-        other.load_textual_inversion(embedding(tmp_path / "w.safetensors", "<w>", 2, 48))
-    (tmp_path / "old.pt").write_bytes(b"")
-    with pytest.raises(ComponentError, match=r"no \.safetensors file; pickles"):
-        other.load_textual_inversion(tmp_path / "old.pt")
-
-
-@pytest.mark.slow
-def test_textual_inversions_of_xl_hold_vectors_for_both_encoders(folders, tmp_path):
-    other, theirs_too = load(folders["sdxl"]), DiffusionPipeline.from_pretrained(folders["sdxl"])
-    vectors = {"clip_l": torch.randn(2, 32), "clip_g": torch.randn(2, 48)}
-    save_file(vectors, tmp_path / "hat.safetensors")
-    other.load_textual_inversion(tmp_path / "hat.safetensors")
-    for key, end in (("clip_l", ""), ("clip_g", "_2")):
-        parts = {name: getattr(theirs_too, name + end) for name in ("tokenizer", "text_encoder")}
-        theirs_too.load_textual_inversion(vectors[key], token="hat", **parts)
-    wanted, _, pooled, _ = theirs_too.encode_prompt("a hat", device="cpu", do_classifier_free_guidance=False)
-    text = other.encode_text(["a hat"])
-    assert float((text.tokens - wanted).abs().max()) == 0.0 and float((text.pooled - pooled).abs().max()) == 0.0
-    with pytest.raises(ComponentError, match="no vectors for the second text encoder"):
-        other.load_textual_inversion({"<x>": torch.randn(1, 32)})
-
-
-def test_words_of_a_tokenizer_that_was_saved_with_several_vectors(folders, tmp_path):
-    """As people publish whole pipelines with an inversion inside."""
-    pipe = DiffusionPipeline.from_pretrained(folders["mini"])
-    pipe.load_textual_inversion(str(embedding(tmp_path / "h.safetensors", "<hat>", 3)))
-    pipe.save_pretrained(tmp_path / "with")
-    wanted = pipe.encode_prompt("a <hat>", "cpu", 1, False)[0]
-    assert float((load(tmp_path / "with").encode_text(["a <hat>"]).tokens - wanted).abs().max()) == 0.0
 
 
 def test_a_command_adds_what_it_is_given_and_tells_it(folders, pipe, tmp_path):

@@ -4,15 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import train_stand_ins as tiny
-from child_processes import running
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -313,74 +310,10 @@ def test_scalars_are_read_by_tensorboard_and_a_resumed_run_replaces_what_it_repe
     ]
 
 
-def command(offered: Path, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    run = [sys.executable, *launcher, "-m", "tunemv3d_train", *map(str, arguments)]
-    return subprocess.run(run, capture_output=True, text=True, env=tiny.environment(offered), timeout=300)
-
-
-def test_the_command_prints_one_message_and_exits_with_2(offered: Path, tmp_path: Path) -> None:
-    result = command(offered, tmp_path / "nothing.json")
-    assert result.returncode == 2 and "nothing.json" in result.stderr and "Traceback" not in result.stderr
-    assert result.stdout == ""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 4096])
-def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
-    size: int, offered: Path, spec_file: Path, tmp_path: Path
-) -> None:
-    """A limit on the size of files stands for the full disk."""
-    run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run")]
-    limit = f'ulimit -f {size // 1024}; exec "$@"'
-    result = subprocess.run(
-        ["bash", "-c", limit, "bash", *run], capture_output=True, text=True, env=tiny.environment(offered)
-    )
-    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
-    assert "written" in result.stderr and "error: " in result.stderr
-    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".lock"]
-    assert not [path for path in left if path.name.endswith(".part")]
-    assert [path.name for path in left] == [] if size == 0 else load_spec(tmp_path / "run/spec.json")
-
-
-@pytest.mark.slow
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(offered: Path, spec_file: Path, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run"), "--steps", "100000"]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with running(run, env=tiny.environment(offered), **pipes) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step 3 "):
-                process.send_signal(signal.SIGINT)
-                break
-        told = process.stderr.read()
-        assert process.wait() == 130
-    assert "Traceback" not in told and "--set 'train.steps=100000'" in told and told.strip().endswith("--resume")
-    assert checkpoint.run_checkpoints(tmp_path / "run")
-
-
 def test_without_held_out_objects_the_figures_say_so(spec_file: Path, tmp_path: Path) -> None:
     tiny.write_dataset(tmp_path / "all", splits=("train",) * 2)
     outcome = train(load_spec(spec_file, [f"data.path={tmp_path / 'all'}", "train.steps=1"]), tmp_path / "run")
     assert outcome.measured == "2 objects that are trained on (none is held out), 4 + 3 views"
-
-
-def test_help_imports_no_torch(offered: Path) -> None:
-    code = (
-        "import sys; from tunemv3d_train.cli import main\n"
-        "sys.argv = ['tunemv3d-train', '--help']\n"
-        "try: main()\nfinally: print('torch' in sys.modules)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0 and "--resume" in result.stdout and result.stdout.strip().endswith("False")
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_model(offered: Path, spec_file: Path, tmp_path: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    result = command(offered, spec_file, "--out", tmp_path / "run", "--steps", 2, "--json", launcher=launcher)
-    assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["step"] == 2 and Path(told["checkpoint"]).is_dir()
 
 
 @pytest.mark.parametrize(
