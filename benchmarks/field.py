@@ -1,10 +1,10 @@
-"""What the interaction field costs in a training step: 8 views whole, 8 novel views at a quarter of their pixels.
+"""What the interaction field costs in a training step: 8 views whole, 8 novel ones at a quarter of their pixels.
 
     python benchmarks/field.py [--device cuda] [--objects 1] [--samples 16,24,32,8+16] [--threads 1]
     python benchmarks/field.py --device cuda --objects 4 --samples 64 --paper --size 64
 
 8+16 stands for 8 coarse and 16 fine samples. ``--paper`` takes the field of ``paper-shapenet-chair``, with its 32
-features and all pixels of the novel views.
+features and all pixels of the novel views, its points kept.
 
 On a CPU, processor time is reported (it does not count what else the machine does); on a GPU, wall time in eager mode
 and replayed from a CUDA graph, under bfloat16 autocast.

@@ -1,6 +1,6 @@
 """The field's network alone at the paper's size: fused kernels beside plain layers, forward and with the backward pass.
 
-    python benchmarks/resnetfc.py [--size 64] [--samples 64] [--outside 0.3] [--chunk 2097152]
+    python benchmarks/resnetfc.py [--size 64] [--samples 64] [--outside 0] [--chunk 2097152]
 
 4 objects x 16 views of size x size cells, bf16 autocast, random weights and features; the plain layers run in chunks
 of points that are recomputed. Prints JSON: median milliseconds, peak memory, and errors against float64.
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--chunk", type=int, default=2**21, help="points at once of the plain layers")
-    parser.add_argument("--outside", type=float, default=0.0, help="share of rays that miss the object's sphere")
+    parser.add_argument("--outside", type=float, default=0.0, help="share of rays that miss the object's sphere, the last ones")
     options = parser.parse_args()
     torch.manual_seed(0)
     rays = VIEWS * options.size**2

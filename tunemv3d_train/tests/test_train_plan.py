@@ -39,6 +39,17 @@ def call(*words: str) -> tuple[int, Any]:
     return result.exit_code, json.loads(result.stdout)
 
 
+@pytest.mark.parametrize(("more", "is_quicker"), [((), True), (("train.accumulate=2",), False)])
+def test_a_step_that_will_be_captured_is_estimated_without_its_launches(
+    more: tuple[str, ...], is_quicker: bool
+) -> None:
+    captured, eager = (
+        sum(planned(load_spec("chairs-mini", [*SMALL, *more, f"train.cuda_graph={on}"])).times.values())
+        for on in ("true", "false")
+    )
+    assert (captured < 0.9 * eager) == is_quicker
+
+
 @pytest.mark.slow
 def test_what_stays_is_what_its_parts_count_to() -> None:
     spec = load_spec("chairs-mini", ["train.ema=0.9", *SMALL])

@@ -10,6 +10,7 @@ from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.devices import preferred_device
 from tunemv3d_core.errors import SpecError
 from tunemv3d_train.agreement import check_devices
+from tunemv3d_train.cuda_graph import will_capture
 from tunemv3d_train.ranks import WAIT
 
 
@@ -33,6 +34,7 @@ def accelerate(spec: RunSpec) -> Accelerator:
                 f"Accelerate is set to use {name}, which the spec says here: launch with --multi_gpu (in its file, "
                 "distributed_type: MULTI_GPU), and set train.parallel to 'ddp' or 'fsdp2'"
             )
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     try:
         return Accelerator(
@@ -41,7 +43,7 @@ def accelerate(spec: RunSpec) -> Accelerator:
             gradient_accumulation_steps=spec.train.accumulate,
             kwargs_handlers=[
                 # Cached casts of a weight would outlive the step that a CUDA graph captures.
-                AutocastKwargs(cache_enabled=not spec.train.cuda_graph),
+                AutocastKwargs(cache_enabled=not will_capture(spec, device, processes)),
                 DistributedDataParallelKwargs(broadcast_buffers=False),
                 InitProcessGroupKwargs(timeout=WAIT),
             ],

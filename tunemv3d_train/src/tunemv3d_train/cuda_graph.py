@@ -38,6 +38,12 @@ def captured_training(
     return CapturedStep(step, WARMUP_STEPS, failed, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
+def will_capture(spec: RunSpec, device_type: str, processes: int = 1) -> bool:
+    """Tell whether a run's steps are to be captured, as far as that is known before its model is there."""
+    fits = spec.train.accumulate == 1 and spec.train.precision != "fp16" and processes == 1
+    return spec.train.cuda_graph and device_type == "cuda" and fits
+
+
 def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None) -> bool:
     """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain.
 

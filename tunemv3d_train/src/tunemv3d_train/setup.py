@@ -31,6 +31,7 @@ from tunemv3d_train.agreement import check_alike
 from tunemv3d_train.batch_sampler import BatchSampler
 from tunemv3d_train.batches import Batches, LatentSource, TextCache
 from tunemv3d_train.continuity import Fingerprint, check_unchanged, dataset_fingerprint
+from tunemv3d_train.cuda_graph import will_capture
 from tunemv3d_train.dataset_checks import (
     check_counts,
     tell_of_opt_out,
@@ -118,7 +119,7 @@ def build_parts(spec: RunSpec, accelerator: Accelerator, resume_from: Path | Non
     if spec.train.parallel == "fsdp2" and accelerator.num_processes > 1:
         shard(step, accelerator)
     parameters = trainable(model)
-    optimisation = _optimisation(spec, parameters, device, step.eps_factor())
+    optimisation = _optimisation(spec, parameters, accelerator, step.eps_factor())
     average = MovingAverage(parameters, spec.train.ema) if spec.train.ema else None
     with whole(step):
         batches = _batches(spec, dataset, model, step, accelerator)
@@ -243,9 +244,11 @@ def _place(source: Path) -> ComponentSpec:
 
 
 def _optimisation(
-    spec: RunSpec, parameters: dict[str, nn.Parameter], device: torch.device, loss_scale: float
+    spec: RunSpec, parameters: dict[str, nn.Parameter], accelerator: Accelerator, loss_scale: float
 ) -> Optimisation:
-    context = OptimizerContext(loss_scale, captured=spec.train.cuda_graph and device.type == "cuda")
+    context = OptimizerContext(
+        loss_scale, captured=will_capture(spec, accelerator.device.type, accelerator.num_processes)
+    )
     optimisation = Optimisation(spec.optimizer, parameters, context)
     for step in (0, spec.train.steps - 1):
         optimisation.set_lr(step, spec.train.steps)

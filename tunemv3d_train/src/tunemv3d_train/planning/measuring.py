@@ -12,7 +12,7 @@ import torch
 from tunemv3d_core.config.run_spec import RunSpec
 from tunemv3d_core.cuda_graph import Tensors
 from tunemv3d_train.batches import Batch
-from tunemv3d_train.cuda_graph import WARMUP_STEPS, captured_training
+from tunemv3d_train.cuda_graph import WARMUP_STEPS, captured_training, will_capture
 from tunemv3d_train.planning.devices import Device
 from tunemv3d_train.planning.following import Following
 from tunemv3d_train.planning.live_memory import LiveMemory
@@ -71,8 +71,7 @@ def _measured(spec: RunSpec, device: Device, maps: Mapping[str, int]) -> Measure
 def _step(prepared: Prepared, spec: RunSpec, device: Device) -> tuple[Callable[[], object], int]:
     """Return what does a step, as a CUDA graph where the run's would be one, and how many it takes to warm up."""
     warm_up = WARM_UP[device.place.type]
-    unfit = spec.train.accumulate > 1 or spec.train.precision == "fp16" or prepared.optimisation.uncapturable
-    if device.place.type != "cuda" or not spec.train.cuda_graph or unfit:
+    if not will_capture(spec, device.place.type) or prepared.optimisation.uncapturable:
         return prepared.step, warm_up
 
     def whole(batch: Tensors) -> Tensors:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from tunemv3d_core.config.run_spec import RunSpec
+from tunemv3d_train.cuda_graph import will_capture
 from tunemv3d_train.planning.dataset_size import DatasetSize, dataset_size
 from tunemv3d_train.planning.devices import GIB, Device
 from tunemv3d_train.planning.estimate import moving, seconds
@@ -136,7 +137,7 @@ class Planner:
     def _times(self, spec: RunSpec, seen: Trace) -> dict[str, float]:
         if self.device.rates is None:
             return {}
-        launched = not (spec.train.cuda_graph and self.device.place.type == "cuda")
+        launched = not will_capture(spec, self.device.place.type)
         of_pass = seconds(seen.passed, self.device, launched)
         times = {part: each * spec.train.accumulate for part, each in of_pass.items()}
         return {**times, "optimizer": moving(seen.updated, self.device)}

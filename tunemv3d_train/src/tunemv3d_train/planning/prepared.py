@@ -15,6 +15,7 @@ from tunemv3d_core.diffusion import MultiviewDiffusion
 from tunemv3d_core.ports import BackbonePorts
 from tunemv3d_core.slots import OptimizerContext
 from tunemv3d_train.batches import Batch
+from tunemv3d_train.cuda_graph import will_capture
 from tunemv3d_train.loss_terms import build_terms
 from tunemv3d_train.moving_average import MovingAverage
 from tunemv3d_train.non_finite import GradientGuard, gradient_norm
@@ -77,7 +78,7 @@ class Prepared:
             white = torch.zeros(self.model.backbone.ports.latent_channels, *size, device=place)
             self.model.background_latent = lambda size, device=None: white  # type: ignore[method-assign]
         self.parameters = trainable(self.model)
-        captured = spec.train.cuda_graph and place.type == "cuda"
+        captured = will_capture(spec, place.type)
         self.optimisation = Optimisation(spec.optimizer, self.parameters, OptimizerContext(captured=captured))
         self._guard = GradientGuard(self.optimisation.optimizers, place, spec.train.precision == "fp16")
         self.average = MovingAverage(self.parameters, spec.train.ema) if spec.train.ema else None
@@ -93,7 +94,7 @@ class Prepared:
     def one_pass(self) -> None:
         """Do a forward and a backward pass."""
         dtype = TRAINED_IN[self._spec.train.precision]
-        cached = not self._spec.train.cuda_graph
+        cached = not will_capture(self._spec, self._place.type)
         half = dtype != torch.float32
         with torch.autocast(self._place.type, dtype, cache_enabled=cached) if half else nullcontext():
             loss, _ = self._step(**self.batch)
