@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--chunk", type=int, default=2**21, help="points at once of the plain layers")
-    parser.add_argument("--outside", type=float, default=0.0, help="share of rays that miss the object's sphere, the last ones")
+    parser.add_argument("--outside", type=float, default=0.0, help="share of rays, the last ones, that miss the sphere")
     options = parser.parse_args()
     torch.manual_seed(0)
     rays = VIEWS * options.size**2
