@@ -33,9 +33,10 @@ def test_a_command_that_cannot_write_is_one_message_and_leaves_no_part(
     """A limit on the size of files stands for the full disk."""
     run = [sys.executable, "-m", "tunemv3d_train", str(spec_file), "--out", str(tmp_path / "run")]
     limit = f'ulimit -f {size // 1024}; exec "$@"'
-    result = subprocess.run(
-        ["bash", "-c", limit, "bash", *run], capture_output=True, text=True, env=tiny.environment(offered)
-    )
+    # The limit would meet temporary files too, of which torch tries one on import where no cache has a name.
+    variables = tiny.environment(offered) | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}
+    command_line = ["bash", "-c", limit, "bash", *run]
+    result = subprocess.run(command_line, capture_output=True, text=True, env=variables, timeout=300)
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     assert "written" in result.stderr and "error: " in result.stderr
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != ".lock"]
@@ -72,7 +73,9 @@ def test_help_imports_no_torch(offered: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_one_model(offered: Path, spec_file: Path, tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    result = command(offered, spec_file, "--out", tmp_path / "run", "--steps", 2, "--json", launcher=launcher)
+    words = ("--steps", 2, "--set", "train.cuda_graph=true", "--json")
+    result = command(offered, spec_file, "--out", tmp_path / "run", *words, launcher=launcher)
     assert result.returncode == 0, result.stderr
+    assert result.stderr.count("train.cuda_graph: off, because") == 1
     told = json.loads(result.stdout)
     assert told["step"] == 2 and Path(told["checkpoint"]).is_dir()

@@ -44,3 +44,10 @@ def test_a_process_may_train_once_more_in_another_precision() -> None:
         with accelerator.autocast():
             layer = torch.nn.Linear(2, 2, device=accelerator.device)
             assert layer(torch.ones(1, 2, device=accelerator.device)).dtype == (kind or torch.float32)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_casts_of_weights_are_cached_unless_steps_are_captured(accumulate: int) -> None:
+    spec = load_spec("chairs-mini", ["train.cuda_graph=true", f"train.accumulate={accumulate}"])
+    is_captured = torch.cuda.is_available() and accumulate == 1
+    assert accelerate(spec).autocast_handler.cache_enabled != is_captured

@@ -38,14 +38,24 @@ def captured_training(
     return CapturedStep(step, WARMUP_STEPS, failed, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
+def obstacle(spec: RunSpec, device_type: str, processes: int) -> str | None:
+    """Say what keeps a run's steps from being captured, as far as that is known before its model is there."""
+    reasons = {
+        "there is no GPU": device_type != "cuda",
+        "several processes train together": processes > 1,
+        "train.accumulate is not 1": spec.train.accumulate != 1,
+        "fp16 scales its loss on the host": spec.train.precision == "fp16",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 def will_capture(spec: RunSpec, device_type: str, processes: int = 1) -> bool:
     """Tell whether a run's steps are to be captured, as far as that is known before its model is there."""
-    fits = spec.train.accumulate == 1 and spec.train.precision != "fp16" and processes == 1
-    return spec.train.cuda_graph and device_type == "cuda" and fits
+    return spec.train.cuda_graph and obstacle(spec, device_type, processes) is None
 
 
 def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None) -> bool:
-    """Tell whether the step runs as a CUDA graph; says why not where the spec asks for it in vain.
+    """Tell whether the step runs as a CUDA graph; says once why not where the spec asks for it in vain.
 
     Args:
         spec: of the run.
@@ -54,15 +64,9 @@ def capturable(spec: RunSpec, accelerator: Accelerator, unfit: str | None = None
     """
     if not spec.train.cuda_graph:
         return False
-    reasons = {
-        "there is no GPU": accelerator.device.type != "cuda",
-        "several processes train together": accelerator.num_processes > 1,
-        "train.accumulate is not 1": spec.train.accumulate != 1,
-        "fp16 scales its loss on the host": spec.train.precision == "fp16",
-        f"{unfit} is not an optimizer that can be captured": unfit is not None,
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
-            return False
-    return True
+    reason = obstacle(spec, accelerator.device.type, accelerator.num_processes)
+    if reason is None and unfit is not None:
+        reason = f"{unfit} is not an optimizer that can be captured"
+    if reason and accelerator.is_main_process:
+        messages.print(f"train.cuda_graph: off, because {reason}", style="yellow")
+    return reason is None
